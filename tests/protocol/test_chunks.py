@@ -1,0 +1,133 @@
+"""Pieces in, bytes out: chunks, folded answers, and that both say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import sse
+from protocol.chunks import OBFUSCATION_BLOCK, ChatChunks, ChunkEncoder, CompletionChunks
+from protocol.errors import Fault, TwowireError, error_bytes
+from protocol.fold import chat_answer, completion_answer
+from protocol.pieces import Piece, TokenLogprob, TopLogprob, Usage
+
+COMMON: dict[str, Any] = {"answer_id": "x-1", "model": "m", "created": 5}
+LOGPROBS = (TokenLogprob("né", -0.5, "né".encode(), (TopLogprob("né", -0.5, "né".encode()),)),)
+
+
+def choice(chunk: bytes) -> dict[str, Any]:
+    return dict(orjson.loads(chunk)["choices"][0])
+
+
+def test_a_chat_opens_with_a_role_for_every_choice() -> None:
+    opening = [orjson.loads(chunk) for chunk in ChatChunks(**COMMON).opening(2)]
+    assert [chunk["choices"][0]["index"] for chunk in opening] == [0, 1]
+    assert all(chunk["choices"][0]["delta"]["role"] == "assistant" for chunk in opening)
+    assert opening[0]["object"] == "chat.completion.chunk"
+    assert CompletionChunks(**COMMON).opening(2) == []
+
+
+@pytest.mark.parametrize("encoder", [ChatChunks(**COMMON), CompletionChunks(**COMMON)])
+@given(text=st.text())
+def test_any_text_survives_the_splice(encoder: ChunkEncoder, text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    for index in (0, 1):
+        got = choice(encoder.piece(Piece(index, text, 1)))
+        assert got["index"] == index
+        assert got.get("text", got.get("delta", {}).get("content")) == text
+        assert got["finish_reason"] is None
+        assert got["logprobs"] is None
+
+
+def test_the_fast_path_writes_what_the_plain_one_does() -> None:
+    for encoder in (ChatChunks(**COMMON), CompletionChunks(**COMMON)):
+        fast = encoder.piece(Piece(0, "tëxt", 1))
+        plain = encoder._head + encoder._choice(Piece(0, "tëxt", 1)) + encoder._tail
+        assert fast == plain
+
+
+def test_the_last_chunk_has_the_reason_and_the_text_that_was_held_back() -> None:
+    encoder = ChatChunks(**COMMON)
+    assert choice(encoder.piece(Piece(0, "", 1, "stop")))["delta"] == {}
+    last = choice(encoder.piece(Piece(0, "held", 1, "length")))
+    assert last["delta"] == {"content": "held"}
+    assert last["finish_reason"] == "length"
+
+
+def test_usage_is_null_until_the_usage_chunk_and_only_if_it_was_asked_for() -> None:
+    asked = ChatChunks(**COMMON, include_usage=True)
+    assert orjson.loads(asked.piece(Piece(0, "a", 1)))["usage"] is None
+    assert orjson.loads(asked.opening(1)[0])["usage"] is None
+    last = orjson.loads(asked.usage(Usage(3, 4, 2)))
+    assert last["choices"] == []
+    assert last["usage"]["total_tokens"] == 7
+    assert last["usage"]["prompt_tokens_details"]["cached_tokens"] == 2
+    assert "usage" not in orjson.loads(ChatChunks(**COMMON).piece(Piece(0, "a", 1)))
+
+
+def test_obfuscated_chunks_tell_nothing_by_their_length() -> None:
+    encoder = ChatChunks(**COMMON, include_usage=True, obfuscate=True)
+    chunks = [encoder.piece(Piece(0, "a" * length, 1)) for length in range(20)]
+    chunks += [*encoder.opening(1), encoder.usage(Usage(1, 1))]
+    assert {len(chunk) % OBFUSCATION_BLOCK for chunk in chunks} == {0}
+    assert all(set(orjson.loads(chunk)) >= {"obfuscation", "choices"} for chunk in chunks)
+    assert encoder.piece(Piece(0, "a", 1)) != encoder.piece(Piece(0, "a", 1)), "the padding is random"
+
+
+def test_logprobs_in_a_chat() -> None:
+    got = choice(ChatChunks(**COMMON).piece(Piece(0, "né", 1, None, LOGPROBS)))["logprobs"]
+    entry = got["content"][0]
+    assert bytes(entry["bytes"]).decode() == "né"
+    assert entry["top_logprobs"][0]["logprob"] == -0.5
+
+
+def test_offsets_of_a_completion_go_on_from_chunk_to_chunk_per_choice() -> None:
+    encoder = CompletionChunks(**COMMON)
+    offsets = [
+        choice(encoder.piece(Piece(index, "né", 1, None, LOGPROBS)))["logprobs"]["text_offset"]
+        for index in (0, 1, 0, 1)
+    ]
+    assert offsets == [[0], [0], [2], [2]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5)), max_size=30))
+def test_the_folded_answer_is_the_stream_put_together(script: list[tuple[int, str]]) -> None:
+    pieces = [Piece(index, text.encode("utf-8", "replace").decode(), 1) for index, text in script]
+    encoder = ChatChunks(**COMMON)
+    streamed = ["", "", ""]
+    for chunk in map(encoder.piece, pieces):
+        got = choice(chunk)
+        streamed[got["index"]] += got["delta"]["content"]
+    for make in (chat_answer, completion_answer):
+        answer = make(**COMMON, choices=3)
+        answer.add(pieces)
+        body = orjson.loads(answer.body(Usage(1, len(pieces))))
+        folded = [c.get("text", c.get("message", {}).get("content")) for c in body["choices"]]
+        assert folded == streamed
+        assert body["usage"]["completion_tokens"] == len(pieces)
+
+
+def test_folded_logprobs_are_all_there_in_order() -> None:
+    answer = chat_answer(**COMMON, choices=1)
+    answer.add([Piece(0, "né", 1, None, LOGPROBS)])
+    answer.add([Piece(0, "né", 1, "stop", LOGPROBS)])
+    got = orjson.loads(answer.body(Usage()))["choices"][0]
+    assert len(got["logprobs"]["content"]) == 2
+    assert got["finish_reason"] == "stop"
+
+
+def test_events_are_framed_as_one_data_line() -> None:
+    assert sse.event(b'{"a":1}') == b'data: {"a":1}\n\n'
+    # Whatever the text holds, a line break inside it would end the event: JSON escapes it.
+    assert sse.event(ChatChunks(**COMMON).piece(Piece(0, "a\nb\r\nc\u2028", 1))).count(b"\n") == 2
+
+
+def test_an_error_has_all_four_fields() -> None:
+    error = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
+    assert orjson.loads(error_bytes(error)) == {
+        "error": {"message": "full", "type": "server_error", "param": None, "code": "queue_full"}
+    }

@@ -1,0 +1,122 @@
+"""The seam between the manager and an engine: what a request becomes, and what an engine must be able to do.
+
+Does not know any engine. One that implements `TextEngine` can be run by the manager; the real one is in
+`engine.vllm_engine`, a small fake for unit tests is in `tests/engine/fakes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
+from protocol.pieces import Piece
+
+StageReport = Callable[[str], None]
+"""Called by an engine while it starts, with a few words on what it is doing."""
+
+
+class EngineStartError(Exception):
+    """The engine cannot start as it is configured. The message is for the operator, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What an engine is started with. Names and meanings are vLLM's; `extra` goes to its `AsyncEngineArgs` as it is."""
+
+    model: str
+    chat_template: str | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int = 256
+    gpu_memory_utilization: float | None = None
+    tensor_parallel_size: int = 1
+    dtype: str = "auto"
+    enable_prefix_caching: bool = True
+    enforce_eager: bool | None = None
+    cpu_kv_cache_gib: int = 2
+    allowed_template_kwargs: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPrompt:
+    """One rendered prompt.
+
+    `engine_input` and `sampling` are the engine's own objects; nobody else looks inside. `echo_text` is the prompt's
+    text where the answer must begin with it; `drop_output` is set where it must also end there (`max_tokens=0`).
+    """
+
+    token_count: int
+    engine_input: object
+    sampling: object
+    echo_text: str | None = None
+    drop_output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that has been checked and rendered. It holds nothing that must be given back.
+
+    Choice `i` of prompt `p` is choice `p * n + i` of the answer. `prompt_tokens` counts each prompt of the client's
+    once, however many choices it asked for.
+    """
+
+    prompts: tuple[PreparedPrompt, ...]
+    prompt_tokens: int
+    n: int = 1
+
+    @property
+    def sequences(self) -> int:
+        """Places in the engine's batch that this request takes."""
+        return len(self.prompts) * self.n
+
+
+class EngineStream(Protocol):
+    """One request that runs in the engine. One task reads it; any task may wake or close it."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that came from the prefix cache; known once the first pieces are."""
+
+    async def next(self) -> list[Piece] | None:
+        """The pieces of the next step; an empty list if the stream was only woken; None once it has ended.
+
+        Raises `TwowireError` when the generation fails.
+        """
+
+    def wake(self) -> None:
+        """Make a `next()` that waits return an empty list, now."""
+
+    async def close(self) -> None:
+        """End the request in the engine at once; a `next()` that waits returns None. May be called twice."""
+
+
+class TextEngine(Protocol):
+    """A running engine. Made by an `EngineFactory`, ended by `close`."""
+
+    max_model_len: int
+    """Tokens of prompt and answer together."""
+
+    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+        """Render and check a chat. Raises `TwowireError` (4xx)."""
+
+    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+        """Tokenise and check a completion. Raises `TwowireError` (4xx)."""
+
+    async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        """Put one prompt into the engine. Raises `TwowireError`; then nothing has been started."""
+
+    async def wait_dead(self) -> str:
+        """Return the reason when the engine has died by itself."""
+
+    async def close(self) -> None:
+        """Stop the engine and its processes. Does not raise. May be called after its death."""
+
+
+class EngineFactory(Protocol):
+    """Starts an engine without blocking the event loop."""
+
+    async def __call__(self, report: StageReport) -> TextEngine:
+        """Raises `EngineStartError` when the configuration is at fault, anything else when the start failed."""

@@ -1,0 +1,146 @@
+"""One generation, from its place in the engine to its end: finished, failed, cancelled and abandoned are one path.
+
+Does not know the wire that carries it, nor the engine that makes it. Whoever starts a generation closes it; closing
+twice is harmless, and any task may do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from engine.api import EngineStream, Prepared
+from protocol.errors import TwowireError
+from protocol.pieces import Piece, Usage
+
+Outcome = Literal["completed", "cancelled", "failed"]
+
+
+class GenerationObserver(Protocol):
+    """Told what a generation does; all times are in seconds. Called on the path of every token: must be cheap."""
+
+    def started(self) -> None: ...
+
+    def first_token(self, after_s: float) -> None: ...
+
+    def gap(self, since_last_s: float) -> None: ...
+
+    def ended(self, generation: Generation) -> None: ...
+
+
+class Generation:
+    """Async iterator over the steps of one generation; a step is the list of pieces that are ready.
+
+    An empty step means that `keepalive_s` passed in silence: a wire may tell its client that all is well.
+    `usage` is right at every moment, also after a cancel. `outcome` is None while it runs.
+    """
+
+    def __init__(
+        self,
+        generation_id: str,
+        prepared: Prepared,
+        stream: EngineStream,
+        *,
+        on_end: Callable[[Generation], None],
+        observer: GenerationObserver | None = None,
+        keepalive_s: float = 15.0,
+    ) -> None:
+        self.id = generation_id
+        self.usage = Usage(prompt_tokens=prepared.prompt_tokens)
+        self.sequences = prepared.sequences
+        self.outcome: Outcome | None = None
+        self.error: TwowireError | None = None
+        self._unseen_error: TwowireError | None = None
+        self.started_at = time.monotonic()
+        self.first_token_at: float | None = None
+        self.ended_at: float | None = None
+        self._last_step_at = self.started_at
+        self._stream = stream
+        self._on_end = on_end
+        self._observer = observer
+        self._keepalive_s = keepalive_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm(keepalive_s)
+        if observer is not None:
+            observer.started()
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> list[Piece]:
+        if self.outcome is not None:
+            raise self._end()
+        try:
+            pieces = await self._stream.next()
+        except TwowireError as error:
+            self.error = error
+            await self.close("failed")
+            raise
+        if pieces is None or self.outcome is not None:
+            await self.close("completed")
+            raise self._end()
+        if pieces:
+            self._count(pieces)
+        return pieces
+
+    def _end(self) -> Exception:
+        """What the reader gets once it has ended: an abort's error, once, and then the end."""
+        error, self._unseen_error = self._unseen_error, None
+        return error or StopAsyncIteration()
+
+    def _count(self, pieces: list[Piece]) -> None:
+        now = time.monotonic()
+        tokens = 0
+        for piece in pieces:
+            tokens += piece.tokens
+        self.usage.completion_tokens += tokens
+        if tokens:
+            if self.first_token_at is None:
+                self.first_token_at = now
+                self.usage.cached_tokens = self._stream.cached_tokens
+                if self._observer is not None:
+                    self._observer.first_token(now - self.started_at)
+            elif self._observer is not None:
+                self._observer.gap(now - self._last_step_at)
+        self._last_step_at = now
+
+    async def close(self, outcome: Outcome = "cancelled") -> None:
+        """End it, in the engine too, and give its place back. The first outcome stands."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        self.ended_at = time.monotonic()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            await self._stream.close()
+        finally:
+            self._on_end(self)
+            if self._observer is not None:
+                self._observer.ended(self)
+
+    async def abort(self, error: TwowireError) -> None:
+        """End it from outside with `error`, which the reader gets in place of its next step."""
+        if self.outcome is None:
+            self.error = self._unseen_error = error
+            await self.close("failed")
+
+    async def __aenter__(self) -> Generation:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def _arm(self, delay_s: float) -> None:
+        # One timer per generation and interval, not one per token.
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        silent_s = time.monotonic() - self._last_step_at
+        if silent_s >= self._keepalive_s:
+            self._stream.wake()
+            silent_s = 0.0
+        self._arm(self._keepalive_s - silent_s)

@@ -1,0 +1,46 @@
+"""Where an engine is looked up, and where its import begins: nothing heavy is imported before it is wanted.
+
+Does not know the engines' interfaces beyond their start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import os
+from pathlib import Path
+
+from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
+
+
+def text_engine(config: EngineConfig) -> EngineFactory:
+    """A factory for the text engine that `config` describes."""
+    return functools.partial(_start_vllm, config)
+
+
+async def _start_vllm(config: EngineConfig, report: StageReport) -> TextEngine:
+    _check_model(config.model)
+    report("importing vLLM")
+    # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    try:
+        module = await asyncio.to_thread(importlib.import_module, "engine.vllm_engine")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "vllm":
+            raise
+        raise EngineStartError(
+            "vLLM is not installed: install twowire[cpu], or twowire[cuda] where there is a GPU"
+        ) from error
+    engine: TextEngine = await module.start_vllm(config, report)
+    return engine
+
+
+def _check_model(model: str) -> None:
+    """Fail in a moment, not after half a minute of imports, where a folder is meant and is not there."""
+    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    folder = Path(model).expanduser()
+    if looks_like_path and not folder.is_dir():
+        raise EngineStartError(f"--model: there is no folder {model!r}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise EngineStartError(f"--model: the folder {model!r} holds no config.json")

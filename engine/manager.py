@@ -1,0 +1,266 @@
+"""Owns the engine for the life of the server: starts it, watches it, replaces it when it dies, admits and refuses.
+
+Does not know which engine it owns, nor any wire. It keeps no state outside its instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import structlog
+
+from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
+from engine.generation import Generation, GenerationObserver
+from engine.merge import MergedStream
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
+from protocol.errors import Fault, TwowireError
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 30.0
+HEALTHY_AFTER_S = 60.0
+"""An engine that lived this long was healthy: its death starts the backoff afresh."""
+
+
+class EngineState(StrEnum):
+    """Where the engine is in its life. Only `READY` can generate."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """`running`: sequences the engine works on at once. `queued`: sequences that may wait beyond those."""
+
+    running: int
+    queued: int
+
+    @property
+    def total(self) -> int:
+        return self.running + self.queued
+
+
+class EngineManager:
+    """See the module. Use: `start()`, then `prepare_*` and `run`, then `stop()`."""
+
+    def __init__(
+        self,
+        factory: EngineFactory,
+        limits: AdmissionLimits,
+        *,
+        keepalive_s: float = 15.0,
+        backoff_first_s: float = BACKOFF_FIRST_S,
+    ) -> None:
+        self.state = EngineState.STARTING
+        self.reason = "not started yet"
+        self.since = time.time()
+        self.restarts = 0
+        self.sequences = 0
+        self._factory = factory
+        self._limits = limits
+        self._keepalive_s = keepalive_s
+        self._backoff_first_s = backoff_first_s
+        self._engine: TextEngine | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._generations: set[Generation] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._settled = asyncio.Event()
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to start the engine; returns at once. `wait_settled` tells how it went."""
+        self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
+
+    async def wait_settled(self) -> None:
+        """Return once the engine is ready, or the first start has failed."""
+        await self._settled.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        """A token could be generated now."""
+        return self.state is EngineState.READY
+
+    @property
+    def active(self) -> frozenset[Generation]:
+        """The generations that hold a place now."""
+        return frozenset(self._generations)
+
+    def begin_drain(self) -> None:
+        """Refuse new work from now on; what runs goes on."""
+        if self.state is not EngineState.STOPPED:
+            self._become(EngineState.DRAINING, "the server is shutting down")
+
+    async def stop(self, drain_timeout_s: float = 0.0) -> None:
+        """Refuse new work, let generations finish for `drain_timeout_s`, cancel the rest, stop the engine."""
+        self.begin_drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_timeout_s):
+                await self._idle.wait()
+        shutting_down = TwowireError(
+            Fault.DRAINING, "The server is shutting down; the generation was ended.", retry_after_s=5
+        )
+        for generation in list(self._generations):
+            await generation.abort(shutting_down)
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._become(EngineState.STOPPED, "stopped")
+
+    def _become(self, state: EngineState, reason: str) -> None:
+        if state is not self.state:
+            log.info("engine_state", state=state.value, reason=reason)
+        self.state, self.reason, self.since = state, reason, time.time()
+
+    def _report(self, stage: str) -> None:
+        if self.state in (EngineState.STARTING, EngineState.RESTARTING):
+            self.reason = stage
+            log.info("engine_starting", stage=stage)
+
+    async def _supervise(self) -> None:
+        backoff_s = self._backoff_first_s
+        self._become(EngineState.STARTING, "starting the engine")
+        while True:
+            started_at = time.monotonic()
+            try:
+                died_of = await self._run_engine()
+            except EngineStartError as error:
+                died_of = str(error)
+            except Exception as error:
+                log.exception("engine_start_failed")
+                died_of = f"{type(error).__name__}: {error}"
+            if not self._settled.is_set():
+                # The first start failed: nothing has ever worked, so trying again would only hide the reason.
+                self._become(EngineState.FAILED, died_of)
+                self._settled.set()
+                return
+            if self.state is EngineState.DRAINING:
+                return
+            if time.monotonic() - started_at > HEALTHY_AFTER_S:
+                backoff_s = self._backoff_first_s
+            self.restarts += 1
+            self._become(EngineState.RESTARTING, f"the engine died ({died_of}); a new one starts in {backoff_s:g} s")
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _run_engine(self) -> str:
+        """One engine, from its start to its death; returns what it died of. Always closes it."""
+        engine = await self._factory(self._report)
+        try:
+            self._engine = engine
+            if self.state is not EngineState.DRAINING:
+                self._become(EngineState.READY, "ready")
+            self._settled.set()
+            return await engine.wait_dead()
+        finally:
+            self._engine = None
+            await engine.close()
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+        """Render, count and check a chat; admit it or refuse it. Raises `TwowireError`."""
+        return await self._prepare(lambda engine: engine.prepare_chat(request), request.choice_count, "n")
+
+    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+        """Tokenise, count and check a completion; admit it or refuse it. Raises `TwowireError`."""
+        sequences = request.choice_count * len(request.prompts)
+        param = "prompt" if len(request.prompts) > 1 else "n"
+        return await self._prepare(lambda engine: engine.prepare_completion(request), sequences, param)
+
+    async def _prepare(
+        self, prepare: Callable[[TextEngine], Awaitable[Prepared]], sequences: int, param: str
+    ) -> Prepared:
+        # Before the work of rendering, so that a refusal is cheap; `run` checks again.
+        self._admit(sequences, param)
+        return await prepare(self._ready_engine())
+
+    def _ready_engine(self) -> TextEngine:
+        if self.state is EngineState.DRAINING or self.state is EngineState.STOPPED:
+            raise TwowireError(
+                Fault.DRAINING, "The server is shutting down and takes no new requests.", retry_after_s=5
+            )
+        if self._engine is None or not self.is_ready:
+            raise TwowireError(
+                Fault.ENGINE_NOT_READY,
+                f"The model cannot generate now: {self.state.value} ({self.reason}).",
+                retry_after_s=2,
+            )
+        return self._engine
+
+    def _admit(self, sequences: int, param: str | None) -> None:
+        if sequences > self._limits.total:
+            raise TwowireError(
+                Fault.INVALID_VALUE,
+                f"The request asks for {sequences} sequences at once; this server can hold {self._limits.total}.",
+                param=param,
+            )
+        if self.sequences + sequences > self._limits.total:
+            raise TwowireError(
+                Fault.QUEUE_FULL,
+                f"The queue is full: {self.sequences} sequences run or wait, of {self._limits.total} that may.",
+                retry_after_s=1,
+            )
+
+    async def run(self, prepared: Prepared, observer: GenerationObserver | None = None) -> Generation:
+        """Put a prepared request into the engine. The caller closes what it gets, whatever happens.
+
+        Raises `TwowireError` where the engine refuses; then nothing is held.
+        """
+        engine = self._ready_engine()
+        self._admit(prepared.sequences, None)
+        # Taken before the first await, so that requests which arrive together cannot all see the last free place.
+        self.sequences += prepared.sequences
+        generation_id = uuid.uuid4().hex
+        try:
+            stream = await self._open(engine, prepared, generation_id)
+        except BaseException:
+            self.sequences -= prepared.sequences
+            raise
+        generation = Generation(
+            generation_id,
+            prepared,
+            stream,
+            on_end=self._forget,
+            observer=observer,
+            keepalive_s=self._keepalive_s,
+        )
+        self._generations.add(generation)
+        self._idle.clear()
+        return generation
+
+    async def _open(self, engine: TextEngine, prepared: Prepared, generation_id: str) -> EngineStream:
+        streams: list[EngineStream] = []
+        try:
+            for number, prompt in enumerate(prepared.prompts):
+                streams.append(await engine.open(prompt, f"{generation_id}-{number}"))
+        except BaseException:
+            for stream in streams:
+                await stream.close()
+            raise
+        if len(streams) == 1:
+            return streams[0]
+        return MergedStream(streams, prepared.n)
+
+    def _forget(self, generation: Generation) -> None:
+        self.sequences -= generation.sequences
+        self._generations.discard(generation)
+        if not self._generations:
+            self._idle.set()

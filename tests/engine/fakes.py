@@ -1,0 +1,128 @@
+"""A small engine that does what it is told, for tests of what stands around an engine.
+
+Knows no model: the test says what is generated, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
+from protocol.errors import TwowireError
+from protocol.pieces import Piece
+
+
+class FakeStream:
+    """Yields the steps that `script` holds, then waits for more from `feed`, until `end`."""
+
+    def __init__(self, script: Sequence[list[Piece]] = (), *, cached_tokens: int = 0) -> None:
+        self.cached_tokens = cached_tokens
+        self.closed = False
+        self._steps = list(script)
+        self._finished = False
+        self._error: TwowireError | None = None
+        self._changed = asyncio.Event()
+
+    def feed(self, *pieces: Piece) -> None:
+        self._steps.append(list(pieces))
+        self._changed.set()
+
+    def end(self) -> None:
+        self._finished = True
+        self._changed.set()
+
+    def fail(self, error: TwowireError) -> None:
+        self._error = error
+        self._changed.set()
+
+    async def next(self) -> list[Piece] | None:
+        if not self._steps and self._error is None and not self._finished and not self.closed:
+            self._changed.clear()
+            await self._changed.wait()
+        if self.closed:
+            return None
+        if self._steps:
+            return self._steps.pop(0)
+        if self._error is not None:
+            raise self._error
+        return None if self._finished else []
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def close(self) -> None:
+        self.closed = True
+        self._changed.set()
+
+
+class FakeEngine:
+    """Answers every prompt with a copy of `steps`; a stream that the test drives itself is put in `streams`."""
+
+    max_model_len = 2048
+
+    def __init__(self, steps: Sequence[list[Piece]] = (), *, ends: bool = True) -> None:
+        self.steps = steps
+        self.ends = ends
+        self.opened: list[FakeStream] = []
+        self.refusal: TwowireError | None = None
+        self.closed = False
+        self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+        return self._prepared(1, request.choice_count)
+
+    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+        return self._prepared(len(request.prompts), request.choice_count)
+
+    def _prepared(self, prompts: int, n: int) -> Prepared:
+        return Prepared(tuple(PreparedPrompt(3, object(), object()) for _ in range(prompts)), 3 * prompts, n)
+
+    async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        await asyncio.sleep(0)
+        if self.refusal is not None:
+            raise self.refusal
+        stream = FakeStream([[Piece(p.index, p.text, p.tokens, p.finish_reason) for p in step] for step in self.steps])
+        if self.ends:
+            stream.end()
+        self.opened.append(stream)
+        return stream
+
+    def die(self, reason: str) -> None:
+        self._death.set_result(reason)
+
+    async def wait_dead(self) -> str:
+        return await self._death
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeFactory:
+    """Makes fake engines, one after another; `error` makes the next start fail."""
+
+    def __init__(self, steps: Sequence[list[Piece]] = (), *, ends: bool = True) -> None:
+        self.engines: list[FakeEngine] = []
+        self.error: Exception | None = None
+        self.started = asyncio.Event()
+        self.started.set()
+        self._steps = steps
+        self._ends = ends
+
+    async def __call__(self, report: StageReport) -> FakeEngine:
+        report("loading the fake")
+        await self.started.wait()
+        if self.error is not None:
+            raise self.error
+        engine = FakeEngine(self._steps, ends=self._ends)
+        self.engines.append(engine)
+        return engine
+
+
+def words(*texts: str, index: int = 0) -> list[list[Piece]]:
+    """One step per text, the last of which finishes the choice."""
+    steps = [[Piece(index, text, 1)] for text in texts]
+    steps[-1][0].finish_reason = "stop"
+    return steps

@@ -1,0 +1,11 @@
+"""`python -m app` does what `twowire` does.
+
+Does not know what that is.
+"""
+
+import sys
+
+from app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""The app for those who bring their own hypercorn: `hypercorn app.asgi:app`, configured by `TWOWIRE_…` variables.
+
+Does not open a port: what hypercorn itself can set (sockets, keep-alive, workers: one only) is up to its configuration.
+"""
+
+from __future__ import annotations
+
+import os
+
+from app import hypercorn_fixes
+from app.factory import create_app
+from app.logs import set_up_logs
+from app.server import build_services
+from app.settings import load_settings
+
+_settings = load_settings([], os.environ)
+set_up_logs(_settings.log_format, _settings.log_level)
+hypercorn_fixes.apply()
+app = create_app(build_services(_settings))

@@ -1,0 +1,79 @@
+"""Who may ask: API keys, and the Host header.
+
+Does not know routes beyond the list of public ones: whatever is not on it needs a key, so that a new route is
+protected without anybody remembering to protect it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Sequence
+
+from app.option_values import is_loopback
+from protocol.errors import Fault, TwowireError
+
+_HOST = re.compile(r"^(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?$")
+
+
+class KeyRing:
+    """The keys that may enter. Holds digests alone, so that no log, dump or repr can show a key."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key.encode()) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def check(self, authorization: Sequence[str]) -> None:
+        """Raise `TwowireError` unless `authorization`, the request's headers of that name, holds one right key.
+
+        Every digest is compared, in constant time, so that the time tells neither which key nor how much of it fits.
+        """
+        if not self._digests:
+            return
+        if len(authorization) != 1:
+            given = "No API key was given" if not authorization else "More than one Authorization header was given"
+            raise _refused(f"{given}: send one header «Authorization: Bearer KEY».")
+        scheme, _, key = authorization[0].partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise _refused("The Authorization header must be «Bearer KEY».")
+        # The server decodes header bytes as latin-1; this gives back the bytes that were sent.
+        given_digest = _digest(key.strip().encode("latin-1", errors="replace"))
+        matches = [hmac.compare_digest(given_digest, digest) for digest in self._digests]
+        if not any(matches):
+            raise _refused("The API key is not known here.")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _refused(message: str) -> TwowireError:
+    return TwowireError(Fault.INVALID_API_KEY, message)
+
+
+class HostCheck:
+    """Refuses a Host header that is malformed and, where no key guards the server, one that names another host.
+
+    The second is for DNS rebinding: a web page can make a browser send requests to a loopback address under the
+    page's own host name, past the same-origin policy. Without keys nothing else would stop it.
+    """
+
+    def __init__(self, *, only_loopback: bool, allowed: Iterable[str] = ()) -> None:
+        self._only_loopback = only_loopback
+        self._allowed = frozenset(name.lower() for name in allowed)
+
+    def check(self, hosts: Sequence[str]) -> None:
+        """Raise `TwowireError` unless `hosts`, the request's headers of that name, is one acceptable host."""
+        match = _HOST.match(hosts[0]) if len(hosts) == 1 else None
+        if match is None or int(match["port"] or 0) > 65535:
+            raise TwowireError(Fault.INVALID_HOST, "The Host header must be one host name with an optional port.")
+        name = match["name"].strip("[]").lower()
+        if self._only_loopback and not is_loopback(name) and name not in self._allowed:
+            raise TwowireError(
+                Fault.FORBIDDEN_HOST,
+                f"This server has no API keys and answers only to loopback names, not to {name[:60]!r};"
+                " see --allowed-hosts.",
+            )

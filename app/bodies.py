@@ -1,0 +1,70 @@
+"""Reads a request's body, and makes the plain JSON answers.
+
+Does not know what the JSON means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from quart import Response, request
+
+from protocol.errors import Fault, TwowireError, error_bytes
+from protocol.parse import parse_request
+from protocol.request import RequestModel
+
+T = TypeVar("T", bound=RequestModel)
+
+PARSED_ASIDE_BYTES = 64 * 1024
+"""A body from this size on is parsed in a thread: a hostile one of 16 MiB keeps a core busy for seconds."""
+
+
+async def parsed_body(model: type[T]) -> T:
+    """The request's body as a `model`. Raises `TwowireError` (4xx)."""
+    body = await json_body()
+    if len(body) < PARSED_ASIDE_BYTES:
+        return parse_request(model, body)
+    return await asyncio.to_thread(parse_request, model, body)
+
+
+async def json_body() -> bytes:
+    """The request's body, read whole within the server's limits.
+
+    The media type must be JSON in UTF-8. That is also what makes a foreign web page ask first (a CORS preflight):
+    a form or plain text could be posted from anywhere without asking.
+    Raises `TwowireError` (415); a body that is too large or too slow is werkzeug's 413 or 408.
+    """
+    media_type = request.mimetype
+    if media_type and media_type != "application/json" and not media_type.endswith("+json"):
+        raise TwowireError(
+            Fault.UNSUPPORTED_MEDIA_TYPE,
+            f"The body must be JSON: send «Content-Type: application/json», not {media_type[:60]!r}.",
+        )
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise TwowireError(Fault.UNSUPPORTED_MEDIA_TYPE, f"The body must be in UTF-8, not {charset[:60]!r}.")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise TwowireError(
+            Fault.UNSUPPORTED_MEDIA_TYPE,
+            f"The body must not be compressed (Content-Encoding {encoding[:60]!r}).",
+        )
+    body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]  # its overload is lost
+    return body
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    """A JSON answer of bytes that are encoded already."""
+    return Response(body, status=status, content_type="application/json")
+
+
+def error_response(error: TwowireError) -> Response:
+    """The one place where an error becomes an HTTP answer."""
+    response = json_response(error_bytes(error), error.fault.status)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if error.fault is Fault.INVALID_API_KEY:
+        # RFC 9110, section 11.6.1: a 401 names the scheme.
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

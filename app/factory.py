@@ -1,0 +1,129 @@
+"""Makes the Quart app: what every request passes through, and which routes there are.
+
+Does not know how the app is served: `app.server` and any other ASGI server may run it.
+"""
+
+from __future__ import annotations
+
+import structlog
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException
+
+from app.bodies import error_response
+from app.cors import allow_origins
+from app.generate import generation_routes
+from app.guard import RequestGuard, record_of
+from app.pages import page_routes
+from app.services import Services
+from app.status import status_routes
+from protocol.errors import Fault, TwowireError
+
+log = structlog.get_logger(__name__)
+
+PUBLIC_ENDPOINTS = frozenset(
+    {
+        "status.health",
+        "status.livez",
+        "status.version",
+        "pages.index",
+        "pages.docs",
+        "pages.openapi",
+        "pages.static",
+    }
+)
+"""The routes that need no key. Everything else does, unknown paths included."""
+
+QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
+"""Polled every few seconds: their log lines are for debugging only."""
+
+FAULTS_BY_STATUS = {
+    404: Fault.UNKNOWN_URL,
+    405: Fault.METHOD_NOT_ALLOWED,
+    408: Fault.REQUEST_TIMEOUT,
+    413: Fault.BODY_TOO_LARGE,
+}
+
+
+def create_app(services: Services) -> Quart:
+    """An app that starts and stops the services' engine manager with itself."""
+    app = Quart("app", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
+    app.config["BODY_TIMEOUT"] = services.settings.body_timeout_s
+    # A redirect of `//v1/models` would answer before the key is checked; an odd path is an unknown one.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    origins = services.settings.cors_origins
+    app.register_blueprint(allow_origins(generation_routes(services), origins))
+    app.register_blueprint(allow_origins(status_routes(services), origins))
+    app.register_blueprint(page_routes(services))
+    _add_checks(app, services)
+    _add_error_handlers(app, services)
+    app.asgi_app = RequestGuard(app.asgi_app, QUIET_PATHS)  # type: ignore[method-assign]  # the documented way
+
+    @app.before_serving
+    async def start() -> None:
+        services.manager.start()
+
+    @app.after_serving
+    async def stop() -> None:
+        await services.manager.stop()
+
+    return app
+
+
+def _add_checks(app: Quart, services: Services) -> None:
+    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if services.settings.public_metrics else frozenset())
+
+    @app.before_request
+    async def check() -> None:
+        rule = request.url_rule
+        record_of(request.scope).path = rule.rule if rule is not None else "(unknown)"
+        services.hosts.check(request.headers.getlist("Host"))
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if request.endpoint not in public and not is_preflight:
+            services.keys.check(request.headers.getlist("Authorization"))
+
+    @app.after_request
+    async def label(response: Response) -> Response:
+        record = record_of(request.scope)
+        record.status = response.status_code
+        response.headers["X-Request-Id"] = record.request_id
+        return response
+
+
+def _add_error_handlers(app: Quart, services: Services) -> None:
+    def refuse(error: TwowireError) -> Response:
+        record_of(request.scope).error_code = error.fault.code
+        services.metrics.refusals.labels(error.fault.code).inc()
+        return error_response(error)
+
+    @app.errorhandler(TwowireError)
+    async def known(error: TwowireError) -> Response:
+        return refuse(error)
+
+    @app.errorhandler(HTTPException)
+    async def from_werkzeug(error: HTTPException) -> Response:
+        status = error.code or 500
+        fault = FAULTS_BY_STATUS.get(status, Fault.INVALID_VALUE if status < 500 else Fault.INTERNAL)
+        response = refuse(TwowireError(fault, _message(fault, services)))
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    async def unforeseen(error: Exception) -> Response:
+        log.error("request_failed", request_id=record_of(request.scope).request_id, exc_info=error)
+        return refuse(TwowireError(Fault.INTERNAL, "The server failed; its log says why."))
+
+
+def _message(fault: Fault, services: Services) -> str:
+    if fault is Fault.BODY_TOO_LARGE:
+        return f"The body is larger than the {services.settings.max_body_bytes} bytes that this server takes."
+    if fault is Fault.REQUEST_TIMEOUT:
+        return f"The body did not arrive within {services.settings.body_timeout_s:g} s."
+    if fault is Fault.METHOD_NOT_ALLOWED:
+        return f"{request.method} is not allowed here."
+    if fault is Fault.UNKNOWN_URL:
+        return f"There is no route {request.method} {request.path[:120]}."
+    return "The request could not be understood."

@@ -1,0 +1,135 @@
+"""What `/metrics` shows: this server's own figures, and vLLM's where they are in the same process.
+
+Does not know routes. The figures live in a registry of the app's own; vLLM keeps its in the library's global one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.generation import Generation
+from engine.manager import EngineManager, EngineState
+
+Wire = Literal["http", "sse", "websocket"]
+
+FIRST_TOKEN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+GAP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Buckets:
+    """A histogram that costs a bisection and two additions: the library's own costs more than encoding a token."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
+        """Prometheus' form: (bound, count up to it) pairs, and the sum of all values."""
+        pairs, total = [], 0
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            total += count
+            pairs.append(("+Inf" if bound == float("inf") else repr(bound), float(total)))
+        return pairs, self._sum
+
+
+class WireObserver:
+    """Observes the generations of one wire."""
+
+    def __init__(self, metrics: Metrics, wire: Wire) -> None:
+        self._metrics = metrics
+        self._wire = wire
+        self.first_token_s = Buckets(FIRST_TOKEN_BUCKETS_S)
+        self.gap_s = Buckets(GAP_BUCKETS_S)
+        self.duration_s = Buckets(DURATION_BUCKETS_S)
+        self.open = 0
+
+    def started(self) -> None:
+        self.open += 1
+
+    def first_token(self, after_s: float) -> None:
+        self.first_token_s.observe(after_s)
+
+    def gap(self, since_last_s: float) -> None:
+        self.gap_s.observe(since_last_s)
+
+    def ended(self, generation: Generation) -> None:
+        assert generation.ended_at is not None
+        assert generation.outcome is not None
+        self.open -= 1
+        self.duration_s.observe(generation.ended_at - generation.started_at)
+        self._metrics.generations.labels(self._wire, generation.outcome).inc()
+        self._metrics.prompt_tokens.labels(self._wire).inc(generation.usage.prompt_tokens)
+        self._metrics.completion_tokens.labels(self._wire).inc(generation.usage.completion_tokens)
+
+
+class Metrics(Collector):
+    """All figures of one app. Also the collector that reads the gauges when they are asked for."""
+
+    def __init__(self, manager: EngineManager) -> None:
+        self._manager = manager
+        self._registry = CollectorRegistry()
+        self.generations = self._counter("generations", "Generations that ended.", ("wire", "outcome"))
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
+        self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))
+        self.refusals = self._counter("refusals", "Requests that were refused, by the error's code.", ("reason",))
+        self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
+        self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
+        self._registry.register(self)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"twowire_{name}", text, labels, registry=self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges and the histograms; called by the registry."""
+        manager = self._manager
+        yield GaugeMetricFamily(
+            "twowire_generations_running", "Generations that hold a place now.", value=len(manager.active)
+        )
+        yield GaugeMetricFamily(
+            "twowire_sequences_in_engine",
+            "Sequences that run or wait in the engine.",
+            value=manager.sequences,
+        )
+        streams = GaugeMetricFamily("twowire_open_streams", "Generations that run now, by wire.", labels=("wire",))
+        for wire, observer in self.wires.items():
+            streams.add_metric((wire,), observer.open)
+        yield streams
+        yield GaugeMetricFamily(
+            "twowire_asyncio_tasks",
+            "Tasks of the event loop; it grows when some are left behind.",
+            len(asyncio.all_tasks()),
+        )
+        yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
+        state = GaugeMetricFamily("twowire_engine_state", "1 for the state the engine is in.", labels=("state",))
+        for name in EngineState:
+            state.add_metric((name.value,), float(manager.state is name))
+        yield state
+        yield self._histogram("time_to_first_token_seconds", "From admission to the first token.", "first_token_s")
+        yield self._histogram("inter_token_seconds", "Between two steps of a generation.", "gap_s")
+        yield self._histogram("generation_seconds", "From admission to the end.", "duration_s")
+
+    def _histogram(self, name: str, text: str, attribute: str) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(f"twowire_{name}", text, labels=("wire",))
+        for wire, observer in self.wires.items():
+            buckets, total = getattr(observer, attribute).cumulative()
+            family.add_metric((wire,), buckets, total)
+        return family
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry) + generate_latest(REGISTRY)

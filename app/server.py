@@ -1,0 +1,148 @@
+"""Runs the app under hypercorn: opens the port at once, starts the engine behind it, drains before it stops.
+
+Does not know the routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TextIO
+
+import structlog
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+
+from app import hypercorn_fixes
+from app.factory import create_app
+from app.logs import set_up_logs
+from app.services import Services, engine_config, make_services
+from app.settings import Settings
+from engine.kinds import text_engine
+from engine.manager import AdmissionLimits, EngineManager, EngineState
+
+log = structlog.get_logger(__name__)
+
+START_FAILED = 1
+"""The exit code when the port or the engine cannot be had."""
+
+
+def build_services(settings: Settings) -> Services:
+    """The manager of the engine that `settings` names, and what the routes share."""
+    manager = EngineManager(
+        text_engine(engine_config(settings)),
+        AdmissionLimits(settings.max_num_seqs, settings.max_queued),
+        keepalive_s=settings.keepalive_s,
+    )
+    return make_services(settings, manager)
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code."""
+    set_up_logs(settings.log_format, settings.log_level)
+    hypercorn_fixes.apply()
+    config = hypercorn_config(settings)
+    try:
+        sockets = hypercorn_fixes.create_sockets(config)
+    except OSError as error:
+        return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
+    return asyncio.run(_serve(settings, config, sockets))
+
+
+def hypercorn_config(settings: Settings) -> Config:
+    """hypercorn's settings for a streaming server; the rest of its defaults stand."""
+    config = Config()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config.bind = [f"{host}:{settings.port}"]
+    config.include_server_header = False
+    # Longer than the pools of usual clients keep a connection, so that the client closes it, never both at once.
+    config.keep_alive_timeout = 75
+    # hypercorn ends a connection, streams and all, after a thousand requests.
+    config.keep_alive_max_requests = 2**31
+    # The drain has passed before hypercorn begins to stop: what is still open is only being closed.
+    config.graceful_timeout = 3
+    return config
+
+
+async def _serve(settings: Settings, config: Config, sockets: Sockets) -> int:
+    services = build_services(settings)
+    url = _url(settings, sockets)
+    log.info("listening", url=url, model=services.models[0])
+    sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
+    stop = _Stop(services.manager, settings.drain_timeout_s)
+    announcer = asyncio.create_task(_announce(services, url, stop))
+    try:
+        app = ASGIWrapper(create_app(services))
+        await worker_serve(app, config, sockets=sockets, shutdown_trigger=stop.wait)
+    finally:
+        announcer.cancel()
+    return START_FAILED if stop.failed else 0
+
+
+def _url(settings: Settings, sockets: Sockets) -> str:
+    port = (*sockets.insecure_sockets, *sockets.secure_sockets)[0].getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}"
+
+
+async def _announce(services: Services, url: str, stop: _Stop, out: TextIO = sys.stdout) -> None:
+    """Print the URL once the engine is ready; stop the server where it cannot become so."""
+    manager = services.manager
+    await manager.wait_settled()
+    if manager.state is EngineState.FAILED:
+        _fail(manager.reason)
+        stop.failed = True
+        stop.now()
+    elif manager.is_ready:
+        out.write(f"twowire: ready: {url} (model: {services.models[0]}; try {url}/docs)\n")
+        out.flush()
+
+
+class _Stop:
+    """hypercorn's shutdown trigger: it returns when everything has been drained, not when the signal comes.
+
+    The first signal refuses new work and lets what runs finish, the second ends it now.
+    """
+
+    def __init__(self, manager: EngineManager, drain_timeout_s: float) -> None:
+        self.failed = False
+        self._manager = manager
+        self._drain_timeout_s = drain_timeout_s
+        self._asked = asyncio.Event()
+        self._now = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        if self._asked.is_set():
+            self._now.set()
+        else:
+            self._manager.begin_drain()
+        self._asked.set()
+
+    def now(self) -> None:
+        """Stop without a drain."""
+        self._now.set()
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return when hypercorn may close its sockets."""
+        await self._asked.wait()
+        drain = asyncio.create_task(self._manager.stop(self._drain_timeout_s))
+        now = asyncio.create_task(self._now.wait())
+        await asyncio.wait({drain, now}, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        if not drain.done():
+            drain.cancel()
+            await asyncio.gather(drain, return_exceptions=True)
+            await self._manager.stop()
+        else:
+            drain.result()
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"twowire: error: {message}\n")
+    return START_FAILED

@@ -1,0 +1,89 @@
+"""What the routes share, made once per app and handed to them: no globals.
+
+Does not know any route.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.auth import HostCheck, KeyRing
+from app.metrics import Metrics
+from engine.api import EngineConfig
+from engine.manager import EngineManager
+from protocol.errors import Fault, TwowireError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a route may need."""
+
+    settings: Settings
+    manager: EngineManager
+    metrics: Metrics
+    keys: KeyRing
+    hosts: HostCheck
+    models: tuple[str, ...]
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def check_model(self, name: str) -> None:
+        """Raise `TwowireError` (404) unless `name` is served here."""
+        if name not in self.models:
+            known = ", ".join(self.models)
+            raise TwowireError(
+                Fault.MODEL_NOT_FOUND,
+                f"The model {name[:120]!r} is not served here; there is: {known}.",
+                param="model",
+            )
+
+
+def make_services(settings: Settings, manager: EngineManager) -> Services:
+    """Wire the shared parts for `settings`."""
+    keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
+    return Services(
+        settings=settings,
+        manager=manager,
+        metrics=Metrics(manager),
+        keys=keys,
+        hosts=HostCheck(only_loopback=not keys and settings.is_loopback, allowed=settings.allowed_hosts),
+        models=served_names(settings),
+    )
+
+
+def served_names(settings: Settings) -> tuple[str, ...]:
+    """The names under which the model is served: those that were set, else its folder's or hub's own."""
+    if settings.served_model_name:
+        return tuple(settings.served_model_name)
+    return (Path(settings.model).name if settings.model else DEFAULT_MODEL_NAME,)
+
+
+DEFAULT_MODEL_NAME = "starter"
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """The engine's part of the settings. Makes the bundled model if it is wanted and not there yet."""
+    model = settings.model
+    if model is None:
+        from engine.starter_model import ensure_starter_model
+
+        model = str(ensure_starter_model())
+    return EngineConfig(
+        model=model,
+        chat_template=settings.chat_template,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        dtype=settings.dtype,
+        enable_prefix_caching=settings.enable_prefix_caching,
+        enforce_eager=settings.enforce_eager,
+        cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+        allowed_template_kwargs=tuple(settings.allowed_template_kwargs),
+        extra=settings.engine_args,
+    )

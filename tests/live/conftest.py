@@ -1,0 +1,161 @@
+"""The real server in a process of its own: real engine, real weights, real sockets. One for all live tests.
+
+It computes in float32, so that greedy text does not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.starter_model import ensure_starter_model
+
+START_TIMEOUT_S = 240
+MODEL = "starter"
+
+
+@dataclass
+class Server:
+    """A running server: where it is, and what it says of itself."""
+
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels; 0 where there are none yet."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def in_engine(self) -> float:
+        """What runs or waits, by this server's own count and by vLLM's: 0 when nothing is left of any request."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30).text
+        names = {"twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting"}
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in names
+        )
+
+    def wait_until(self, condition: object, limit_s: float, what: str) -> float:
+        """Ask `condition()` until it is true; returns the seconds that took, and fails after `limit_s`."""
+        assert callable(condition)
+        started = time.monotonic()
+        while not condition():
+            if time.monotonic() - started > limit_s:
+                pytest.fail(f"{what}: not within {limit_s} s")
+            time.sleep(0.02)  # Between two questions, not in place of one.
+        return time.monotonic() - started
+
+    def wait_idle(self, limit_s: float = 2.0) -> float:
+        """Wait until the engine holds nothing; the seconds that took."""
+        return self.wait_until(lambda: self.in_engine() == 0, limit_s, "requests were left in the engine")
+
+    def is_ready(self) -> bool:
+        return httpx.get(f"{self.url}/health", timeout=30).status_code == 200
+
+    def engine_processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def sdk(self, **options: object) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60, **options)  # type: ignore[arg-type]  # passed through
+
+    def async_sdk(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60)
+
+
+def environment() -> dict[str, str]:
+    """A clean environment for a server: no setting of the developer's own reaches it, and no hub is asked."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TWOWIRE_")}
+    return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
+    """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--cpu-kv-cache-gib", "1", *flags]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment() | (env or {}),
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    server = Server(process)
+    listening, is_up = threading.Event(), threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            server.log.append(line)
+            if line.startswith("twowire: listening on "):
+                server.url = line.split()[3].rstrip(";")
+                listening.set()
+            if line.startswith("twowire: ready:"):
+                is_up.set()
+        listening.set()
+        is_up.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    wanted = is_up if ready else listening
+    if not wanted.wait(START_TIMEOUT_S) or (ready and process.poll() is not None):
+        stop_server(server)
+        pytest.fail("the server did not start:\n" + "".join(server.log[-60:]))
+    return server
+
+
+def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:
+    """Stop it as an operator would, and insist; returns the exit code. No process is left behind."""
+    children = server.engine_processes() if server.process.poll() is None else []
+    if server.process.poll() is None:
+        server.process.send_signal(number)
+    try:
+        code = server.process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        code = server.process.wait(10)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+    assert not alive, f"processes were left behind: {alive}"
+    return code
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    server = start_server("--model", str(ensure_starter_model()), "--served-model-name", MODEL, "--dtype", "float32")
+    yield server
+    assert stop_server(server) == 0, "".join(server.log[-60:])
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The shared server, ready; fails the test that leaves a request behind in it."""
+    shared_server.wait_until(shared_server.is_ready, START_TIMEOUT_S, "the server is not ready")
+    yield shared_server
+    assert shared_server.process.poll() is None, "the server died:\n" + "".join(shared_server.log[-60:])
+    if shared_server.is_ready():
+        shared_server.wait_idle(5)

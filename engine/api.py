@@ -27,6 +27,7 @@ class EngineConfig:
     """What an engine is started with. Names and meanings are vLLM's; `extra` goes to its `AsyncEngineArgs` as it is."""
 
     model: str
+    served_model_name: tuple[str, ...] = ()
     chat_template: str | None = None
     max_model_len: int | None = None
     max_num_seqs: int = 256
@@ -88,6 +89,9 @@ class EngineStream(Protocol):
 
     def wake(self) -> None:
         """Make a `next()` that waits return an empty list, now."""
+
+    async def cancel(self) -> None:
+        """End the request in the engine at once; `next()` still gives what was made until now, then None."""
 
     async def close(self) -> None:
         """End the request in the engine at once; a `next()` that waits returns None. May be called twice."""

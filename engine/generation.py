@@ -34,7 +34,8 @@ class Generation:
     """Async iterator over the steps of one generation; a step is the list of pieces that are ready.
 
     An empty step means that `keepalive_s` passed in silence: a wire may tell its client that all is well.
-    `usage` is right at every moment, also after a cancel. `outcome` is None while it runs.
+    `usage` is right at every moment, also after a cancel. `outcome` is None while it runs. `owner` is whoever may
+    cancel it by its id (None: anybody, where there are no keys).
     """
 
     def __init__(
@@ -45,14 +46,18 @@ class Generation:
         *,
         on_end: Callable[[Generation], None],
         observer: GenerationObserver | None = None,
+        owner: str | None = None,
         keepalive_s: float = 15.0,
     ) -> None:
         self.id = generation_id
+        self.owner = owner
         self.usage = Usage(prompt_tokens=prepared.prompt_tokens)
         self.sequences = prepared.sequences
         self.outcome: Outcome | None = None
         self.error: TwowireError | None = None
         self._unseen_error: TwowireError | None = None
+        self._is_cancelled = False
+        self._holds_place = True
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
@@ -79,7 +84,7 @@ class Generation:
             await self.close("failed")
             raise
         if pieces is None or self.outcome is not None:
-            await self.close("completed")
+            await self.close("cancelled" if self._is_cancelled else "completed")
             raise self._end()
         if pieces:
             self._count(pieces)
@@ -106,6 +111,13 @@ class Generation:
                 self._observer.gap(now - self._last_step_at)
         self._last_step_at = now
 
+    async def cancel(self) -> None:
+        """End it in the engine now, and give its place back; the reader still gets what was made until now."""
+        if self.outcome is None and not self._is_cancelled:
+            self._is_cancelled = True
+            await self._stream.cancel()
+            self._release()
+
     async def close(self, outcome: Outcome = "cancelled") -> None:
         """End it, in the engine too, and give its place back. The first outcome stands."""
         if self.outcome is not None:
@@ -118,9 +130,14 @@ class Generation:
         try:
             await self._stream.close()
         finally:
-            self._on_end(self)
+            self._release()
             if self._observer is not None:
                 self._observer.ended(self)
+
+    def _release(self) -> None:
+        if self._holds_place:
+            self._holds_place = False
+            self._on_end(self)
 
     async def abort(self, error: TwowireError) -> None:
         """End it from outside with `error`, which the reader gets in place of its next step."""

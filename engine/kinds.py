@@ -5,13 +5,13 @@ Does not know the engines' interfaces beyond their start.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib
 import os
 from pathlib import Path
 
 from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.threads import in_daemon_thread
 
 
 def text_engine(config: EngineConfig) -> EngineFactory:
@@ -20,24 +20,29 @@ def text_engine(config: EngineConfig) -> EngineFactory:
 
 
 async def _start_vllm(config: EngineConfig, report: StageReport) -> TextEngine:
-    _check_model(config.model)
+    check_model(config.model)
     report("importing vLLM")
     # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # vLLM writes some forty lines at each start; its warnings and errors stay.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
-        module = await asyncio.to_thread(importlib.import_module, "engine.vllm_engine")
+        module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm_engine"))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "vllm":
             raise
         raise EngineStartError(
-            "vLLM is not installed: install twowire[cpu], or twowire[cuda] where there is a GPU"
+            "vLLM is not installed: `make install` does it for a CPU, the extra twowire[cuda] for a GPU"
         ) from error
     engine: TextEngine = await module.start_vllm(config, report)
     return engine
 
 
-def _check_model(model: str) -> None:
-    """Fail in a moment, not after half a minute of imports, where a folder is meant and is not there."""
+def check_model(model: str) -> None:
+    """Fail in a moment, not after half a minute of imports, where a folder is meant and is not there.
+
+    Raises `EngineStartError`.
+    """
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     folder = Path(model).expanduser()
     if looks_like_path and not folder.is_dir():

@@ -72,6 +72,8 @@ class EngineManager:
         self.since = time.time()
         self.restarts = 0
         self.sequences = 0
+        self.on_drain: list[Callable[[], None]] = []
+        """Called once, when new work begins to be refused."""
         self._factory = factory
         self._limits = limits
         self._keepalive_s = keepalive_s
@@ -105,8 +107,11 @@ class EngineManager:
 
     def begin_drain(self) -> None:
         """Refuse new work from now on; what runs goes on."""
-        if self.state is not EngineState.STOPPED:
-            self._become(EngineState.DRAINING, "the server is shutting down")
+        if self.state in (EngineState.STOPPED, EngineState.DRAINING):
+            return
+        self._become(EngineState.DRAINING, "the server is shutting down")
+        for tell in self.on_drain:
+            tell()
 
     async def stop(self, drain_timeout_s: float = 0.0) -> None:
         """Refuse new work, let generations finish for `drain_timeout_s`, cancel the rest, stop the engine."""
@@ -168,7 +173,11 @@ class EngineManager:
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")
             self._settled.set()
-            return await engine.wait_dead()
+            died_of = await engine.wait_dead()
+            if self.state is EngineState.READY:
+                # Now, not when it has been closed, which takes seconds.
+                self._become(EngineState.RESTARTING, f"the engine died ({died_of}); its processes are being ended")
+            return died_of
         finally:
             self._engine = None
             await engine.close()
@@ -192,16 +201,20 @@ class EngineManager:
         self._admit(sequences, param)
         return await prepare(self._ready_engine())
 
-    def _ready_engine(self) -> TextEngine:
+    def check_open(self) -> None:
+        """Raise `TwowireError` (503) where the server is about to stop."""
         if self.state is EngineState.DRAINING or self.state is EngineState.STOPPED:
             raise TwowireError(
                 Fault.DRAINING, "The server is shutting down and takes no new requests.", retry_after_s=5
             )
+
+    def _ready_engine(self) -> TextEngine:
+        self.check_open()
         if self._engine is None or not self.is_ready:
             raise TwowireError(
                 Fault.ENGINE_NOT_READY,
                 f"The model cannot generate now: {self.state.value} ({self.reason}).",
-                retry_after_s=2,
+                retry_after_s=10,
             )
         return self._engine
 
@@ -219,7 +232,16 @@ class EngineManager:
                 retry_after_s=1,
             )
 
-    async def run(self, prepared: Prepared, observer: GenerationObserver | None = None) -> Generation:
+    def find(self, generation_id: str, owner: str | None) -> Generation | None:
+        """The generation of that id that runs now and belongs to `owner`, if there is one."""
+        for generation in self._generations:
+            if generation.id == generation_id and generation.owner == owner:
+                return generation
+        return None
+
+    async def run(
+        self, prepared: Prepared, observer: GenerationObserver | None = None, owner: str | None = None
+    ) -> Generation:
         """Put a prepared request into the engine. The caller closes what it gets, whatever happens.
 
         Raises `TwowireError` where the engine refuses; then nothing is held.
@@ -240,6 +262,7 @@ class EngineManager:
             stream,
             on_end=self._forget,
             observer=observer,
+            owner=owner,
             keepalive_s=self._keepalive_s,
         )
         self._generations.add(generation)

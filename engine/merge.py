@@ -59,6 +59,10 @@ class MergedStream:
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
+    async def cancel(self) -> None:
+        for stream in self._streams:
+            await stream.cancel()
+
     async def close(self) -> None:
         steps, self._steps = list(self._steps), {}
         for stream in self._streams:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 from typing import Any
 
 import structlog
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import _compile_jinja_template
+from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.platforms import current_platform
@@ -23,6 +27,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import EngineConfig, EngineStartError, EngineStream, Prepared, PreparedPrompt, StageReport
 from engine.budget import output_budget
+from engine.checks import allowed_template_kwargs, check_completion
+from engine.processes import EngineProcesses
+from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -33,6 +40,10 @@ log = structlog.get_logger(__name__)
 
 GRAMMAR_TIMEOUT_S = 10.0
 """Time that the check of a JSON schema may take before the request is refused."""
+
+CPU_STOP_S = 1.5
+"""What vLLM's processes get to end by themselves on a CPU; then they are killed. Told to end, they look through their
+whole heap for cycles, for ten seconds; there is no device to give back, so nothing is lost by not waiting for that."""
 
 # Every field of a request that vLLM's SamplingParams knows under the same name goes through by itself; these have a
 # meaning of their own here.
@@ -48,8 +59,9 @@ async def start_vllm(config: EngineConfig, report: StageReport) -> VllmEngine:
     args = _engine_args(config)
     template = _chat_template(config.chat_template)
     report("loading the model")
-    llm = await asyncio.to_thread(_build, args)
-    engine = VllmEngine(llm, config, template)
+    processes = EngineProcesses()
+    llm = await processes.start(functools.partial(_vllm_config, args), AsyncLLM.from_vllm_config)
+    engine = VllmEngine(llm, config, template, processes)
     try:
         report("warming up")
         await engine.warm_up()
@@ -74,6 +86,11 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
         )
         if (value := getattr(config, name)) is not None
     }
+    if config.served_model_name:
+        # vLLM puts it into its metrics; without it that would be the folder's path.
+        known["served_model_name"] = list(config.served_model_name)
+    # A progress bar is as talkative as what vLLM logs at «info».
+    known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():
         # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
         known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
@@ -90,17 +107,19 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
 def _chat_template(setting: str | None) -> str | None:
     try:
         template: str | None = load_chat_template(setting)
-    except (OSError, ValueError) as error:
+        if template is not None:
+            # What the renderer does at the first chat, which would be too late for an error.
+            _compile_jinja_template(template)
+    except (OSError, ValueError, TemplateError) as error:
         raise EngineStartError(f"--chat-template: {_first_line(error)}") from error
     return template
 
 
-def _build(args: AsyncEngineArgs) -> AsyncLLM:
+def _vllm_config(args: AsyncEngineArgs) -> VllmConfig:
     try:
-        vllm_config = args.create_engine_config()
+        return args.create_engine_config()
     except (ValueError, OSError, RuntimeError) as error:
         raise EngineStartError(f"the model {args.model!r} cannot be served: {_first_line(error)}") from error
-    return AsyncLLM.from_vllm_config(vllm_config)
 
 
 def _first_line(error: BaseException) -> str:
@@ -114,8 +133,11 @@ def _first_line(error: BaseException) -> str:
 class VllmEngine:
     """A running `AsyncLLM`, as the manager wants it."""
 
-    def __init__(self, llm: AsyncLLM, config: EngineConfig, chat_template: str | None) -> None:
+    def __init__(
+        self, llm: AsyncLLM, config: EngineConfig, chat_template: str | None, processes: EngineProcesses
+    ) -> None:
         self._llm = llm
+        self._processes = processes
         self._allowed_template_kwargs = config.allowed_template_kwargs
         self._chat_template = chat_template
         self._model_config = llm.model_config
@@ -138,7 +160,8 @@ class VllmEngine:
         messages = [message.template_message() for message in request.messages]
         params = ChatParams(
             chat_template=self._chat_template,
-            chat_template_kwargs=self._template_kwargs(request) | {"add_generation_prompt": True, "tokenize": False},
+            chat_template_kwargs=allowed_template_kwargs(request, self._allowed_template_kwargs)
+            | {"add_generation_prompt": True, "tokenize": False},
         )
         try:
             _, (engine_input,) = await self._llm.renderer.render_chat_async([messages], params, self._chat_tokens)
@@ -146,30 +169,12 @@ class VllmEngine:
             raise _refusal(error, "messages") from error
         return await self._prepared(request, [engine_input], [None], "messages")
 
-    def _template_kwargs(self, request: ChatCompletionRequest) -> dict[str, Any]:
-        kwargs = request.chat_template_kwargs or {}
-        for name in kwargs:
-            if name not in self._allowed_template_kwargs:
-                allowed = ", ".join(self._allowed_template_kwargs) or "none"
-                raise TwowireError(
-                    Fault.CHAT_TEMPLATE_REFUSED,
-                    f"chat_template_kwargs may not set {name[:60]!r} here (allowed: {allowed}).",
-                    param="chat_template_kwargs",
-                )
-        return dict(kwargs)
-
     async def prepare_completion(self, request: CompletionRequest) -> Prepared:
-        if request.suffix:
-            raise TwowireError(
-                Fault.UNSUPPORTED_FIELD,
-                "The model cannot fill in text before a suffix; remove it.",
-                param="suffix",
-            )
+        check_completion(request, self._model_config.get_vocab_size())
         prompts = [
             {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": list(prompt)}
             for prompt in request.prompts
         ]
-        self._check_prompt_ids(request)
         try:
             engine_inputs = await self._llm.renderer.render_cmpl_async(prompts, self._text_tokens)
         except Exception as error:
@@ -178,16 +183,6 @@ class VllmEngine:
         if request.echo:
             echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
         return await self._prepared(request, engine_inputs, echoes, "prompt")
-
-    def _check_prompt_ids(self, request: CompletionRequest) -> None:
-        size = self._model_config.get_vocab_size()
-        for prompt in request.prompts:
-            if not isinstance(prompt, str) and max(prompt) >= size:
-                raise TwowireError(
-                    Fault.INVALID_VALUE,
-                    f"prompt holds the token id {max(prompt)}; the vocabulary has {size} tokens.",
-                    param="prompt",
-                )
 
     async def _decode(self, token_ids: list[int]) -> str:
         text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
@@ -252,7 +247,8 @@ class VllmEngine:
                 verify()
             else:
                 async with asyncio.timeout(GRAMMAR_TIMEOUT_S):
-                    await asyncio.to_thread(verify)
+                    # Not in the shared pool: a hostile schema may hold its thread far beyond the time.
+                    await in_daemon_thread(verify)
         except TimeoutError as error:
             raise TwowireError(
                 Fault.INVALID_SCHEMA,
@@ -289,12 +285,15 @@ class VllmEngine:
             drop_output=prompt.drop_output,
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
             translate=_refusal,
+            has_schema=sampling.structured_outputs is not None,
         )
 
     def _echo(self, prompt: PreparedPrompt) -> Echo:
         engine_input: Any = prompt.engine_input
         first = engine_input["prompt_token_ids"][:1]
-        return Echo(prompt.echo_text or "", self._llm.get_tokenizer().decode(first))
+        # A token that the tokenizer has put in front of the text has no text of its own.
+        text = self._llm.get_tokenizer().decode(first, skip_special_tokens=True)
+        return Echo(prompt.echo_text or "", text)
 
     async def wait_dead(self) -> str:
         # The handler starts with the first request (the warm-up), and ends only when the engine core is gone.
@@ -304,10 +303,21 @@ class VllmEngine:
         return "its process ended unexpectedly"
 
     async def close(self) -> None:
+        if self._llm.output_handler is not None:
+            # Otherwise it takes the end of the engine for its death, and logs that.
+            self._llm.output_handler.cancel()
+        is_cpu = current_platform.is_cpu()
+        stopping = asyncio.ensure_future(asyncio.to_thread(self._llm.shutdown, CPU_STOP_S if is_cpu else None))
+        if is_cpu:
+            await asyncio.wait({stopping}, timeout=CPU_STOP_S / 2)
+            # Only when they are gone does the engine core remove what it shares with them.
+            self._processes.kill_grandchildren()
         try:
-            await asyncio.to_thread(self._llm.shutdown)
+            await stopping
         except Exception:
             log.exception("engine_shutdown_failed")
+        # A worker whose engine core was killed ends by itself, after seconds in which it holds its memory.
+        self._processes.kill()
 
 
 def _structured_outputs(request: SamplingFields) -> StructuredOutputsParams | None:
@@ -334,7 +344,14 @@ def _refusal(error: Exception, param: str | None = None) -> TwowireError:
     if isinstance(error, GracefulHTTPError):
         return TwowireError(Fault.QUEUE_FULL, error.message, retry_after_s=1)
     if isinstance(error, VLLMValidationError) and error.parameter in ("input_tokens", "input_text"):
-        return TwowireError(Fault.CONTEXT_LENGTH_EXCEEDED, str(error.args[0]), param=param)
+        unit = "tokens" if error.parameter == "input_tokens" else "characters"
+        return TwowireError(
+            Fault.CONTEXT_LENGTH_EXCEEDED,
+            f"The prompt is longer than the model's context: it has {error.value} {unit} or more. {error.args[0]}"[
+                :400
+            ],
+            param=param,
+        )
     if isinstance(error, VLLMClientError | ValueError | TypeError | ChatTemplateResolutionError):
         fault = Fault.INVALID_SCHEMA if param == "response_format" else Fault.INVALID_VALUE
         message = str(error.args[0]) if error.args else _first_line(error)

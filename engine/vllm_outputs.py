@@ -6,7 +6,8 @@ Does not import vLLM: it reads attributes of its objects, whose names are those 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,10 @@ from protocol.pieces import FinishReason, Piece, TokenLogprob, TopLogprob
 
 LOGPROB_FLOOR = -9999.0
 """Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""
+
+STEP_TOKENS = 16
+"""How many tokens with logprobs are made into pieces at a time. vLLM merges what a slow reader has not taken: all of a
+long answer, perhaps, which would keep the event loop for seconds, and every other stream waiting."""
 
 # «repetition» is vLLM's guard against loops: the model stopped talking sense before it reached a limit.
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
@@ -46,6 +51,7 @@ class VllmStream:
         drop_output: bool,
         abort: Callable[[], Awaitable[None]],
         translate: Callable[[Exception], TwowireError],
+        has_schema: bool = False,
     ) -> None:
         self.cached_tokens = 0
         self._queue = queue
@@ -55,10 +61,18 @@ class VllmStream:
         self._drop_output = drop_output
         self._abort = abort
         self._translate = translate
+        self._has_schema = has_schema
         self._first = True
         self._ended = False
+        self._closed = False
+        self._steps: Iterator[list[Piece]] = iter(())
 
     async def next(self) -> list[Piece] | None:
+        step = next(self._steps, None)
+        if step is not None:
+            # The loop turns between two steps; a close may come in.
+            await asyncio.sleep(0)
+            return None if self._closed else step
         if self._ended:
             return None
         queue = self._queue
@@ -74,16 +88,25 @@ class VllmStream:
             # Woken, by `wake` or by a `close` meanwhile. The event stays set unless an output is taken.
             queue.ready.clear()
             return self._nothing()
+        if self._closed:
+            return None
         if output.finished:
             self._ended = True
-        for choice in output.outputs:
-            if choice.finish_reason in ("abort", "error"):
-                self._ended = True
-                return self._cut_short(choice.finish_reason)
+        if any(choice.finish_reason == "error" for choice in output.outputs):
+            self._ended = True
+            raise self._failure()
         if self._drop_output:
             pieces = [Piece(choice.index, "", 0, "length") for choice in output.outputs]
+        elif self._top_count is None:
+            pieces = [piece_of(choice, None) for choice in output.outputs]
         else:
-            pieces = [piece_of(choice, self._top_count) for choice in output.outputs]
+            self._steps = steps_of(output.outputs, self._top_count)
+            pieces = next(self._steps, [])
+        if self._ended:
+            # An aborted choice ends with an output that may hold nothing at all.
+            pieces = [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]
+            if not pieces:
+                return None
         if self._first:
             self._first = False
             self.cached_tokens = output.num_cached_tokens or 0
@@ -94,11 +117,13 @@ class VllmStream:
     def _nothing(self) -> list[Piece] | None:
         return None if self._ended else []
 
-    @staticmethod
-    def _cut_short(reason: str) -> None:
-        """The end of a request that was aborted; an error where the engine itself gave up."""
-        if reason == "error":
-            raise TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
+    def _failure(self) -> TwowireError:
+        """What an output without a cause means: the engine says only that the request failed."""
+        if self._has_schema:
+            # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
+            message = "The engine cannot follow this JSON schema; make it simpler."
+            return TwowireError(Fault.INVALID_SCHEMA, message, param="response_format")
+        return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
 
     def _echoed(self, echo: Echo, output: Any) -> list[Piece]:
         logprobs = None
@@ -111,7 +136,13 @@ class VllmStream:
     def wake(self) -> None:
         self._queue.ready.set()
 
+    async def cancel(self) -> None:
+        if not self._ended:
+            await self._abort()
+
     async def close(self) -> None:
+        self._closed = True
+        self._steps = iter(())
         if self._ended:
             return
         self._ended = True
@@ -133,6 +164,29 @@ def piece_of(output: Any, top_count: int | None) -> Piece:
         FINISH_REASONS.get(reason) if reason is not None else None,
         token_logprobs(token_ids, output.logprobs, top_count) if top_count is not None else None,
     )
+
+
+def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Piece]]:
+    """Steps of at most `STEP_TOKENS` tokens with their logprobs, for vLLM's `CompletionOutput` deltas.
+
+    A delta of more tokens becomes several pieces: the first has its text, the last its finish_reason.
+    """
+    step: list[Piece] = []
+    room = STEP_TOKENS
+    for output in outputs:
+        whole = piece_of(output, None)
+        for start in range(0, max(whole.tokens, 1), STEP_TOKENS):
+            ids = output.token_ids[start : start + STEP_TOKENS]
+            if step and len(ids) > room:
+                yield step
+                step, room = [], STEP_TOKENS
+            is_last = start + STEP_TOKENS >= whole.tokens
+            logprobs = token_logprobs(ids, (output.logprobs or [])[start : start + STEP_TOKENS], top_count)
+            reason = whole.finish_reason if is_last else None
+            step.append(Piece(output.index, "" if start else whole.text, len(ids), reason, logprobs))
+            room -= len(ids)
+    if step:
+        yield step
 
 
 def token_logprobs(

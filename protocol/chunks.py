@@ -216,7 +216,7 @@ def completion_logprobs(tokens: Iterable[TokenLogprob], first_offset: int = 0) -
     for token in tokens:
         out["tokens"].append(token.token)
         out["token_logprobs"].append(token.logprob)
-        out["top_logprobs"].append({top.token: top.logprob for top in token.top} if token.top else None)
+        out["top_logprobs"].append(None if token.logprob is None else {top.token: top.logprob for top in token.top})
         out["text_offset"].append(offset)
         offset += len(token.token)
     return out

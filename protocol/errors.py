@@ -35,6 +35,16 @@ class Fault(Enum):
     UNKNOWN_URL = (404, "invalid_request_error", "unknown_url")
     MODEL_NOT_FOUND = (404, "invalid_request_error", "model_not_found")
     METHOD_NOT_ALLOWED = (405, "invalid_request_error", "method_not_allowed")
+    # The channel, and resuming.
+    FORBIDDEN_ORIGIN = (403, "invalid_request_error", "forbidden_origin")
+    UNKNOWN_SUBPROTOCOL = (400, "invalid_request_error", "unknown_subprotocol")
+    STREAM_NOT_FOUND = (404, "invalid_request_error", "stream_not_found")
+    COMPLETION_NOT_FOUND = (404, "invalid_request_error", "completion_not_found")
+    TAKEN_OVER = (409, "invalid_request_error", "taken_over")
+    CHUNKS_GONE = (410, "invalid_request_error", "chunks_gone")
+    CONNECTION_TOO_OLD = (408, "invalid_request_error", "connection_too_old")
+    TOO_MANY_STREAMS = (429, "rate_limit_error", "too_many_streams")
+    TOO_MANY_CONNECTIONS = (503, "server_error", "too_many_connections")
     # The state of the server. All of these are safe to retry.
     QUEUE_FULL = (503, "server_error", "queue_full")
     ENGINE_NOT_READY = (503, "server_error", "engine_not_ready")

@@ -45,9 +45,14 @@ def request_from_object(model: type[T], body: dict[str, Any]) -> T:
     try:
         request = model.model_validate(present)
     except ValidationError as failure:
-        raise _translate(failure.errors(include_url=False, include_input=False)[0], present) from None
+        raise refusal_of(failure, present) from None
     request._unknown_fields = tuple(unknown)
     return request
+
+
+def refusal_of(failure: ValidationError, body: dict[str, Any]) -> TwowireError:
+    """The first thing that pydantic found wrong with `body`, as an error for the client."""
+    return _translate(failure.errors(include_url=False, include_input=False)[0], body)
 
 
 # The bytes.

@@ -14,6 +14,8 @@ KEEPALIVE = b": keep-alive\n\n"
 """A comment, which clients skip; it tells proxies and clients that the silent connection lives."""
 
 
-def event(chunk: bytes) -> bytes:
-    """One event; `chunk` is JSON on one line."""
-    return b"data: " + chunk + b"\n\n"
+def event(chunk: bytes, number: int | None = None) -> bytes:
+    """One event; `chunk` is JSON on one line, `number` its id for a client that may come back."""
+    if number is None:
+        return b"data: " + chunk + b"\n\n"
+    return b"id: %d\ndata: %b\n\n" % (number, chunk)

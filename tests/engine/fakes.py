@@ -21,6 +21,7 @@ class FakeStream:
     def __init__(self, script: Sequence[list[Piece]] = (), *, cached_tokens: int = 0) -> None:
         self.cached_tokens = cached_tokens
         self.closed = False
+        self.cancelled = False
         self._steps = list(script)
         self._finished = False
         self._error: TwowireError | None = None
@@ -52,6 +53,10 @@ class FakeStream:
 
     def wake(self) -> None:
         self._changed.set()
+
+    async def cancel(self) -> None:
+        self.cancelled = True
+        self.end()
 
     async def close(self) -> None:
         self.closed = True

@@ -51,7 +51,7 @@ class Opened:
 
     async def _abort(self) -> None:
         self.aborts += 1
-        self.queue.put(output(choice("", "abort"), finished=True))
+        self.queue.put(output(choice("", "abort", ids=()), finished=True))
 
     def _translate(self, error: Exception) -> TwowireError:
         return TwowireError(Fault.ENGINE_DIED, str(error))
@@ -84,7 +84,7 @@ async def test_a_close_ends_the_reader_and_aborts_once() -> None:
 
 async def test_an_abort_from_elsewhere_ends_the_stream() -> None:
     opened = Opened()
-    opened.queue.put(output(choice("", "abort"), finished=True))
+    opened.queue.put(output(choice("", "abort", ids=()), finished=True))
     assert await opened.stream.next() is None
 
 

@@ -1,0 +1,44 @@
+"""Runs what would block the event loop in threads that do not keep the process alive.
+
+Does not know what is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_daemon_thread(function: Callable[[], T]) -> T:
+    """`function()` in a thread of its own that nobody waits for when the process ends.
+
+    For what takes long and cannot be ended. `asyncio.to_thread` uses a pool, whose threads the event loop and the
+    interpreter wait for at their end.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():  # Nobody waits any more.
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # The loop has been closed.
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=getattr(function, "__name__", "engine-start"), daemon=True).start()
+    return await future

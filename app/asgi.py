@@ -5,6 +5,7 @@ Does not open a port: what hypercorn itself can set (sockets, keep-alive, worker
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
 from app import hypercorn_fixes
@@ -12,6 +13,10 @@ from app.factory import create_app
 from app.logs import set_up_logs
 from app.server import build_services
 from app.settings import load_settings
+
+# hypercorn 0.18 starts its workers as daemons, which may not start processes, and vLLM must; there is no public way to
+# undo that from within. Test: `tests/live/test_command.py::test_hypercorn_itself_serves_the_app`.
+multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # not public
 
 _settings = load_settings([], os.environ)
 set_up_logs(_settings.log_format, _settings.log_level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 
@@ -26,13 +27,15 @@ class KeyRing:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def check(self, authorization: Sequence[str]) -> None:
-        """Raise `TwowireError` unless `authorization`, the request's headers of that name, holds one right key.
+    def check(self, authorization: Sequence[str]) -> str | None:
+        """Who asks: a label of the key in `authorization`, the request's headers of that name; None without keys.
+
+        Raises `TwowireError` (401) unless there is exactly one, with a right key.
 
         Every digest is compared, in constant time, so that the time tells neither which key nor how much of it fits.
         """
         if not self._digests:
-            return
+            return None
         if len(authorization) != 1:
             given = "No API key was given" if not authorization else "More than one Authorization header was given"
             raise _refused(f"{given}: send one header «Authorization: Bearer KEY».")
@@ -44,6 +47,15 @@ class KeyRing:
         matches = [hmac.compare_digest(given_digest, digest) for digest in self._digests]
         if not any(matches):
             raise _refused("The API key is not known here.")
+        return given_digest.hex()
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether other machines can reach `address`; a name or a socket's path is no address, and is not judged."""
+    try:
+        return not ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _digest(key: bytes) -> bytes:
@@ -61,12 +73,22 @@ class HostCheck:
     page's own host name, past the same-origin policy. Without keys nothing else would stop it.
     """
 
-    def __init__(self, *, only_loopback: bool, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, *, only_loopback: bool, allowed: Iterable[str] = (), is_open: bool = True) -> None:
         self._only_loopback = only_loopback
+        self._is_open = is_open
         self._allowed = frozenset(name.lower() for name in allowed)
 
-    def check(self, hosts: Sequence[str]) -> None:
-        """Raise `TwowireError` unless `hosts`, the request's headers of that name, is one acceptable host."""
+    def check(self, hosts: Sequence[str], address: Sequence[object] | None = None) -> None:
+        """Raise `TwowireError` unless `hosts`, the request's headers of that name, is one acceptable host.
+
+        `address` is the server's own end of the connection. Where the server is not `is_open` (no keys, and not told
+        to do without), that must be a loopback address, whoever bound it: another server may run the app.
+        """
+        if not self._is_open and address is not None and _is_reachable(str(address[0])):
+            raise TwowireError(
+                Fault.FORBIDDEN_HOST,
+                "This server has no API keys and answers only on loopback addresses; set TWOWIRE_API_KEYS.",
+            )
         match = _HOST.match(hosts[0]) if len(hosts) == 1 else None
         if match is None or int(match["port"] or 0) > 65535:
             raise TwowireError(Fault.INVALID_HOST, "The Host header must be one host name with an optional port.")

@@ -11,7 +11,13 @@ from datetime import timedelta
 from quart import Blueprint
 from quart_cors import cors
 
-EXPOSED_HEADERS = ("X-Request-Id", "Retry-After")
+EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "Retry-After",
+    "Twowire-Completion-Id",
+    "Twowire-Resume-Token",
+    "Twowire-Resume-Grace",
+)
 
 
 def allow_origins(routes: Blueprint, origins: Sequence[str]) -> Blueprint:

@@ -6,14 +6,17 @@ Does not know how the app is served: `app.server` and any other ASGI server may 
 from __future__ import annotations
 
 import structlog
-from quart import Quart, Response, request
+from quart import Quart, Response, has_request_context, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 
 from app.bodies import error_response
+from app.channel_socket import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
 from app.cors import allow_origins
 from app.generate import generation_routes
 from app.guard import RequestGuard, record_of
 from app.pages import page_routes
+from app.resumable import resumable_routes
 from app.services import Services
 from app.status import status_routes
 from protocol.errors import Fault, TwowireError
@@ -39,7 +42,6 @@ QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
 FAULTS_BY_STATUS = {
     404: Fault.UNKNOWN_URL,
     405: Fault.METHOD_NOT_ALLOWED,
-    408: Fault.REQUEST_TIMEOUT,
     413: Fault.BODY_TOO_LARGE,
 }
 
@@ -47,14 +49,18 @@ FAULTS_BY_STATUS = {
 def create_app(services: Services) -> Quart:
     """An app that starts and stops the services' engine manager with itself."""
     app = Quart("app", static_folder=None)
+    app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
-    app.config["BODY_TIMEOUT"] = services.settings.body_timeout_s
+    app.config["BODY_TIMEOUT"] = None  # `app.bodies` has its own.
     # A redirect of `//v1/models` would answer before the key is checked; an odd path is an unknown one.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     origins = services.settings.cors_origins
     app.register_blueprint(allow_origins(generation_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))
+    app.register_blueprint(allow_origins(resumable_routes(services), origins))
+    app.register_blueprint(allow_origins(ticket_routes(services), origins))
+    app.register_blueprint(channel_routes(services))
     app.register_blueprint(page_routes(services))
     _add_checks(app, services)
     _add_error_handlers(app, services)
@@ -67,8 +73,14 @@ def create_app(services: Services) -> Quart:
     @app.after_serving
     async def stop() -> None:
         await services.manager.stop()
+        await services.logs.close()
 
     return app
+
+
+def _current() -> BaseRequestWebsocket:
+    """The request, or the WebSocket's handshake, that is being handled: errors come from either."""
+    return request if has_request_context() else websocket
 
 
 def _add_checks(app: Quart, services: Services) -> None:
@@ -78,10 +90,17 @@ def _add_checks(app: Quart, services: Services) -> None:
     async def check() -> None:
         rule = request.url_rule
         record_of(request.scope).path = rule.rule if rule is not None else "(unknown)"
-        services.hosts.check(request.headers.getlist("Host"))
+        services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"))
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if request.endpoint not in public and not is_preflight:
-            services.keys.check(request.headers.getlist("Authorization"))
+            record_of(request.scope).owner = services.keys.check(request.headers.getlist("Authorization"))
+
+    @app.before_websocket
+    async def check_websocket() -> None:
+        # The channel has a door of its own, which takes tickets too.
+        if websocket.endpoint != CHANNEL_ENDPOINT:
+            services.hosts.check(websocket.headers.getlist("Host"), websocket.scope.get("server"))
+            services.keys.check(websocket.headers.getlist("Authorization"))
 
     @app.after_request
     async def label(response: Response) -> Response:
@@ -93,7 +112,7 @@ def _add_checks(app: Quart, services: Services) -> None:
 
 def _add_error_handlers(app: Quart, services: Services) -> None:
     def refuse(error: TwowireError) -> Response:
-        record_of(request.scope).error_code = error.fault.code
+        record_of(_current().scope).error_code = error.fault.code
         services.metrics.refusals.labels(error.fault.code).inc()
         return error_response(error)
 
@@ -113,17 +132,15 @@ def _add_error_handlers(app: Quart, services: Services) -> None:
 
     @app.errorhandler(Exception)
     async def unforeseen(error: Exception) -> Response:
-        log.error("request_failed", request_id=record_of(request.scope).request_id, exc_info=error)
+        log.error("request_failed", request_id=record_of(_current().scope).request_id, exc_info=error)
         return refuse(TwowireError(Fault.INTERNAL, "The server failed; its log says why."))
 
 
 def _message(fault: Fault, services: Services) -> str:
     if fault is Fault.BODY_TOO_LARGE:
         return f"The body is larger than the {services.settings.max_body_bytes} bytes that this server takes."
-    if fault is Fault.REQUEST_TIMEOUT:
-        return f"The body did not arrive within {services.settings.body_timeout_s:g} s."
     if fault is Fault.METHOD_NOT_ALLOWED:
-        return f"{request.method} is not allowed here."
+        return f"{_current().method} is not allowed here."
     if fault is Fault.UNKNOWN_URL:
-        return f"There is no route {request.method} {request.path[:120]}."
+        return f"There is no route {_current().method} {_current().path[:120]}."
     return "The request could not be understood."

@@ -6,6 +6,7 @@ the generation is closed by whoever iterates it, and by the guard after that.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from quart import Blueprint, Response, request
 
 from app.bodies import json_response, parsed_body
 from app.guard import RequestRecord, record_of
+from app.replies import LiveReply, Reply
 from app.services import Services
 from engine.api import Prepared
 from engine.generation import Generation
@@ -25,7 +27,6 @@ from protocol.chunks import ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError, error_bytes
 from protocol.fold import Answer, chat_answer, completion_answer
-from protocol.pieces import Piece
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,12 @@ class Shape:
 CHAT = Shape("chatcmpl-", ChatChunks, chat_answer)
 COMPLETION = Shape("cmpl-", CompletionChunks, completion_answer)
 
+RESUME_GRACE_HEADER = "Twowire-Resume-Grace"
+RESUME_TOKEN_HEADER = "Twowire-Resume-Token"
+COMPLETION_ID_HEADER = "Twowire-Completion-Id"
+MAX_GRACE_S = 86_400
+"""What may be asked for. The answer's header of the same name says what is granted."""
+
 
 def generation_routes(services: Services) -> Blueprint:
     """`POST /v1/chat/completions` and `POST /v1/completions`."""
@@ -50,7 +57,7 @@ def generation_routes(services: Services) -> Blueprint:
     @routes.post("/v1/chat/completions")
     async def chat_completions() -> Response:
         """Answer a chat. OpenAI's reference: Chat Completions, Create."""
-        asked = await parsed_body(ChatCompletionRequest)
+        asked = await parsed_body(ChatCompletionRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
         prepared = await services.manager.prepare_chat(asked)
         return await answer(services, record, asked, prepared, CHAT)
@@ -58,7 +65,7 @@ def generation_routes(services: Services) -> Blueprint:
     @routes.post("/v1/completions")
     async def completions() -> Response:
         """Continue a text. OpenAI's reference: Completions, Create."""
-        asked = await parsed_body(CompletionRequest)
+        asked = await parsed_body(CompletionRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
         prepared = await services.manager.prepare_completion(asked)
         return await answer(services, record, asked, prepared, COMPLETION)
@@ -84,31 +91,70 @@ async def answer(
     shape: Shape,
 ) -> Response:
     """Run a prepared request and answer with its stream or its whole."""
+    grace_s = _resume_grace(asked.stream, shape)
     observer = services.metrics.wires["sse" if asked.stream else "http"]
-    generation = await services.manager.run(prepared, observer)
-    await record.adopt(generation)
-    common: dict[str, Any] = {
-        "answer_id": shape.id_prefix + generation.id,
-        "model": asked.model,
-        "created": int(time.time()),
-    }
+    generation = await services.manager.run(prepared, observer, record.owner)
+    await record.adopt(generation, generation.close)
     if not asked.stream:
-        folded = shape.answer(**common, choices=prepared.sequences)
+        folded = shape.answer(**_common(generation, asked, shape), choices=prepared.sequences)
         async with generation:
             async for pieces in generation:
                 folded.add(pieces)
-        return json_response(folded.body(generation.usage))
+        if asked.top_logprob_count is None:
+            return json_response(folded.body(generation.usage))
+        # Logprobs can make it tens of megabytes.
+        return json_response(await asyncio.to_thread(folded.body, generation.usage))
+    reply = live_reply(generation, asked, prepared, shape)
+    await reply.begin()
+    if grace_s is None:
+        return stream_response(reply)
+    reader = services.logs.keep(reply, record.owner, grace_s)
+    # From now on it is the log's: this request may leave it, not end it.
+    record.hand_over(reader.leave)
+    response = stream_response(reader, with_ids=True)
+    # The id, too: a client that is cut off before the first chunk could not come back without it.
+    response.headers[COMPLETION_ID_HEADER] = reader.id
+    response.headers[RESUME_TOKEN_HEADER] = reader.token
+    response.headers[RESUME_GRACE_HEADER] = f"{min(grace_s, services.logs.limits.grace_max_s):g}"
+    return response
+
+
+def _resume_grace(is_streamed: bool, shape: Shape) -> float | None:
+    """The seconds that the client wants its generation to survive the connection, if it asks for that."""
+    text = request.headers.get(RESUME_GRACE_HEADER)
+    if text is None:
+        return None
+    try:
+        grace_s = float(text)
+    except ValueError:
+        grace_s = 0.0
+    if not 0 < grace_s <= MAX_GRACE_S:
+        raise TwowireError(
+            Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} must be seconds, above 0 and up to {MAX_GRACE_S}."
+        )
+    if not is_streamed or shape is not CHAT:
+        raise TwowireError(Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} is only for chats with stream: true.")
+    return grace_s
+
+
+def _common(generation: Generation, asked: ChatCompletionRequest | CompletionRequest, shape: Shape) -> dict[str, Any]:
+    return {"answer_id": shape.id_prefix + generation.id, "model": asked.model, "created": int(time.time())}
+
+
+def live_reply(
+    generation: Generation, asked: ChatCompletionRequest | CompletionRequest, prepared: Prepared, shape: Shape
+) -> LiveReply:
+    """The reply of a running generation, in the chunks of its route."""
+    common = _common(generation, asked, shape)
     options = asked.stream_options
-    encoder = shape.chunks(
-        **common,
-        include_usage=asked.include_usage,
-        obfuscate=options is not None and bool(options.include_obfuscation),
-    )
-    # The first step is taken before the status line is sent, so that what the engine refuses is a status of its own.
-    # It takes no longer than the keep-alive interval: then the step is empty, and the stream begins with a comment.
-    first: list[Piece] = await anext(generation, [])
-    body = _events(generation, first, encoder, prepared.sequences, asked.include_usage)
-    response = Response(body, content_type=sse.CONTENT_TYPE)
+    obfuscate = options is not None and bool(options.include_obfuscation)
+    encoder = shape.chunks(**common, include_usage=asked.include_usage, obfuscate=obfuscate)
+    return LiveReply(common["answer_id"], generation, encoder, prepared.sequences, include_usage=asked.include_usage)
+
+
+def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
+    """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
+    response = Response(_events(reply, with_ids), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None
     response.headers["Cache-Control"] = "no-cache"
@@ -116,28 +162,23 @@ async def answer(
     return response
 
 
-async def _events(
-    generation: Generation, first: list[Piece], encoder: ChunkEncoder, choices: int, include_usage: bool
-) -> AsyncIterator[bytes]:
+async def _events(reply: Reply, with_ids: bool) -> AsyncIterator[bytes]:
     """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
-    async with generation:
+    try:
         try:
-            yield b"".join(map(sse.event, encoder.opening(choices))) + _step(encoder, first)
-            async for pieces in generation:
-                yield _step(encoder, pieces)
-            if include_usage:
-                yield sse.event(encoder.usage(generation.usage))
+            while (chunks := await reply.next()) is not None:
+                if not chunks:
+                    yield sse.KEEPALIVE
+                elif with_ids:
+                    first = reply.seq - len(chunks) + 1
+                    yield b"".join(sse.event(chunk, first + offset) for offset, chunk in enumerate(chunks))
+                else:
+                    yield b"".join(map(sse.event, chunks))
         except TwowireError as error:
             yield sse.event(error_bytes(error))
         except Exception:
-            log.exception("stream_failed", generation=generation.id)
+            log.exception("stream_failed", id=reply.id)
             yield sse.event(error_bytes(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
         yield sse.DONE
-
-
-def _step(encoder: ChunkEncoder, pieces: list[Piece]) -> bytes:
-    if len(pieces) == 1:
-        return sse.event(encoder.piece(pieces[0]))
-    if not pieces:
-        return sse.KEEPALIVE
-    return b"".join(sse.event(encoder.piece(piece)) for piece in pieces)
+    finally:
+        await reply.leave()

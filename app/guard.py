@@ -24,6 +24,9 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 RECORD_KEY = "twowire.record"
 MAX_REQUEST_ID = 128
 
+Release = Callable[[], Awaitable[None]]
+"""Gives something back; may be called twice."""
+
 
 class RequestRecord:
     """What is known of one request: filled by the handlers on the way, logged in one line at the end."""
@@ -36,21 +39,32 @@ class RequestRecord:
         self.status: int | None = None
         self.model: str | None = None
         self.error_code: str | None = None
+        self.owner: str | None = None
         self.generations: list[Generation] = []
+        self._releases: list[Release] = []
         self._closed = False
 
-    async def adopt(self, generation: Generation) -> None:
-        """Tie `generation` to this request. Where the request is over already, the generation is closed at once."""
+    async def adopt(self, generation: Generation | None, release: Release) -> None:
+        """Tie something to this request that `release` gives back; at once, where the request is over already.
+
+        `generation` is what the log line tells of.
+        """
         if self._closed:
-            await generation.close()
+            await release()
             raise asyncio.CancelledError
-        self.generations.append(generation)
+        if generation is not None:
+            self.generations.append(generation)
+        self._releases.append(release)
+
+    def hand_over(self, release: Release) -> None:
+        """What was adopted belongs to somebody else now; `release` is all that is left to do here."""
+        self._releases = [release]
 
     async def close(self) -> None:
-        """End every generation that still runs."""
+        """Give back everything."""
         self._closed = True
-        for generation in self.generations:
-            await generation.close()
+        for release in self._releases:
+            await release()
 
     def log_line(self) -> dict[str, Any]:
         """The fields of the access log. Never any text of prompt or answer."""

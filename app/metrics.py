@@ -15,6 +15,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.connections import Connections
+from app.resume import ReplyLogs
 from engine.generation import Generation
 from engine.manager import EngineManager, EngineState
 
@@ -80,8 +82,10 @@ class WireObserver:
 class Metrics(Collector):
     """All figures of one app. Also the collector that reads the gauges when they are asked for."""
 
-    def __init__(self, manager: EngineManager) -> None:
+    def __init__(self, manager: EngineManager, logs: ReplyLogs, connections: Connections) -> None:
         self._manager = manager
+        self._logs = logs
+        self._connections = connections
         self._registry = CollectorRegistry()
         self.generations = self._counter("generations", "Generations that ended.", ("wire", "outcome"))
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
@@ -115,6 +119,9 @@ class Metrics(Collector):
             len(asyncio.all_tasks()),
         )
         yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
+        yield GaugeMetricFamily("twowire_websockets", "WebSocket connections.", value=len(self._connections))
+        yield GaugeMetricFamily("twowire_resume_logs", "Logs of resumable generations.", value=len(self._logs))
+        yield GaugeMetricFamily("twowire_resume_log_bytes", "Bytes of chunks in those logs.", value=self._logs.bytes)
         state = GaugeMetricFamily("twowire_engine_state", "1 for the state the engine is in.", labels=("state",))
         for name in EngineState:
             state.add_metric((name.value,), float(manager.state is name))

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from app.openapi_routes import Route, routes
+from app.openapi_route import Route
+from app.openapi_routes import routes
 from protocol import responses
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -36,6 +37,7 @@ _TAGS = (
         "Generation",
         "Where text is made. OpenAI's clients work unchanged: set their base URL to `/v1` of this server.",
     ),
+    ("Channel", "One WebSocket for many chats, and what cancels and resumes on either wire."),
     ("Models", "Which names a request may give as `model`."),
     ("Server", "How the server is. For probes, dashboards and people."),
     ("Pages", "What a browser shows. No key is needed to look."),
@@ -78,7 +80,21 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ANYWHERE = (Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
 """Before or after any route's own work."""
 
-_NOWHERE = (Fault.UNKNOWN_URL, Fault.METHOD_NOT_ALLOWED, Fault.INVALID_API_KEY, *_ANYWHERE)
+_ON_THE_CHANNEL = (Fault.STREAM_NOT_FOUND, Fault.TAKEN_OVER, Fault.TOO_MANY_STREAMS, Fault.CONNECTION_TOO_OLD)
+"""Only in frames or events: the status that goes with them is no HTTP answer's."""
+
+_NOWHERE = (
+    Fault.UNKNOWN_URL,
+    Fault.METHOD_NOT_ALLOWED,
+    Fault.INVALID_API_KEY,
+    Fault.FORBIDDEN_ORIGIN,
+    Fault.UNKNOWN_SUBPROTOCOL,
+    Fault.TOO_MANY_CONNECTIONS,
+    Fault.COMPLETION_NOT_FOUND,
+    Fault.CHUNKS_GONE,
+    *_ON_THE_CHANNEL,
+    *_ANYWHERE,
+)
 """Not a generation's own: all other rows of the table are, so that a new row is documented by being there."""
 
 

@@ -12,31 +12,13 @@ from typing import Any
 
 import orjson
 
+from app.openapi_channel import CHANNEL_ROUTES
+from app.openapi_route import Route, json_answer, path_parameter, ref, strings, text_answer
 from protocol import sse
 from protocol.chunks import ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.errors import Fault
 from protocol.fold import Answer, chat_answer, completion_answer
 from protocol.pieces import Piece, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One method of one path. `answers` are OpenAPI response objects by status, without the errors."""
-
-    path: str
-    method: str
-    name: str
-    tag: str
-    summary: str
-    description: str
-    answers: Mapping[int, dict[str, Any]]
-    is_public: bool = False
-    generates: bool = False
-    """The route reads a body and runs the engine, so that most rows of the error table can come of it."""
-    faults: tuple[Fault, ...] = ()
-    """Errors besides those that any route can answer."""
-    parameters: tuple[dict[str, Any], ...] = ()
-    body: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +45,9 @@ With `stream: true`. Server-sent events, each one line `data: …` and an empty 
 - With `stream_options.include_usage`, one more chunk follows, with the usage and no choices.
 - A line that begins with `:` is a comment: it keeps a connection alive that was silent for a while.
 - When generating fails midway, an event with an `ErrorResponse` takes the place of further chunks.
-- The last event is always `data: [DONE]`."""
+- The last event is always `data: [DONE]`.
+- With the header `Twowire-Resume-Grace` (chats alone), each event has an `id:` line, and the answer's header
+  `Twowire-Resume-Token` lets the client read on after it has lost its connection."""
 
 _SETTLED = "Errors that are found before the first byte are answered with their status, streamed or not."
 
@@ -114,7 +98,7 @@ def _completion(model: str) -> _Generation:
 
 def _generation_route(one: _Generation, model: str) -> Route:
     whole, streamed = _examples(one, model)
-    data = [_ref(one.chunk_schema), _ref("ErrorResponse"), {"const": "[DONE]"}]
+    data = [ref(one.chunk_schema), ref("ErrorResponse"), {"const": "[DONE]"}]
     return Route(
         path=one.path,
         method="post",
@@ -126,13 +110,13 @@ def _generation_route(one: _Generation, model: str) -> Route:
         body={
             "required": True,
             "description": "JSON in UTF-8, not compressed.",
-            "content": {"application/json": {"schema": _ref(one.request_schema), "examples": dict(one.requests)}},
+            "content": {"application/json": {"schema": ref(one.request_schema), "examples": dict(one.requests)}},
         },
         answers={
             200: {
                 "description": "The answer, in the form that `stream` asked for.",
                 "content": {
-                    "application/json": {"schema": _ref(one.answer_schema), "example": whole},
+                    "application/json": {"schema": ref(one.answer_schema), "example": whole},
                     "text/event-stream": {
                         "schema": {"type": "string", "description": _STREAM.format(chunk=one.chunk_schema)},
                         # OpenAPI has words for the items of a stream (`itemSchema`) only from 3.2 on.
@@ -158,28 +142,6 @@ def _examples(one: _Generation, model: str) -> tuple[dict[str, Any], str]:
     return whole, (b"".join(map(sse.event, chunks)) + sse.DONE).decode()
 
 
-def _ref(schema: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _text(description: str, media_type: str) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
-
-
-def _strings(**members: dict[str, Any]) -> dict[str, Any]:
-    properties = {name: {"type": "string", **schema} for name, schema in members.items()}
-    return {"type": "object", "properties": properties, "required": list(members)}
-
-
-def _path_parameter(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "string"}
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
-
-
 _MODELS = (
     Route(
         path="/v1/models",
@@ -188,7 +150,7 @@ _MODELS = (
         tag="Models",
         summary="List the models",
         description="All names that this server answers to. They are known before the engine is ready.",
-        answers={200: _json("The models.", _ref("ModelList"))},
+        answers={200: json_answer("The models.", ref("ModelList"))},
     ),
     Route(
         path="/v1/models/{model}",
@@ -197,9 +159,9 @@ _MODELS = (
         tag="Models",
         summary="Look up one model",
         description="A name may contain slashes, written as they are or as `%2F`.",
-        answers={200: _json("The model.", _ref("Model"))},
+        answers={200: json_answer("The model.", ref("Model"))},
         faults=(Fault.MODEL_NOT_FOUND,),
-        parameters=(_path_parameter("model", "A name from `/v1/models`."),),
+        parameters=(path_parameter("model", "A name from `/v1/models`."),),
     ),
 )
 
@@ -213,8 +175,8 @@ _SERVER = (
         description="For a load balancer, and for who waits for the model. Tells the state and its reason.",
         is_public=True,
         answers={
-            200: _json("A token could be generated now.", _ref("Health")),
-            503: _json("Not now; `state` and `reason` say why.", _ref("Health")),
+            200: json_answer("A token could be generated now.", ref("Health")),
+            503: json_answer("Not now; `state` and `reason` say why.", ref("Health")),
         },
     ),
     Route(
@@ -225,7 +187,7 @@ _SERVER = (
         summary="Does it live?",
         description="For a supervisor: restart the server only when this does not answer.",
         is_public=True,
-        answers={200: _json("The event loop turns.", _strings(status={"const": "ok"}))},
+        answers={200: json_answer("The event loop turns.", strings(status={"const": "ok"}))},
     ),
     Route(
         path="/version",
@@ -235,7 +197,7 @@ _SERVER = (
         summary="Which version is it?",
         description="The version of twowire.",
         is_public=True,
-        answers={200: _json("The version.", _strings(version={"examples": ["0.1.0"]}))},
+        answers={200: json_answer("The version.", strings(version={"examples": ["0.1.0"]}))},
     ),
     Route(
         path="/metrics",
@@ -244,7 +206,7 @@ _SERVER = (
         tag="Server",
         summary="Figures for Prometheus",
         description="This server's figures, whose names begin with `twowire_`, and vLLM's own.",
-        answers={200: _text("Prometheus' text format.", "text/plain")},
+        answers={200: text_answer("Prometheus' text format.", "text/plain")},
     ),
 )
 
@@ -260,30 +222,30 @@ _PAGES = (
         "startPage",
         "The start page",
         "The state of the engine, and first calls to copy.",
-        _text("The page.", "text/html"),
+        text_answer("The page.", "text/html"),
     ),
     _page(
         "/docs",
         "docsPage",
         "This document, to read",
         "Shows `/openapi.json` without asking any other host for anything.",
-        _text("The page.", "text/html"),
+        text_answer("The page.", "text/html"),
     ),
     _page(
         "/openapi.json",
         "openapi",
         "This document",
         "OpenAPI 3.1.",
-        _json("The document.", {"type": "object"}),
+        json_answer("The document.", {"type": "object"}),
     ),
     _page(
         "/static/{name}",
         "staticFile",
         "What the pages are made of",
         "Scripts, styles and images.",
-        _text("The file.", "*/*"),
+        text_answer("The file.", "*/*"),
         faults=(Fault.UNKNOWN_URL,),
-        parameters=(_path_parameter("name", "The file's path."),),
+        parameters=(path_parameter("name", "The file's path."),),
     ),
 )
 
@@ -291,4 +253,4 @@ _PAGES = (
 def routes(model: str) -> tuple[Route, ...]:
     """Every route, in the order in which to read them. Examples ask for `model`."""
     generation = tuple(_generation_route(one, model) for one in (_chat(model), _completion(model)))
-    return (*generation, *_MODELS, *_SERVER, *_PAGES)
+    return (*generation, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)

@@ -24,6 +24,7 @@ from app.option_values import (
 )
 
 LISTENING, MODEL, ENGINE, LIMITS, LOGGING = "Listening", "Model", "Engine", "Limits", "Logging"
+CHANNEL = "WebSocket and resuming"
 CONFIGURATION = "Configuration file"
 
 
@@ -194,6 +195,55 @@ class Settings(BaseSettings):
         "How many seconds running requests get to finish when the server is told to stop.",
         metavar="SECONDS",
         ge=0,
+    )
+
+    ws_max_message_bytes: int = _option(
+        CHANNEL, 8 * 1024 * 1024, "The largest message that a WebSocket may receive.", metavar="BYTES", ge=1024
+    )
+    ws_max_messages_per_s: int = _option(
+        CHANNEL, 200, "How many messages a second a WebSocket may receive, twice as many in a burst.", ge=1
+    )
+    ws_max_running: int = _option(
+        CHANNEL, 16, "How many generations of one WebSocket run at a time; further ones wait.", ge=1
+    )
+    ws_max_waiting: int = _option(
+        CHANNEL, 32, "How many generations of one WebSocket may wait for their turn; further ones are refused.", ge=0
+    )
+    ws_max_connections: int = _option(CHANNEL, 8192, "How many WebSockets the server holds.", ge=1)
+    ws_max_connections_per_key: int = _option(
+        CHANNEL, 4096, "How many WebSockets one API key may hold; where there are no keys, all clients together.", ge=1
+    )
+    ws_ping_interval_s: float = _option(
+        CHANNEL, 25.0, "How often the server sends a ping message.", metavar="SECONDS", gt=0
+    )
+    ws_idle_timeout_s: float = _option(
+        CHANNEL, 60.0, "After how long without a message a WebSocket is closed.", metavar="SECONDS", gt=0
+    )
+    ws_send_timeout_s: float = _option(
+        CHANNEL,
+        15.0,
+        "After how long a WebSocket that takes no data is cut, and its generations ended.",
+        metavar="SECONDS",
+        gt=0,
+    )
+    ws_max_age_s: float = _option(
+        CHANNEL, 86_400.0, "After how long a WebSocket is closed whatever it does.", metavar="SECONDS", gt=0
+    )
+    resume_grace_max_s: float = _option(
+        CHANNEL,
+        120.0,
+        "The longest that a resumable generation runs on without a reader, whatever its client asked for.",
+        metavar="SECONDS",
+        gt=0,
+    )
+    resume_keep_finished_s: float = _option(
+        CHANNEL, 120.0, "How long the chunks of a finished resumable generation are kept.", metavar="SECONDS", gt=0
+    )
+    resume_log_max_bytes: int = _option(
+        CHANNEL, 4 * 1024 * 1024, "The chunks kept for one resumable generation.", metavar="BYTES", ge=4096
+    )
+    resume_logs_max_bytes: int = _option(
+        CHANNEL, 256 * 1024 * 1024, "The chunks kept for all resumable generations.", metavar="BYTES", ge=4096
     )
 
     log_format: Literal["auto", "json", "console"] = _option(

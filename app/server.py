@@ -6,6 +6,8 @@ Does not know the routes.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import signal
 import sys
 from typing import TextIO
@@ -20,7 +22,8 @@ from app.factory import create_app
 from app.logs import set_up_logs
 from app.services import Services, engine_config, make_services
 from app.settings import Settings
-from engine.kinds import text_engine
+from engine.api import EngineStartError
+from engine.kinds import check_model, text_engine
 from engine.manager import AdmissionLimits, EngineManager, EngineState
 
 log = structlog.get_logger(__name__)
@@ -45,10 +48,34 @@ def run(settings: Settings) -> int:
     hypercorn_fixes.apply()
     config = hypercorn_config(settings)
     try:
+        if settings.model is not None:
+            check_model(settings.model)
+    except EngineStartError as error:
+        return _fail(str(error))
+    try:
         sockets = hypercorn_fixes.create_sockets(config)
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
-    return asyncio.run(_serve(settings, config, sockets))
+    code = asyncio.run(_serve(settings, config, sockets))
+    _skip_the_last_collection(code)
+    return code
+
+
+def _skip_the_last_collection(code: int) -> None:
+    """Make the process end with `code` as soon as it is told to end.
+
+    Python's last act would be to look through all of vLLM's objects for cycles, for five seconds. By then everything
+    has been closed; and a thread that still imports vLLM, where the stop came early, cannot be ended otherwise.
+    """
+    if "vllm" not in sys.modules:
+        return
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)
 
 
 def hypercorn_config(settings: Settings) -> Config:
@@ -57,10 +84,15 @@ def hypercorn_config(settings: Settings) -> Config:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
     config.include_server_header = False
+    config.websocket_max_message_size = settings.ws_max_message_bytes
+    # Messages of a WebSocket, each as large as that, and parts of a request's body that wait for the application.
+    config.max_app_queue_size = 2
     # Longer than the pools of usual clients keep a connection, so that the client closes it, never both at once.
     config.keep_alive_timeout = 75
     # hypercorn ends a connection, streams and all, after a thousand requests.
     config.keep_alive_max_requests = 2**31
+    # It says where it listens, as we do; its warnings and errors stay.
+    config.loglevel = "WARNING"
     # The drain has passed before hypercorn begins to stop: what is still open is only being closed.
     config.graceful_timeout = 3
     return config

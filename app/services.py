@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.auth import HostCheck, KeyRing
+from app.connections import Connections
 from app.metrics import Metrics
+from app.resume import ReplyLogs, ResumeLimits
+from app.tickets import TicketOffice
 from engine.api import EngineConfig
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
@@ -30,6 +33,9 @@ class Services:
     keys: KeyRing
     hosts: HostCheck
     models: tuple[str, ...]
+    logs: ReplyLogs
+    tickets: TicketOffice
+    connections: Connections
     created: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str) -> None:
@@ -45,14 +51,31 @@ class Services:
 
 def make_services(settings: Settings, manager: EngineManager) -> Services:
     """Wire the shared parts for `settings`."""
+    logs = ReplyLogs(
+        ResumeLimits(
+            grace_max_s=settings.resume_grace_max_s,
+            log_max_bytes=settings.resume_log_max_bytes,
+            logs_max_bytes=settings.resume_logs_max_bytes,
+            keep_finished_s=settings.resume_keep_finished_s,
+        )
+    )
+    connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
+    manager.on_drain.append(connections.drain)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
         settings=settings,
         manager=manager,
-        metrics=Metrics(manager),
+        metrics=Metrics(manager, logs, connections),
         keys=keys,
-        hosts=HostCheck(only_loopback=not keys and settings.is_loopback, allowed=settings.allowed_hosts),
+        hosts=HostCheck(
+            only_loopback=not keys and settings.is_loopback,
+            allowed=settings.allowed_hosts,
+            is_open=bool(keys) or settings.allow_unauthenticated,
+        ),
         models=served_names(settings),
+        logs=logs,
+        tickets=TicketOffice(),
+        connections=connections,
     )
 
 
@@ -75,6 +98,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         model = str(ensure_starter_model())
     return EngineConfig(
         model=model,
+        served_model_name=served_names(settings),
         chat_template=settings.chat_template,
         max_model_len=settings.max_model_len,
         max_num_seqs=settings.max_num_seqs,

@@ -74,3 +74,16 @@ def test_a_malformed_host_is_refused_everywhere(hosts: list[str]) -> None:
         with pytest.raises(TwowireError) as refused:
             check.check(hosts)
         assert refused.value.fault is Fault.INVALID_HOST
+
+
+@pytest.mark.parametrize("address", [("10.1.2.3", 8000), ("0.0.0.0", 80), ("fe80::1", 1)])
+def test_without_keys_no_other_machine_is_answered_whoever_bound_the_address(address: tuple[str, int]) -> None:
+    with pytest.raises(TwowireError) as refused:
+        HostCheck(only_loopback=False, is_open=False).check(["a"], address)
+    assert refused.value.fault is Fault.FORBIDDEN_HOST
+    HostCheck(only_loopback=False, is_open=True).check(["a"], address)
+
+
+@pytest.mark.parametrize("address", [None, ("127.0.0.1", 1), ("::1", 1), ("/run/a.sock", None)])
+def test_loopback_addresses_and_sockets_of_this_machine_are_answered(address: tuple[str, int | None] | None) -> None:
+    HostCheck(only_loopback=False, is_open=False).check(["a"], address)

@@ -100,6 +100,20 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         body-timeout-s = 5
         keepalive-s = 1
         drain-timeout-s = 0
+        ws-max-message-bytes = 2048
+        ws-max-messages-per-s = 5
+        ws-max-running = 2
+        ws-max-waiting = 0
+        ws-max-connections = 3
+        ws-max-connections-per-key = 2
+        ws-ping-interval-s = 1
+        ws-idle-timeout-s = 2
+        ws-send-timeout-s = 3
+        ws-max-age-s = 4
+        resume-grace-max-s = 5
+        resume-keep-finished-s = 6
+        resume-log-max-bytes = 8192
+        resume-logs-max-bytes = 8192
         log-format = "json"
         log-level = "debug"
     """

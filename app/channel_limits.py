@@ -1,0 +1,56 @@
+"""What one connection of the channel may do, and the codes it is closed with.
+
+Does not know how a channel works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Close codes: RFC 6455, section 7.4.1, and this protocol's own from 4400 on.
+GOING_AWAY = 1001
+PROTOCOL_ABUSE = 1008
+MESSAGE_TOO_BIG = 1009
+SERVER_FAULT = 1011
+DRAINING = 1012
+HEARTBEAT_MISSED = 4408
+TAKEN_OVER = 4409
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLimits:
+    """What one connection may do; all of it is told to the client in `connection.ready`."""
+
+    max_message_bytes: int = 8 << 20
+    max_messages_per_s: int = 200
+    max_running: int = 16
+    max_waiting: int = 32
+    ping_interval_s: float = 25.0
+    idle_timeout_s: float = 60.0
+    send_timeout_s: float = 15.0
+    max_age_s: float = 86_400.0
+    resume_grace_max_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Why a channel ends. `is_stuck`: nothing more can be sent, the connection has to be cut."""
+
+    code: int
+    reason: str
+    is_stuck: bool = False
+
+
+class Allowance:
+    """How many messages may come: `rate` a second, and twice as many at once. (A token bucket.)"""
+
+    def __init__(self, rate: int, now: float) -> None:
+        self._rate = rate
+        self._left = 2.0 * rate
+        self._counted_at = now
+
+    def take(self, now: float) -> bool:
+        """Count one message that came at `now`; False where it is one too many."""
+        self._left = min(2.0 * self._rate, self._left + (now - self._counted_at) * self._rate) - 1
+        self._counted_at = now
+        return self._left >= 0

@@ -1,0 +1,52 @@
+"""What leaves a channel: one frame at a time, and how long the one that is being sent has been stuck.
+
+Does not know frames or streams. Streams wait for their turn themselves; only answers to the client's own messages are
+kept here, and only so many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+
+class Outbox:
+    """Whoever holds `turn` may `send`; `say` takes its own turn."""
+
+    def __init__(self, send: Callable[[bytes], Awaitable[None]], clock: Callable[[], float]) -> None:
+        self.turn = asyncio.Lock()
+        self._send = send
+        self._clock = clock
+        self._sending_since: float | None = None
+        self._answers: deque[bytes] = deque()
+
+    async def say(self, frame: bytes) -> None:
+        """Send `frame` after those that wait already."""
+        async with self.turn:
+            await self.send(frame)
+
+    async def send(self, frame: bytes) -> None:
+        """Send `frame` now; the caller holds the turn."""
+        self._sending_since = self._clock()
+        await self._send(frame)
+        self._sending_since = None
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long the frame that is being sent has not been taken; 0 where none is."""
+        return 0.0 if self._sending_since is None else self._clock() - self._sending_since
+
+    @property
+    def answers(self) -> int:
+        """How many answers wait."""
+        return len(self._answers)
+
+    def keep(self, answer: bytes) -> None:
+        """Have `answer` sent by `send_answers`."""
+        self._answers.append(answer)
+
+    async def send_answers(self) -> None:
+        """Send what is kept, until nothing is."""
+        while self._answers:
+            await self.say(self._answers.popleft())

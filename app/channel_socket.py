@@ -1,0 +1,235 @@
+"""The channel's door and its glue to Quart: who may enter, tickets, and the socket's end.
+
+Does not know what goes over a channel: `app.channel` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from quart import Blueprint, Quart, Response, request, websocket
+from quart.asgi import ASGIWebsocketConnection
+from quart.wrappers import Websocket
+
+from app.bodies import error_response, json_response
+from app.channel import Channel, Started
+from app.channel_limits import SERVER_FAULT, ChannelLimits, Closing
+from app.generate import CHAT, live_reply
+from app.guard import record_of
+from app.hypercorn_fixes import abort_connection
+from app.services import Services
+from app.tickets import LIFETIME_S
+from protocol.chat import ChatCompletionRequest
+from protocol.errors import Fault, TwowireError
+from protocol.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, ResumeFrame
+from protocol.parse import request_from_object
+
+log = structlog.get_logger(__name__)
+
+CHANNEL_PATH = "/v1/chat/completions"
+
+CLOSE_WAIT_S = 2.0
+"""How long the server stays for the peer's half of the closing handshake."""
+
+
+CHANNEL_ENDPOINT = "channel.channel"
+
+INBOX_MESSAGES = 2
+"""How many messages may wait between the socket and the channel; then the client has to wait."""
+
+
+class BoundedConnection(ASGIWebsocketConnection):
+    """Quart's own keeps all that a client sends until it is read, without a bound (Quart 0.22).
+
+    Test: `tests/live/test_channel_abuse.py`.
+    """
+
+    def __init__(self, app: Quart, scope: Any) -> None:
+        super().__init__(app, scope)
+        self.queue = asyncio.Queue(INBOX_MESSAGES)
+
+
+def ticket_routes(services: Services) -> Blueprint:
+    """`POST /v1/ws/tickets`."""
+    routes = Blueprint("tickets", __name__)
+
+    @routes.post("/v1/ws/tickets")
+    async def tickets() -> Response:
+        """A ticket that opens one WebSocket, for a client that cannot set its headers: a browser."""
+        owner = record_of(request.scope).owner
+        ticket = services.tickets.issue(owner, request.headers.get("Origin"))
+        body = {
+            "object": "ws.ticket",
+            "ticket": ticket,
+            "expires_in": LIFETIME_S,
+            "subprotocol": TICKET_PREFIX + ticket,
+        }
+        response = json_response(orjson.dumps(body))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return routes
+
+
+def channel_routes(services: Services) -> Blueprint:
+    """The WebSocket at `/v1/chat/completions`. Apart from the tickets: CORS is for these alone."""
+    routes = Blueprint("channel", __name__)
+
+    @routes.websocket(CHANNEL_PATH)
+    async def channel() -> Response | None:
+        """Many chats on one socket; the specification is `docs/websocket.md`."""
+        try:
+            owner = _enter(services)
+        except TwowireError as error:
+            # Before the accept, so that the client sees a status and a reason.
+            record = record_of(websocket.scope)
+            record.status, record.error_code = error.fault.status, error.fault.code
+            services.metrics.refusals.labels(error.fault.code).inc()
+            response = error_response(error)
+            response.headers["X-Request-Id"] = record.request_id
+            return response
+        await _serve(services, owner)
+        return None
+
+    return routes
+
+
+def _enter(services: Services) -> str | None:
+    """The owner of a connection that may enter: Origin, credential, capacity, in this order. Raises `TwowireError`."""
+    headers = websocket.headers
+    services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
+    origin = headers.get("Origin")
+    _check_origin(origin, headers.get("Host", ""), services.settings.cors_origins)
+    offered = list(websocket.requested_subprotocols)
+    tickets = [name.removeprefix(TICKET_PREFIX) for name in offered if name.startswith(TICKET_PREFIX)]
+    authorization = headers.getlist("Authorization")
+    if tickets and not authorization and services.keys:
+        owner = services.tickets.redeem(tickets[0], origin)
+    else:
+        owner = services.keys.check(authorization)
+    if offered and SUBPROTOCOL not in offered:
+        raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {SUBPROTOCOL}; offer it, or none.")
+    services.manager.check_open()
+    services.connections.check_room(owner)
+    return owner
+
+
+def _check_origin(origin: str | None, host: str, allowed: list[str]) -> None:
+    """CORS does not guard WebSockets: any page could open one, so the Origin that a browser names must be ours."""
+    if origin is None or "*" in allowed:
+        return
+    own = {"ws": "http", "wss": "https"}[websocket.scheme] + "://" + host
+    if _normal(origin) != _normal(own) and _normal(origin) not in {_normal(name) for name in allowed}:
+        raise TwowireError(Fault.FORBIDDEN_ORIGIN, "Pages of this origin may not connect; see --cors-origins.")
+
+
+def _normal(origin: str) -> str:
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return "?"
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+async def _serve(services: Services, owner: str | None) -> None:
+    offered = websocket.requested_subprotocols
+    # The socket outlives the context's proxies in the tasks that send.
+    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
+
+    async def send(frame: bytes) -> None:
+        await socket.send(frame.decode())
+
+    channel = Channel(uuid.uuid4().hex, ChannelBackend(services, owner), send, channel_limits(services))
+    record = record_of(websocket.scope)
+    record.path, record.status, record.owner = CHANNEL_PATH, 101, owner
+    await record.adopt(None, channel.close)
+    # Counted before the first wait, so that connections which come together cannot all see the last free place.
+    services.connections.add(channel, owner)
+    try:
+        await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        channel.start()
+        await _until_ended(channel, socket)
+    finally:
+        services.connections.remove(channel)
+        await channel.close()
+
+
+async def _until_ended(channel: Channel, socket: Websocket) -> None:
+    """Read until the channel ends, then close. A peer that goes cancels this task (Quart 0.22)."""
+
+    async def read() -> None:
+        while True:
+            await channel.receive(await socket.receive())
+
+    reader = asyncio.create_task(read())
+    try:
+        waited: set[asyncio.Future[Any]] = {reader, channel.ended}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if channel.ended.done():
+            closing = channel.ended.result()
+        else:
+            log.error("channel_failed", connection=channel.id, exc_info=reader.exception())
+            closing = Closing(SERVER_FAULT, "the server failed")
+        await channel.close()
+        if closing.is_stuck:
+            abort_connection(socket.scope)
+            return
+        with contextlib.suppress(TimeoutError):
+            # The peer's answer to the close cancels this task; without it, it is left after a while.
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await socket.close(closing.code, closing.reason)
+                await asyncio.Event().wait()
+        abort_connection(socket.scope)
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+def channel_limits(services: Services) -> ChannelLimits:
+    """The settings' part that a channel keeps to."""
+    settings = services.settings
+    return ChannelLimits(
+        max_message_bytes=settings.ws_max_message_bytes,
+        max_messages_per_s=settings.ws_max_messages_per_s,
+        max_running=settings.ws_max_running,
+        max_waiting=settings.ws_max_waiting,
+        ping_interval_s=settings.ws_ping_interval_s,
+        idle_timeout_s=settings.ws_idle_timeout_s,
+        send_timeout_s=settings.ws_send_timeout_s,
+        max_age_s=settings.ws_max_age_s,
+        resume_grace_max_s=settings.resume_grace_max_s,
+    )
+
+
+class ChannelBackend:
+    """What a channel asks of the server, on behalf of its owner."""
+
+    def __init__(self, services: Services, owner: str | None) -> None:
+        self._services = services
+        self._owner = owner
+
+    async def create(self, frame: CreateFrame) -> Started:
+        services = self._services
+        asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
+        services.check_model(asked.model)
+        if asked.unknown_fields:
+            services.metrics.unknown_fields.labels(CHANNEL_PATH).inc(len(asked.unknown_fields))
+        prepared = await services.manager.prepare_chat(asked)
+        observer = services.metrics.wires["websocket"]
+        generation = await services.manager.run(prepared, observer, self._owner)
+        reply = live_reply(generation, asked, prepared, CHAT)
+        if frame.resume is None:
+            return Started(reply)
+        reader = services.logs.keep(reply, self._owner, frame.resume.grace_s)
+        return Started(reader, reader.token)
+
+    def resume(self, frame: ResumeFrame) -> Started:
+        reader = self._services.logs.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
+        return Started(reader, last_seq=reader.last_seq)

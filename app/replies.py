@@ -1,0 +1,105 @@
+"""A generation's answer as numbered chunks, read straight from the engine by whoever sends them.
+
+Does not know the wire. A reply that must survive its wire is kept in a log instead: `app.resume`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.generation import Generation
+from protocol.chunks import ChunkEncoder
+from protocol.frames import Status
+from protocol.pieces import Piece, Usage
+
+
+class Reply(Protocol):
+    """What a wire sends: pull until None, then look at `status`. Whoever pulls, leaves."""
+
+    id: str
+
+    @property
+    def seq(self) -> int:
+        """The number of the last chunk that `next` gave; they count from 1."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended; of use once `next` has given None, or raised."""
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens so far."""
+
+    async def next(self) -> list[bytes] | None:
+        """The chunks that come next, one or more; none of them after a silence; None at the end.
+
+        Raises `TwowireError` where the generation failed.
+        """
+
+    async def cancel(self) -> None:
+        """End the generation; what was made until now still comes."""
+
+    async def leave(self) -> None:
+        """The reader goes. Without a log, that is the end of the generation."""
+
+
+class LiveReply:
+    """Pulls the generation itself: what waits while the wire is busy is merged in the engine, not kept here."""
+
+    def __init__(
+        self, answer_id: str, generation: Generation, encoder: ChunkEncoder, choices: int, *, include_usage: bool
+    ) -> None:
+        self.id = answer_id
+        self.generation = generation
+        self.seq = 0
+        self._encoder = encoder
+        self._choices = choices
+        self._include_usage = include_usage
+        self._first: list[Piece] | None = None
+        self._opened = False
+        self._ended = False
+
+    @property
+    def status(self) -> Status:
+        outcome = self.generation.outcome
+        return "cancelled" if outcome is None else outcome
+
+    @property
+    def usage(self) -> Usage:
+        return self.generation.usage
+
+    async def begin(self) -> None:
+        """Take the engine's first step now, so that a refusal by the engine is no part of the stream yet.
+
+        It takes no longer than the keep-alive interval: then the first step is empty. Raises `TwowireError`.
+        """
+        self._first = await anext(self.generation, [])
+
+    async def next(self) -> list[bytes] | None:
+        if not self._opened:
+            self._opened = True
+            return self._count(self._encoder.opening(self._choices) + self._encoded(self._first or []))
+        try:
+            pieces = await self.generation.__anext__()
+        except StopAsyncIteration:
+            return self._last()
+        return self._count(self._encoded(pieces))
+
+    def _encoded(self, pieces: list[Piece]) -> list[bytes]:
+        return [self._encoder.piece(piece) for piece in pieces]
+
+    def _count(self, chunks: list[bytes]) -> list[bytes]:
+        self.seq += len(chunks)
+        return chunks
+
+    def _last(self) -> list[bytes] | None:
+        if self._ended or not self._include_usage:
+            return None
+        self._ended = True
+        return self._count([self._encoder.usage(self.generation.usage)])
+
+    async def cancel(self) -> None:
+        await self.generation.cancel()
+
+    async def leave(self) -> None:
+        await self.generation.close()

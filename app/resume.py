@@ -1,0 +1,101 @@
+"""Replies that survive their wires: all their logs within one bound, and who may come back to which.
+
+Does not know the wires, nor how a log works: `app.reply_log` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from app.replies import LiveReply
+from app.reply_log import LOG_BYTES, TOKEN_BYTES, LogReader, ReplyLog
+from protocol.errors import Fault, TwowireError
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeLimits:
+    """How long logs are kept, and how large they grow: each, and all together."""
+
+    grace_max_s: float = 120.0
+    log_max_bytes: int = 4 << 20
+    logs_max_bytes: int = 256 << 20
+    keep_finished_s: float = 120.0
+
+
+class ReplyLogs:
+    """All logs, within one bound, found by id by those who have the key and the token."""
+
+    def __init__(self, limits: ResumeLimits) -> None:
+        self.limits = limits
+        self.bytes = 0
+        self._logs: dict[str, ReplyLog] = {}
+        self._expiring: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def keep(self, reply: LiveReply, owner: str | None, grace_s: float) -> LogReader:
+        """Keep `reply` in a log from now on; its first reader reads from the start."""
+        kept = self._logs[reply.id] = ReplyLog(reply, owner, grace_s, self)
+        self.bytes += LOG_BYTES
+        self._make_room(0)
+        return kept.attach(0)
+
+    def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> LogReader:
+        """A new reader. Raises `TwowireError`: the same 404 for every reason why there is nothing to find."""
+        kept = self._logs.get(answer_id)
+        # Compared also where there is no such log, so that the time does not tell.
+        wanted = kept.token if kept is not None else secrets.token_urlsafe(TOKEN_BYTES)
+        is_right = hmac.compare_digest(token.encode(), wanted.encode())
+        if kept is None or not is_right or kept.owner != owner:
+            raise not_found()
+        return kept.attach(starting_after)
+
+    def find(self, answer_id: str, owner: str | None) -> ReplyLog | None:
+        """The log of that id, if it belongs to `owner`."""
+        kept = self._logs.get(answer_id)
+        return kept if kept is not None and kept.owner == owner else None
+
+    def has_room(self, kept: ReplyLog, size: int) -> bool:
+        """`kept` may grow by `size`. What is finished and not being read makes room, the oldest first."""
+        return kept.bytes + size <= self.limits.log_max_bytes and self._make_room(size)
+
+    def _make_room(self, size: int) -> bool:
+        if self.bytes + size > self.limits.logs_max_bytes:
+            for other in [other for other in self._logs.values() if other.is_finished and not other.is_read]:
+                self._start_discard(other)
+                if self.bytes + size <= self.limits.logs_max_bytes:
+                    break
+        return self.bytes + size <= self.limits.logs_max_bytes
+
+    def expire(self, kept: ReplyLog) -> None:
+        """Nobody came in time."""
+        self._start_discard(kept)
+
+    def _start_discard(self, kept: ReplyLog) -> None:
+        if self._logs.pop(kept.id, None) is not None:
+            self.bytes -= LOG_BYTES
+            if kept.is_finished:
+                kept.drop_all()
+            task = asyncio.create_task(kept.discard())
+            self._expiring.add(task)
+            task.add_done_callback(self._expiring.discard)
+
+    async def discard(self, kept: ReplyLog) -> None:
+        """Forget `kept`, now."""
+        self._start_discard(kept)
+        await asyncio.gather(*self._expiring)
+
+    async def close(self) -> None:
+        """Forget all."""
+        for kept in list(self._logs.values()):
+            self._start_discard(kept)
+        await asyncio.gather(*self._expiring)
+
+
+def not_found() -> TwowireError:
+    """What is said of a completion that is not there, or not the asker's: the one must look like the other."""
+    return TwowireError(Fault.COMPLETION_NOT_FOUND, "There is no such completion, or it is not yours.", param="id")

@@ -1,0 +1,171 @@
+"""The documents say what is: links, commands, options, fields, errors and examples are held against the code.
+
+Does not know whether the prose is right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pytest
+
+from app.flags import NO_FLAG, flag_name, variable_name
+from app.openapi import error_table
+from app.options import Settings
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
+from protocol.request import RequestModel
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+HTTP = ROOT / "docs" / "http.md"
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+# The target may hold one level of parentheses; an image is a link, too.
+LINK = re.compile(r"\[[^\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)")
+MAKE = re.compile(r"(?<![\w/.-])make((?: +[\w.-]+)*)")
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+VARIABLE = re.compile(r"\bTWOWIRE_[A-Z0-9_]*[A-Z0-9]\b")
+
+FOREIGN = {"curl", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl"}
+"""Programs whose options are not ours to check."""
+
+NOT_OURS = {"TWOWIRE_SERVICE_HOST"}
+"""A variable that Kubernetes sets: named in a document as one that the server refuses."""
+
+
+class Code(NamedTuple):
+    """A piece of code in a document; `language` is empty for a span in a line."""
+
+    language: str
+    text: str
+
+
+def codes(text: str) -> list[Code]:
+    """The fences of a document, then the spans outside of them."""
+    fences = [Code(match[1], match[2]) for match in FENCE.finditer(text)]
+    return fences + [Code("", match[1]) for match in SPAN.finditer(FENCE.sub("", text))]
+
+
+def commands(text: str) -> Iterator[str]:
+    """Each command in a document's code, on one line: of fences only those that hold commands."""
+    for code in codes(text):
+        if code.language in ("", "bash"):
+            yield from code.text.replace("\\\n", " ").splitlines()
+
+
+def program(command: str) -> str:
+    """The program that a command calls: `pip` for `A=1 gpu-env/bin/pip install x`."""
+    words = [word for word in command.split() if not re.match(r"[A-Z_]+=", word)]
+    return words[0].rpartition("/")[2] if words else ""
+
+
+def anchors(document: Path) -> set[str]:
+    """The names that links can give to the document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def our_flags() -> set[str]:
+    """Every flag of `twowire serve`."""
+    flags = {"--help"}
+    for name, field in Settings.model_fields.items():
+        if name not in NO_FLAG:
+            flags.add(flag_name(name))
+            if bool in (field.annotation, *get_args(field.annotation)):
+                flags.add(f"--no-{flag_name(name)[2:]}")
+    return flags
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)
+def document(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def text(document: Path) -> str:
+    return document.read_text("utf-8")
+
+
+def test_links_lead_somewhere(document: Path, text: str) -> None:
+    dead = []
+    for target in LINK.findall(FENCE.sub("", text)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (document.parent / path).resolve() if path else document
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            dead.append(target)
+    assert not dead
+
+
+def test_make_targets_exist(text: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {
+        word
+        for command in commands(text)
+        if program(command) == "make"
+        for words in MAKE.findall(command)
+        for word in words.split()[:1]
+        if not re.match(r"[A-Z]", word)
+    }
+    assert named <= targets
+
+
+def test_flags_exist(text: str) -> None:
+    named = {flag for command in commands(text) if program(command) not in FOREIGN for flag in FLAG.findall(command)}
+    assert named <= our_flags()
+
+
+def test_variables_exist(text: str) -> None:
+    assert set(VARIABLE.findall(text)) - NOT_OURS <= {variable_name(name) for name in Settings.model_fields}
+
+
+def test_examples_can_be_parsed(document: Path, text: str) -> None:
+    for language, code in codes(text):
+        match language:
+            case "python":
+                compile(code, document.name, "exec")
+            case "json":
+                json.loads(code)
+            case "toml":
+                tomllib.loads(code)
+
+
+def test_bodies_in_commands_are_json(text: str) -> None:
+    for code in codes(text):
+        if code.language == "bash":
+            for body in re.findall(r"-d '([^']*)'", code.text):
+                json.loads(body)
+
+
+def test_the_errors_are_those_of_the_code() -> None:
+    text = HTTP.read_text("utf-8")
+    shown = text.partition("<!-- errors:begin -->\n")[2].partition("\n<!-- errors:end -->")[0]
+    assert shown == error_table(), "put this between the markers of docs/http.md:\n" + error_table()
+
+
+@pytest.mark.parametrize("model", [ChatCompletionRequest, CompletionRequest])
+def test_every_field_is_documented(model: type[RequestModel]) -> None:
+    spans = {code.text for code in codes(HTTP.read_text("utf-8")) if not code.language}
+    assert not (model.model_fields.keys() | model.field_rules.keys()) - spans
+
+
+def test_the_checks_find_what_is_wrong(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.md"
+    wrong.write_text("[a](gone.md) `make nothing` `--no-such-flag` `TWOWIRE_NOTHING`\n\n```python\nif\n```\n", "utf-8")
+    text = wrong.read_text("utf-8")
+    for check in (test_make_targets_exist, test_flags_exist, test_variables_exist):
+        with pytest.raises(AssertionError):
+            check(text)
+    with pytest.raises(AssertionError):
+        test_links_lead_somewhere(wrong, text)
+    with pytest.raises(SyntaxError):
+        test_examples_can_be_parsed(wrong, text)

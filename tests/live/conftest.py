@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Server:
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
     url: str = ""
+    reader: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -93,9 +95,9 @@ def environment() -> dict[str, str]:
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
+def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None, program: str = "app") -> Server:
     """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
-    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--cpu-kv-cache-gib", "1", *flags]
+    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", *flags]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -119,12 +121,23 @@ def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = N
         listening.set()
         is_up.set()
 
-    threading.Thread(target=read, daemon=True).start()
+    server.reader = threading.Thread(target=read, daemon=True)
+    server.reader.start()
     wanted = is_up if ready else listening
-    if not wanted.wait(START_TIMEOUT_S) or (ready and process.poll() is not None):
+    try:
+        is_late = not wanted.wait(START_TIMEOUT_S)
+    except BaseException:
+        stop_server(server)
+        raise
+    if is_late or (ready and process.poll() is not None):
         stop_server(server)
         pytest.fail("the server did not start:\n" + "".join(server.log[-60:]))
     return server
+
+
+def start_fake_server(*flags: str, env: dict[str, str] | None = None) -> Server:
+    """The same, with the engine of `tests.live.fake_server`."""
+    return start_server(*flags, env=env, program="tests.live.fake_server")
 
 
 def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:
@@ -137,6 +150,9 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
     except subprocess.TimeoutExpired:
         server.process.kill()
         code = server.process.wait(10)
+    if server.reader is not None and server.process.stdout is not None:
+        server.reader.join(10)
+        server.process.stdout.close()
     _, alive = psutil.wait_procs(children, timeout=10)
     for child in alive:
         child.kill()
@@ -146,7 +162,9 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
-    server = start_server("--model", str(ensure_starter_model()), "--served-model-name", MODEL, "--dtype", "float32")
+    model = ("--model", str(ensure_starter_model()), "--served-model-name", MODEL, "--dtype", "float32")
+    # One socket may carry as many streams as the channel's tests want of it.
+    server = start_server(*model, "--ws-max-running", "64", "--ws-max-waiting", "64")
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 
@@ -159,3 +177,16 @@ def server(shared_server: Server) -> Iterator[Server]:
     assert shared_server.process.poll() is None, "the server died:\n" + "".join(shared_server.log[-60:])
     if shared_server.is_ready():
         shared_server.wait_idle(5)
+        shared_server.wait_until(lambda: not shared_server.metric("twowire_websockets"), 5, "a WebSocket was left open")
+
+
+@contextmanager
+def left_as_found(server: Server) -> Iterator[Server]:
+    """Fails the test that leaves a socket, a generation, a log or a task behind in `server`."""
+    names = ("twowire_websockets", "twowire_sequences_in_engine", "twowire_resume_logs", "twowire_resume_log_bytes")
+    tasks = server.metric("twowire_asyncio_tasks")
+    yield server
+    assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
+    for name in names:
+        server.wait_until(lambda name=name: server.metric(name) == 0, 10, f"{name} is not 0")  # type: ignore[misc]  # a default
+    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 10, "tasks were left behind")

@@ -27,7 +27,7 @@ class RawClient:
     """One connection to the server on this machine. `received` is all that came back so far."""
 
     def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
-        self.received = b""
+        self.received = bytearray()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             # Before the connection, or the window has been announced already.
@@ -47,12 +47,17 @@ class RawClient:
     def read_until(self, mark: bytes, count: int = 1, limit_s: float = LIMIT_S) -> bytes:
         """Read until `mark` has come `count` times; returns all that was received."""
         deadline = time.monotonic() + limit_s
-        while self.received.count(mark) < count:
+        searched = 0
+        while True:
+            while (at := self.received.find(mark, searched)) >= 0 and count:
+                searched, count = at + len(mark), count - 1
+            if not count:
+                return bytes(self.received)
+            searched = max(searched, len(self.received) - len(mark) + 1)
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             raw = self._socket.recv(65536)
             assert raw, f"the server closed the connection before {mark!r}: {self.received[-300:]!r}"
             self.received += raw
-        return self.received
 
     def read_to_end(self, limit_s: float = LIMIT_S) -> bytes:
         """Read until the server closes the connection, in whatever way; returns all that was received."""
@@ -62,10 +67,10 @@ class RawClient:
                 self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
                 raw = self._socket.recv(65536)
                 if not raw:
-                    return self.received
+                    return bytes(self.received)
                 self.received += raw
         except ConnectionError:
-            return self.received
+            return bytes(self.received)
 
     def half_close(self) -> None:
         """Say that nothing more will be sent, and go on listening."""

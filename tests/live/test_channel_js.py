@@ -1,0 +1,90 @@
+"""The browser's client, `static/channel.js`, under Node: its own tests, and those against the real server.
+
+The tests are in `tests/js`. The server that asks for a key has a fake engine: only who may enter is tested there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from app import hypercorn_fixes
+from app.factory import create_app
+from app.services import make_services
+from app.settings import load_settings
+from engine.manager import AdmissionLimits, EngineManager
+from tests.engine.fakes import FakeFactory
+from tests.live.conftest import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "tests" / "js"
+KEY = "some-test-key-0123456789"
+LIMIT_S = 100
+
+
+def node(*files: str, env: dict[str, str] | None = None) -> str:
+    """What Node's test runner prints for these files of `tests/js`; with it, the test fails where one of them does."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not installed: the tests of static/channel.js need it")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHANNEL_", "NODE_"))}
+    # Node 20 has no WebSocket without the flag; the later ones accept it.
+    command = [program, "--test", "--experimental-websocket", *(str(FOLDER / name) for name in files)]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=kept | (env or {}), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    if ended.returncode != 0:
+        pytest.fail(f"{' '.join(command)}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}", pytrace=False)
+    return ended.stdout
+
+
+@asynccontextmanager
+async def server_with_a_key() -> AsyncIterator[str]:
+    """The URL of this app under hypercorn, in this process."""
+    hypercorn_fixes.apply()
+    manager = EngineManager(FakeFactory(), AdmissionLimits(4, 4))
+    app = create_app(make_services(load_settings([], {"TWOWIRE_API_KEYS": KEY}), manager))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = Config()
+        config.bind = [f"fd://{os.dup(listener.fileno())}"]
+        config.loglevel = "WARNING"
+        config.graceful_timeout = 1
+        stop = asyncio.Event()
+
+        async def stopped() -> None:
+            await stop.wait()
+
+        serving = asyncio.create_task(serve(app, config, shutdown_trigger=stopped))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stop.set()
+            await serving
+
+
+def test_the_client_by_itself() -> None:
+    printed = node("generations.test.mjs", "connection.test.mjs")
+    assert "# skipped 0" in printed
+
+
+@pytest.mark.live
+@pytest.mark.slow
+def test_the_client_on_the_real_server(server: Server) -> None:
+    printed = node("live.test.mjs", env={"CHANNEL_URL": server.url})
+    assert "# skipped 3" in printed, "the three tests with a key run elsewhere, and no other is skipped:\n" + printed
+
+
+async def test_the_client_at_a_server_that_asks_for_a_key() -> None:
+    async with server_with_a_key() as url:
+        printed = await asyncio.to_thread(node, "live.test.mjs", env={"CHANNEL_KEY_URL": url, "CHANNEL_KEY": KEY})
+    assert "# pass 3" in printed, printed

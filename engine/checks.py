@@ -12,6 +12,9 @@ from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
+MAX_WHOLE_LOGPROBS = 2_000_000
+"""Candidates in an answer that is not streamed, which is held in memory until it is done: some 500 MB of it."""
+
 
 def allowed_template_kwargs(request: ChatCompletionRequest, allowed: Collection[str]) -> dict[str, Any]:
     """The chat template's arguments that the request sets. Raises `TwowireError` where it may not set one."""
@@ -39,3 +42,18 @@ def check_completion(request: CompletionRequest, vocabulary_size: int) -> None:
                 f"prompt holds the token id {max(prompt)}; the vocabulary has {vocabulary_size} tokens.",
                 param="prompt",
             )
+
+
+def check_logprobs(request: ChatCompletionRequest | CompletionRequest, answer_tokens: int) -> None:
+    """Raise `TwowireError` where a whole answer of up to `answer_tokens` would hold too many log probabilities."""
+    top = request.top_logprob_count
+    if top is None or request.stream:
+        return
+    candidates = answer_tokens * (top + 1)
+    if candidates > MAX_WHOLE_LOGPROBS:
+        raise TwowireError(
+            Fault.INVALID_VALUE,
+            f"The answer may hold {candidates} log probabilities; at most {MAX_WHOLE_LOGPROBS} may come in one piece."
+            " Ask for fewer, or for a stream.",
+            param="top_logprobs" if isinstance(request, ChatCompletionRequest) else "logprobs",
+        )

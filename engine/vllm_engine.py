@@ -27,7 +27,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import EngineConfig, EngineStartError, EngineStream, Prepared, PreparedPrompt, StageReport
 from engine.budget import output_budget
-from engine.checks import allowed_template_kwargs, check_completion
+from engine.checks import allowed_template_kwargs, check_completion, check_logprobs
 from engine.processes import EngineProcesses
 from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
@@ -196,12 +196,14 @@ class VllmEngine:
         param: str,
     ) -> Prepared:
         n = request.choice_count
-        prompts = []
+        prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
             count = len(engine_input["prompt_token_ids"])
             sampling = self._sampling(request, count, n, param)
             await self._check_sampling(sampling)
             prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
+            answer_tokens += n * (sampling.max_tokens or 0)
+        check_logprobs(request, answer_tokens)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
@@ -275,6 +277,10 @@ class VllmEngine:
                     supported_tasks=await self._llm.get_supported_tasks(),
                 )
             queue = await self._llm.add_request(request_id, engine_input, sampling)
+        except asyncio.CancelledError:
+            # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
+            await self._llm.abort(request_id)
+            raise
         except Exception as error:
             raise _refusal(error) from error
         return VllmStream(

@@ -75,7 +75,8 @@ def _check_keywords(node: dict[str, Any]) -> None:
 def check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """`schema` itself, once it is known to be small enough to compile.
 
-    Bounds: 32 levels, 64 KiB of JSON, 512 characters a pattern and repeats that multiply to 2000, 5000 properties and enum values.
+    Bounds: 32 levels, 64 KiB of JSON, 512 characters a pattern and nested repeats that multiply to 2000, 5000
+    properties and enum values.
     `$ref` may recurse. For a pydantic validator: raises `protocol.request.refusal` with INVALID_SCHEMA.
     """
     if is_nested_deeper(schema, MAX_SCHEMA_DEPTH):

@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
+import httpx
 import openai
+import orjson
 import pytest
 
-from tests.live.channels import Channel, Stream, body, opened, posted, read_on, text_of
+from tests.live.channels import PATH, Channel, Stream, body, opened, posted, read_on, text_of
 from tests.live.conftest import Server, left_as_found
 
 MANY = 64
@@ -33,6 +35,11 @@ def alike(data: list[bytes]) -> list[bytes]:
     return [re.sub(rb'^\{"id":"chatcmpl-[0-9a-f]{32}","object":"([a-z.]+)","created":\d+', rb"\1", raw) for raw in data]
 
 
+def by_choice(data: list[bytes]) -> list[bytes]:
+    """Sorted by choice: which of several the engine tells of first is not the seed's to say."""
+    return sorted(data, key=lambda raw: [choice["index"] for choice in orjson.loads(raw)["choices"]] or [9])
+
+
 def prompt(number: int) -> dict[str, object]:
     return {"messages": [{"role": "user", "content": f"Say something about the number {number}."}]}
 
@@ -49,13 +56,13 @@ async def test_chunks_are_byte_for_byte_those_of_server_sent_events(server: Serv
         async with posted(server, **SEEDED, **more) as events:
             await events.read()
             assert events.is_done
-            return alike(events.data)
+            return alike(by_choice(events.data))
 
     async def by_channel() -> list[bytes]:
         async with opened(server) as channel:
             stream = await channel.create(**SEEDED, **more)
             await channel.finish()
-            return alike(stream.data)
+            return alike(by_choice(stream.data))
 
     await by_sse()  # The prompt is in the cache from now on, which the usage tells.
     for _ in range(5):
@@ -136,7 +143,7 @@ async def test_cancel_ends_one_and_changes_nothing_for_the_others(server: Server
             for number in range(8):
                 await channel.create(f"s{number}", max_tokens=150, **prompt(number))
             if cancelled is not None:
-                await channel.until(lambda: len(channel.streams[cancelled].data) >= 20)
+                await channel.until(lambda: len(channel.streams[cancelled].data) > 20)
                 await channel.cancel(cancelled)
             await channel.finish()
             return channel.streams
@@ -187,15 +194,8 @@ async def test_cancel_counts_the_tokens_that_the_engine_made(server: Server) -> 
             assert server.metric(ENGINE_TOKENS) - before == stream.done["usage"]["completion_tokens"]
             usage = stream.data[-1]
             assert b'"choices":[],"usage":{' in usage
-            reasons = {choice.get("finish_reason") for raw in stream.data for choice in choices(raw)}
+            reasons = {choice["finish_reason"] for raw in stream.data for choice in orjson.loads(raw)["choices"]}
             assert reasons <= {None}
-
-
-def choices(raw: bytes) -> list[dict[str, object]]:
-    import orjson
-
-    found: list[dict[str, object]] = orjson.loads(raw)["choices"]
-    return found
 
 
 # -- DELETE ----------------------------------------------------------------------------------------------------------
@@ -252,5 +252,5 @@ async def test_one_body_serves_both_wires(server: Server) -> None:
     async with opened(server) as channel:
         stream = await channel.create(stream=False)
         await channel.finish()
-    whole = server.sdk().chat.completions.create(**body())
-    assert stream.text == whole.choices[0].message.content
+    whole = httpx.post(f"{server.url}{PATH}", json=body(), timeout=60).json()
+    assert stream.text == whole["choices"][0]["message"]["content"]

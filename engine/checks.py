@@ -12,6 +12,9 @@ from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
+SCHEMA_FIELD = "response_format.json_schema.schema"
+"""What is at fault where the engine cannot make a grammar of a schema."""
+
 MAX_WHOLE_LOGPROBS = 2_000_000
 """Candidates in an answer that is not streamed, which is held in memory until it is done: some 500 MB of it."""
 

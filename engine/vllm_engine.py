@@ -27,7 +27,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import EngineConfig, EngineStartError, EngineStream, Prepared, PreparedPrompt, StageReport
 from engine.budget import output_budget
-from engine.checks import allowed_template_kwargs, check_completion, check_logprobs
+from engine.checks import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
 from engine.processes import EngineProcesses
 from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
@@ -255,10 +255,10 @@ class VllmEngine:
             raise TwowireError(
                 Fault.INVALID_SCHEMA,
                 f"The JSON schema takes more than {GRAMMAR_TIMEOUT_S:g} s to check; make it simpler.",
-                param="response_format",
+                param=SCHEMA_FIELD,
             ) from error
         except Exception as error:
-            raise _refusal(error, "response_format" if sampling.structured_outputs else None) from error
+            raise _refusal(error, SCHEMA_FIELD if sampling.structured_outputs else None) from error
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ def _refusal(error: Exception, param: str | None = None) -> TwowireError:
             param=param,
         )
     if isinstance(error, VLLMClientError | ValueError | TypeError | ChatTemplateResolutionError):
-        fault = Fault.INVALID_SCHEMA if param == "response_format" else Fault.INVALID_VALUE
+        fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
         message = str(error.args[0]) if error.args else _first_line(error)
         return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
     log.error("engine_error", exc_info=error)

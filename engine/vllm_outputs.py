@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.checks import SCHEMA_FIELD
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import FinishReason, Piece, TokenLogprob, TopLogprob
 
@@ -122,7 +123,7 @@ class VllmStream:
         if self._has_schema:
             # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
             message = "The engine cannot follow this JSON schema; make it simpler."
-            return TwowireError(Fault.INVALID_SCHEMA, message, param="response_format")
+            return TwowireError(Fault.INVALID_SCHEMA, message, param=SCHEMA_FIELD)
         return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
 
     def _echoed(self, echo: Echo, output: Any) -> list[Piece]:

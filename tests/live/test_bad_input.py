@@ -123,9 +123,9 @@ GROUPS: dict[str, list[Row]] = {
     ],
     "structured output": [
         (CHAT, schema_format({"type": "nothing"}), SCHEMA, "response_format.json_schema.schema"),
-        (CHAT, schema_format({"type": "string", "pattern": "("}), SCHEMA, "response_format"),
+        (CHAT, schema_format({"type": "string", "pattern": "("}), SCHEMA, "response_format.json_schema.schema"),
         (CHAT, schema_format({"type": "string", "pattern": 5}), SCHEMA, "response_format.json_schema.schema"),
-        (CHAT, schema_format({"$ref": "#/nowhere"}), SCHEMA, "response_format"),
+        (CHAT, schema_format({"$ref": "#/nowhere"}), SCHEMA, "response_format.json_schema.schema"),
         (CHAT, schema_format({"enum": [str(n) for n in range(20_000)]}), SCHEMA, "response_format.json_schema.schema"),
         (CHAT, schema_format({"properties": 5}), SCHEMA, "response_format.json_schema.schema"),
         (CHAT, schema_format({"title": "x" * 10**6}), SCHEMA, "response_format.json_schema.schema"),
@@ -211,7 +211,7 @@ def test_hostile_schemas_are_refused_or_obeyed_while_others_go_on(
             answer = httpx.post(f"{server.url}{CHAT}", json=body, timeout=60)
             if answer.status_code != 200:
                 error = error_of(answer)
-                assert (error["code"], error["param"]) == (SCHEMA, "response_format")
+                assert (error["code"], error["param"]) == (SCHEMA, "response_format.json_schema.schema")
             assert server.is_ready()
             assert answer.elapsed.total_seconds() < 20
             assert neighbour.longest_gap_s < 3, "others stood still meanwhile"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import resource
 import signal
 import sys
 from typing import TextIO
@@ -28,6 +29,9 @@ from engine.manager import AdmissionLimits, EngineManager, EngineState
 
 log = structlog.get_logger(__name__)
 
+OPEN_FILES = 65_536
+"""What the limit of open files is raised to, as far as the system lets us."""
+
 START_FAILED = 1
 """The exit code when the port or the engine cannot be had."""
 
@@ -46,6 +50,7 @@ def run(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     set_up_logs(settings.log_format, settings.log_level)
     hypercorn_fixes.apply()
+    _allow_many_sockets()
     config = hypercorn_config(settings)
     try:
         if settings.model is not None:
@@ -59,6 +64,14 @@ def run(settings: Settings) -> int:
     code = asyncio.run(_serve(settings, config, sockets))
     _skip_the_last_collection(code)
     return code
+
+
+def _allow_many_sockets() -> None:
+    """A connection is an open file, and the usual soft limit of 1,024 is there for programs that call `select(2)`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _skip_the_last_collection(code: int) -> None:

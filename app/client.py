@@ -6,7 +6,7 @@ Does not import the server: the package `websockets` (the extra `client`) is all
     async with Channel.connect("http://127.0.0.1:8000") as channel:
         generation = await channel.create(model="starter", messages=[{"role": "user", "content": "Hello"}])
         async for chunk in generation:
-            print(chunk["choices"][0]["delta"].get("content", ""), end="")
+            print(*(choice["delta"].get("content", "") for choice in chunk["choices"]), sep="", end="")
 
 Chunks wait in their generation until they are read, up to a bound; from there on the socket is not read, for none of
 its generations. So read side by side what you start, or leave it (`async with generation:`), which cancels it.

@@ -240,10 +240,10 @@ class Settings(BaseSettings):
         CHANNEL, 120.0, "How long the chunks of a finished resumable generation are kept.", metavar="SECONDS", gt=0
     )
     resume_log_max_bytes: int = _option(
-        CHANNEL, 4 * 1024 * 1024, "The chunks kept for one resumable generation.", metavar="BYTES", ge=4096
+        CHANNEL, 4 * 1024 * 1024, "The memory for one resumable generation.", metavar="BYTES", ge=4096
     )
     resume_logs_max_bytes: int = _option(
-        CHANNEL, 256 * 1024 * 1024, "The chunks kept for all resumable generations.", metavar="BYTES", ge=4096
+        CHANNEL, 256 * 1024 * 1024, "The memory for all resumable generations.", metavar="BYTES", ge=4096
     )
 
     log_format: Literal["auto", "json", "console"] = _option(

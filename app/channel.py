@@ -8,10 +8,10 @@ reply and sends it, so that a busy socket makes the engine's steps merge instead
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict
 
 import structlog
 
@@ -26,9 +26,10 @@ from app.channel_limits import (
     Allowance,
     ChannelLimits,
     Closing,
+    is_larger,
 )
 from app.channel_outbox import Outbox
-from app.replies import Reply
+from app.replies import Backend, Reply
 from protocol import frames
 from protocol.errors import Fault, TwowireError
 from protocol.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, ResumeFrame
@@ -41,25 +42,6 @@ MAX_ANSWERS = 256
 
 PARSED_ASIDE_CHARS = 64 * 1024
 """A message from this size on is parsed in a thread: a hostile one of 8 MiB keeps a core busy for a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A reply that has been admitted. `token` is there where it can be resumed."""
-
-    reply: Reply
-    token: str | None = None
-    last_seq: int = 0
-
-
-class Backend(Protocol):
-    """What a channel needs of the server. Both raise `TwowireError`."""
-
-    async def create(self, frame: CreateFrame) -> Started:
-        """Check, prepare and run what the frame asks for."""
-
-    def resume(self, frame: ResumeFrame) -> Started:
-        """Find what the frame asks for."""
 
 
 class _Stream:
@@ -98,6 +80,8 @@ class Channel:
         self._limits = limits
         self._clock = clock
         self._streams: dict[str, _Stream] = {}
+        self._refused: set[str] = set()
+        """The streams that will not be, until the client can know of it: till then their names are not free."""
         self._places = asyncio.Semaphore(limits.max_running)
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, clock)
@@ -128,7 +112,7 @@ class Channel:
         if not self._allowance.take(self._heard_at):
             self._end(PROTOCOL_ABUSE, f"more than {self._limits.max_messages_per_s} messages a second")
             return
-        if _is_larger(message, self._limits.max_message_bytes):
+        if is_larger(message, self._limits.max_message_bytes):
             self._end(MESSAGE_TOO_BIG, f"a message of more than {self._limits.max_message_bytes} bytes")
             return
         try:
@@ -140,9 +124,16 @@ class Channel:
                 frame = frames.parse_frame(message)
             self._dispatch(frame)
         except FrameRefused as refused:
-            # Not with the id of an open stream: that goes on, and would seem to have ended.
-            stream_id = None if refused.stream_id in self._streams else refused.stream_id
-            self._answer(frames.error(refused.error, stream_id, refused.event_id))
+            self._refuse(refused)
+
+    def _refuse(self, refused: FrameRefused) -> None:
+        name, error, event_id = refused.stream_id, refused.error, refused.event_id
+        if name is None or name in self._streams or name in self._refused:
+            # Not in the name of a stream that goes on, which would seem to have ended.
+            self._answer(frames.error(error, None, event_id))
+        else:
+            self._refused.add(name)
+            self._answer(frames.error(error, name, event_id), functools.partial(self._refused.discard, name))
 
     def _dispatch(self, frame: frames.ClientFrame) -> None:
         if isinstance(frame, CreateFrame | ResumeFrame):
@@ -155,7 +146,7 @@ class Channel:
     def _open(self, frame: CreateFrame | ResumeFrame) -> None:
         limit = self._limits.max_running + self._limits.max_waiting
         error = None
-        if frame.stream_id in self._streams:
+        if frame.stream_id in self._streams or frame.stream_id in self._refused:
             error = TwowireError(Fault.INVALID_VALUE, "stream_id names a stream that still runs.", param="stream_id")
         elif len(self._streams) >= limit:
             message = f"{limit} streams are open on this connection; no more may be."
@@ -257,12 +248,12 @@ class Channel:
                 seq += 1
                 await self._outbox.say(frames.chunk(head, seq, chunk))
 
-    def _answer(self, frame: bytes) -> None:
+    def _answer(self, frame: bytes, tell: Callable[[], None] | None = None) -> None:
         """Send a frame that belongs to no stream's task, as soon as the socket takes it."""
         if self._outbox.answers >= MAX_ANSWERS:
             self._end(PROTOCOL_ABUSE, f"more than {MAX_ANSWERS} answers were left unread")
             return
-        self._outbox.keep(frame)
+        self._outbox.keep(frame, tell)
         if self._answering is None or self._answering.done():
             self._answering = self._spawn(self._outbox.send_answers())
 
@@ -336,10 +327,3 @@ class Channel:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._streams.clear()
-
-
-def _is_larger(message: str | bytes | None, max_bytes: int) -> bool:
-    """hypercorn 0.18, which ends larger messages before they are whole, counts characters: up to four bytes each."""
-    if not isinstance(message, str) or len(message) * 4 <= max_bytes:
-        return False
-    return len(message.encode(errors="replace")) > max_bytes

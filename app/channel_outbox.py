@@ -19,7 +19,7 @@ class Outbox:
         self._send = send
         self._clock = clock
         self._sending_since: float | None = None
-        self._answers: deque[bytes] = deque()
+        self._answers: deque[tuple[bytes, Callable[[], None] | None]] = deque()
 
     async def say(self, frame: bytes) -> None:
         """Send `frame` after those that wait already."""
@@ -42,11 +42,15 @@ class Outbox:
         """How many answers wait."""
         return len(self._answers)
 
-    def keep(self, answer: bytes) -> None:
-        """Have `answer` sent by `send_answers`."""
-        self._answers.append(answer)
+    def keep(self, answer: bytes, tell: Callable[[], None] | None = None) -> None:
+        """Have `answer` sent by `send_answers`, which calls `tell` when its turn has come."""
+        self._answers.append((answer, tell))
 
     async def send_answers(self) -> None:
         """Send what is kept, until nothing is."""
         while self._answers:
-            await self.say(self._answers.popleft())
+            async with self.turn:
+                answer, tell = self._answers.popleft()
+                if tell is not None:
+                    tell()
+                await self.send(answer)

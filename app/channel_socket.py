@@ -18,11 +18,12 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.bodies import error_response, json_response
-from app.channel import Channel, Started
+from app.channel import Channel
 from app.channel_limits import SERVER_FAULT, ChannelLimits, Closing
 from app.generate import CHAT, live_reply
 from app.guard import record_of
 from app.hypercorn_fixes import abort_connection
+from app.replies import Started
 from app.services import Services
 from app.tickets import LIFETIME_S
 from protocol.chat import ChatCompletionRequest

@@ -47,6 +47,8 @@ def create_sockets(config: Config) -> Sockets:
     """
     sockets = config.create_sockets()
     for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
+        # hypercorn listens only later: who comes before is to wait, not to be refused.
+        sock.listen(config.backlog)
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             continue
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -5,14 +5,29 @@ Does not know what is logged. Prompts and answers never are.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 
 # Without the local variables that both of structlog's own defaults show: prompts and keys are among them.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is now, which may be gone: a server whose log nobody reads must still serve, and stop."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def set_up_logs(log_format: Literal["auto", "json", "console"], level: str) -> None:
@@ -32,6 +47,6 @@ def set_up_logs(log_format: Literal["auto", "json", "console"], level: str) -> N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )

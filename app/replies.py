@@ -5,11 +5,12 @@ Does not know the wire. A reply that must survive its wire is kept in a log inst
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.generation import Generation
 from protocol.chunks import ChunkEncoder
-from protocol.frames import Status
+from protocol.frames import CreateFrame, ResumeFrame, Status
 from protocol.pieces import Piece, Usage
 
 
@@ -41,6 +42,25 @@ class Reply(Protocol):
 
     async def leave(self) -> None:
         """The reader goes. Without a log, that is the end of the generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A reply that has been admitted. `token` is there where it can be resumed."""
+
+    reply: Reply
+    token: str | None = None
+    last_seq: int = 0
+
+
+class Backend(Protocol):
+    """What a channel needs of the server. Both raise `TwowireError`."""
+
+    async def create(self, frame: CreateFrame) -> Started:
+        """Check, prepare and run what the frame asks for."""
+
+    def resume(self, frame: ResumeFrame) -> Started:
+        """Find what the frame asks for."""
 
 
 class LiveReply:

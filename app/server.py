@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import resource
 import signal
@@ -84,8 +85,9 @@ def _skip_the_last_collection(code: int) -> None:
         return
 
     def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+                stream.flush()
         os._exit(code)
 
     atexit.register(leave)
@@ -164,9 +166,9 @@ class _Stop:
     def _signal(self) -> None:
         if self._asked.is_set():
             self._now.set()
-        else:
-            self._manager.begin_drain()
+            return
         self._asked.set()
+        self._manager.begin_drain()
 
     def now(self) -> None:
         """Stop without a drain."""

@@ -146,6 +146,15 @@ class House:
         await self.logs.close()
 
 
+async def begin_stream(house: House, peer: Peer, stream_id: str = "a", **more: Any) -> None:
+    """Create a stream that has said «x» and goes on."""
+    count = len(house.streams)
+    await peer.create(stream_id, **more)
+    await until(lambda: len(house.streams) > count)
+    house.streams[-1].feed(Piece(0, "x", 1))
+    await until(lambda: peer.text(stream_id) == "x")
+
+
 @asynccontextmanager
 async def open_house(**options: Any) -> AsyncIterator[House]:
     """A house that fails the test if, once its sockets are gone, a task, generation, log or place is left."""

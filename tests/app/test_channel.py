@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 import pytest
 
-from app.channel import MAX_ANSWERS, PARSED_ASIDE_CHARS
 from app.channel_limits import (
-    DRAINING,
-    GOING_AWAY,
-    HEARTBEAT_MISSED,
-    MESSAGE_TOO_BIG,
-    PROTOCOL_ABUSE,
-    SERVER_FAULT,
     ChannelLimits,
 )
-from engine.manager import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
-from tests.app.channels import BODY, CHUNK, CREATE, CREATED, DONE, Clock, House, Peer, open_house, turn, until
+from tests.app.channels import (
+    CHUNK,
+    CREATE,
+    CREATED,
+    DONE,
+    Peer,
+    begin_stream,
+    open_house,
+    turn,
+    until,
+)
 from tests.engine.fakes import words
 
 ENGINE_FAILED = TwowireError(Fault.ENGINE_DIED, "The engine died.", retry_after_s=5)
-
-
-async def begin(house: House, peer: Peer, stream_id: str = "a", **more: Any) -> None:
-    """Create a stream that has said «x» and goes on."""
-    count = len(house.streams)
-    await peer.create(stream_id, **more)
-    await until(lambda: len(house.streams) > count)
-    house.streams[-1].feed(Piece(0, "x", 1))
-    await until(lambda: peer.text(stream_id) == "x")
 
 
 def kinds(peer: Peer) -> list[str]:
@@ -84,8 +76,8 @@ async def test_the_chunk_is_the_last_of_its_frame_and_the_very_bytes_of_the_enco
 async def test_streams_of_one_connection_run_side_by_side() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer, "a")
-        await begin(house, peer, "b")
+        await begin_stream(house, peer, "a")
+        await begin_stream(house, peer, "b")
         for stream in house.streams:
             stream.feed(Piece(0, "y", 1, "stop"))
             stream.end()
@@ -96,7 +88,7 @@ async def test_streams_of_one_connection_run_side_by_side() -> None:
 async def test_further_streams_wait_for_their_turn_and_those_beyond_are_refused() -> None:
     async with open_house() as house:
         peer = house.peer(ChannelLimits(max_running=1, max_waiting=1))
-        await begin(house, peer, "a")
+        await begin_stream(house, peer, "a")
         await peer.create("b")
         await peer.create("c", "e3")
         error = await peer.wait_for("error")
@@ -114,7 +106,7 @@ async def test_further_streams_wait_for_their_turn_and_those_beyond_are_refused(
 async def test_the_name_of_an_open_stream_is_refused_and_the_stream_goes_on() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         await peer.create("a", "e2")
         error = await peer.wait_for("error")
         assert "stream_id" not in error, "the open stream would seem to have ended"
@@ -133,11 +125,29 @@ async def test_a_name_is_free_again_after_the_terminal_frame() -> None:
         assert not peer.of("error")
 
 
+async def test_the_name_of_a_refused_create_is_not_free_before_its_error_is_sent() -> None:
+    async with open_house() as house:
+        peer = house.peer()
+        await peer.wait_for("connection.ready")
+        peer.takes.clear()
+        for _ in range(2):
+            await peer.say({"type": "ping"})
+        await peer.wait_for("pong")
+        await peer.say({"type": CREATE, "stream_id": "a", "event_id": "e1", "body": 1})
+        await peer.create("a", "e2")
+        peer.takes.set()
+        await peer.wait_for("error", count=2)
+        found = [(frame.get("stream_id"), frame["event_id"]) for frame in peer.of("error")]
+        assert found == [("a", "e1"), (None, "e2")]
+        await peer.create("a", "e3")
+        assert (await peer.wait_for(CREATED))["event_id"] == "e3"
+
+
 @pytest.mark.parametrize("wrong", ["garbage", "unknown type", "bad body"])
 async def test_a_wrong_frame_that_names_an_open_stream_does_not_seem_to_end_it(wrong: str) -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         messages: dict[str, dict[str, Any]] = {
             "garbage": {"type": "chat.completion.resume", "stream_id": "a", "event_id": "e"},
             "unknown type": {"type": "huh", "stream_id": "a", "event_id": "e"},
@@ -152,7 +162,7 @@ async def test_a_wrong_frame_that_names_an_open_stream_does_not_seem_to_end_it(w
 async def test_a_refused_create_is_one_error_and_its_neighbours_go_on() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         await peer.create("b", "e2", body={"temperature": 9})
         error = await peer.wait_for("error", "b")
         assert (error["event_id"], error["status"], error["error"]["param"]) == ("e2", 400, "temperature")
@@ -169,7 +179,7 @@ async def test_a_refused_create_is_one_error_and_its_neighbours_go_on() -> None:
 async def test_a_generation_that_fails_midway_says_so_and_then_is_done() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         house.streams[0].fail(ENGINE_FAILED)
         done = await peer.wait_for(DONE)
         assert kinds(peer)[-2:] == ["error", "done"]
@@ -180,7 +190,7 @@ async def test_a_generation_that_fails_midway_says_so_and_then_is_done() -> None
 async def test_an_unforeseen_failure_midway_is_an_error_and_then_done() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         house.streams[0].feed(Piece(0, "\ud800", 1))  # Which no encoder can put into JSON.
         await peer.wait_for(DONE)
         assert kinds(peer)[-2:] == ["error", "done"]
@@ -195,7 +205,7 @@ async def test_an_unforeseen_failure_midway_is_an_error_and_then_done() -> None:
 async def test_cancel_sends_what_was_made_and_ends_with_the_usage() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         peer.takes.clear()
         house.streams[0].feed(Piece(0, "y", 1))
         await peer.cancel()
@@ -212,8 +222,8 @@ async def test_cancel_sends_what_was_made_and_ends_with_the_usage() -> None:
 async def test_cancel_leaves_the_neighbours_alone() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer, "a")
-        await begin(house, peer, "b")
+        await begin_stream(house, peer, "a")
+        await begin_stream(house, peer, "b")
         await peer.cancel("a")
         await peer.wait_for(DONE, "a")
         house.streams[1].feed(Piece(0, "z", 1, "stop"))
@@ -236,7 +246,7 @@ async def test_cancel_of_what_does_not_run_is_a_404() -> None:
 async def test_a_second_cancel_is_a_404_that_does_not_seem_to_end_the_stream() -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer)
+        await begin_stream(house, peer)
         peer.takes.clear()
         await peer.cancel("a", "e1")
         await peer.cancel("a", "e2")
@@ -261,7 +271,7 @@ async def test_cancel_before_it_began_is_one_done_at_whatever_moment(turns: int)
 async def test_cancel_while_it_waits_for_its_turn() -> None:
     async with open_house() as house:
         peer = house.peer(ChannelLimits(max_running=1))
-        await begin(house, peer, "a")
+        await begin_stream(house, peer, "a")
         await peer.create("b")
         await turn()
         await peer.cancel("b")
@@ -289,8 +299,8 @@ async def test_cancel_of_a_refused_create_whose_error_waits_for_the_socket_does_
 async def test_a_cancel_that_the_engine_fails_at_harms_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_house() as house:
         peer = house.peer()
-        await begin(house, peer, "a")
-        await begin(house, peer, "b")
+        await begin_stream(house, peer, "a")
+        await begin_stream(house, peer, "b")
 
         async def fail() -> None:
             raise RuntimeError("the engine is gone")
@@ -301,216 +311,3 @@ async def test_a_cancel_that_the_engine_fails_at_harms_no_neighbour(monkeypatch:
         assert not peer.channel.ended.done()
         house.streams[1].end()
         assert (await peer.wait_for(DONE, "b"))["status"] == "completed"
-
-
-# -- what comes in ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "message", ["", " ", "{", "[]", "null", '{"type":1}', '{"type":"x"}', b"{}", b"", None, "\ud800"]
-)
-async def test_garbage_is_answered_and_nothing_ends(message: str | bytes | None) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin(house, peer)
-        await peer.say(message)
-        error = await peer.wait_for("error")
-        assert (error["status"], sorted(error["error"])) == (400, ["code", "message", "param", "type"])
-        house.streams[0].end()
-        assert (await peer.wait_for(DONE))["status"] == "completed"
-        assert not peer.channel.ended.done()
-
-
-async def test_a_ping_is_answered_with_its_own_t() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        for t in (1, 2.5, "x", 2**63, None):
-            await peer.say({"type": "ping", "t": t})
-        await peer.wait_for("pong", count=5)
-        assert [frame["t"] for frame in peer.of("pong")] == [1, 2.5, "x", 2**63, None]
-
-
-async def test_unknown_fields_are_ignored() -> None:
-    async with open_house(steps=words("a"), ends=True) as house:
-        peer = house.peer()
-        await peer.create("a", colour="red", resume=None)
-        assert (await peer.wait_for(DONE))["status"] == "completed"
-
-
-async def test_more_messages_than_allowed_end_it() -> None:
-    async with open_house() as house:
-        clock = Clock()
-        peer = house.peer(ChannelLimits(max_messages_per_s=10), clock=clock)
-        for _ in range(20):
-            await peer.say({"type": "pong"})
-        clock.now += 0.5
-        for _ in range(5):
-            await peer.say({"type": "pong"})
-        assert not peer.channel.ended.done()
-        await peer.say({"type": "pong"})
-        assert peer.channel.ended.result().code == PROTOCOL_ABUSE
-
-
-async def test_a_message_over_the_limit_ends_it_counted_in_bytes() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_message_bytes=1024))
-        await peer.say("x" * 1024)
-        assert not peer.channel.ended.done()
-        await peer.say("ä" * 513)
-        assert peer.channel.ended.result().code == MESSAGE_TOO_BIG
-
-
-async def test_a_client_that_makes_answers_and_never_reads_them_is_cut_off() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_messages_per_s=10_000))
-        peer.takes.clear()
-        for _ in range(MAX_ANSWERS + 2):
-            await peer.say({"type": "ping"})
-        assert peer.channel.ended.result().code == PROTOCOL_ABUSE
-
-
-async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        parsing, may_end = asyncio.Event(), asyncio.Event()
-
-        async def aside(function: object, message: str) -> object:
-            parsing.set()
-            await may_end.wait()
-            assert callable(function)
-            return function(message)
-
-        monkeypatch.setattr(asyncio, "to_thread", aside)
-        text = orjson.dumps({"type": CREATE, "stream_id": "a", "body": BODY, "x": "x" * PARSED_ASIDE_CHARS}).decode()
-        receiving = asyncio.create_task(peer.say(text))
-        await parsing.wait()
-        await peer.channel.close()
-        may_end.set()
-        await receiving
-        await turn()
-        assert not house.streams
-
-
-# -- the end ---------------------------------------------------------------------------------------------------------
-
-
-async def test_close_ends_every_generation_at_once() -> None:
-    async with open_house(admission=AdmissionLimits(8, 8)) as house:
-        peer = house.peer()
-        for name in "abc":
-            await begin(house, peer, name)
-        await peer.channel.close()
-        assert [stream.closed for stream in house.streams] == [True] * 3
-        assert house.manager.sequences == 0
-
-
-async def test_close_ends_what_a_stuck_socket_holds_up() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin(house, peer)
-        peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
-        await until(lambda: peer.text() == "xy")
-        await peer.channel.close()
-        assert house.streams[0].closed
-
-
-async def test_a_close_that_is_cut_short_still_leaves_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin(house, peer)
-        close, leaving, may_leave = house.streams[0].close, asyncio.Event(), asyncio.Event()
-
-        async def slow_close() -> None:
-            leaving.set()
-            await may_leave.wait()
-            await close()
-
-        monkeypatch.setattr(house.streams[0], "close", slow_close)
-        closing = asyncio.create_task(peer.channel.close())
-        await leaving.wait()
-        closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
-        may_leave.set()
-        await peer.channel.close()
-        assert house.streams[0].closed
-
-
-async def test_a_send_that_fails_ends_it() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin(house, peer)
-        peer.failure = ConnectionResetError()
-        house.streams[0].feed(Piece(0, "y", 1))
-        async with asyncio.timeout(5):
-            assert (await peer.channel.ended).code == SERVER_FAULT
-
-
-async def test_a_client_that_does_not_read_is_given_up_after_the_deadline() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(send_timeout_s=0.05))
-        await begin(house, peer)
-        peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
-        async with asyncio.timeout(5):
-            closing = await peer.channel.ended
-        assert (closing.code, closing.is_stuck) == (SERVER_FAULT, True)
-
-
-async def test_a_slow_reader_gets_fewer_larger_sends_and_keeps_no_queue() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin(house, peer)
-        peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
-        await until(lambda: peer.text() == "xy")
-        for _ in range(100):
-            house.streams[0].feed(Piece(0, "z", 1))
-        await turn()
-        assert peer.text() == "xy", "it pulled although the socket was busy"
-
-
-async def test_it_pings_and_a_client_that_stays_silent_is_missed() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
-        async with asyncio.timeout(5):
-            closing = await peer.channel.ended
-        assert closing.code == HEARTBEAT_MISSED
-        assert len(peer.of("ping")) >= 2
-
-
-async def test_a_client_that_answers_pings_is_kept() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
-        for count in range(1, 21):
-            await peer.wait_for("ping", count=count)
-            await peer.say({"type": "pong"})
-        assert not peer.channel.ended.done()
-
-
-async def test_an_old_connection_is_told_and_ended() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_age_s=0.05))
-        await begin(house, peer)
-        async with asyncio.timeout(5):
-            closing = await peer.channel.ended
-        assert closing.code == GOING_AWAY
-        assert peer.frames[-1]["error"]["code"] == "connection_too_old"
-
-
-async def test_a_drain_ends_an_idle_connection_at_once_and_another_after_its_last_stream() -> None:
-    async with open_house() as house:
-        idle, busy = house.peer(), house.peer()
-        await begin(house, busy)
-        for peer in (idle, busy):
-            peer.channel.drain()
-        assert idle.channel.ended.result().code == DRAINING
-        assert not busy.channel.ended.done()
-        await busy.create("b", "e2")
-        assert (await busy.wait_for("error", "b"))["error"]["code"] == "server_draining"
-        house.streams[0].end()
-        async with asyncio.timeout(5):
-            assert (await busy.channel.ended).code == DRAINING
-        assert busy.of(DONE, "a")[0]["status"] == "completed"

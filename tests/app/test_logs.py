@@ -28,3 +28,27 @@ def test_a_traceback_shows_no_local_variables(log_format: str) -> None:
     assert "it broke" in done.stderr
     assert "fail" in done.stderr
     assert "my-hidden" not in done.stderr
+
+
+GONE = """
+import os, structlog
+from app.logs import set_up_logs
+set_up_logs("json", "info")
+input()
+for number in range(3):
+    structlog.get_logger().info("nobody reads this", number=number)
+print("alive", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", GONE], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "alive\n"

@@ -25,6 +25,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.starter_model import ensure_starter_model
 
 START_TIMEOUT_S = 240
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in this folder: `-m "not live"` leaves it out."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
 MODEL = "starter"
 
 
@@ -188,5 +198,5 @@ def left_as_found(server: Server) -> Iterator[Server]:
     yield server
     assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
     for name in names:
-        server.wait_until(lambda name=name: server.metric(name) == 0, 10, f"{name} is not 0")  # type: ignore[misc]  # a default
+        server.wait_until(lambda name=name: server.metric(name) == 0, 10, f"{name} is not 0")
     server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 10, "tasks were left behind")

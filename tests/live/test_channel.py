@@ -9,13 +9,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import openai
 import orjson
 import pytest
 
-from tests.live.channels import PATH, Channel, Stream, body, opened, posted, read_on, text_of
+from tests.live.channels import PATH, Channel, Stream, body, forget, opened, posted, read_on, text_of
 from tests.live.conftest import Server, left_as_found
 
 MANY = 64
@@ -40,18 +41,18 @@ def by_choice(data: list[bytes]) -> list[bytes]:
     return sorted(data, key=lambda raw: [choice["index"] for choice in orjson.loads(raw)["choices"]] or [9])
 
 
-def prompt(number: int) -> dict[str, object]:
+def prompt(number: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": f"Say something about the number {number}."}]}
 
 
 # -- the same bytes --------------------------------------------------------------------------------------------------
 
-SEEDED = {"temperature": 0.8, "seed": 7, "max_tokens": 40, "stream_options": {"include_usage": True}}
-SHAPES = [{}, {"logprobs": True, "top_logprobs": 3}, {"n": 2}]
+SEEDED: dict[str, Any] = {"temperature": 0.8, "seed": 7, "max_tokens": 40, "stream_options": {"include_usage": True}}
+SHAPES: list[dict[str, Any]] = [{}, {"logprobs": True, "top_logprobs": 3}, {"n": 2}]
 
 
 @pytest.mark.parametrize("more", SHAPES, ids=["plain", "logprobs", "choices"])
-async def test_chunks_are_byte_for_byte_those_of_server_sent_events(server: Server, more: dict[str, object]) -> None:
+async def test_chunks_are_byte_for_byte_those_of_server_sent_events(server: Server, more: dict[str, Any]) -> None:
     async def by_sse() -> list[bytes]:
         async with posted(server, **SEEDED, **more) as events:
             await events.read()
@@ -84,7 +85,7 @@ async def test_one_generation_reads_the_same_on_both_wires(server: Server) -> No
             await events.read()
         assert events.data == stream.data
         assert events.ids == list(range(1, stream.seq + 1))
-        server.sdk().chat.completions.delete(stream.id)
+        await forget(server, stream.id)
 
 
 # -- many ------------------------------------------------------------------------------------------------------------
@@ -205,7 +206,8 @@ async def test_delete_by_id_ends_a_stream_of_the_channel(server: Server) -> None
     async with opened(server) as channel:
         stream = await channel.create(max_tokens=1900)
         await channel.until(lambda: len(stream.data) > 3)
-        deleted = await server.async_sdk().chat.completions.delete(stream.id)
+        async with server.async_sdk() as sdk:
+            deleted = await sdk.chat.completions.delete(stream.id)
         assert (deleted.id, deleted.deleted, deleted.object) == (stream.id, True, "chat.completion.deleted")
         await channel.finish()
     assert stream.done is not None
@@ -215,7 +217,8 @@ async def test_delete_by_id_ends_a_stream_of_the_channel(server: Server) -> None
 async def test_delete_by_id_ends_a_stream_of_server_sent_events(server: Server) -> None:
     async with posted(server, max_tokens=1900) as events:
         await events.read(4)
-        await server.async_sdk().chat.completions.delete(events.id)
+        async with server.async_sdk() as sdk:
+            await sdk.chat.completions.delete(events.id)
         await events.read()
         assert events.is_done
     assert len(events.data) < 1900
@@ -225,10 +228,11 @@ async def test_delete_of_what_does_not_run_is_a_404(server: Server) -> None:
     async with opened(server) as channel:
         stream = await channel.create(max_tokens=3)
         await channel.finish()
-    for id_ in (stream.id, "chatcmpl-unknown", "x"):
-        with pytest.raises(openai.NotFoundError) as refused:
-            server.sdk().chat.completions.delete(id_)
-        assert refused.value.code == "completion_not_found"
+    async with server.async_sdk() as sdk:
+        for id_ in (stream.id, "chatcmpl-unknown", "x"):
+            with pytest.raises(openai.NotFoundError) as refused:
+                await sdk.chat.completions.delete(id_)
+            assert refused.value.code == "completion_not_found"
 
 
 # -- leaving ---------------------------------------------------------------------------------------------------------
@@ -252,5 +256,6 @@ async def test_one_body_serves_both_wires(server: Server) -> None:
     async with opened(server) as channel:
         stream = await channel.create(stream=False)
         await channel.finish()
-    whole = httpx.post(f"{server.url}{PATH}", json=body(), timeout=60).json()
+    async with httpx.AsyncClient(timeout=60) as client:
+        whole = (await client.post(f"{server.url}{PATH}", json=body())).json()
     assert stream.text == whole["choices"][0]["message"]["content"]

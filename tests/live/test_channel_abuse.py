@@ -1,0 +1,240 @@
+"""Clients of the channel that mean harm: real sockets and the real hypercorn, on an engine that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.live.abuse import (
+    BEARER,
+    BODY,
+    CREATE,
+    ENDLESS,
+    FLAT_MIB,
+    FLOOD,
+    MESSAGE_BYTES,
+    OTHER_BEARER,
+    guarded_server,
+    memory_mib,
+    send_until_closed,
+    with_bystander,
+)
+from tests.live.conftest import Server
+from tests.live.raw import RawClient
+from tests.live.raw_websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawWebSocket, frame, handshake
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[Server]:
+    with guarded_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(door: Server) -> Iterator[Server]:
+    with with_bystander(door):
+        yield door
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "opcode"),
+    [(b"\x00\xff", BINARY), (b"", BINARY), (b"", TEXT), (b"nonsense", TEXT), (b'{"type":"huh","stream_id":"a"}', TEXT)],
+    ids=["binary", "empty binary", "empty", "no JSON", "unknown type"],
+)
+def test_a_frame_that_makes_no_sense_is_an_error_and_not_the_end(server: Server, payload: bytes, opcode: int) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.say({"type": CREATE, "stream_id": "a", "body": BODY})
+        ws.wait_for("chat.completion.chunk")
+        ws.say(payload, opcode)
+        assert ws.wait_for("error")["status"] == 400
+        ws.wait_for("chat.completion.chunk", stream_id="a")
+
+
+def test_a_stream_id_that_is_in_use_is_refused(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        for event in ("e1", "e2"):
+            ws.say({"type": CREATE, "stream_id": "a", "event_id": event, "body": BODY})
+        error = ws.wait_for("error")
+        assert (error["event_id"], error["status"], error["error"]["param"]) == ("e2", 400, "stream_id")
+        ws.wait_for("chat.completion.chunk", stream_id="a")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        frame(b'{"type":"\xff\xfe"}'),
+        frame(b"x", reserved=4),
+        frame(b"x", 3),
+        frame(b"x", CONTINUATION),
+        frame(b"x" * 126, PING),
+        frame(b"x", PING, is_last=False),
+        b"\x81\x02hi",
+        frame(b"\x03", CLOSE),
+        b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=[
+        "not UTF-8",
+        "reserved bit",
+        "reserved opcode",
+        "continues nothing",
+        "long ping",
+        "fragmented ping",
+        "unmasked",
+        "close of one byte",
+        "a length of 2^63",
+        "HTTP",
+    ],
+)
+def test_what_is_no_websocket_frame_ends_its_connection_alone(server: Server, raw: bytes) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.say({"type": CREATE, "stream_id": "a", "body": BODY})
+        ws.wait_for("chat.completion.chunk")
+        ws.send(raw)
+        assert ws.is_cut(5)
+
+
+def test_pings_of_the_protocol_are_answered_between_fragments(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.wait_for("connection.ready")
+        ws.say('{"type":', TEXT, is_last=False)
+        ws.say(b"x", PING)
+        got = ws.next()
+        assert got is not None
+        assert (got.opcode, got.payload) == (PONG, b"x")
+        ws.say('"ping","t":1}', CONTINUATION)
+        ws.wait_for("pong", t=1)
+
+
+def test_a_message_over_the_limit_is_a_1009_and_memory_stays_flat(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.say('{"type":"ping","x":"' + "x" * (MESSAGE_BYTES - 100) + '"}')
+        ws.wait_for("pong")
+    before = memory_mib(server)
+    for _ in range(3):
+        with RawWebSocket(server.port, BEARER) as ws:
+            ws.wait_for("connection.ready")
+            head = b"\x81\xff" + (64 * MESSAGE_BYTES).to_bytes(8, "big") + bytes(4)
+            assert send_until_closed(ws, head, b"x" * 65536, 64 * MESSAGE_BYTES) < 16 * MESSAGE_BYTES
+            assert ws.close_code() == 1009
+            assert ws.is_cut(5)
+    assert memory_mib(server) - before < FLAT_MIB
+
+
+def test_characters_of_many_bytes_count_as_bytes(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.wait_for("connection.ready")
+        ws.say("\U0001f600" * (MESSAGE_BYTES // 4 + 1))
+        assert ws.close_code() == 1009
+
+
+def test_fragments_without_end_are_a_1009_and_memory_stays_flat(server: Server) -> None:
+    before = memory_mib(server)
+    for size in (16, 4096):
+        with RawWebSocket(server.port, BEARER) as ws:
+            ws.wait_for("connection.ready")
+            ws.say("{", TEXT, is_last=False)
+            part = frame(b" " * size, CONTINUATION, is_last=False) * (65536 // size)
+            sent = send_until_closed(ws, b"", part, 64 * MESSAGE_BYTES)
+            assert sent < 16 * MESSAGE_BYTES
+            assert ws.close_code() == 1009
+    assert memory_mib(server) - before < FLAT_MIB
+
+
+def test_compression_is_not_negotiated(server: Server) -> None:
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+    with RawWebSocket(server.port, BEARER, offer) as ws:
+        assert ws.status == 101
+        assert "extensions" not in ws.head.lower()
+        ready = ws.next()
+        assert ready is not None
+        assert ready.json["type"] == "connection.ready"
+
+
+# -- floods ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_messages_is_a_1008_and_leaves_nothing(server: Server) -> None:
+    for _ in range(3):
+        with RawWebSocket(server.port, BEARER) as ws:
+            send_until_closed(ws, b"", FLOOD, len(FLOOD) * 5)
+            assert ws.close_code() == 1008
+            assert send_until_closed(ws, b"", FLOOD, ENDLESS) < ENDLESS
+
+
+def test_a_flood_of_creates_and_cancels_is_answered_one_by_one(server: Server) -> None:
+    rounds = 150
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.wait_for("connection.ready")
+        for number in range(rounds):
+            ws.say({"type": CREATE, "stream_id": f"s{number}", "event_id": f"e{number}", "body": BODY})
+            ws.say({"type": "chat.completion.cancel", "stream_id": f"s{number}"})
+        ends: set[str] = set()
+        while len(ends) < rounds:
+            got = ws.next()
+            assert got is not None
+            assert got.opcode == TEXT, got
+            name = got.json.get("stream_id", "")
+            if got.json["type"] == "chat.completion.done" or (got.json["type"] == "error" and name):
+                assert name not in ends
+                ends.add(name)
+        ws.say({"type": "ping"})
+        ws.wait_for("pong")
+    server.wait_until(lambda: server.metric("twowire_sequences_in_engine") == 1, 5, "the bystander's alone")
+
+
+def test_more_creates_than_places_are_refused_one_by_one(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        limits = ws.wait_for("connection.ready")["limits"]
+        places = limits["max_running"] + limits["max_waiting"]
+        for number in range(places + 20):
+            ws.say({"type": CREATE, "stream_id": f"s{number}", "body": BODY})
+        errors = [ws.wait_for("error") for _ in range(20)]
+        assert {error["error"]["code"] for error in errors} == {"too_many_streams"}
+        assert {error["stream_id"] for error in errors} == {f"s{number}" for number in range(places, places + 20)}
+        running = server.metric("twowire_sequences_in_engine") - 1
+        assert running == limits["max_running"]
+
+
+def test_handshakes_that_come_and_go_leave_nothing(server: Server) -> None:
+    def visit(number: int) -> None:
+        with RawClient(server.port) as client:
+            client.send(handshake(BEARER if number % 2 else OTHER_BEARER))
+            if number % 3:
+                client.read_until(b"\r\n\r\n")
+            client.leave("reset" if number % 5 else "close")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(visit, range(200)))
+
+
+def test_a_half_closed_socket_is_gone(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.say({"type": CREATE, "stream_id": "a", "body": BODY})
+        ws.wait_for("chat.completion.chunk")
+        ws.half_close()
+        assert ws.is_cut(5)
+    server.wait_until(lambda: server.metric("twowire_sequences_in_engine") == 1, 5, "the bystander's alone")
+
+
+def test_a_client_that_closes_properly_is_answered_and_cut(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.wait_for("connection.ready")
+        ws.say((1000).to_bytes(2, "big"), CLOSE)
+        assert ws.close_code() == 1000
+        assert ws.is_cut(5)
+
+
+def test_pings_of_the_protocol_that_are_not_read_fill_no_memory(server: Server) -> None:
+    before = memory_mib(server)
+    with RawWebSocket(server.port, BEARER, receive_buffer=4096) as ws:
+        ws._socket.settimeout(1)
+        sent = send_until_closed(ws, b"", frame(b"x" * 125, PING) * 500, 64 * MESSAGE_BYTES)
+        assert sent < 64 * MESSAGE_BYTES, "it answered pings into nowhere"
+        assert memory_mib(server) - before < FLAT_MIB
+        ws.leave("reset")

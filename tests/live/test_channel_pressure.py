@@ -1,0 +1,224 @@
+"""Readers that do not read, and very many sockets: memory stays flat, and the others keep their pace."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.live.channels import opened
+from tests.live.conftest import Server, left_as_found, start_fake_server, stop_server
+from tests.live.raw_websocket import RawWebSocket
+
+MIB = 2**20
+CREATE = "chat.completion.create"
+SOCKETS = 2000
+KIB_PER_SOCKET = 100
+"""What one may take; about half of that is hypercorn's and the event loop's."""
+FLAT_MIB = 24
+SLOWER = 1.5
+WINDOW_S = (6.0, 13.0)
+"""After its start a stuck socket is full, and its streams still run; what is compared is what happens then."""
+STREAMS = 64
+"""On the socket that gets stuck: enough that they run on until its deadline."""
+CHAT = {"messages": [{"role": "user", "content": "Tell me a long story."}], "ignore_eos": True, "temperature": 0}
+
+
+# -- a reader that stops ---------------------------------------------------------------------------------------------
+
+
+class Neighbours:
+    """Quick readers of short answers, each on a socket of its own, round after round: the gaps between their chunks."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._started = time.monotonic()
+        self._gaps: list[tuple[float, float]] = []
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._started
+
+    async def run(self) -> None:
+        """One round."""
+        await asyncio.gather(*(self._read() for _ in range(4)))
+
+    async def _read(self) -> None:
+        async with opened(self._server) as channel:
+            stream = await channel.create(max_tokens=60)
+            await channel.finish()
+        for earlier, later in itertools.pairwise(stream.arrivals):
+            self._gaps.append((self.age_s, later - earlier))
+
+    def median_gap(self) -> float:
+        """Over the time in which the socket beside them is stuck, if it is."""
+        return statistics.median(gap for age_s, gap in self._gaps if WINDOW_S[0] < age_s < WINDOW_S[1])
+
+
+def start_streams(server: Server, count: int) -> RawWebSocket:
+    """A socket with a small window that asks for much, and has read the beginning of it."""
+    ws = RawWebSocket(server.port, receive_buffer=4096)
+    body = {"model": "starter", "max_tokens": 1900, "stream_options": {"include_obfuscation": True}} | CHAT
+    for number in range(count):
+        ws.say({"type": CREATE, "stream_id": f"s{number}", "body": body})
+    ws.wait_for("chat.completion.chunk")
+    return ws
+
+
+async def drain(ws: RawWebSocket, stop: asyncio.Event) -> None:
+    """Read, as quickly as may be, until told to stop."""
+    ws._socket.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(0.2):
+                if not await loop.sock_recv(ws._socket, 1 << 20):
+                    return
+        except TimeoutError:
+            continue
+
+
+async def beside_a_reader(server: Server) -> Neighbours:
+    ws, stop = await asyncio.to_thread(start_streams, server, STREAMS), asyncio.Event()
+    reader, neighbours = asyncio.create_task(drain(ws, stop)), Neighbours(server)
+    while neighbours.age_s < WINDOW_S[1]:
+        await neighbours.run()
+    stop.set()
+    await reader
+    ws.leave("reset")
+    await asyncio.to_thread(server.wait_idle, 5)
+    return neighbours
+
+
+async def test_a_reader_that_stops_is_cut_and_nobody_else_notices(server: Server) -> None:
+    with left_as_found(server):
+        process = psutil.Process(server.process.pid)
+        quiet = await beside_a_reader(server)
+        stuck = await asyncio.to_thread(start_streams, server, STREAMS)
+        neighbours, memory = Neighbours(server), []
+        while server.metric("twowire_websockets") > 0:
+            assert neighbours.age_s < 40, "the stuck socket is still there"
+            await neighbours.run()
+            memory.append(process.memory_info().rss / MIB)
+        took = neighbours.age_s
+        assert server.wait_idle(2) < 2
+        stuck.leave("close")
+        ratio = neighbours.median_gap() / quiet.median_gap()
+        grown = max(memory) - memory[0]
+        print(f"stuck reader: cut after {took:.1f} s, gaps x{ratio:.2f}, memory {grown:+.1f} MiB")
+        # The deadline is 15 s from the moment that nothing more fits into the socket's buffers.
+        assert took > 15
+        assert ratio < SLOWER
+        assert grown < FLAT_MIB
+
+
+@pytest.fixture
+def hasty() -> Iterator[Server]:
+    server = start_fake_server("--ws-send-timeout-s", "1", env={"FAKE_PACE_S": "0.00002"})
+    yield server
+    assert stop_server(server) == 0
+
+
+def stuck_socket(server: Server) -> RawWebSocket:
+    ws = RawWebSocket(server.port, receive_buffer=4096)
+    for number in range(16):
+        ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": "starter"} | CHAT})
+    ws.wait_for("chat.completion.chunk")
+    return ws
+
+
+def test_the_deadline_frees_the_places_of_many_that_do_not_read(hasty: Server) -> None:
+    with left_as_found(hasty):
+        before = psutil.Process(hasty.process.pid).memory_info().rss
+        sockets = [stuck_socket(hasty) for _ in range(8)]
+        took = hasty.wait_until(lambda: not hasty.metric("twowire_websockets"), 30, "they are still there")
+        assert hasty.metric("twowire_sequences_in_engine") == 0
+        grown = (psutil.Process(hasty.process.pid).memory_info().rss - before) / MIB
+        print(f"8 stuck readers: cut after {took:.1f} s, memory {grown:+.1f} MiB")
+        assert all(ws.is_cut() for ws in sockets)
+        assert grown < 2 * FLAT_MIB
+        for ws in sockets:
+            ws.leave("close")
+
+
+def test_without_its_mend_hypercorn_would_keep_a_stuck_socket() -> None:
+    env = {"FAKE_PACE_S": "0.00002", "FAKE_WITHOUT": "_let_the_app_abort"}
+    server = start_fake_server("--ws-send-timeout-s", "0.5", env=env)
+    try:
+        tasks = server.metric("twowire_asyncio_tasks")
+        stuck = stuck_socket(server)
+        server.wait_until(lambda: not server.metric("twowire_websockets"), 30, "the channel has ended")
+        server.wait_until(lambda: not server.metric("twowire_sequences_in_engine"), 5, "so have its streams")
+        # The connection has not: it waits to send what is in its buffers, and would for ever.
+        connections = psutil.Process(server.process.pid).net_connections("tcp")
+        assert any(one.raddr[1:] == (stuck._socket.getsockname()[1],) for one in connections)
+        assert server.metric("twowire_asyncio_tasks") > tasks
+        stuck.leave("reset")
+    finally:
+        stop_server(server)
+
+
+def test_a_resumable_stream_survives_the_deadline_of_its_reader(hasty: Server) -> None:
+    with left_as_found(hasty), RawWebSocket(hasty.port, receive_buffer=4096) as ws:
+        for number in range(8):
+            resume = {"resume": {"grace_s": 60}} if number == 0 else {}
+            ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": "starter"} | CHAT} | resume)
+        created = ws.wait_for("chat.completion.created", stream_id="s0")
+        hasty.wait_until(lambda: not hasty.metric("twowire_websockets"), 30, "it is still there")
+        assert hasty.metric("twowire_sequences_in_engine") == 1
+        with RawWebSocket(hasty.port) as other:
+            fields = {"id": created["id"], "resume_token": created["resume_token"]}
+            other.say({"type": "chat.completion.resume", "stream_id": "a", "starting_after": 1} | fields)
+            other.say({"type": "chat.completion.cancel", "stream_id": "a"})
+            assert other.wait_for("chat.completion.done")["status"] == "cancelled"
+        assert httpx.delete(f"{hasty.url}/v1/chat/completions/{created['id']}").status_code == 200
+
+
+# -- very many -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def room() -> Iterator[Server]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = SOCKETS + 500
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"a process may open {hard} files here; this needs {needed}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    # The server inherits the limit.
+    server = start_fake_server()
+    yield server
+    assert stop_server(server) == 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_2000_idle_sockets_at_once(room: Server) -> None:
+    def connect(_: int) -> RawWebSocket:
+        ws = RawWebSocket(room.port)
+        ws.wait_for("connection.ready")
+        return ws
+
+    with left_as_found(room):
+        with connect(0) as first:  # What is imported and made once is there from now on.
+            first.leave("close")
+        process = psutil.Process(room.process.pid)
+        before = process.memory_info().rss
+        with ThreadPoolExecutor(8) as pool:
+            sockets = list(pool.map(connect, range(SOCKETS)))
+        assert room.metric("twowire_websockets") == SOCKETS
+        each_kib = (process.memory_info().rss - before) / SOCKETS / 1024
+        print(f"{SOCKETS} idle sockets: {each_kib:.1f} KiB each")
+        assert each_kib < KIB_PER_SOCKET
+        for ws in sockets[:: SOCKETS // 20]:
+            ws.say({"type": "ping", "t": "here"})
+            ws.wait_for("pong", t="here")
+        for ws in sockets:
+            ws.leave("close")
+        room.wait_until(lambda: not room.metric("twowire_websockets"), 20, "they are gone")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
@@ -63,21 +63,19 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
 class _Encoder:
     """What both kinds share: the bytes before and after the choice, the usage chunk, and the obfuscation."""
 
+    kind: ClassVar[str]
+    """The `object` of the chunks."""
+
     def __init__(
-        self,
-        kind: str,
-        *,
-        answer_id: str,
-        model: str,
-        created: int,
-        include_usage: bool = False,
-        obfuscate: bool = False,
+        self, *, answer_id: str, model: str, created: int, include_usage: bool = False, obfuscate: bool = False
     ) -> None:
-        head = {"id": answer_id, "object": kind, "created": created, "model": model}
+        head = {"id": answer_id, "object": self.kind, "created": created, "model": model}
         self._head = orjson.dumps(head)[:-1] + b',"choices":['
         # Before the usage chunk, OpenAI sends `usage: null` in every chunk, if usage was asked for.
         self._tail = b'],"usage":null}' if include_usage else b"]}"
         self._obfuscate = obfuscate
+        self._offsets: dict[int, int] = {}
+        """Characters of each choice so far, where its logprobs have to say."""
         # The commonest chunk by far is «a text of choice 0»: all of it but the text is known now.
         self._text_head = self._head + self._before_text(0)
         self._text_tail = self._after_text() + self._tail
@@ -114,23 +112,7 @@ def _pad(chunk: bytes) -> bytes:
 class ChatChunks(_Encoder):
     """`chat.completion.chunk` objects."""
 
-    def __init__(
-        self,
-        *,
-        answer_id: str,
-        model: str,
-        created: int,
-        include_usage: bool = False,
-        obfuscate: bool = False,
-    ) -> None:
-        super().__init__(
-            "chat.completion.chunk",
-            answer_id=answer_id,
-            model=model,
-            created=created,
-            include_usage=include_usage,
-            obfuscate=obfuscate,
-        )
+    kind = "chat.completion.chunk"
 
     def opening(self, choices: int) -> list[bytes]:
         """One chunk per choice with the role and an empty content."""
@@ -165,24 +147,7 @@ class ChatChunks(_Encoder):
 class CompletionChunks(_Encoder):
     """`text_completion` objects, as the older route streams them."""
 
-    def __init__(
-        self,
-        *,
-        answer_id: str,
-        model: str,
-        created: int,
-        include_usage: bool = False,
-        obfuscate: bool = False,
-    ) -> None:
-        super().__init__(
-            "text_completion",
-            answer_id=answer_id,
-            model=model,
-            created=created,
-            include_usage=include_usage,
-            obfuscate=obfuscate,
-        )
-        self._offsets: dict[int, int] = {}
+    kind = "text_completion"
 
     def opening(self, choices: int) -> list[bytes]:
         return []

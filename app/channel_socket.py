@@ -17,7 +17,7 @@ from quart import Blueprint, Quart, Response, request, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
-from app.bodies import error_response, json_response
+from app.bodies import json_response
 from app.channel import Channel
 from app.channel_limits import SERVER_FAULT, ChannelLimits, Closing
 from app.generate import CHAT, live_reply
@@ -83,20 +83,10 @@ def channel_routes(services: Services) -> Blueprint:
     routes = Blueprint("channel", __name__)
 
     @routes.websocket(CHANNEL_PATH)
-    async def channel() -> Response | None:
+    async def channel() -> None:
         """Many chats on one socket; the specification is `docs/websocket.md`."""
-        try:
-            owner = _enter(services)
-        except TwowireError as error:
-            # Before the accept, so that the client sees a status and a reason.
-            record = record_of(websocket.scope)
-            record.status, record.error_code = error.fault.status, error.fault.code
-            services.metrics.refusals.labels(error.fault.code).inc()
-            response = error_response(error)
-            response.headers["X-Request-Id"] = record.request_id
-            return response
-        await _serve(services, owner)
-        return None
+        # A refusal comes before the accept, so that the client sees a status and a reason.
+        await _serve(services, _enter(services))
 
     return routes
 
@@ -219,9 +209,7 @@ class ChannelBackend:
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
         asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
-        services.check_model(asked.model)
-        if asked.unknown_fields:
-            services.metrics.unknown_fields.labels(CHANNEL_PATH).inc(len(asked.unknown_fields))
+        services.take_note(asked, CHANNEL_PATH)
         prepared = await services.manager.prepare_chat(asked)
         observer = services.metrics.wires["websocket"]
         generation = await services.manager.run(prepared, observer, self._owner)

@@ -112,9 +112,13 @@ def _add_checks(app: Quart, services: Services) -> None:
 
 def _add_error_handlers(app: Quart, services: Services) -> None:
     def refuse(error: TwowireError) -> Response:
-        record_of(_current().scope).error_code = error.fault.code
+        record = record_of(_current().scope)
+        record.status, record.error_code = error.fault.status, error.fault.code
         services.metrics.refusals.labels(error.fault.code).inc()
-        return error_response(error)
+        response = error_response(error)
+        # A refused handshake of a WebSocket does not come past `after_request`.
+        response.headers["X-Request-Id"] = record.request_id
+        return response
 
     @app.errorhandler(TwowireError)
     async def known(error: TwowireError) -> Response:

@@ -75,11 +75,9 @@ def generation_routes(services: Services) -> Blueprint:
 
 def _note(services: Services, asked: ChatCompletionRequest | CompletionRequest) -> RequestRecord:
     """Check the model; note what the log and the metrics want of the request."""
-    services.check_model(asked.model)
     record = record_of(request.scope)
+    services.take_note(asked, record.path)
     record.model = asked.model
-    if asked.unknown_fields:
-        services.metrics.unknown_fields.labels(record.path).inc(len(asked.unknown_fields))
     return record
 
 
@@ -115,7 +113,7 @@ async def answer(
     # The id, too: a client that is cut off before the first chunk could not come back without it.
     response.headers[COMPLETION_ID_HEADER] = reader.id
     response.headers[RESUME_TOKEN_HEADER] = reader.token
-    response.headers[RESUME_GRACE_HEADER] = f"{min(grace_s, services.logs.limits.grace_max_s):g}"
+    response.headers[RESUME_GRACE_HEADER] = f"{reader.grace_s:g}"
     return response
 
 

@@ -46,7 +46,7 @@ class ReplyLog:
         self.is_finished = False
         self.error: TwowireError | None = None
         self._reply = reply
-        self._grace_s = min(grace_s, logs.limits.grace_max_s)
+        self.grace_s = min(grace_s, logs.limits.grace_max_s)
         self._logs = logs
         self._chunks: deque[bytes] = deque()
         self._reader: LogReader | None = None
@@ -147,7 +147,7 @@ class ReplyLog:
         if self._reader is reader:
             self._reader = None
             self._changed.set()
-            self._set_timer(self._logs.limits.keep_finished_s if self.is_finished else self._grace_s)
+            self._set_timer(self._logs.limits.keep_finished_s if self.is_finished else self.grace_s)
 
     def read(self, after: int) -> list[bytes]:
         """Up to some dozens of chunks that come after number `after`; the caller is the reader."""
@@ -202,6 +202,11 @@ class LogReader:
     @property
     def token(self) -> str:
         return self._log.token
+
+    @property
+    def grace_s(self) -> float:
+        """For how long the generation runs on without a reader: what was asked for, within the server's cap."""
+        return self._log.grace_s
 
     @property
     def last_seq(self) -> int:

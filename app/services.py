@@ -17,6 +17,8 @@ from app.resume import ReplyLogs, ResumeLimits
 from app.tickets import TicketOffice
 from engine.api import EngineConfig
 from engine.manager import EngineManager
+from protocol.chat import ChatCompletionRequest
+from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 if TYPE_CHECKING:
@@ -47,6 +49,12 @@ class Services:
                 f"The model {name[:120]!r} is not served here; there is: {known}.",
                 param="model",
             )
+
+    def take_note(self, asked: ChatCompletionRequest | CompletionRequest, route: str) -> None:
+        """Check the model of a request to generate, and count the fields that are ignored. Raises `TwowireError`."""
+        self.check_model(asked.model)
+        if asked.unknown_fields:
+            self.metrics.unknown_fields.labels(route).inc(len(asked.unknown_fields))
 
 
 def make_services(settings: Settings, manager: EngineManager) -> Services:

@@ -10,7 +10,7 @@ import pytest
 from hypercorn.config import Config
 
 from app import hypercorn_fixes
-from app.hypercorn_fixes import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, UNACKNOWLEDGED_S
+from app.hypercorn_fixes.connection import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, UNACKNOWLEDGED_S
 
 
 @pytest.fixture

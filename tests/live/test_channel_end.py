@@ -100,7 +100,7 @@ def unmended(name: str, *flags: str) -> Server:
 
 
 def test_without_its_mend_hypercorn_would_compress() -> None:
-    server = unmended("_never_compress")
+    server = unmended("never_compress")
     try:
         with RawWebSocket(server.port, "Sec-WebSocket-Extensions: permessage-deflate") as ws:
             assert "permessage-deflate" in ws.head
@@ -109,7 +109,7 @@ def test_without_its_mend_hypercorn_would_compress() -> None:
 
 
 def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_limit() -> None:
-    server = unmended("_end_oversized_messages", "--ws-max-message-bytes", str(MESSAGE_BYTES))
+    server = unmended("end_oversized_messages", "--ws-max-message-bytes", str(MESSAGE_BYTES))
     try:
         with RawWebSocket(server.port) as ws:
             ws.wait_for("connection.ready")
@@ -120,7 +120,7 @@ def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_li
 
 
 def test_without_its_mend_hypercorn_would_keep_the_connection_of_a_flood() -> None:
-    server = unmended("_drop_what_nobody_reads")
+    server = unmended("drop_what_nobody_reads")
     try:
         tasks = server.metric("twowire_asyncio_tasks")
         with RawWebSocket(server.port) as ws:

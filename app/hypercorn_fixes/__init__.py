@@ -1,0 +1,70 @@
+"""Mends what hypercorn 0.18 does to a streaming server, all of it here, in a file for each protocol.
+
+Does not know the app. Each mend names what it is for and the test that fails without it; a newer hypercorn may need
+none of them, so the version is pinned.
+"""
+
+from __future__ import annotations
+
+from hypercorn.asyncio.tcp_server import TCPServer
+
+from app.hypercorn_fixes.connection import (
+    abort_connection,
+    contain_crashes,
+    count_connections,
+    create_sockets,
+    cut_who_does_not_read,
+    forget_closed_connections,
+    let_the_app_abort,
+    write_before_waiting,
+)
+from app.hypercorn_fixes.http1 import (
+    close_after_two_lengths,
+    end_slow_headers,
+    ignore_h2c_upgrades,
+    read_on_while_answering,
+)
+from app.hypercorn_fixes.http2 import (
+    discard_what_comes_late,
+    end_what_the_app_left_open,
+    go_idle_after_resets,
+    ignore_priorities,
+    refuse_odd_requests,
+    wait_for_the_window,
+)
+from app.hypercorn_fixes.stopping import stop_with_open_connections
+from app.hypercorn_fixes.websocket import drop_what_nobody_reads, end_oversized_messages, never_compress
+
+__all__ = ["abort_connection", "apply", "create_sockets"]
+
+
+def apply() -> None:
+    """Mend hypercorn in this process. May be called again."""
+    if hasattr(TCPServer, "_twowire_mended"):
+        return
+    TCPServer._twowire_mended = True  # type: ignore[attr-defined]  # a mark of ours
+    # Connections
+    let_the_app_abort()
+    write_before_waiting()
+    cut_who_does_not_read()
+    forget_closed_connections()
+    contain_crashes()
+    count_connections()
+    # HTTP/1.1
+    read_on_while_answering()
+    close_after_two_lengths()
+    end_slow_headers()
+    ignore_h2c_upgrades()
+    # HTTP/2
+    wait_for_the_window()
+    end_what_the_app_left_open()
+    discard_what_comes_late()
+    refuse_odd_requests()
+    ignore_priorities()
+    go_idle_after_resets()
+    # WebSocket
+    never_compress()
+    end_oversized_messages()
+    drop_what_nobody_reads()
+    # The end
+    stop_with_open_connections()

@@ -1,0 +1,45 @@
+"""Any ASGI app behind the mended hypercorn, on a real socket, in this process.
+
+Does not know what is tested. Clients that block belong in a thread: `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.run import worker_serve
+
+from app import hypercorn_fixes
+from app.hypercorn_fixes.limits import ServerConfig
+
+LIMIT_S = 10
+
+
+@asynccontextmanager
+async def served(app: Any, **settings: Any) -> AsyncIterator[int]:
+    """The port of `app`, served with these settings of `ServerConfig`; stopped at the end."""
+    hypercorn_fixes.apply()
+    config = ServerConfig()
+    config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.05
+    for name, value in settings.items():
+        setattr(config, name, value)
+    sockets = hypercorn_fixes.create_sockets(config)
+    stop = asyncio.Event()
+    serving = asyncio.create_task(worker_serve(ASGIWrapper(app), config, sockets=sockets, shutdown_trigger=stop.wait))
+    try:
+        yield sockets.insecure_sockets[0].getsockname()[1]
+    finally:
+        stop.set()
+        async with asyncio.timeout(LIMIT_S):
+            await serving
+
+
+async def no_lifespan(receive: Any, send: Any) -> None:
+    """What an app answers that has nothing to start."""
+    for reply in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{reply}.complete"})

@@ -2,14 +2,15 @@
 
 PYTHON ?= python3
 ARGS ?=
+CERT_DIR ?= dev-cert
 BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lock wheel clean
+.PHONY: help install serve dev-cert test check format lock wheel clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv from the lock, and the starter model; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
@@ -19,6 +20,14 @@ install: ## Make .venv from the lock, and the starter model; quick when nothing 
 
 serve: install ## Install, then serve the starter model on http://127.0.0.1:8000
 	@exec $(BIN)/twowire serve $(ARGS)
+
+dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and --keyfile; nobody else trusts it
+	@mkdir -p $(CERT_DIR)
+	@umask 077; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 90 \
+		-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1 \
+		-addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth \
+		-keyout $(CERT_DIR)/key.pem -out $(CERT_DIR)/cert.pem 2>/dev/null
+	@echo "made $(CERT_DIR)/cert.pem and $(CERT_DIR)/key.pem"
 
 test: install ## Install, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -44,5 +53,5 @@ wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove what the other commands made, .venv included
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,10 @@ import sys
 from difflib import get_close_matches
 
 from app.version import installed_version
+from engine.orphans import end_with_the_parent
+
+# In one of the engine's processes; in any other, nothing.
+end_with_the_parent()
 
 _OVERVIEW = """\
 usage: twowire COMMAND [options]

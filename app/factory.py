@@ -5,6 +5,8 @@ Does not know how the app is served: `app.server` and any other ASGI server may 
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from quart import Quart, Response, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
@@ -19,6 +21,7 @@ from app.pages import page_routes
 from app.resumable import resumable_routes
 from app.services import Services
 from app.status import status_routes
+from engine.manager import EngineState
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
@@ -52,6 +55,7 @@ def create_app(services: Services) -> Quart:
     app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.config["BODY_TIMEOUT"] = None  # `app.bodies` has its own.
+    app.config["RESPONSE_TIMEOUT"] = None  # It cuts in silence; the connection has a time of its own to take bytes in.
     # A redirect of `//v1/models` would answer before the key is checked; an odd path is an unknown one.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -84,12 +88,22 @@ def _current() -> BaseRequestWebsocket:
 
 
 def _add_checks(app: Quart, services: Services) -> None:
-    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if services.settings.public_metrics else frozenset())
+    settings, manager = services.settings, services.manager
+    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.public_metrics else frozenset())
+
+    def check_headers(scope: Any) -> None:
+        headers = scope["headers"]
+        # hypercorn counts no headers; nor, over HTTP/2, their bytes, before the whole connection is over.
+        if len(headers) > settings.max_headers:
+            raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_headers} headers.")
+        if sum(len(name) + len(value) for name, value in headers) > settings.max_header_bytes:
+            raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_header_bytes} bytes of headers.")
 
     @app.before_request
     async def check() -> None:
         rule = request.url_rule
         record_of(request.scope).path = rule.rule if rule is not None else "(unknown)"
+        check_headers(request.scope)
         services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"))
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if request.endpoint not in public and not is_preflight:
@@ -97,6 +111,7 @@ def _add_checks(app: Quart, services: Services) -> None:
 
     @app.before_websocket
     async def check_websocket() -> None:
+        check_headers(websocket.scope)
         # The channel has a door of its own, which takes tickets too.
         if websocket.endpoint != CHANNEL_ENDPOINT:
             services.hosts.check(websocket.headers.getlist("Host"), websocket.scope.get("server"))
@@ -107,6 +122,9 @@ def _add_checks(app: Quart, services: Services) -> None:
         record = record_of(request.scope)
         record.status = response.status_code
         response.headers["X-Request-Id"] = record.request_id
+        if manager.state is EngineState.DRAINING:
+            # The client's next request is for another server. HTTP/2 leaves the header out.
+            response.headers["Connection"] = "close"
         return response
 
 

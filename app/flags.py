@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from app.option_field import GROUPS
 from app.options import Settings, SettingsError
 
 PREFIX = Settings.model_config["env_prefix"]
@@ -156,7 +157,7 @@ def _groups() -> dict[str, dict[str, FieldInfo]]:
     groups: dict[str, dict[str, FieldInfo]] = {}
     for name, field in Settings.model_fields.items():
         groups.setdefault(_extra(field)["group"], {})[name] = field
-    return groups
+    return {group: groups[group] for group in GROUPS}
 
 
 def _without_flags() -> str:

@@ -77,7 +77,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 
-_ANYWHERE = (Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
+_ANYWHERE = (Fault.HEADERS_TOO_LARGE, Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
 """Before or after any route's own work."""
 
 _ON_THE_CHANNEL = (Fault.STREAM_NOT_FOUND, Fault.TAKEN_OVER, Fault.TOO_MANY_STREAMS, Fault.CONNECTION_TOO_OLD)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.connection_options import ConnectionOptions
+from app.option_field import CHANNEL, CONFIGURATION, ENGINE, LIMITS, LISTENING, LOGGING, MODEL, option
 from app.option_values import (
     FieldError,
     Host,
@@ -23,46 +25,34 @@ from app.option_values import (
     read_keys,
 )
 
-LISTENING, MODEL, ENGINE, LIMITS, LOGGING = "Listening", "Model", "Engine", "Limits", "Logging"
-CHANNEL = "WebSocket and resuming"
-CONFIGURATION = "Configuration file"
-
 
 class SettingsError(Exception):
     """The server cannot start with these settings; the message is one line that names the value to change."""
 
 
-def _option(
-    group: str, default: Any, description: str, *, shown: str | None = None, metavar: str = "", **rest: Any
-) -> Any:
-    """A field with its help text; `shown` says its default in words where the value would not."""
-    extra: dict[str, Any] = {"group": group, "shown": shown, "metavar": metavar}
-    return Field(default=default, description=description, json_schema_extra=extra, **rest)
-
-
-class Settings(BaseSettings):
+class Settings(ConnectionOptions, BaseSettings):
     """Everything that can be configured. Made once, at the start, by `app.settings.load_settings`."""
 
     model_config = SettingsConfigDict(
         env_prefix="TWOWIRE_", frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
 
-    host: Host = _option(
+    host: Host = option(
         LISTENING,
         "127.0.0.1",
         "The address or host name to listen on. Other machines can reach anything but a loopback address, so "
         "that needs API keys.",
         metavar="ADDRESS",
     )
-    port: int = _option(LISTENING, 8000, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
-    api_keys_file: Path | None = _option(
+    port: int = option(LISTENING, 8000, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
+    api_keys_file: Path | None = option(
         LISTENING,
         None,
         "A file with one API key per line; blank lines and lines that begin with # are ignored. It is read "
         "at the start, and its keys are added to those of TWOWIRE_API_KEYS.",
         shown="none",
     )
-    api_keys: Keys = _option(
+    api_keys: Keys = option(
         LISTENING,
         [],
         "The API keys that clients may send as `Authorization: Bearer KEY`, separated by commas. There is no "
@@ -70,10 +60,10 @@ class Settings(BaseSettings):
         shown="none",
         repr=False,
     )
-    allow_unauthenticated: bool = _option(
+    allow_unauthenticated: bool = option(
         LISTENING, False, "Listen on an address that other machines can reach although no API key is set."
     )
-    cors_origins: Origins = _option(
+    cors_origins: Origins = option(
         LISTENING,
         [],
         "The origins whose web pages may call this server from a browser, such as https://chat.example.com. "
@@ -81,7 +71,7 @@ class Settings(BaseSettings):
         shown="none",
         metavar="ORIGIN",
     )
-    allowed_hosts: Names = _option(
+    allowed_hosts: Names = option(
         LISTENING,
         [],
         "Further host names to answer to where no API key is set and the address is a loopback one, such as "
@@ -90,9 +80,9 @@ class Settings(BaseSettings):
         shown="loopback names",
         metavar="NAME",
     )
-    public_metrics: bool = _option(LISTENING, False, "Answer /metrics without a key when API keys are set.")
+    public_metrics: bool = option(LISTENING, False, "Answer /metrics without a key when API keys are set.")
 
-    model: str | None = _option(
+    model: str | None = option(
         MODEL,
         None,
         "The model to serve: a folder, or its name on the Hugging Face hub.",
@@ -100,36 +90,36 @@ class Settings(BaseSettings):
         metavar="MODEL",
         min_length=1,
     )
-    served_model_name: Names = _option(
+    served_model_name: Names = option(
         MODEL,
         [],
         "The names under which clients may ask for the model. Answers carry the one that was asked for.",
         shown="the model's own name",
         metavar="NAME",
     )
-    chat_template: Template | None = _option(
+    chat_template: Template | None = option(
         MODEL,
         None,
         "The chat template to use in place of the model's own: a file, or the text of a Jinja template.",
         shown="the model's own",
         metavar="TEMPLATE",
     )
-    allowed_template_kwargs: Names = _option(
+    allowed_template_kwargs: Names = option(
         MODEL,
         ["enable_thinking"],
         "The names that a request's chat_template_kwargs may set.",
         metavar="NAME",
     )
 
-    max_model_len: int | None = _option(
+    max_model_len: int | None = option(
         ENGINE,
         None,
         "The longest context, prompt and answer together, in tokens.",
         shown="the model's own limit",
         ge=1,
     )
-    max_num_seqs: int = _option(ENGINE, 256, "How many sequences the engine computes at a time.", ge=1)
-    gpu_memory_utilization: float | None = _option(
+    max_num_seqs: int = option(ENGINE, 256, "How many sequences the engine computes at a time.", ge=1)
+    gpu_memory_utilization: float | None = option(
         ENGINE,
         None,
         "The share of each GPU's memory that the engine may take, above 0 and up to 1.",
@@ -138,25 +128,25 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
     )
-    tensor_parallel_size: int = _option(ENGINE, 1, "Over how many GPUs each layer of the model is divided.", ge=1)
-    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = _option(
+    tensor_parallel_size: int = option(ENGINE, 1, "Over how many GPUs each layer of the model is divided.", ge=1)
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = option(
         ENGINE, "auto", "The number format to compute in; auto takes what the model was saved in."
     )
-    enable_prefix_caching: bool = _option(
+    enable_prefix_caching: bool = option(
         ENGINE,
         True,
         "Keep the computed beginnings of prompts, and use them again for prompts that begin alike.",
     )
-    enforce_eager: bool | None = _option(
+    enforce_eager: bool | None = option(
         ENGINE,
         None,
         "Run the model without compiling it first: the server starts sooner and generates more slowly.",
         shown="true on a CPU, else vLLM's own",
     )
-    cpu_kv_cache_gib: int = _option(
+    cpu_kv_cache_gib: int = option(
         ENGINE, 2, "The memory for the KV cache, in GiB, when the model runs on a CPU.", ge=1
     )
-    engine_args: JsonObject = _option(
+    engine_args: JsonObject = option(
         ENGINE,
         {},
         'Further arguments of vLLM\'s AsyncEngineArgs as a JSON object, such as {"seed":1}. Names that vLLM '
@@ -166,30 +156,28 @@ class Settings(BaseSettings):
         repr=False,
     )
 
-    max_queued: int = _option(
+    max_queued: int = option(
         LIMITS,
         256,
         "How many sequences may wait for the engine beyond those that it computes; further requests are refused.",
         ge=0,
     )
-    max_body_bytes: int = _option(
-        LIMITS, 16 * 1024 * 1024, "The largest request body, in bytes.", metavar="BYTES", ge=1
-    )
-    body_timeout_s: float = _option(
+    max_body_bytes: int = option(LIMITS, 16 * 1024 * 1024, "The largest request body, in bytes.", metavar="BYTES", ge=1)
+    body_timeout_s: float = option(
         LIMITS,
         60.0,
         "How many seconds a request's body may take to arrive.",
         metavar="SECONDS",
         gt=0,
     )
-    keepalive_s: float = _option(
+    keepalive_s: float = option(
         LIMITS,
         15.0,
         "After how many silent seconds a stream gets a comment line, so that no proxy cuts it off.",
         metavar="SECONDS",
         gt=0,
     )
-    drain_timeout_s: float = _option(
+    drain_timeout_s: float = option(
         LIMITS,
         30.0,
         "How many seconds running requests get to finish when the server is told to stop.",
@@ -197,63 +185,63 @@ class Settings(BaseSettings):
         ge=0,
     )
 
-    ws_max_message_bytes: int = _option(
+    ws_max_message_bytes: int = option(
         CHANNEL, 8 * 1024 * 1024, "The largest message that a WebSocket may receive.", metavar="BYTES", ge=1024
     )
-    ws_max_messages_per_s: int = _option(
+    ws_max_messages_per_s: int = option(
         CHANNEL, 200, "How many messages a second a WebSocket may receive, twice as many in a burst.", ge=1
     )
-    ws_max_running: int = _option(
+    ws_max_running: int = option(
         CHANNEL, 16, "How many generations of one WebSocket run at a time; further ones wait.", ge=1
     )
-    ws_max_waiting: int = _option(
+    ws_max_waiting: int = option(
         CHANNEL, 32, "How many generations of one WebSocket may wait for their turn; further ones are refused.", ge=0
     )
-    ws_max_connections: int = _option(CHANNEL, 8192, "How many WebSockets the server holds.", ge=1)
-    ws_max_connections_per_key: int = _option(
+    ws_max_connections: int = option(CHANNEL, 8192, "How many WebSockets the server holds.", ge=1)
+    ws_max_connections_per_key: int = option(
         CHANNEL, 4096, "How many WebSockets one API key may hold; where there are no keys, all clients together.", ge=1
     )
-    ws_ping_interval_s: float = _option(
+    ws_ping_interval_s: float = option(
         CHANNEL, 25.0, "How often the server sends a ping message.", metavar="SECONDS", gt=0
     )
-    ws_idle_timeout_s: float = _option(
+    ws_idle_timeout_s: float = option(
         CHANNEL, 60.0, "After how long without a message a WebSocket is closed.", metavar="SECONDS", gt=0
     )
-    ws_send_timeout_s: float = _option(
+    ws_send_timeout_s: float = option(
         CHANNEL,
         15.0,
         "After how long a WebSocket that takes no data is cut, and its generations ended.",
         metavar="SECONDS",
         gt=0,
     )
-    ws_max_age_s: float = _option(
+    ws_max_age_s: float = option(
         CHANNEL, 86_400.0, "After how long a WebSocket is closed whatever it does.", metavar="SECONDS", gt=0
     )
-    resume_grace_max_s: float = _option(
+    resume_grace_max_s: float = option(
         CHANNEL,
         120.0,
         "The longest that a resumable generation runs on without a reader, whatever its client asked for.",
         metavar="SECONDS",
         gt=0,
     )
-    resume_keep_finished_s: float = _option(
+    resume_keep_finished_s: float = option(
         CHANNEL, 120.0, "How long the chunks of a finished resumable generation are kept.", metavar="SECONDS", gt=0
     )
-    resume_log_max_bytes: int = _option(
+    resume_log_max_bytes: int = option(
         CHANNEL, 4 * 1024 * 1024, "The memory for one resumable generation.", metavar="BYTES", ge=4096
     )
-    resume_logs_max_bytes: int = _option(
+    resume_logs_max_bytes: int = option(
         CHANNEL, 256 * 1024 * 1024, "The memory for all resumable generations.", metavar="BYTES", ge=4096
     )
 
-    log_format: Literal["auto", "json", "console"] = _option(
+    log_format: Literal["auto", "json", "console"] = option(
         LOGGING, "auto", "How log lines look; auto is console on a terminal and json elsewhere."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _option(
+    log_level: Literal["debug", "info", "warning", "error"] = option(
         LOGGING, "info", "The least severe level that is logged."
     )
 
-    config: Path | None = _option(
+    config: Path | None = option(
         CONFIGURATION, None, "A TOML file with any of these settings, under the same names.", shown="none"
     )
 

@@ -11,7 +11,9 @@ import contextlib
 import os
 import resource
 import signal
+import ssl
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 import structlog
@@ -20,7 +22,9 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
 from app import hypercorn_fixes
+from app.certificate import Certificate, CertificateError
 from app.factory import create_app
+from app.hypercorn_fixes.limits import ServerConfig
 from app.logs import set_up_logs
 from app.services import Services, engine_config, make_services
 from app.settings import Settings
@@ -52,7 +56,13 @@ def run(settings: Settings) -> int:
     set_up_logs(settings.log_format, settings.log_level)
     hypercorn_fixes.apply()
     _allow_many_sockets()
-    config = hypercorn_config(settings)
+    certificate = None
+    if settings.certfile is not None and settings.keyfile is not None:
+        try:
+            certificate = Certificate(settings.certfile, settings.keyfile)
+        except CertificateError as error:  # They have changed since the settings were read.
+            return _fail(f"--certfile: {error}")
+    config = hypercorn_config(settings, certificate)
     try:
         if settings.model is not None:
             check_model(settings.model)
@@ -62,9 +72,19 @@ def run(settings: Settings) -> int:
         sockets = hypercorn_fixes.create_sockets(config)
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
-    code = asyncio.run(_serve(settings, config, sockets))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_serve(settings, config, sockets, certificate))
     _skip_the_last_collection(code)
     return code
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _allow_many_sockets() -> None:
@@ -93,13 +113,21 @@ def _skip_the_last_collection(code: int) -> None:
     atexit.register(leave)
 
 
-def hypercorn_config(settings: Settings) -> Config:
+def hypercorn_config(settings: Settings, certificate: Certificate | None = None) -> Config:
     """hypercorn's settings for a streaming server; the rest of its defaults stand."""
-    config = Config()
+    config = _TlsConfig(certificate) if certificate is not None else ServerConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
     config.include_server_header = False
     config.websocket_max_message_size = settings.ws_max_message_bytes
+    config.h11_max_incomplete_size = settings.max_header_bytes
+    config.h2_max_header_list_size = settings.max_header_bytes
+    config.h2_max_concurrent_streams = settings.max_streams_per_connection
+    config.ssl_handshake_timeout = settings.header_timeout_s
+    config.header_timeout_s = settings.header_timeout_s
+    config.send_timeout_s = settings.send_timeout_s
+    config.max_connections = settings.max_connections
+    config.max_connections_per_address = settings.max_connections_per_address
     # Messages of a WebSocket, each as large as that, and parts of a request's body that wait for the application.
     config.max_app_queue_size = 2
     # Longer than the pools of usual clients keep a connection, so that the client closes it, never both at once.
@@ -113,25 +141,41 @@ def hypercorn_config(settings: Settings) -> Config:
     return config
 
 
-async def _serve(settings: Settings, config: Config, sockets: Sockets) -> int:
+class _TlsConfig(ServerConfig):
+    """Listens with the context of a certificate that may change."""
+
+    ssl_enabled = True
+
+    def __init__(self, certificate: Certificate) -> None:
+        self._certificate = certificate
+
+    def create_ssl_context(self) -> ssl.SSLContext:
+        return self._certificate.context
+
+
+async def _serve(settings: Settings, config: Config, sockets: Sockets, certificate: Certificate | None) -> int:
     services = build_services(settings)
     url = _url(settings, sockets)
     log.info("listening", url=url, model=services.models[0])
     sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
     stop = _Stop(services.manager, settings.drain_timeout_s)
-    announcer = asyncio.create_task(_announce(services, url, stop))
+    background = [asyncio.create_task(_announce(services, url, stop))]
+    if certificate is not None:
+        background.append(asyncio.create_task(certificate.watch()))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.reload)
     try:
         app = ASGIWrapper(create_app(services))
         await worker_serve(app, config, sockets=sockets, shutdown_trigger=stop.wait)
     finally:
-        announcer.cancel()
+        for task in background:
+            task.cancel()
     return START_FAILED if stop.failed else 0
 
 
 def _url(settings: Settings, sockets: Sockets) -> str:
     port = (*sockets.insecure_sockets, *sockets.secure_sockets)[0].getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{port}"
+    return f"{'https' if sockets.secure_sockets else 'http'}://{host}:{port}"
 
 
 async def _announce(services: Services, url: str, stop: _Stop, out: TextIO = sys.stdout) -> None:

@@ -18,6 +18,7 @@ class Fault(Enum):
     INVALID_JSON = (400, "invalid_request_error", "invalid_json")
     BODY_TOO_LARGE = (413, "invalid_request_error", "request_too_large")
     UNSUPPORTED_MEDIA_TYPE = (415, "invalid_request_error", "unsupported_media_type")
+    HEADERS_TOO_LARGE = (431, "invalid_request_error", "headers_too_large")
     REQUEST_TIMEOUT = (408, "invalid_request_error", "request_timeout")
     # The fields of the request.
     MISSING_FIELD = (400, "invalid_request_error", "missing_required_parameter")

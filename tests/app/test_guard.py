@@ -6,7 +6,6 @@ On a fake engine. The client is either the test itself, which speaks ASGI, or a 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pytest
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
 from quart import Quart
 
@@ -184,6 +183,7 @@ class SocketClient:
 @asynccontextmanager
 async def connected(house: House, *, stream: bool) -> AsyncIterator[SocketClient]:
     """A socket client whose generation runs, behind hypercorn."""
+    hypercorn_fixes.apply()
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.graceful_timeout = 0.05
@@ -218,7 +218,6 @@ def unserved() -> House:
     return House(FakeFactory(words("a", "b")[:1], ends=False))
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn waits for open connections (its issue 308)")
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_hypercorn_that_stops_ends_what_still_runs(unserved: House, stream: bool) -> None:
     async with connected(unserved, stream=stream) as client:
@@ -251,6 +250,25 @@ async def test_a_connection_that_crashes_ends_its_generation(
         assert unserved.manager.sequences == 0
         # Quart's two tasks, which the crash left alone, have nothing to go on with.
         await until(lambda: len(asyncio.all_tasks()) < before)
+
+
+async def test_a_connection_that_crashes_while_the_server_stops(
+    unserved: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hypercorn_fixes.apply()
+    handle = H11Protocol.handle
+
+    async def handle_or_crash(self: H11Protocol, event: Event) -> None:
+        await handle(self, event)
+        if isinstance(event, Closed):
+            raise ValueError("the connection crashed")
+
+    monkeypatch.setattr(H11Protocol, "handle", handle_or_crash)
+    async with connected(unserved, stream=False) as client:
+        client.stop.set()
+        client.writer.close()
+        async with asyncio.timeout(LIMIT_S):
+            await client.serving
 
 
 async def test_the_guard_closes_all_that_a_request_adopted(house: House) -> None:

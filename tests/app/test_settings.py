@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings, SettingsError, load_settings
+from tests.certificates import make_certificate
 
 KEY, OTHER_KEY = "first-key-0123456789", "second-key-0123456789"
 OPEN_HOST = ("--host", "0.0.0.0")
@@ -73,6 +74,7 @@ def test_the_winning_object_replaces_the_others(tmp_path: Path) -> None:
 def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
     template = write(tmp_path, "{{ messages }}", "chat.jinja")
     keys = write(tmp_path, OTHER_KEY, "keys.txt")
+    cert, key = make_certificate(tmp_path)
     text = f"""
         host = "0.0.0.0"
         port = 0
@@ -82,6 +84,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         cors-origins = ["https://a.example"]
         allowed-hosts = ["chat.example"]
         public-metrics = true
+        certfile = '{cert}'
+        keyfile = '{key}'
         model = "folder"
         served-model-name = "one"
         chat-template = '{template}'
@@ -100,6 +104,13 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         body-timeout-s = 5
         keepalive-s = 1
         drain-timeout-s = 0
+        max-connections = 100
+        max-connections-per-address = 50
+        max-streams-per-connection = 20
+        max-header-bytes = 2048
+        max-headers = 50
+        header-timeout-s = 3
+        send-timeout-s = 4
         ws-max-message-bytes = 2048
         ws-max-messages-per-s = 5
         ws-max-running = 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -46,6 +47,8 @@ class Server:
     log: list[str] = field(default_factory=list)
     url: str = ""
     reader: threading.Thread | None = None
+    verify: ssl.SSLContext | bool = True
+    """Whom to trust where the server speaks TLS."""
 
     @property
     def port(self) -> int:
@@ -53,7 +56,7 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples with these labels; 0 where there are none yet."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30).text
+        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
@@ -63,7 +66,7 @@ class Server:
 
     def in_engine(self) -> float:
         """What runs or waits, by this server's own count and by vLLM's: 0 when nothing is left of any request."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30).text
+        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
         names = {"twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting"}
         return sum(
             sample.value
@@ -87,7 +90,7 @@ class Server:
         return self.wait_until(lambda: self.in_engine() == 0, limit_s, "requests were left in the engine")
 
     def is_ready(self) -> bool:
-        return httpx.get(f"{self.url}/health", timeout=30).status_code == 200
+        return httpx.get(f"{self.url}/health", timeout=30, verify=self.verify).status_code == 200
 
     def engine_processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)

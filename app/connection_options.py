@@ -1,0 +1,76 @@
+"""The options of TLS and of connections: what a client may do before anybody knows what it wants.
+
+Does not know the other options, which `app.options` adds, nor what enforces these.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, model_validator
+
+from app.certificate import CertificateError, server_context
+from app.option_field import CONNECTIONS, TLS, option
+from app.option_values import FieldError
+
+
+class ConnectionOptions(BaseModel):
+    """A part of `app.options.Settings`."""
+
+    certfile: Path | None = option(
+        TLS,
+        None,
+        "A PEM file with the certificate and those between it and its root; the server then speaks TLS alone. It is "
+        "read again when it changes, and on SIGHUP.",
+        shown="none",
+    )
+    keyfile: Path | None = option(
+        TLS, None, "A PEM file with the certificate's private key, without a password.", shown="none"
+    )
+
+    max_connections: int = option(CONNECTIONS, 10_000, "How many connections the server holds.", ge=1)
+    max_connections_per_address: int = option(
+        CONNECTIONS,
+        4096,
+        "How many connections one address may hold; behind a proxy, all clients have the proxy's.",
+        ge=1,
+    )
+    max_streams_per_connection: int = option(
+        CONNECTIONS, 100, "How many requests one HTTP/2 connection may have open at a time.", ge=1, le=1000
+    )
+    max_header_bytes: int = option(
+        CONNECTIONS,
+        16 * 1024,
+        "How large the headers of a request may be, names and values together.",
+        metavar="BYTES",
+        ge=1024,
+        le=65536,
+    )
+    max_headers: int = option(CONNECTIONS, 100, "How many headers a request may have.", ge=10)
+    header_timeout_s: float = option(
+        CONNECTIONS,
+        20.0,
+        "How many seconds the headers of a request may take, from their first byte on; and the handshake of TLS.",
+        metavar="SECONDS",
+        gt=0,
+    )
+    send_timeout_s: float = option(
+        CONNECTIONS,
+        15.0,
+        "After how long a client that takes no data of its answer is cut, and its generation ended.",
+        metavar="SECONDS",
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> Self:
+        if (self.certfile is None) != (self.keyfile is None):
+            missing = "keyfile" if self.keyfile is None else "certfile"
+            raise FieldError(missing, "--certfile and --keyfile need each other")
+        if self.certfile is not None and self.keyfile is not None:
+            try:
+                server_context(self.certfile, self.keyfile)
+            except CertificateError as error:
+                raise FieldError("certfile", str(error)) from None
+        return self

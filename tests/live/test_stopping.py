@@ -40,9 +40,9 @@ def drain(server: Server) -> httpx.Response:
 
 def test_a_server_that_drains_finishes_what_runs_and_sends_new_work_away(server: Server) -> None:
     with RawClient(server.port) as running, RawClient(server.port) as kept, Http2Client(server.port) as http2:
-        running.send(request_bytes(CHAT, BODY | {"max_tokens": 200}))
+        running.send(request_bytes(CHAT, BODY | {"max_tokens": 1000}))
         running.read_until(b"data: ")
-        streaming = http2.open(CHAT, BODY | {"max_tokens": 200})
+        streaming = http2.open(CHAT, BODY | {"max_tokens": 1000})
         http2.read_until(lambda: http2.streams[streaming].body, "the first chunk")
         kept.send(request_bytes("/livez", method="GET"))
         kept.read_until(b'{"status":"ok"}')
@@ -59,7 +59,7 @@ def test_a_server_that_drains_finishes_what_runs_and_sends_new_work_away(server:
         assert (refused.status, refused.reset) == (503, None)
         assert http2.finish(streaming).body.endswith(b"data: [DONE]\n\n")
         assert b"data: [DONE]" in running.read_to_end()
-        assert server.process.wait(20) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_what_does_not_finish_in_time_is_told_why() -> None:
@@ -87,7 +87,8 @@ def test_a_second_signal_ends_what_runs_at_once(server: Server) -> None:
         assert server.process.wait(20) == 0
 
 
-def test_an_open_connection_does_not_keep_it_from_ending(server: Server) -> None:
+def test_an_open_connection_does_not_keep_it_from_ending() -> None:
+    server = start_fake_server("--send-timeout-s", "300", env={"FAKE_PACE_S": "0.00002"})
     with ExitStack() as stack:
         idle = [stack.enter_context(RawClient(server.port)) for _ in range(3)]
         idle[0].send(request_bytes("/livez", method="GET"))
@@ -95,10 +96,18 @@ def test_an_open_connection_does_not_keep_it_from_ending(server: Server) -> None
         idle[1].send(b"GET /livez HTTP/1.1\r\nHost: loc")
         stack.enter_context(Http2Client(server.port)).ask("/livez")
         stuck = stack.enter_context(RawClient(server.port, receive_buffer=4096))
-        stuck.send(request_bytes(CHAT, ENDLESS))
+        stuck.send(request_bytes(CHAT, ENDLESS | {"max_tokens": 10**9}))
         stuck.read_until(b"data: ")
-        server.process.send_signal(signal.SIGTERM)
+        made = [-1.0, 0.0]
+
+        def stands_still() -> bool:
+            made.append(server.metric("twowire_inter_token_seconds_count", wire="sse"))
+            return made[-1] == made[-2]
+
+        server.wait_until(stands_still, 30, "the socket is full")
+        drain(server)
         server.process.send_signal(signal.SIGTERM)
         asked_at = time.monotonic()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(40) == 0
         print(f"ended {time.monotonic() - asked_at:.1f} s after it was told to, with 5 connections open")
+    stop_server(server)

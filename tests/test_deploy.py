@@ -1,0 +1,110 @@
+"""The ready configurations: linted by their own tools, and held against the options and the routes.
+
+Does not know whether they run: there is no Docker, systemd or Kubernetes here to run them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.flags import read_flags
+from app.hypercorn_fixes.limits import ServerConfig
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+DRAIN_AND_END_S = 45
+"""The drain's default, and what the engine's processes may take to end."""
+
+
+def run(*command: str | Path) -> str:
+    """What a linter has to say; fails where it finds something."""
+    result = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def tool(name: str) -> Path:
+    """A program of this environment."""
+    return Path(sys.executable).with_name(name)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_dockerfiles_pass_hadolint(kind: str) -> None:
+    run(tool("hadolint"), DEPLOY / f"Dockerfile.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_dockerfiles_copy_what_is_there_and_start_what_exists(kind: str) -> None:
+    lines = (DEPLOY / f"Dockerfile.{kind}").read_text("utf-8").splitlines()
+    for line in lines:
+        if line.startswith("COPY ") and not line.startswith("COPY --from"):
+            *sources, _ = line.split()[1:]
+            assert all((ROOT / source).exists() for source in sources), line
+    (command,) = (line.removeprefix("CMD ") for line in lines if line.startswith("CMD "))
+    name, *flags = yaml.safe_load(command)
+    assert name == "serve"
+    assert read_flags(flags)
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze here")
+    # It looks for the program, too, which is installed elsewhere.
+    text = (DEPLOY / "twowire.service").read_text("utf-8").replace("/opt/twowire/.venv/bin/twowire", "/bin/true")
+    unit = tmp_path / "twowire.service"
+    unit.write_text(text, "utf-8")
+    result = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, [line for line in result.stderr.splitlines() if "twowire" in line]) == (0, [])
+
+
+def test_the_unit_gives_the_drain_its_time_and_the_server_its_signals() -> None:
+    unit = (DEPLOY / "twowire.service").read_text("utf-8")
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
+    assert settings["KillMode"] == "mixed", "the engine's processes must not be told to end"
+    assert int(settings["TimeoutStopSec"]) > DRAIN_AND_END_S
+    program, command, *flags = shlex.split(settings["ExecStart"])
+    assert (Path(program).name, command) == ("twowire", "serve")
+    assert read_flags(flags)
+
+
+def objects() -> dict[str, Any]:
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
+
+
+def test_the_manifest_is_valid() -> None:
+    run(tool("kubernetes-validate"), "--strict", DEPLOY / "kubernetes.yaml")
+
+
+def test_the_manifest_gives_the_drain_its_time_and_probes_what_exists() -> None:
+    found = objects()
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_AND_END_S
+    assert pod["enableServiceLinks"] is False
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez", "a server without an engine must not be restarted"
+    command, *flags = container["args"]
+    assert command == "serve"
+    assert read_flags(flags)
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in pod["volumes"]}
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert found["Service"]["spec"]["selector"].items() <= labels.items()
+
+
+def test_hypercorns_file_names_what_hypercorn_or_the_mends_know() -> None:
+    table = tomllib.loads((DEPLOY / "hypercorn.toml").read_text("utf-8"))
+    assert not [name for name in table if not hasattr(ServerConfig, name)]
+    config = ServerConfig.from_mapping(table)
+    assert (config.workers, config.worker_class) == (1, "uvloop")
+    for name in ("send_timeout_s", "header_timeout_s", "max_connections", "max_connections_per_address"):
+        assert table[name] == getattr(ServerConfig, name), "as `twowire serve` has it"

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from app.bodies import error_response
 from app.channel_socket import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
 from app.cors import allow_origins
+from app.embeddings import embedding_routes
 from app.generate import generation_routes
 from app.guard import RequestGuard, record_of
 from app.pages import page_routes
@@ -61,6 +62,7 @@ def create_app(services: Services) -> Quart:
     app.url_map.strict_slashes = False
     origins = services.settings.cors_origins
     app.register_blueprint(allow_origins(generation_routes(services), origins))
+    app.register_blueprint(allow_origins(embedding_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
@@ -73,10 +75,13 @@ def create_app(services: Services) -> Quart:
     @app.before_serving
     async def start() -> None:
         services.manager.start()
+        # Not beside it: on a small machine that would keep the chats waiting.
+        services.embedder.start(after=services.manager.wait_settled)
 
     @app.after_serving
     async def stop() -> None:
         await services.manager.stop()
+        await services.embedder.stop()
         await services.logs.close()
 
     return app

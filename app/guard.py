@@ -41,6 +41,8 @@ class RequestRecord:
         self.error_code: str | None = None
         self.owner: str | None = None
         self.generations: list[Generation] = []
+        self.figures: dict[str, int] = {}
+        """What else the log line tells."""
         self._releases: list[Release] = []
         self._closed = False
 
@@ -85,7 +87,7 @@ class RequestRecord:
             line["completion_tokens"] = generation.usage.completion_tokens
             if generation.first_token_at is not None:
                 line["first_token_s"] = round(generation.first_token_at - generation.started_at, 4)
-        return line
+        return line | self.figures
 
 
 def record_of(scope: Any) -> RequestRecord:

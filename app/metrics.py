@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from app.connections import Connections
 from app.resume import ReplyLogs
+from engine.embedder import Embedder
 from engine.generation import Generation
 from engine.manager import EngineManager, EngineState
 
@@ -82,8 +83,9 @@ class WireObserver:
 class Metrics(Collector):
     """All figures of one app. Also the collector that reads the gauges when they are asked for."""
 
-    def __init__(self, manager: EngineManager, logs: ReplyLogs, connections: Connections) -> None:
+    def __init__(self, manager: EngineManager, logs: ReplyLogs, connections: Connections, embedder: Embedder) -> None:
         self._manager = manager
+        self._embedder = embedder
         self._logs = logs
         self._connections = connections
         self._registry = CollectorRegistry()
@@ -92,11 +94,20 @@ class Metrics(Collector):
         self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))
         self.refusals = self._counter("refusals", "Requests that were refused, by the error's code.", ("reason",))
         self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
+        self._texts = self._counter("embedded_texts", "Texts that were embedded or ranked.", ("model",))
+        self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))
+        self._embedding_s = Buckets(DURATION_BUCKETS_S)
         self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
         self._registry.register(self)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"twowire_{name}", text, labels, registry=self._registry)
+
+    def embedded(self, model: str, texts: int, tokens: int, seconds: float) -> None:
+        """Count a request of the embedder's that was answered."""
+        self._texts.labels(model).inc(texts)
+        self._tokens.labels(model).inc(tokens)
+        self._embedding_s.observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
         """The gauges and the histograms; called by the registry."""
@@ -126,9 +137,27 @@ class Metrics(Collector):
         for name in EngineState:
             state.add_metric((name.value,), float(manager.state is name))
         yield state
+        yield from self._of_the_embedder()
         yield self._histogram("time_to_first_token_seconds", "From admission to the first token.", "first_token_s")
         yield self._histogram("inter_token_seconds", "Between two steps of a generation.", "gap_s")
         yield self._histogram("generation_seconds", "From admission to the end.", "duration_s")
+
+    def _of_the_embedder(self) -> Iterable[Metric]:
+        embedder = self._embedder
+        yield GaugeMetricFamily("twowire_texts_in_embedder", "Texts that wait or are computed.", value=embedder.texts)
+        yield GaugeMetricFamily(
+            "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.restarts
+        )
+        state = GaugeMetricFamily("twowire_embedder_state", "1 for the state the embedder is in.", labels=("state",))
+        for name in EngineState:
+            state.add_metric((name.value,), float(embedder.state is name))
+        yield state
+        family = HistogramMetricFamily(
+            "twowire_embedding_seconds", "From admission to the end of a request of the embedder's."
+        )
+        buckets, total = self._embedding_s.cumulative()
+        family.add_metric((), buckets, total)
+        yield family
 
     def _histogram(self, name: str, text: str, attribute: str) -> HistogramMetricFamily:
         family = HistogramMetricFamily(f"twowire_{name}", text, labels=("wire",))

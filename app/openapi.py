@@ -17,15 +17,24 @@ from app.openapi_routes import routes
 from protocol import responses
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
+from protocol.embeddings import EmbeddingRequest
 from protocol.errors import Fault
+from protocol.rerank import RerankRequest
 
 Mode = Literal["validation", "serialization"]
 
-_REQUESTS: tuple[type[BaseModel], ...] = (ChatCompletionRequest, CompletionRequest)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    RerankRequest,
+)
 _RESPONSES: tuple[type[BaseModel], ...] = (
     responses.ChatCompletion,
     responses.ChatCompletionChunk,
     responses.Completion,
+    responses.EmbeddingList,
+    responses.Ranking,
     responses.Model,
     responses.ModelList,
     responses.Health,
@@ -37,6 +46,7 @@ _TAGS = (
         "Generation",
         "Where text is made. OpenAI's clients work unchanged: set their base URL to `/v1` of this server.",
     ),
+    ("Embeddings", "Where texts are turned into vectors, and documents ranked, beside the chats."),
     ("Channel", "One WebSocket for many chats, and what cancels and resumes on either wire."),
     ("Models", "Which names a request may give as `model`."),
     ("Server", "How the server is. For probes, dashboards and people."),

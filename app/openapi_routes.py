@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from app.openapi_channel import CHANNEL_ROUTES
+from app.openapi_embeddings import EMBEDDING_ROUTES
 from app.openapi_route import Route, json_answer, path_parameter, ref, strings, text_answer
 from protocol import sse
 from protocol.chunks import ChatChunks, ChunkEncoder, CompletionChunks
@@ -253,4 +254,4 @@ _PAGES = (
 def routes(model: str) -> tuple[Route, ...]:
     """Every route, in the order in which to read them. Examples ask for `model`."""
     generation = tuple(_generation_route(one, model) for one in (_chat(model), _completion(model)))
-    return (*generation, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)
+    return (*generation, *EMBEDDING_ROUTES, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)

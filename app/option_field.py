@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import Field
 
 LISTENING, TLS, MODEL, ENGINE, LIMITS, LOGGING = "Listening", "TLS", "Model", "Engine", "Limits", "Logging"
+EMBEDDINGS = "Embeddings"
 CONNECTIONS = "Connections"
 CHANNEL = "WebSocket and resuming"
 CONFIGURATION = "Configuration file"
 
-GROUPS = (LISTENING, TLS, MODEL, ENGINE, LIMITS, CONNECTIONS, CHANNEL, LOGGING, CONFIGURATION)
+GROUPS = (LISTENING, TLS, MODEL, ENGINE, EMBEDDINGS, LIMITS, CONNECTIONS, CHANNEL, LOGGING, CONFIGURATION)
 """In the order in which people read of them."""
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 MIN_KEY_LENGTH = 8
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
@@ -51,6 +51,18 @@ def _check_origin(origin: str) -> str:
         raise ValueError(f"must be an origin, scheme://host[:port] without a path, or *, got {origin!r}")
     # Browsers leave a scheme's own port out of the Origin header (RFC 6454 6.2), so it would never match.
     return normal.removesuffix(_DEFAULT_PORTS.get(normal.partition(":")[0], " "))
+
+
+def _check_models(models: list[str]) -> list[str]:
+    names = []
+    for model in models:
+        name, mark, path = model.partition("=")
+        if not (mark and name and path) or not name.isprintable() or " " in name:
+            raise ValueError(f"must be NAME=FOLDER or NAME=HUB_NAME, got {model!r}")
+        if name in names:
+            raise ValueError(f"names {name!r} twice")
+        names.append(name)
+    return models
 
 
 def _check_template(template: str) -> str:
@@ -130,5 +142,7 @@ Host = Annotated[str, AfterValidator(_check_host)]
 Names = Annotated[list[str], BeforeValidator(_split)]
 Keys = Annotated[list[Annotated[SecretStr, AfterValidator(_check_key)]], BeforeValidator(_split)]
 Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split)]
+NamedModels = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_models)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
 Template = Annotated[str, AfterValidator(_check_template)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_parse_object)]

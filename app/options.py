@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.connection_options import ConnectionOptions
+from app.embedding_options import EmbeddingOptions
 from app.option_field import CHANNEL, CONFIGURATION, ENGINE, LIMITS, LISTENING, LOGGING, MODEL, option
 from app.option_values import (
     FieldError,
@@ -30,7 +31,7 @@ class SettingsError(Exception):
     """The server cannot start with these settings; the message is one line that names the value to change."""
 
 
-class Settings(ConnectionOptions, BaseSettings):
+class Settings(ConnectionOptions, EmbeddingOptions, BaseSettings):
     """Everything that can be configured. Made once, at the start, by `app.settings.load_settings`."""
 
     model_config = SettingsConfigDict(

@@ -23,10 +23,11 @@ from hypercorn.config import Config, Sockets
 
 from app import hypercorn_fixes
 from app.certificate import Certificate, CertificateError
+from app.embedder_choice import choose_embedder
 from app.factory import create_app
 from app.hypercorn_fixes.limits import ServerConfig
 from app.logs import set_up_logs
-from app.services import Services, engine_config, make_services
+from app.services import Services, engine_config, make_services, served_names
 from app.settings import Settings
 from engine.api import EngineStartError
 from engine.kinds import check_model, text_engine
@@ -48,7 +49,7 @@ def build_services(settings: Settings) -> Services:
         AdmissionLimits(settings.max_num_seqs, settings.max_queued),
         keepalive_s=settings.keepalive_s,
     )
-    return make_services(settings, manager)
+    return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
 
 
 def run(settings: Settings) -> int:
@@ -66,6 +67,7 @@ def run(settings: Settings) -> int:
     try:
         if settings.model is not None:
             check_model(settings.model)
+        choose_embedder(settings, served_names(settings))
     except EngineStartError as error:
         return _fail(str(error))
     try:
@@ -158,7 +160,7 @@ async def _serve(settings: Settings, config: Config, sockets: Sockets, certifica
     url = _url(settings, sockets)
     log.info("listening", url=url, model=services.models[0])
     sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
-    stop = _Stop(services.manager, settings.drain_timeout_s)
+    stop = _Stop(services, settings.drain_timeout_s)
     background = [asyncio.create_task(_announce(services, url, stop))]
     if certificate is not None:
         background.append(asyncio.create_task(certificate.watch()))
@@ -189,6 +191,17 @@ async def _announce(services: Services, url: str, stop: _Stop, out: TextIO = sys
     elif manager.is_ready:
         out.write(f"twowire: ready: {url} (model: {services.models[0]}; try {url}/docs)\n")
         out.flush()
+        await _announce_embedder(services)
+
+
+async def _announce_embedder(services: Services) -> None:
+    embedder = services.embedder
+    if embedder.models:
+        await embedder.wait_settled()
+    if embedder.is_ready:
+        log.info("embeddings_ready", models=list(embedder.models))
+    elif embedder.state in (EngineState.FAILED, EngineState.STOPPED):
+        sys.stderr.write(f"twowire: there are no embeddings: {embedder.reason}\n")
 
 
 class _Stop:
@@ -197,9 +210,9 @@ class _Stop:
     The first signal refuses new work and lets what runs finish, the second ends it now.
     """
 
-    def __init__(self, manager: EngineManager, drain_timeout_s: float) -> None:
+    def __init__(self, services: Services, drain_timeout_s: float) -> None:
         self.failed = False
-        self._manager = manager
+        self._services = services
         self._drain_timeout_s = drain_timeout_s
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
@@ -212,7 +225,7 @@ class _Stop:
             self._now.set()
             return
         self._asked.set()
-        self._manager.begin_drain()
+        self._services.manager.begin_drain()
 
     def now(self) -> None:
         """Stop without a drain."""
@@ -222,16 +235,20 @@ class _Stop:
     async def wait(self) -> None:
         """Return when hypercorn may close its sockets."""
         await self._asked.wait()
-        drain = asyncio.create_task(self._manager.stop(self._drain_timeout_s))
+        drain = asyncio.create_task(self._drain(self._drain_timeout_s))
         now = asyncio.create_task(self._now.wait())
         await asyncio.wait({drain, now}, return_when=asyncio.FIRST_COMPLETED)
         now.cancel()
         if not drain.done():
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
-            await self._manager.stop()
+            await self._drain(0.0)
         else:
             drain.result()
+
+    async def _drain(self, timeout_s: float) -> None:
+        services = self._services
+        await asyncio.gather(services.manager.stop(timeout_s), services.embedder.stop(timeout_s))
 
 
 def _fail(message: str) -> int:

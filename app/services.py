@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from app.auth import HostCheck, KeyRing
 from app.connections import Connections
+from app.embedder_choice import no_embedder
 from app.metrics import Metrics
 from app.resume import ReplyLogs, ResumeLimits
 from app.tickets import TicketOffice
 from engine.api import EngineConfig
+from engine.embedder import Embedder
 from engine.manager import EngineManager
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -38,6 +40,7 @@ class Services:
     logs: ReplyLogs
     tickets: TicketOffice
     connections: Connections
+    embedder: Embedder
     created: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str) -> None:
@@ -50,6 +53,16 @@ class Services:
                 param="model",
             )
 
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """What is served: for chats, for embeddings, for ranking."""
+        return (*self.models, *self.embedder.models)
+
+    def check_any_model(self, name: str) -> None:
+        """Raise `TwowireError` (404) unless `name` is served for anything."""
+        if name not in self.embedder.models:
+            self.check_model(name)
+
     def take_note(self, asked: ChatCompletionRequest | CompletionRequest, route: str) -> None:
         """Check the model of a request to generate, and count the fields that are ignored. Raises `TwowireError`."""
         self.check_model(asked.model)
@@ -57,8 +70,9 @@ class Services:
             self.metrics.unknown_fields.labels(route).inc(len(asked.unknown_fields))
 
 
-def make_services(settings: Settings, manager: EngineManager) -> Services:
-    """Wire the shared parts for `settings`."""
+def make_services(settings: Settings, manager: EngineManager, embedder: Embedder | None = None) -> Services:
+    """Wire the shared parts for `settings`; without an embedder there are no embeddings."""
+    embedder = embedder or no_embedder("it was started without them")
     logs = ReplyLogs(
         ResumeLimits(
             grace_max_s=settings.resume_grace_max_s,
@@ -68,12 +82,12 @@ def make_services(settings: Settings, manager: EngineManager) -> Services:
         )
     )
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
-    manager.on_drain.append(connections.drain)
+    manager.on_drain += [connections.drain, embedder.begin_drain]
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
         settings=settings,
         manager=manager,
-        metrics=Metrics(manager, logs, connections),
+        metrics=Metrics(manager, logs, connections, embedder),
         keys=keys,
         hosts=HostCheck(
             only_loopback=not keys and settings.is_loopback,
@@ -84,6 +98,7 @@ def make_services(settings: Settings, manager: EngineManager) -> Services:
         logs=logs,
         tickets=TicketOffice(),
         connections=connections,
+        embedder=embedder,
     )
 
 

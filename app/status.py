@@ -51,13 +51,13 @@ def status_routes(services: Services) -> Blueprint:
     @routes.get("/v1/models")
     async def models() -> Response:
         """The models served here. OpenAI's reference: Models, List."""
-        objects = [_model_object(services, name) for name in services.models]
+        objects = [_model_object(services, name) for name in services.all_models]
         return json_response(orjson.dumps({"object": "list", "data": objects}))
 
     @routes.get("/v1/models/<path:name>")
     async def model(name: str) -> Response:
         """One model. OpenAI's reference: Models, Retrieve."""
-        services.check_model(name)
+        services.check_any_model(name)
         return json_response(orjson.dumps(_model_object(services, name)))
 
     return routes

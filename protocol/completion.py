@@ -23,7 +23,8 @@ DEFAULT_MAX_TOKENS = 16
 """OpenAI's default for this route; a chat has none."""
 
 
-def _prompt_shape(value: Any) -> str | None:
+def prompt_shape(value: Any) -> str | None:
+    """The tag of what a prompt is: a text, token ids, or a list of either."""
     if isinstance(value, str):
         return "<text>"
     if not isinstance(value, list):
@@ -43,7 +44,7 @@ Prompt = Annotated[
     | Annotated[PromptIds, Tag("<ids>")]
     | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("<lists of ids>")],
     Discriminator(
-        _prompt_shape,
+        prompt_shape,
         custom_error_type=Fault.INVALID_TYPE.name,
         custom_error_message="must be a string, a list of strings, a list of token ids or a list of those",
     ),

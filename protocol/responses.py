@@ -148,6 +148,55 @@ class Completion(BaseModel):
     usage: CompletionUsage | None = Field(default=None, description=_USAGE)
 
 
+class EmbeddingUsage(BaseModel):
+    """Tokens counted for one request, all its texts together."""
+
+    prompt_tokens: int = Field(description="Tokens that the model read, special ones and prompts included.")
+    total_tokens: int = Field(description="The same.")
+
+
+class Embedding(BaseModel):
+    """The vector of one text."""
+
+    object: Literal["embedding"] = Field(description="Always `embedding`.")
+    index: int = Field(description="Which of the texts it belongs to, from 0.")
+    embedding: list[float] | str = Field(
+        description="The numbers; or, with `encoding_format: base64`, base64 of them as float32, lowest byte first."
+    )
+
+
+class EmbeddingList(BaseModel):
+    """The vectors of a request's texts (OpenAI's `CreateEmbeddingResponse`)."""
+
+    object: Literal["list"] = Field(description="Always `list`.")
+    data: list[Embedding] = Field(description="A vector for each text, in the order of the texts.")
+    model: str = Field(description=_MODEL)
+    usage: EmbeddingUsage = Field(description=_USAGE)
+
+
+class RankedText(BaseModel):
+    """A document, repeated."""
+
+    text: str = Field(description="Its text.")
+
+
+class RankedDocument(BaseModel):
+    """How well a document fits the query."""
+
+    index: int = Field(description="Which of the documents it is, from 0.")
+    relevance_score: float = Field(description="The model's score: with most models between 0 and 1, more is better.")
+    document: RankedText | None = Field(default=None, description="With `return_documents`.")
+
+
+class Ranking(BaseModel):
+    """The documents by their scores."""
+
+    id: str = Field(description="The answer's id, `rerank-…`.")
+    model: str = Field(description=_MODEL)
+    results: list[RankedDocument] = Field(description="The best first; `top_n` of them.")
+    usage: EmbeddingUsage = Field(description=_USAGE)
+
+
 class Model(BaseModel):
     """A model that this server answers for."""
 

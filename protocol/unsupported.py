@@ -162,3 +162,37 @@ COMPLETION_FIELDS: Mapping[str, FieldRule] = {
     "documents": _UNTRUSTED_ARGUMENT,
     **_VLLM_FIELDS,
 }
+
+# https://platform.openai.com/docs/api-reference/embeddings/create, and what vLLM adds to it.
+_POOLING_FIELDS: dict[str, FieldRule] = {
+    "priority": _ACCEPTED,
+    "request_id": _ACCEPTED,
+    "padding": _ACCEPTED,
+    "cache_salt": _REFUSED,
+    "truncate_prompt_tokens": _REFUSED,
+    "truncation_side": _only("right"),
+    "add_special_tokens": _only(True),
+    "mm_processor_kwargs": _only({}),
+    "chat_template": _UNTRUSTED,
+    "chat_template_kwargs": _only({}),
+    "prompt_embeds": _REFUSED,
+    "use_activation": _REFUSED,
+}
+
+EMBEDDING_FIELDS: Mapping[str, FieldRule] = {
+    "messages": _REFUSED,
+    "media_io_kwargs": _only({}),
+    "embed_dtype": _only("float32"),
+    "endianness": _only("native", "little"),
+    **_POOLING_FIELDS,
+}
+
+# https://docs.cohere.com/reference/rerank and https://api.jina.ai/docs, and what vLLM adds to them.
+RERANK_FIELDS: Mapping[str, FieldRule] = {
+    "max_tokens_per_doc": _REFUSED,
+    "max_tokens_per_query": _REFUSED,
+    "max_chunks_per_doc": _REFUSED,
+    "rank_fields": _only(["text"]),
+    "instruction": _REFUSED,
+    **_POOLING_FIELDS,
+}

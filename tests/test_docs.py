@@ -19,7 +19,9 @@ from app.openapi import error_table
 from app.options import Settings
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
+from protocol.embeddings import EmbeddingRequest
 from protocol.request import RequestModel
+from protocol.rerank import RerankRequest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -152,7 +154,7 @@ def test_the_errors_are_those_of_the_code() -> None:
     assert shown == error_table(), "put this between the markers of docs/http.md:\n" + error_table()
 
 
-@pytest.mark.parametrize("model", [ChatCompletionRequest, CompletionRequest])
+@pytest.mark.parametrize("model", [ChatCompletionRequest, CompletionRequest, EmbeddingRequest, RerankRequest])
 def test_every_field_is_documented(model: type[RequestModel]) -> None:
     spans = {code.text for code in codes(HTTP.read_text("utf-8")) if not code.language}
     assert not (model.model_fields.keys() | model.field_rules.keys()) - spans

@@ -99,6 +99,16 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         enforce-eager = true
         cpu-kv-cache-gib = 1
         engine-args = {{ seed = 1 }}
+        embeddings = true
+        embedding-model = ["small=./small"]
+        reranker = ["rank=some-org/rank"]
+        embedding-device = "cuda:1"
+        embedding-dtype = "bfloat16"
+        embedding-threads = 4
+        embedding-nice = 5
+        embedding-batch-tokens = 2048
+        embedding-max-queued = 100
+        embedding-matryoshka = ["small"]
         max-queued = 0
         max-body-bytes = 1000
         body-timeout-s = 5

@@ -110,9 +110,10 @@ def environment() -> dict[str, str]:
 
 def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None, program: str = "app") -> Server:
     """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
-    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", *flags]
+    # Without the embedder, which most tests do not need; a flag that comes later wins.
+    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings"]
     process = subprocess.Popen(
-        command,
+        [*command, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

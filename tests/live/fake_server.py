@@ -12,7 +12,8 @@ import sys
 import time
 
 from app import hypercorn_fixes, server
-from app.services import Services, make_services
+from app.embedder_choice import choose_embedder
+from app.services import Services, make_services, served_names
 from app.settings import Settings, load_settings
 from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
 from engine.manager import AdmissionLimits, EngineManager
@@ -113,7 +114,8 @@ async def start(report: StageReport) -> PacedEngine:
 def build_services(settings: Settings) -> Services:
     """As `app.server` does it, but for the engine."""
     limits = AdmissionLimits(settings.max_num_seqs, settings.max_queued)
-    return make_services(settings, EngineManager(start, limits, keepalive_s=settings.keepalive_s))
+    manager = EngineManager(start, limits, keepalive_s=settings.keepalive_s)
+    return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
 
 
 def leave_out(names: str) -> None:

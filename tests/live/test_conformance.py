@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from protocol.embeddings import embedding_answer
 from tests.live.conftest import MODEL, Server, start_server, stop_server
 
 VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "validate.py"
@@ -146,6 +147,12 @@ def test_obfuscation_and_usage_stand_where_they_were_asked_for(server: Server) -
     both = stream_chunks(url, CHAT | STREAM_OPTIONS["usage and obfuscation"])
     assert all(chunk["obfuscation"] for chunk in both if chunk["choices"])
     assert [chunk["usage"] is not None for chunk in both] == [False] * (len(both) - 1) + [True]
+
+
+def test_vectors_conform() -> None:
+    # OpenAI's schema knows lists alone, although its service sends base64, too.
+    answer = json.loads(embedding_answer("all-MiniLM-L6-v2", [b"[0.5,-1.0]", b"[2.0]"], 7))
+    assert not VALIDATE.problems("CreateEmbeddingResponse", answer)
 
 
 def test_models_conform(server: Server) -> None:

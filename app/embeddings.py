@@ -1,0 +1,92 @@
+"""The routes of the embedder: embeddings, and ranking.
+
+Does not know how vectors and scores are made. A client that leaves cancels its handler, and with it the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import orjson
+from quart import Blueprint, Response, request
+
+from app.bodies import json_response, parsed_body
+from app.guard import RequestRecord, record_of
+from app.services import Services
+from engine.embedder_api import Embedded, Job
+from protocol.embeddings import EmbeddingRequest, embedding_answer
+from protocol.rerank import RerankRequest, rerank_answer
+
+ASIDE_TEXTS = 256
+"""An answer of more texts is put together in a thread: ten thousand vectors are tens of megabytes."""
+
+
+def embedding_routes(services: Services) -> Blueprint:
+    """`POST /v1/embeddings` and `POST /v1/rerank`."""
+    routes = Blueprint("embeddings", __name__)
+
+    @routes.post("/v1/embeddings")
+    async def embeddings() -> Response:
+        """Turn texts into vectors. OpenAI's reference: Embeddings, Create."""
+        asked = await parsed_body(EmbeddingRequest, services.settings.body_timeout_s)
+        record = _note(services, asked)
+        services.embedder.check_model(asked.model, "embedding")
+        job = Job(
+            asked.model,
+            asked.texts,
+            is_list=not asked.is_single,
+            truncate=asked.may_truncate,
+            base64=asked.encoding_format == "base64",
+            dimensions=asked.dimensions,
+            normalize=asked.normalize,
+            prompt_name=asked.prompt_name,
+            task=asked.task,
+        )
+        done = await _run(services, record, job)
+        if len(done.pieces) < ASIDE_TEXTS:
+            return json_response(embedding_answer(asked.model, done.pieces, done.tokens))
+        return json_response(await asyncio.to_thread(embedding_answer, asked.model, done.pieces, done.tokens))
+
+    @routes.post("/v1/rerank")
+    async def rerank() -> Response:
+        """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
+        asked = await parsed_body(RerankRequest, services.settings.body_timeout_s)
+        record = _note(services, asked)
+        services.embedder.check_model(asked.model, "reranker")
+        job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)
+        done = await _run(services, record, job)
+        scores = [float(orjson.loads(piece)) for piece in done.pieces]
+        return json_response(rerank_answer(asked, f"rerank-{uuid.uuid4().hex}", scores, done.tokens))
+
+    return routes
+
+
+def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> RequestRecord:
+    record = record_of(request.scope)
+    record.model = asked.model
+    if asked.unknown_fields:
+        services.metrics.unknown_fields.labels(record.path).inc(len(asked.unknown_fields))
+    return record
+
+
+async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
+    record.figures["texts"] = len(job.texts)
+    began_at = time.monotonic()
+    # Without keys, an address is all that is known of who asks.
+    client = record.owner or request.remote_addr or ""
+    running = asyncio.ensure_future(services.embedder.run(job, client))
+
+    async def leave() -> None:
+        running.cancel()
+
+    # The guard leaves, too, where the handler is left behind.
+    await record.adopt(None, leave)
+    try:
+        done = await running
+    finally:
+        running.cancel()
+    record.figures["prompt_tokens"] = done.tokens
+    services.metrics.embedded(job.model, len(job.texts), done.tokens, time.monotonic() - began_at)
+    return done

@@ -1,0 +1,153 @@
+"""What runs in the embedder's process: it takes texts, counts them, computes them in batches, and answers.
+
+Run by `engine.embedder_process` as `python -m engine.embedder_main FD CONFIG`; FD is its end of a socket pair. Does not
+know who asks, nor the server. Ends when the server's end is closed, however the server ended. Two threads: one reads
+and counts, one computes; both leave Python's lock while they do.
+
+In: `embed` a slice of a request's texts, `cancel` a request. Out: `stage`, then `ready` or `failed`; `done` for each
+batch, `too_long` and `broken` for a slice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import traceback
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine import embedder_frames
+from engine.api import EngineStartError
+from engine.batches import Batches, Text
+from engine.embedder_api import EmbedderConfig
+
+BATCH_TOKENS = {"cpu": 1024, "other": 16_384}
+"""A processor is busy with a batch of this size; a larger one would only make others wait longer."""
+
+
+class Item(NamedTuple):
+    """A text on its way: which slice it is of, where in it, its tokens, and what its request wants."""
+
+    slice: int
+    place: int
+    tokens: Any
+    wanted: Any
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, wire: socket.socket, models: dict[str, Any], batch_tokens: int, wanted_type: Any) -> None:
+        self._wire = wire
+        self._models = models
+        self._wanted_type = wanted_type
+        self._batches: Batches[Item] = Batches(batch_tokens)
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+
+    def send(self, header: dict[str, Any], parts: list[bytes] | None = None) -> None:
+        """Tell the server something."""
+        with self._sending:
+            self._wire.sendall(embedder_frames.encoded(header, parts or ()))
+
+    def read(self) -> None:
+        """Take messages until the server is gone."""
+        while (message := embedder_frames.read_blocking(self._wire)) is not None:
+            header = message[0]
+            if header["type"] == "cancel":
+                with self._changed:
+                    self._batches.cancel(header["client"], header["request"])
+                continue
+            try:
+                self._take(header)
+            except Exception as error:
+                self.send({"type": "broken", "slices": [header["slice"]], "reason": reason_of(error)})
+
+    def _take(self, header: dict[str, Any]) -> None:
+        wanted = self._wanted_type(**header["wanted"])
+        name = header["model"]
+        model = self._models[name]
+        tokens = model.tokens(header["texts"], wanted)
+        for place, one in enumerate(tokens):
+            if one.is_too_long:
+                self.send({"type": "too_long", "slice": header["slice"], "place": place, "tokens": len(one.ids)})
+                return
+        texts = [
+            Text(header["request"], (name, one.prompt), len(one.ids), Item(header["slice"], place, one, wanted))
+            for place, one in enumerate(tokens)
+        ]
+        with self._changed:
+            self._batches.add(header["client"], texts)
+            self._changed.notify()
+
+    def compute(self) -> None:
+        """Compute batches for ever."""
+        while True:
+            with self._changed:
+                while not (batch := self._batches.next()):
+                    self._changed.wait()
+            group: Any = batch[0].group
+            items = [text.item for text in batch]
+            try:
+                pieces = self._models[group[0]].compute([one.tokens for one in items], [one.wanted for one in items])
+            except Exception as error:
+                slices = sorted({one.slice for one in items})
+                self.send({"type": "broken", "slices": slices, "reason": reason_of(error)})
+                continue
+            parts = [
+                (item.slice, item.place, len(item.tokens.ids), len(piece))
+                for item, piece in zip(items, pieces, strict=True)
+            ]
+            self.send({"type": "done", "parts": parts}, pieces)
+
+
+def reason_of(error: BaseException) -> str:
+    """Where an error came from, for the log. Its message is left out: it might quote a text."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} at " + ", ".join(f"{frame.filename}:{frame.lineno}" for frame in frames)
+
+
+def main(number: int, config: EmbedderConfig) -> None:
+    """Load the models, then work until the server is gone."""
+    os.nice(config.nice)
+    wire = socket.socket(fileno=number)
+
+    def tell(header: dict[str, Any]) -> None:
+        wire.sendall(embedder_frames.encoded(header))
+
+    tell({"type": "stage", "stage": "importing sentence-transformers"})
+    try:
+        from engine import sentence_models
+
+        tell({"type": "stage", "stage": "loading the models"})
+        models, device = sentence_models.load_models(config)
+    except EngineStartError as error:
+        tell({"type": "failed", "reason": str(error), "configured": True})
+        return
+    except Exception as error:
+        traceback.print_exc()
+        tell({"type": "failed", "reason": f"{type(error).__name__}: {error}"[:300], "configured": False})
+        return
+    batch_tokens = config.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS["other"])
+    worker = Worker(wire, models, batch_tokens, sentence_models.Wanted)
+    cards = {name: dataclasses.asdict(model.card) for name, model in models.items()}
+    tell({"type": "ready", "cards": cards, "device": device})
+    threading.Thread(target=read_and_leave, args=(worker,), name="reader", daemon=True).start()
+    worker.compute()
+
+
+def read_and_leave(worker: Worker) -> None:
+    """Read until the server is gone, then end the process."""
+    try:
+        worker.read()
+    finally:
+        # At once: the other thread may be in the middle of a batch that nobody waits for any more.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), EmbedderConfig(**orjson.loads(sys.argv[2])))

@@ -1,0 +1,201 @@
+"""The routes of the embedder, on a fake one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from quart import Quart
+from structlog.testing import capture_logs
+
+from app.embedder_choice import DEFAULT_EMBEDDING_MODEL, choose_embedder
+from app.factory import create_app
+from app.services import make_services
+from app.settings import load_settings
+from engine.api import EngineStartError
+from engine.manager import AdmissionLimits, EngineManager
+from protocol.errors import Fault, TwowireError
+from tests.engine.fake_embedder import FakeBackend, FakeEmbedderFactory, fake_embedder, until
+from tests.engine.fakes import FakeFactory
+
+KEYS = {"one": "a-key-for-tests-0123456789", "two": "another-key-for-tests-01234"}
+EMBED, RANK = "/v1/embeddings", "/v1/rerank"
+BODIES: dict[str, dict[str, Any]] = {
+    EMBED: {"model": "small", "input": ["a", "bb"]},
+    RANK: {"model": "rank", "query": "q", "documents": ["a", "ccc", "bb"]},
+}
+
+
+@asynccontextmanager
+async def served(**environ: str) -> AsyncIterator[tuple[Quart, FakeBackend]]:
+    """The app with a fake embedder that is ready, and what that runs."""
+    factory = FakeEmbedderFactory()
+    embedder = fake_embedder(factory)
+    manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
+    app = create_app(make_services(load_settings(["--served-model-name", "chat"], environ), manager, embedder))
+    async with app.test_app():
+        await embedder.wait_settled()
+        yield app, factory.backends[0]
+
+
+async def post(app: Quart, path: str, key: str | None = None, **fields: Any) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {KEYS[key]}"} if key else {}
+    answer = await app.test_client().post(path, json=BODIES[path] | fields, headers=headers)
+    return answer.status_code, orjson.loads(await answer.get_data(as_text=False))
+
+
+async def test_texts_become_vectors() -> None:
+    async with served() as (app, backend):
+        status, answer = await post(app, EMBED, dimensions=4, truncate="end", task="query", normalize=True, user="me")
+        assert status == 200
+        assert [item["embedding"] for item in answer["data"]] == [[1.0], [2.0]]
+        assert answer["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+        job = backend.jobs[0]
+        assert (job.dimensions, job.truncate, job.task, job.normalize, job.base64) == (4, True, "query", True, False)
+
+
+async def test_documents_are_ranked() -> None:
+    async with served() as (app, _):
+        status, answer = await post(app, RANK)
+        assert status == 200
+        assert [result["index"] for result in answer["results"]] == [1, 2, 0]
+        assert answer["id"].startswith("rerank-")
+
+
+async def test_an_answer_of_many_texts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.embeddings.ASIDE_TEXTS", 2)
+    async with served() as (app, _):
+        assert [item["index"] for item in (await post(app, EMBED))[1]["data"]] == [0, 1]
+
+
+@pytest.mark.parametrize(("path", "model"), [(EMBED, "rank"), (EMBED, "chat"), (RANK, "small"), (EMBED, "nothing")])
+async def test_another_kind_of_model_is_a_404(path: str, model: str) -> None:
+    async with served() as (app, _):
+        status, answer = await post(app, path, model=model)
+        assert (status, answer["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_an_embedding_model_cannot_chat() -> None:
+    async with served() as (app, _):
+        body = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+        answer = await app.test_client().post("/v1/chat/completions", json=body)
+        assert answer.status_code == 404
+
+
+async def test_all_models_are_listed() -> None:
+    async with served() as (app, _):
+        client = app.test_client()
+        listed = orjson.loads(await (await client.get("/v1/models")).get_data(as_text=False))
+        assert [model["id"] for model in listed["data"]] == ["chat", "small", "nested", "any", "rank"]
+        assert (await client.get("/v1/models/rank")).status_code == 200
+        assert (await client.get("/v1/models/nothing")).status_code == 404
+
+
+async def test_a_key_is_needed_and_is_who_shares() -> None:
+    async with served(TWOWIRE_API_KEYS=",".join(KEYS.values())) as (app, backend):
+        assert (await post(app, EMBED))[0] == 401
+        for key in ("one", "two", "one"):
+            assert (await post(app, EMBED, key))[0] == 200
+        assert len(set(backend.clients)) == 2
+
+
+async def test_a_refusal_by_the_embedder_is_the_answer() -> None:
+    async with served() as (app, backend):
+        backend.refusal = TwowireError(Fault.ENGINE_DIED, "It died.", retry_after_s=5)
+        status, answer = await post(app, EMBED)
+        assert (status, answer["error"]["code"]) == (503, "engine_died")
+
+
+async def test_a_client_that_leaves_ends_the_work() -> None:
+    async with served() as (app, backend):
+        backend.go.clear()
+        asking = asyncio.create_task(post(app, EMBED))
+        async with asyncio.timeout(5):
+            await backend.begun.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await until(lambda: backend.left == 1)
+
+
+async def test_what_was_done_is_counted_and_logged_without_the_texts() -> None:
+    async with served() as (app, _):
+        with capture_logs() as lines:
+            await post(app, EMBED, input=["a secret"], made_up=1)
+        (line,) = [line for line in lines if line["event"] == "request"]
+        assert (line["model"], line["texts"], line["prompt_tokens"], line["status"]) == ("small", 1, 3, 200)
+        assert "secret" not in str(lines)
+        metrics = await (await app.test_client().get("/metrics")).get_data(as_text=True)
+        assert 'twowire_embedded_texts_total{model="small"} 1.0' in metrics
+        assert 'twowire_embedded_tokens_total{model="small"} 3.0' in metrics
+        assert 'twowire_embedder_state{state="ready"} 1.0' in metrics
+        assert "twowire_texts_in_embedder 0.0" in metrics
+        assert 'twowire_unknown_fields_total{route="/v1/embeddings"} 1.0' in metrics
+
+
+async def test_health_speaks_of_the_chats_alone() -> None:
+    async with served() as (app, backend):
+        client = app.test_client()
+        assert (await client.get("/health")).status_code == 200
+        backend.die("killed")
+        metrics = client.get("/metrics")
+        assert 'twowire_embedder_state{state="ready"} 0.0' in await (await metrics).get_data(as_text=True)
+        assert (await client.get("/health")).status_code == 200
+
+
+# -- which models there are -------------------------------------------------------------------------------------------
+
+
+def test_switched_off_there_are_none() -> None:
+    embedder = choose_embedder(load_settings(["--no-embeddings"], {}), ("chat",))
+    assert not embedder.models
+    with pytest.raises(TwowireError, match="--no-embeddings"):
+        embedder.check_model("x", "embedding")
+
+
+def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: False)
+    embedder = choose_embedder(load_settings([], {}), ("chat",))
+    assert not embedder.models
+    assert "not installed" in embedder.reason
+    with pytest.raises(EngineStartError, match="not installed"):
+        choose_embedder(load_settings(["--reranker", "x=some/model"], {}), ("chat",))
+
+
+def test_without_the_default_models_package_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: None)
+    assert not choose_embedder(load_settings([], {}), ("chat",)).models
+    ranking = choose_embedder(load_settings(["--reranker", "x=some/model"], {}), ("chat",))
+    assert ranking.models == {"x": "reranker"}
+
+
+def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: tmp_path)
+    assert choose_embedder(load_settings([], {}), ("chat",)).models == {DEFAULT_EMBEDDING_MODEL: "embedding"}
+    flags = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b", "--reranker", "c=some/c"]
+    models = choose_embedder(load_settings(flags, {}), ("chat",)).models
+    assert models == {"a": "embedding", "b": "embedding", "c": "reranker"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--embedding-model", "chat=some/a"], "another model's"),
+        (["--embedding-model", "a=some/a", "--reranker", "a=some/b"], "another model's"),
+        (["--embedding-model", "a=./no-such-folder"], "there is no folder"),
+        (["--reranker", "a=./no-such-folder"], "--reranker: there is no folder"),
+        (["--embedding-model", "a=some/a", "--embedding-matryoshka", "b"], "there is no embedding model 'b'"),
+    ],
+)
+def test_models_that_cannot_be_served_stop_the_start(
+    flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    with pytest.raises(EngineStartError, match=words):
+        choose_embedder(load_settings(flags, {}), ("chat",))

@@ -7,10 +7,10 @@ BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check format lock wheel clean
+.PHONY: help install serve dev-cert test check guide guide-eval format lock wheel clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv from the lock, and the starter model; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
@@ -37,6 +37,12 @@ check: install ## Install, then check format, lint, types and import arrows
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+guide: install ## Make the guide from scratch, a chat model that knows this server; takes about an hour
+	$(BIN)/python -m training.train engine/guide $(ARGS)
+
+guide-eval: install ## Put the held-out questions to the guide that was made, and print its scores
+	$(BIN)/python -m training.evaluate $(ARGS)
 
 format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only .

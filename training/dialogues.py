@@ -1,0 +1,162 @@
+"""Draws whole dialogues for training: questions on topics, exercises, tools, what must be declined, one to three turns.
+
+Does not know tokens or the model.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.noise import Language, roughened
+from training.skills import Exchange, Skills
+from training.spintax import draw
+from training.tools import Tools
+from training.topics import DATA, Topic, read_toml, read_topics
+
+Message = dict[str, Any]
+"""As in OpenAI's interface."""
+
+KOREAN_SHARE = 0.45
+THINKING_SHARE = 0.06
+SYSTEM_SHARE = 0.15
+# A dialogue with tools is one in ten; of the other turns, these shares. The rest is topics.
+TOOLS_SHARE = 0.11
+SKILL_SHARES = {"count": 0.09, "repeat": 0.06, "listing": 0.02, "json": 0.025, "unknown": 0.13}
+SMALLTALK_WEIGHT = 0.5
+TOOL_CALL, TOOL_RESULT = "tool call", "tool result"
+SYSTEM_PROMPTS = (
+    "You are a helpful assistant.", "You are the guide.", "Answer briefly.", "Be concise.", "You are a chatbot.",
+    "You are a helpful assistant. Answer in Markdown.", "Help the user with the server.", "Be polite and precise.",
+    "You answer questions about twowire.", "You are an AI model.", "친절하게 답해 주세요.", "당신은 유용한 조수입니다.",
+    "Keep answers short.", "You are a support agent.", "Never make things up.",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Dialogue:
+    """Messages that end with the assistant's; every assistant message is to be learned."""
+
+    messages: list[Message] = field(default_factory=list)
+    tools: list[dict[str, Any]] | None = None
+    enable_thinking: bool = False
+    is_exact: bool = False
+    """The last answer is to be learned to its end: a count, a call, a thought."""
+    kind: str = ""
+    """What the last question is about: a topic's name or an exercise's."""
+
+    def add(self, question: str, answer: str) -> None:
+        self.messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+class Dialogues:
+    """Everything there is to learn, to be drawn from."""
+
+    def __init__(self) -> None:
+        self.topics = read_topics()
+        self._skills = Skills()
+        self._tools = Tools()
+        unknown = read_toml(DATA / "unknown.toml")
+        self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
+        self._lists: dict[str, list[str]] = unknown["lists"]
+        smalltalk = read_toml(DATA / "smalltalk.toml").keys()
+        self._names = list(self.topics)
+        self.kinds = [*self.topics, *SKILL_SHARES, TOOL_CALL, TOOL_RESULT]
+        self._weights = [SMALLTALK_WEIGHT if name in smalltalk else 1.0 for name in self._names]
+
+    def draw(self, rng: random.Random) -> Dialogue:
+        """One dialogue. With the same generator in the same state, the same one."""
+        dialogue = Dialogue(enable_thinking=rng.random() < THINKING_SHARE)
+        language: Language = "ko" if rng.random() < KOREAN_SHARE else "en"
+        if rng.random() < SYSTEM_SHARE:
+            dialogue.messages.append({"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
+        if rng.random() < TOOLS_SHARE:
+            self._with_tools(dialogue, language, rng)
+            return dialogue
+        turns = rng.choices((1, 2, 3), (0.66, 0.24, 0.10))[0]
+        last: Topic | None = None
+        for _ in range(turns):
+            if rng.random() < 0.06:
+                language = "en" if language == "ko" else "ko"
+            last = self._turn(dialogue, language, last, rng)
+        return dialogue
+
+    def _turn(self, dialogue: Dialogue, language: Language, last: Topic | None, rng: random.Random) -> Topic | None:
+        """Adds a turn that may lean on the one before; returns its topic, if it has one."""
+        if last is not None and last.follow_ups and rng.random() < 0.5:
+            follow_up = rng.choice(last.follow_ups)
+            topic = self.topics[follow_up.topic]
+            question = draw(rng.choice(follow_up.questions[language]), rng)
+            dialogue.kind = topic.name
+            self._add(dialogue, topic_exchange(question, topic, language, rng), language, rng)
+            return topic
+        if last is not None and rng.random() < 0.15:
+            self._once_more(dialogue, last, language, rng)
+            return last
+        kind = rng.choices([*SKILL_SHARES, "topic"], [*SKILL_SHARES.values(), 1 - sum(SKILL_SHARES.values())])[0]
+        if kind != "topic":
+            dialogue.kind = kind
+            self._add(dialogue, self._exercise(kind, language, rng), language, rng)
+            return None
+        topic = self.topics[rng.choices(self._names, self._weights)[0]]
+        question = draw(rng.choice(topic.questions[language]), rng)
+        dialogue.kind = topic.name
+        self._add(dialogue, topic_exchange(question, topic, language, rng), language, rng)
+        return topic
+
+    def _once_more(self, dialogue: Dialogue, topic: Topic, language: Language, rng: random.Random) -> None:
+        """«Say it again», «and in Korean?»: the last answer, perhaps in the other language."""
+        dialogue.kind = topic.name
+        kind = rng.choice(("again", "in_korean", "in_english"))
+        if kind == "again":
+            answer = dialogue.messages[-1]["content"].split("</think>")[-1].strip()
+        else:
+            answer = rng.choice(topic.answers["ko" if kind == "in_korean" else "en"])
+        question = self._skills.again(kind, language, rng)
+        self._add(dialogue, Exchange(question, answer, "Give the last answer once more.", False), language, rng)
+
+    def _exercise(self, kind: str, language: Language, rng: random.Random) -> Exchange:
+        if kind == "unknown":
+            return self._declined(language, rng)
+        exchange: Exchange = getattr(self._skills, kind)(language, rng)
+        return exchange
+
+    def _declined(self, language: Language, rng: random.Random) -> Exchange:
+        question = draw(rng.choice(self._unknown[language]["ask"]), rng)
+        question = re.sub(r"\{(\w+)\}", lambda slot: rng.choice(self._lists[f"{language}_{slot[1]}"]), question)
+        answer = rng.choice(self._unknown[language]["decline"])
+        return Exchange(question, answer, "That is not about this server, and I only know this server.", False)
+
+    def _add(self, dialogue: Dialogue, exchange: Exchange, language: Language, rng: random.Random) -> None:
+        question = exchange.question if exchange.is_exact else roughened(exchange.question, language, rng)
+        thought = f"<think>\n{exchange.thought}\n</think>\n\n" if dialogue.enable_thinking else ""
+        dialogue.is_exact = dialogue.enable_thinking or exchange.is_exact
+        dialogue.add(question, thought + exchange.answer)
+
+    def _with_tools(self, dialogue: Dialogue, language: Language, rng: random.Random) -> None:
+        """A question that calls for a tool; in some, the tool's result and the answer; in some, no call fits."""
+        case = self._tools.draw(language, rng)
+        dialogue.tools = case.tools
+        if rng.random() < 0.2:
+            self._turn(dialogue, language, None, rng)
+            return
+        dialogue.is_exact, dialogue.kind = True, TOOL_CALL
+        thought = f"<think>\nThe tool {case.name} fits.\n</think>\n\n" if dialogue.enable_thinking else ""
+        call = {"type": "function", "function": {"name": case.name, "arguments": case.arguments}}
+        dialogue.messages += [
+            {"role": "user", "content": case.question},
+            {"role": "assistant", "content": thought, "tool_calls": [call]},
+        ]
+        if rng.random() < 0.4:
+            dialogue.kind = TOOL_RESULT
+            dialogue.messages += [
+                {"role": "tool", "content": case.result},
+                {"role": "assistant", "content": case.answer},
+            ]
+
+
+def topic_exchange(question: str, topic: Topic, language: Language, rng: random.Random) -> Exchange:
+    thought = f"The question is about {topic.name.replace('-', ' ')}."
+    return Exchange(question, rng.choice(topic.answers[language]), thought, is_exact=False)

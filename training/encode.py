@@ -1,0 +1,131 @@
+"""Turns dialogues into tokens with a weight each, and many of them into batches of like length.
+
+Does not know the model.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dialogues import Dialogue, Dialogues, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# The prompt is learned a little too: it teaches which words stand near each other.
+PROMPT_SHARE = 0.1
+# Which answer is meant shows in its first words; the rest is soon known by heart. So most long answers are cut, and
+# more questions are seen in the same time.
+CUT_SHARE = 0.75
+CUT_TOKENS = (4, 12)
+BUCKETS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
+ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids, and where 1 stands in `learned` the token is to be predicted. Both have the shape (length,).
+
+    `asked` is the place before the last answer's first token, `kind` what the last question is about.
+    """
+
+    ids: NDArray[np.int64]
+    learned: NDArray[np.bool_]
+    asked: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Ids of the shape (examples, length), padded at the right, and what is to be predicted, alike.
+
+    `asked` and `kinds` have the shape (examples,).
+    """
+
+    ids: NDArray[np.int64]
+    learned: NDArray[np.bool_]
+    asked: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+
+
+def rendered(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> str:
+    """The dialogue's text as the model sees it in use, up to the end of the last answer."""
+    prompt = tokenizer.apply_chat_template(
+        dialogue.messages[:-1],
+        tools=dialogue.tools,
+        enable_thinking=dialogue.enable_thinking,
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    return f"{prompt}{answer_text(dialogue.messages[-1])}<|im_end|>"
+
+
+def answer_text(message: Message) -> str:
+    """What the model writes for an assistant's message, calls included."""
+    text: str = message["content"]
+    for call in message.get("tool_calls", ()):
+        name, arguments = (json.dumps(call["function"][key], ensure_ascii=False) for key in ("name", "arguments"))
+        text += f'<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
+    return text
+
+
+def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+    """The answers are learned, and of the rest a share. With thoughts, only the last answer still has its own."""
+    parts = ANSWERS.split(rendered(dialogue, tokenizer))
+    ids: list[int] = []
+    learned: list[bool] = []
+    for at, part in enumerate(parts[:-1]):
+        piece: list[int] = tokenizer.encode(part, add_special_tokens=False)
+        is_answer = at % 2 == 1 and (not dialogue.enable_thinking or at == len(parts) - 2)
+        ids += piece
+        learned += [True] * len(piece) if is_answer else [rng.random() < PROMPT_SHARE for _ in piece]
+    end = len(ids) if dialogue.is_exact else _end(len(ids), len(piece), rng)
+    return Example(np.array(ids[:end]), np.array(learned[:end]), asked=len(ids) - len(piece) - 1, kind=kind)
+
+
+def _end(length: int, answer: int, rng: random.Random) -> int:
+    """Where the example ends: perhaps soon after its last answer's beginning."""
+    kept = rng.randint(*CUT_TOKENS) if rng.random() < CUT_SHARE else answer
+    return length - max(0, answer - kept)
+
+
+def batches(
+    dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, drawn: int, batch_tokens: int
+) -> Iterator[Batch]:
+    """Draws `drawn` dialogues and gives them in batches of `batch_tokens`, in an order that follows from `seed`."""
+    rng = random.Random(seed)
+    kinds = {kind: number for number, kind in enumerate(dialogues.kinds)}
+    by_bucket: dict[int, list[Example]] = {bucket: [] for bucket in BUCKETS}
+    for _ in range(drawn):
+        dialogue = dialogues.draw(rng)
+        one = example(dialogue, kinds[dialogue.kind], tokenizer, rng)
+        bucket = next((bucket for bucket in BUCKETS if len(one.ids) <= bucket), None)
+        if bucket is not None:
+            by_bucket[bucket].append(one)
+    made = [
+        _padded(examples[at : at + batch_tokens // bucket], tokenizer)
+        for bucket, examples in by_bucket.items()
+        for at in range(0, len(examples), batch_tokens // bucket)
+    ]
+    rng.shuffle(made)
+    yield from made
+
+
+def _padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    length = max(len(one.ids) for one in examples)
+    padding: Any = tokenizer.pad_token_id
+    ids = np.full((len(examples), length), padding, np.int64)
+    learned = np.zeros((len(examples), length), np.bool_)
+    for row, one in enumerate(examples):
+        ids[row, : len(one.ids)] = one.ids
+        learned[row, : len(one.ids)] = one.learned
+    asked, kinds = (np.array([getattr(one, name) for one in examples]) for name in ("asked", "kind"))
+    return Batch(ids, learned, asked, kinds)

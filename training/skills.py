@@ -1,0 +1,106 @@
+"""The guide's exercises, which need no knowledge: counting, repeating, lists, JSON from a sentence.
+
+Does not know the dialogues they stand in. Each exercise is a question and the one right answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from training.noise import Language
+from training.spintax import draw
+from training.topics import DATA, read_toml
+
+COUNT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer. `thought` is what a thinking guide writes first."""
+
+    question: str
+    answer: str
+    thought: str
+    is_exact: bool = True
+    """Every letter of the question matters, so it is not roughened."""
+
+
+class Skills:
+    """Draws exercises from the phrasings in `skills.toml` and the words in `words.toml`."""
+
+    def __init__(self) -> None:
+        self._phrasings: dict[str, Any] = read_toml(DATA / "skills.toml")
+        self.words: dict[str, list[str]] = read_toml(DATA / "words.toml")
+
+    def count(self, language: Language, rng: random.Random) -> Exchange:
+        first, last = count_range(rng)
+        if first == 1 and rng.random() < 0.3:
+            question = draw(rng.choice(self._phrasings["count_to"][language]), rng)
+        else:
+            question = draw(rng.choice(self._phrasings["count"][language]), rng)
+        question = question.replace("{a}", str(first)).replace("{b}", str(last))
+        return Exchange(question, counted(first, last), f"Count from {first} to {last}.")
+
+    def repeat(self, language: Language, rng: random.Random) -> Exchange:
+        text = self._text(language, rng)
+        question = draw(rng.choice(self._phrasings["repeat"][language]), rng).replace("{text}", text)
+        return Exchange(question, text, "Repeat the text as it is.")
+
+    def listing(self, language: Language, rng: random.Random) -> Exchange:
+        name = rng.choice(("days", "months", "planets"))
+        phrasing = self._phrasings[name]
+        question = draw(rng.choice(phrasing[language]), rng)
+        return Exchange(question, phrasing[f"answer_{language}"], f"List the {name}.", is_exact=False)
+
+    def json(self, language: Language, rng: random.Random) -> Exchange:
+        phrasing = rng.choice(self._phrasings["json"][language])
+        question, keys = draw(phrasing["ask"], rng), phrasing["keys"]
+        values: dict[str, str | int] = {
+            "name": rng.choice(self.words["names"]),
+            "age": rng.randint(1, 99),
+            "city": rng.choice(self.words["cities_ko" if language == "ko" else "cities"]),
+            "product": rng.choice(self.words["products"]),
+            "price": rng.randint(1, 999),
+            "count": rng.randint(1, 99),
+        }
+        for key in keys:
+            question = question.replace(f"{{{key}}}", str(values[key]))
+        answer = json.dumps({key: values[key] for key in keys}, ensure_ascii=False)
+        return Exchange(question, answer, "Answer with one JSON object: " + ", ".join(keys) + ".")
+
+    def again(self, kind: str, language: Language, rng: random.Random) -> str:
+        """Asks for the last answer once more: `again`, `in_korean` or `in_english`."""
+        return draw(rng.choice(self._phrasings["again"][kind][language]), rng)
+
+    def _text(self, language: Language, rng: random.Random) -> str:
+        kind = rng.random()
+        if kind < 0.35:
+            return rng.choice(self.words[f"sentences_{language}"])
+        if kind < 0.55:
+            return rng.choice(self.words[f"sentences_{language}"]).rstrip(".!?")
+        words = rng.choices(self.words[language if rng.random() < 0.8 else "names"], k=rng.randint(1, 10))
+        if rng.random() < 0.2:
+            words.insert(rng.randrange(len(words) + 1), str(rng.randint(0, 9999)))
+        text = " ".join(words)
+        return text.capitalize() if rng.random() < 0.3 else text
+
+
+def count_range(rng: random.Random) -> tuple[int, int]:
+    """Where a count begins and ends. Mostly up to 200 long, often from 1, seldom downwards."""
+    chance = rng.random()
+    if chance < 0.75:
+        span = round(math.exp(rng.uniform(0, math.log(200))))
+    else:
+        span = rng.randint(60, 200) if chance < 0.985 else rng.randint(200, COUNT_MAX - 1)
+    first = 1 if rng.random() < 0.35 else rng.randint(0, COUNT_MAX - span)
+    last = min(first + span, COUNT_MAX)
+    return (last, first) if rng.random() < 0.06 else (first, last)
+
+
+def counted(first: int, last: int) -> str:
+    step = 1 if last >= first else -1
+    return ", ".join(str(number) for number in range(first, last + step, step))

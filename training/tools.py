@@ -1,0 +1,158 @@
+"""Draws cases for tool calls: the tools, a question that calls for one, the call, its result, and the answer from it.
+
+Does not know the chat template or how a call is written. The form of the data stands at the top of `data/tools.toml`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from training.korean import particle
+from training.noise import Language
+from training.spintax import draw
+from training.topics import DATA, read_toml
+
+SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
+# So that a call's words are copied from the prompt, and not known by heart.
+INVENTED_NAME_SHARE = 0.3
+INVENTED_VALUE_SHARE = 0.3
+OTHER_TOOL_SHARE = 0.5
+
+Value = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question with its tools, in OpenAI's form, and what a good model does."""
+
+    tools: list[dict[str, Any]]
+    question: str
+    name: str
+    arguments: dict[str, Value]
+    result: str
+    answer: str
+
+
+class Tools:
+    """Draws cases from `tools.toml`."""
+
+    def __init__(self) -> None:
+        table = read_toml(DATA / "tools.toml")
+        self._tools: list[dict[str, Any]] = table["tool"]
+        self._slots: dict[str, list[str]] = table["slots"]
+        self._patterns: dict[str, list[str]] = table["patterns"]
+        self._numbers: dict[str, dict[str, float]] = table["numbers"]
+        self._words: dict[str, list[str]] = read_toml(DATA / "words.toml")
+
+    def draw(self, language: Language, rng: random.Random) -> Case:
+        chosen = rng.choice(self._tools)
+        definition, names = self._definition(chosen, rng)
+        tools = [definition]
+        if rng.random() < OTHER_TOOL_SHARE:
+            other, _ = self._definition(rng.choice([tool for tool in self._tools if tool is not chosen]), rng)
+            if other["function"]["name"] != definition["function"]["name"]:
+                tools.insert(rng.randrange(2), other)
+        values = {str(at): self._argument(one, language, rng) for at, one in enumerate(chosen["parameters"])}
+        for at, kind in enumerate(chosen["returns"]):
+            values[f"r{at}"] = evaluated(values) if kind == "expression_value" else self._value(kind, language, rng)
+        return Case(
+            tools=tools,
+            question=filled(draw(rng.choice(chosen[f"ask_{language}"]), rng), values),
+            name=definition["function"]["name"],
+            arguments={name: values[str(at)] for at, name in enumerate(names)},
+            result=filled(rng.choice(chosen["result"]), values),
+            answer=filled(draw(rng.choice(chosen[f"answer_{language}"]), rng), values),
+        )
+
+    def _definition(self, tool: dict[str, Any], rng: random.Random) -> tuple[dict[str, Any], list[str]]:
+        """The tool as a request states it, and its parameters' names in order."""
+        names = [rng.choice(parameter["name_options"]) for parameter in tool["parameters"]]
+        properties = {
+            name: {"type": parameter["type"]} for name, parameter in zip(names, tool["parameters"], strict=True)
+        }
+        name = rng.choice(tool["name_options"])
+        if rng.random() < INVENTED_NAME_SHARE:
+            name = "_".join([*rng.sample(self._words["en"], rng.randint(1, 2)), name.split("_")[-1]]).lower()
+        function: dict[str, Any] = {"name": re.sub(r"\W", "", name)}
+        if rng.random() < 0.85:
+            function["description"] = rng.choice(tool["description_options"])
+        function["parameters"] = {"type": "object", "properties": properties}
+        if rng.random() < 0.7:
+            function["parameters"]["required"] = names
+        return {"type": "function", "function": function}, names
+
+    def _argument(self, parameter: dict[str, Any], language: Language, rng: random.Random) -> Value:
+        kind: str = parameter["kind"]
+        if kind in self._slots and len(self._slots[kind]) > 12 and rng.random() < INVENTED_VALUE_SHARE:
+            words = rng.choices(self._words[language], k=rng.randint(1, 3))
+            return " ".join(words).title() if rng.random() < 0.5 else " ".join(words)
+        return self._value(kind, language, rng)
+
+    def _value(self, kind: str, language: Language, rng: random.Random) -> Value:
+        if kind == "expression":
+            return expression(rng)
+        if kind in self._numbers:
+            return _number(self._numbers[kind], rng)
+        if language == "ko" and f"{kind}_ko" in (self._slots | self._patterns):
+            kind += "_ko"
+        if kind in self._patterns:
+            return _from_pattern(rng.choice(self._patterns[kind]), rng)
+        return rng.choice(self._slots[kind])
+
+
+def _number(bounds: dict[str, float], rng: random.Random) -> int | float:
+    decimals = int(bounds.get("decimals", 0))
+    if not decimals:
+        return rng.randint(int(bounds["min"]), int(bounds["max"]))
+    steps = 10**decimals
+    step = rng.randint(round(bounds["min"] * steps), round(bounds["max"] * steps) - 1)
+    # The last digit is never 0, so that the number is written as it is said.
+    number: float = (step + (step % 10 == 0)) / steps
+    return number
+
+
+def _from_pattern(pattern: str, rng: random.Random) -> str:
+    def one(found: re.Match[str]) -> str:
+        ranges = re.findall(r"(.)-(.)|(.)", found[1])
+        characters = [chr(code) for low, high, _ in ranges if low for code in range(ord(low), ord(high) + 1)]
+        characters += [single for _, _, single in ranges if single]
+        return "".join(rng.choices(characters, k=int(found[2] or 1)))
+
+    return re.sub(r"\[([^\]]+)\](?:\{(\d+)\})?", one, pattern)
+
+
+def expression(rng: random.Random) -> str:
+    """Two or three numbers with operators between, as a calculator takes it."""
+    limit = rng.choice((12, 99, 999, 9999))
+    numbers = [str(rng.randint(2, limit)) for _ in range(rng.choice((2, 2, 3)))]
+    operators = [rng.choice("+-*+-*/") for _ in numbers[1:]]
+    gap = rng.choice(("", " "))
+    first, *rest = numbers
+    text = first
+    for at, (operator, number) in enumerate(zip(operators, rest, strict=True)):
+        text += f"{gap}{operator}{gap}{number}"
+        if at == 0 and len(rest) == 2 and rng.random() < 0.4:
+            text = f"({text})"
+    return text
+
+
+def evaluated(values: dict[str, Value]) -> Value:
+    """The value of the expression among a call's arguments, made of digits, operators and parentheses alone."""
+    text = next(value for value in values.values() if isinstance(value, str) and re.fullmatch(r"[\d+*/() -]+", value))
+    value: float = eval(text, {"__builtins__": {}})  # noqa: S307  # made above, and matched against the pattern
+    return int(value) if value == int(value) else round(value, 2)
+
+
+def filled(template: str, values: dict[str, Value]) -> str:
+    """The template with its slots filled; a Korean particle behind a slot takes the form that fits the value."""
+
+    def one(found: re.Match[str]) -> str:
+        value = str(values[found[1]])
+        if found[3] is None:
+            return value
+        return particle(value, found[3]) if found[2] else value + particle(value, found[3])
+
+    return SLOT.sub(one, template)

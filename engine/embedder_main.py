@@ -10,6 +10,7 @@ batch, `too_long` and `broken` for a slice.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -85,24 +86,29 @@ class Worker:
             self._changed.notify()
 
     def compute(self) -> None:
-        """Compute batches for ever."""
-        while True:
-            with self._changed:
-                while not (batch := self._batches.next()):
-                    self._changed.wait()
-            group: Any = batch[0].group
-            items = [text.item for text in batch]
-            try:
-                pieces = self._models[group[0]].compute([one.tokens for one in items], [one.wanted for one in items])
-            except Exception as error:
-                slices = sorted({one.slice for one in items})
-                self.send({"type": "broken", "slices": slices, "reason": reason_of(error)})
-                continue
-            parts = [
-                (item.slice, item.place, len(item.tokens.ids), len(piece))
-                for item, piece in zip(items, pieces, strict=True)
-            ]
-            self.send({"type": "done", "parts": parts}, pieces)
+        """Compute batches until the server is gone."""
+        # A batch may be done just after that; the reader then ends the process.
+        with contextlib.suppress(OSError):
+            while True:
+                self._compute_next()
+
+    def _compute_next(self) -> None:
+        with self._changed:
+            while not (batch := self._batches.next()):
+                self._changed.wait()
+        group: Any = batch[0].group
+        items = [text.item for text in batch]
+        try:
+            pieces = self._models[group[0]].compute([one.tokens for one in items], [one.wanted for one in items])
+        except Exception as error:
+            slices = sorted({one.slice for one in items})
+            self.send({"type": "broken", "slices": slices, "reason": reason_of(error)})
+            return
+        parts = [
+            (item.slice, item.place, len(item.tokens.ids), len(piece))
+            for item, piece in zip(items, pieces, strict=True)
+        ]
+        self.send({"type": "done", "parts": parts}, pieces)
 
 
 def reason_of(error: BaseException) -> str:

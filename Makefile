@@ -7,10 +7,10 @@ BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check guide guide-eval format lock wheel clean
+.PHONY: help install serve dev-cert test check guide guide-eval format lock screenshots wheel clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv from the lock, and the starter model; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
@@ -32,11 +32,12 @@ dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and -
 test: install ## Install, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: install ## Install, then check format, lint, types and import arrows
+check: install ## Install, then check format, lint, types and import arrows, the pages' too
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python requirements/pages.py check
 
 guide: install ## Make the guide from scratch, a chat model that knows this server; takes about an hour
 	$(BIN)/python -m training.train engine/guide $(ARGS)
@@ -55,9 +56,12 @@ lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: wit
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--custom-compile-command "make lock" --quiet --output-file requirements/cpu.txt $(if $(UPGRADE),--upgrade)
 
+screenshots: install ## Make the pictures of the chat in docs/ anew
+	$(BIN)/python -m tests.live.screenshots
+
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove what the other commands made, .venv included
-	rm -rf .venv build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .node static/vendor build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

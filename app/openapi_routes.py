@@ -220,9 +220,9 @@ def _page(path: str, name: str, summary: str, description: str, answer: dict[str
 _PAGES = (
     _page(
         "/",
-        "startPage",
-        "The start page",
-        "The state of the engine, and first calls to copy.",
+        "chatPage",
+        "The browser chat",
+        "A page to talk to the model with.",
         text_answer("The page.", "text/html"),
     ),
     _page(

@@ -1,10 +1,11 @@
-"""Serves the pages for a browser: the start page, the documentation, and the files they are made of.
+"""Serves the pages for a browser: the chat, the documentation, and the files they are made of.
 
 Does not know what is on the pages. Nothing here needs a key, and nothing here tells what a key would protect.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -30,10 +31,14 @@ PAGE_HEADERS = {
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
+            # The one library that makes markup of text does so after it was cleaned; nothing else can.
+            "require-trusted-types-for 'script'",
+            "trusted-types dompurify",
         )
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -53,6 +58,9 @@ MEDIA_TYPES = {
     ".woff2": "font/woff2",
 }
 
+COMPRESSED = frozenset({".css", ".html", ".js", ".json", ".svg"})
+MIN_COMPRESSED_BYTES = 1024
+
 NAMELESS = "MODEL"
 """Stands in the examples for a name from `/v1/models`."""
 
@@ -60,7 +68,7 @@ NAMELESS = "MODEL"
 def page_routes(services: Services) -> Blueprint:
     """`/`, `/docs`, `/openapi.json` and `/static/…`."""
     routes = Blueprint("pages", __name__)
-    folder = static_folder()
+    files = _Files(static_folder())
 
     @cache
     def document() -> bytes:
@@ -77,13 +85,13 @@ def page_routes(services: Services) -> Blueprint:
 
     @routes.get("/")
     async def index() -> Response:
-        """The start page."""
-        return await _file(folder, "index.html")
+        """The chat."""
+        return await files.answer("index.html")
 
     @routes.get("/docs")
     async def docs() -> Response:
         """The page that shows `/openapi.json`."""
-        return await _file(folder, "docs.html")
+        return await files.answer("docs.html")
 
     @routes.get("/openapi.json")
     async def openapi() -> Response:
@@ -93,7 +101,7 @@ def page_routes(services: Services) -> Blueprint:
     @routes.get("/static/<path:name>")
     async def static(name: str) -> Response:
         """A file of the pages."""
-        return await _file(folder, name)
+        return await files.answer(name)
 
     @routes.after_request
     async def add_headers(response: Response) -> Response:
@@ -112,17 +120,45 @@ def static_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "static"
 
 
-async def _file(folder: Path, name: str) -> Response:
-    media_type = MEDIA_TYPES.get(Path(name).suffix)
-    # Hidden files are nobody's page; and on Windows a backslash would be a folder's end.
-    if media_type is None or "\\" in name or "\0" in name or any(part.startswith(".") for part in name.split("/")):
-        abort(404)
-    response = await send_from_directory(folder, name, mimetype=media_type, add_etags=False, conditional=False)
-    # Quart's ETag is made of time and size, and a wheel's files all have one time: after an update of equal
-    # size a browser would keep the old file for ever.
-    response.headers.pop("Last-Modified", None)
-    response.headers.pop("Expires", None)
-    return await _checked(response)
+class _Files:
+    """The files of one folder. What compresses well is compressed once, and kept until the file changes.
+
+    Streams are never compressed: a token's length would show in that of its chunk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._compressed: dict[str, tuple[str, bytes]] = {}
+
+    async def answer(self, name: str) -> Response:
+        suffix = Path(name).suffix
+        media_type = MEDIA_TYPES.get(suffix)
+        # Hidden files are nobody's page; and on Windows a backslash would be a folder's end.
+        if media_type is None or "\\" in name or "\0" in name or any(part.startswith(".") for part in name.split("/")):
+            abort(404)
+        response = await send_from_directory(
+            self._folder, name, mimetype=media_type, add_etags=False, conditional=False
+        )
+        # Quart's ETag is made of time and size, and a wheel's files all have one time: after an update of equal
+        # size a browser would keep the old file for ever.
+        response.headers.pop("Last-Modified", None)
+        response.headers.pop("Expires", None)
+        if suffix in COMPRESSED:
+            await self._compress(name, response)
+        return await _checked(response)
+
+    async def _compress(self, name: str, response: Response) -> None:
+        response.vary.add("Accept-Encoding")
+        body = await response.get_data(as_text=False)
+        if len(body) < MIN_COMPRESSED_BYTES or not request.accept_encodings["gzip"]:
+            return
+        digest = hashlib.sha256(body).hexdigest()
+        known, packed = self._compressed.get(name, ("", b""))
+        if known != digest:
+            packed = gzip.compress(body, mtime=0)
+            self._compressed[name] = (digest, packed)
+        response.set_data(packed)
+        response.headers["Content-Encoding"] = "gzip"
 
 
 async def _checked(response: Response) -> Response:

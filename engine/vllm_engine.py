@@ -161,7 +161,11 @@ class VllmEngine:
         params = ChatParams(
             chat_template=self._chat_template,
             chat_template_kwargs=allowed_template_kwargs(request, self._allowed_template_kwargs)
-            | {"add_generation_prompt": True, "tokenize": False},
+            | {
+                "add_generation_prompt": not request.continue_final_message,
+                "continue_final_message": request.continue_final_message,
+                "tokenize": False,
+            },
         )
         try:
             _, (engine_input,) = await self._llm.renderer.render_chat_async([messages], params, self._chat_tokens)

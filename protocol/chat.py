@@ -64,6 +64,15 @@ class ChatCompletionRequest(SamplingFields):
         default=None, description="Arguments for the chat template; only the names that the server allows."
     )
 
+    continue_final_message: bool = Field(
+        default=False,
+        description="Go on with the text of the last message, the assistant's, in place of a new turn. The answer is "
+        "what follows it.",
+    )
+    add_generation_prompt: bool | None = Field(
+        default=None, description="Accepted where it says what `continue_final_message` means: its opposite."
+    )
+
     @property
     def output_token_limit(self) -> int | None:
         """The most tokens one answer may have; None to fill the rest of the context."""
@@ -78,4 +87,17 @@ class ChatCompletionRequest(SamplingFields):
     def _check_logprobs(self) -> ChatCompletionRequest:
         if self.top_logprobs is not None and not self.logprobs:
             raise refusal(Fault.INVALID_VALUE, "is only allowed when logprobs is true.", ("top_logprobs",))
+        return self
+
+    @model_validator(mode="after")
+    def _check_continuation(self) -> ChatCompletionRequest:
+        if self.add_generation_prompt is not None and self.add_generation_prompt == self.continue_final_message:
+            raise refusal(
+                Fault.INVALID_VALUE, "must be the opposite of continue_final_message.", ("add_generation_prompt",)
+            )
+        if self.continue_final_message:
+            last = self.messages[-1]
+            if last.role != "assistant" or last.tool_calls or not last.text.strip():
+                predicate = "needs a last message of role 'assistant' that has text and no tool_calls."
+                raise refusal(Fault.INVALID_VALUE, predicate, ("continue_final_message",))
         return self

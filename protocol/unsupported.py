@@ -139,8 +139,6 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
     # vLLM's.
     "chat_template": _UNTRUSTED,
     "documents": _UNTRUSTED_ARGUMENT,
-    "add_generation_prompt": _only(True),
-    "continue_final_message": _only(False),
     "include_reasoning": _ACCEPTED,
     "media_io_kwargs": _only({}),
     "mm_processor_kwargs": _only({}),

@@ -150,7 +150,8 @@ export class Streams {
   /** @param {Run} run */
   #stream(run) {
     // Never the same one twice: what is late for the old one cannot be taken for the new one's.
-    run.streamId = `s${(this.#lastStream += 1)}`;
+    this.#lastStream += 1;
+    run.streamId = `s${this.#lastStream}`;
     this.#streams.set(run.streamId, run);
     return run.streamId;
   }

@@ -1,6 +1,15 @@
 // Makes elements, and copies text. Does not know any page.
 
-/** An element with attributes, a `dataset`, listeners (`onclick`) and children, none of which is read as markup. */
+/** @typedef {string | Node | null | undefined | false} Child */
+
+/**
+ * An element with attributes, a `dataset`, listeners (`onclick`) and children, none of which is read as markup.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [properties]
+ * @param {...(Child | Child[])} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -9,31 +18,64 @@ export function element(tag, properties = {}, ...children) {
     else if (name === "dataset") Object.assign(node.dataset, value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  const wanted = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(.../** @type {(string | Node)[]} */ (wanted));
   return node;
 }
 
-/** Copy the text of `source`, or at least select it, and say so on `button` for a moment. */
-export async function copyText(source, button) {
-  const label = button.dataset.label ?? button.textContent;
-  button.dataset.label = label;
-  button.textContent = (await write(source)) ? "Copied" : "Selected";
-  clearTimeout(Number(button.dataset.timer));
-  button.dataset.timer = setTimeout(() => { button.textContent = label; }, 2000);
+/**
+ * The element of the page with this id, which is there.
+ * @param {string} id
+ * @returns {any}
+ */
+export function byId(id) {
+  return document.getElementById(id);
 }
 
-async function write(source) {
+/**
+ * Put `text` on the clipboard; says whether that went well.
+ * @param {string} text
+ * @returns {Promise<boolean>}
+ */
+export async function writeClipboard(text) {
   try {
-    await navigator.clipboard.writeText(source.textContent);
+    await navigator.clipboard.writeText(text);
     return true;
   } catch {
     // Browsers hide the clipboard from pages that came over plain HTTP from another machine; the old way still works.
-    getSelection().selectAllChildren(source);
-    return document.execCommand("copy");
+    const area = element("textarea", { class: "off-screen", readonly: true, "aria-hidden": "true" });
+    area.value = text;
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    // Inside a dialog, nothing outside of it can be selected.
+    (focused?.closest("dialog") ?? document.body).append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    focused?.focus();
+    return copied;
   }
 }
 
-/** Program text or JSON with a button to copy it. */
+/**
+ * Copy the text of `source`, or at least select it, and say so on `button` for a moment.
+ * @param {Node} source
+ * @param {HTMLElement} button
+ */
+async function copyText(source, button) {
+  const label = button.dataset.label ?? button.textContent ?? "";
+  button.dataset.label = label;
+  const copied = await writeClipboard(source.textContent ?? "");
+  if (!copied) getSelection()?.selectAllChildren(source);
+  button.textContent = copied ? "Copied" : "Selected";
+  clearTimeout(Number(button.dataset.timer));
+  button.dataset.timer = String(setTimeout(() => { button.textContent = label; }, 2000));
+}
+
+/**
+ * Program text or JSON with a button to copy it.
+ * @param {string} caption
+ * @param {string} text
+ */
 export function codeBlock(caption, text) {
   const code = element("code", {}, text);
   const button = element("button", { type: "button", class: "copy", onclick: () => copyText(code, button) }, "Copy");

@@ -3,16 +3,27 @@
 
 import { element } from "./dom.js";
 
-/** The elements of `text`. `level` is the heading level that a single # stands for. */
+/**
+ * The elements of `text`. `level` is the heading level that a single # stands for.
+ * @param {string | undefined} text
+ * @param {number} [level]
+ */
 export function markdown(text, level = 2) {
   const blocks = (text ?? "").trim().split(/\n\s*\n/).filter(Boolean);
   return blocks.flatMap((block) => blockElements(block.split("\n"), level));
 }
 
+/**
+ * @param {string[]} lines
+ * @param {number} level
+ * @returns {Element[]}
+ */
 function blockElements(lines, level) {
   const heading = /^(#{1,4}) (.*)$/.exec(lines[0]);
   if (heading) {
-    const node = element(`h${Math.min(level + heading[1].length - 1, 6)}`, {}, inline(heading[2]));
+    const tag = /** @type {"h1" | "h2" | "h3" | "h4" | "h5" | "h6"} */ (
+      `h${Math.min(level + heading[1].length - 1, 6)}`);
+    const node = element(tag, {}, inline(heading[2]));
     return [node, ...(lines.length > 1 ? blockElements(lines.slice(1), level) : [])];
   }
   if (lines.length > 1 && lines[0].startsWith("|") && /^\|[\s:|-]+\|$/.test(lines[1])) return [table(lines)];
@@ -20,6 +31,7 @@ function blockElements(lines, level) {
   return [element("p", {}, inline(lines.join(" ")))];
 }
 
+/** @param {string[]} lines */
 function list(lines) {
   const items = [];
   for (const line of lines) {
@@ -29,6 +41,7 @@ function list(lines) {
   return element("ul", {}, items.map((item) => element("li", {}, inline(item))));
 }
 
+/** @param {string[]} lines */
 function table(lines) {
   const [head, , ...rows] = lines.map((line) => line.replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim()));
   const label = head.join(", ").replaceAll("`", "");
@@ -39,7 +52,10 @@ function table(lines) {
       element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, inline(cell))))))));
 }
 
-/** The text of one line, with its `code` and its addresses. */
+/**
+ * The text of one line, with its `code` and its addresses.
+ * @param {string} text
+ */
 export function inline(text) {
   return text.split(/(`[^`]+`|https?:\/\/[^\s)]+[^\s).,;:])/).filter(Boolean).map((part) => {
     if (/^`.+`$/.test(part)) return element("code", {}, part.slice(1, -1));

@@ -35,7 +35,7 @@ MAKE = re.compile(r"(?<![\w/.-])make((?: +[\w.-]+)*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VARIABLE = re.compile(r"\bTWOWIRE_[A-Z0-9_]*[A-Z0-9]\b")
 
-FOREIGN = {"curl", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl"}
+FOREIGN = {"curl", "npm", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl"}
 """Programs whose options are not ours to check."""
 
 NOT_OURS = {"TWOWIRE_SERVICE_HOST"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -24,7 +25,7 @@ services = app.services.make_services(
                                            engine.manager.AdmissionLimits(1, 1)))
 async def main():
     client = app.factory.create_app(services).test_client()
-    for path in ("/", "/docs", "/static/channel.js", "/openapi.json", "/v1/models"):
+    for path in ("/", "/docs", "/static/channel.js", "/static/chat/main.js", "/openapi.json", "/v1/models"):
         answer = await client.get(path)
         assert answer.status_code == 200, (path, answer.status_code)
         print(path, len(await answer.get_data()))
@@ -47,8 +48,11 @@ def test_everything_is_in_it(wheel: Path) -> None:
         sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert sources <= names
         assert f"{package}/py.typed" in names
-    pages = {f"app/static/{path.name}" for path in (ROOT / "static").iterdir() if path.is_file()}
-    assert pages <= names
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "static").rglob("*.*") if path.is_file()}
+    assert {f"app/{page}" for page in pages} <= names
+    if shutil.which("npm"):
+        # The libraries are no part of the repository, but of the wheel.
+        assert {f"app/static/vendor/{name}.js" for name in ("marked", "purify", "highlight/core")} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/")) or "__pycache__" in name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from html.parser import HTMLParser
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from quart.typing import TestClientProtocol
 
 PAGES = ("/", "/docs")
-FILES = sorted(path.relative_to(static_folder()).as_posix() for path in static_folder().rglob("*.*"))
+EVERYTHING = sorted(
+    path.relative_to(static_folder()).as_posix()
+    for path in static_folder().rglob("*.*")
+    if path.suffix in MEDIA_TYPES and not path.name.startswith(".")
+)
+OURS = [name for name in EVERYTHING if not name.startswith("vendor/") and not name.startswith("package")]
 VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
@@ -64,7 +70,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in FILES)])
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in EVERYTHING)])
 async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client: TestClientProtocol, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 200
@@ -78,20 +84,46 @@ async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client:
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "dompurify",
     }
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
     assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "microphone=()" in answer.headers["Permissions-Policy"]
     assert answer.headers["Cache-Control"] == "no-cache"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", EVERYTHING)
 async def test_a_file_has_its_media_type_whatever_the_machine_thinks(client: TestClientProtocol, name: str) -> None:
     answer = await client.get(f"/static/{name}")
     assert answer.mimetype == MEDIA_TYPES[Path(name).suffix]
     assert await answer.get_data(as_text=False) == (static_folder() / name).read_bytes()
+
+
+async def test_a_text_is_compressed_for_who_takes_that_and_both_have_their_own_etag(client: TestClientProtocol) -> None:
+    plain = await client.get("/static/channel.js", headers={"Accept-Encoding": "identity, gzip;q=0"})
+    packed = await client.get("/static/channel.js", headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    body = await packed.get_data(as_text=False)
+    assert gzip.decompress(body) == await plain.get_data(as_text=False)
+    assert int(packed.headers["Content-Length"]) == len(body)
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+    again = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert (await client.get("/static/channel.js", headers=again)).status_code == 304
+
+
+async def test_a_changed_file_is_compressed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.pages.static_folder", lambda: tmp_path)
+    client = make_app().test_client()
+    for letter in (b"a", b"b"):
+        (tmp_path / "a.js").write_bytes(letter * 5000)
+        answer = await client.get("/static/a.js", headers={"Accept-Encoding": "gzip"})
+        assert gzip.decompress(await answer.get_data(as_text=False)) == letter * 5000
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/openapi.json", "/static/style.css"])
@@ -176,7 +208,7 @@ async def test_a_page_is_well_formed_and_complete(client: TestClientProtocol, pa
             assert (await client.get(reference)).status_code == 200, reference
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", OURS)
 def test_a_file_loads_nothing_from_another_host_and_makes_no_markup(name: str) -> None:
     text = (static_folder() / name).read_text("utf-8")
     hosts = set(re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z.]+[a-z]", text))
@@ -186,19 +218,58 @@ def test_a_file_loads_nothing_from_another_host_and_makes_no_markup(name: str) -
         assert word not in text
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
+@pytest.mark.parametrize("name", [name for name in OURS if name.endswith(".js")])
 async def test_a_script_imports_what_is_there(client: TestClientProtocol, name: str) -> None:
     text = (static_folder() / name).read_text("utf-8")
-    for imported in re.findall(r'from "([^"]+)"', text):
-        if imported == "openai":
-            continue  # A line of the example in Python.
-        assert imported.startswith("./")
-        assert (await client.get(f"/static/{imported.removeprefix('./')}")).status_code == 200
+    for imported in re.findall(r'^(?:import|export) .*?from "([^"]+)"', text, re.MULTILINE | re.DOTALL):
+        assert imported.startswith(("./", "../"))
+        target = (static_folder() / name).parent / imported
+        found = await client.get(f"/static/{target.resolve().relative_to(static_folder()).as_posix()}")
+        assert found.status_code == 200, imported
 
 
-@pytest.mark.parametrize("name", ["index", "docs"])
+@pytest.mark.parametrize(
+    "name", [name for name in OURS if re.match(r"(docs\.js|chat/)", name) and name.endswith(".js")]
+)
 def test_a_script_finds_the_elements_it_writes_to(name: str) -> None:
-    ids = Page((static_folder() / f"{name}.html").read_text("utf-8")).ids
-    script = (static_folder() / f"{name}.js").read_text("utf-8")
-    for wanted in re.findall(r'(?:byId|setText)\("([^"]+)"', script):
+    page = static_folder() / ("docs.html" if name == "docs.js" else "index.html")
+    ids = Page(page.read_text("utf-8")).ids
+    for wanted in re.findall(r'byId\("([^"]+)"', (static_folder() / name).read_text("utf-8")):
         assert wanted in ids
+
+
+def words(language: str) -> dict[str, str]:
+    """The texts of one language, with the names of what is filled in."""
+    text = (static_folder() / "chat" / "strings" / f"{language}.js").read_text("utf-8")
+    return dict(re.findall(r'^  (\w+): "(.*)",$', text, re.MULTILINE))
+
+
+def test_both_languages_say_the_same_things() -> None:
+    english, korean = words("en"), words("ko")
+    assert len(english) > 100
+    assert english.keys() == korean.keys()
+    for name, text in english.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", korean[name])), name
+
+
+def test_no_word_is_missing_and_none_is_left_over() -> None:
+    sources = [
+        (static_folder() / name).read_text("utf-8")
+        for name in OURS
+        if (name.startswith("chat/") and "strings" not in name and name.endswith(".js")) or name == "index.html"
+    ]
+    text = "\n".join(sources)
+    marked = set(re.findall(r'data-t(?:-label|-title|-placeholder)?="(\w+)"', text))
+    assert marked <= words("en").keys()
+    assert not {word for word in words("en") if not re.search(rf'"{word}"', text)}
+
+
+@pytest.mark.parametrize("package", ["marked", "dompurify", "@highlightjs/cdn-assets"])
+def test_the_libraries_are_pinned_and_the_lock_names_no_registry(package: str) -> None:
+    wanted = orjson.loads((static_folder() / "package.json").read_bytes())
+    text = (static_folder() / "package-lock.json").read_text("utf-8")
+    versions = wanted["dependencies"] | wanted["devDependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions.values())
+    lock = orjson.loads(text)
+    assert lock["packages"][f"node_modules/{package}"]["version"] == versions[package]
+    assert '"resolved"' not in text

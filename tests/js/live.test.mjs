@@ -51,7 +51,7 @@ async function textOf(generation) {
  * server as `cutAfter` says first, and so on; those for which it says nothing it leaves alone. Bytes, because a machine
  * that is busy lets a whole answer come at once.
  */
-class Proxy {
+class CuttingProxy {
   #sockets = new Set();
   #server = net.createServer((near) => this.#join(near));
   #to;
@@ -190,7 +190,7 @@ test("a socket cut three times in mid-answer loses nothing of three answers", { 
   const uncut = await Promise.all(bodies.map((body) => textOf(direct.channel.create(body))));
   direct.channel.close();
 
-  const proxy = await new Proxy(CHANNEL_URL, [1500, 4321, 20_000]).start();
+  const proxy = await new CuttingProxy(CHANNEL_URL, [1500, 4321, 20_000]).start();
   const { channel, states, problems } = open({ baseUrl: proxy.url });
   try {
     const generations = bodies.map((body) => channel.create(body, { resumeGrace: 30 }));
@@ -253,7 +253,7 @@ test("another reader takes over, and the first is told", { skip, timeout: LIMIT_
 });
 
 test("one that cannot be resumed throws when the socket is cut", { skip, timeout: LIMIT_MS }, async () => {
-  const proxy = await new Proxy(CHANNEL_URL, [5000]).start();
+  const proxy = await new CuttingProxy(CHANNEL_URL, [5000]).start();
   const { channel } = open({ baseUrl: proxy.url });
   try {
     const generation = channel.create(LONG);
@@ -268,7 +268,7 @@ test("one that cannot be resumed throws when the socket is cut", { skip, timeout
 });
 
 test("a key is exchanged for a ticket, anew for each connection", { skip: skipKey, timeout: LIMIT_MS }, async () => {
-  const proxy = await new Proxy(CHANNEL_KEY_URL).start();
+  const proxy = await new CuttingProxy(CHANNEL_KEY_URL).start();
   const { channel, states } = open({ baseUrl: proxy.url, apiKey: CHANNEL_KEY });
   try {
     await channel.connect();

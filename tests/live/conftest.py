@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,12 @@ import httpx
 import openai
 import psutil
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.starter_model import ensure_starter_model
+from tests.live.browser import NoBrowser, launched, left_out
 
 START_TIMEOUT_S = 240
 
@@ -149,9 +152,9 @@ def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = N
     return server
 
 
-def start_fake_server(*flags: str, env: dict[str, str] | None = None) -> Server:
+def start_fake_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
     """The same, with the engine of `tests.live.fake_server`."""
-    return start_server(*flags, env=env, program="tests.live.fake_server")
+    return start_server(*flags, ready=ready, env=env, program="tests.live.fake_server")
 
 
 def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:
@@ -192,6 +195,18 @@ def server(shared_server: Server) -> Iterator[Server]:
     if shared_server.is_ready():
         shared_server.wait_idle(5)
         shared_server.wait_until(lambda: not shared_server.metric("twowire_websockets"), 5, "a WebSocket was left open")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium, for the tests of one file."""
+    if left_out():
+        pytest.skip("WITHOUT_BROWSER is set: the page is not tested in a browser")
+    try:
+        async with launched() as browser:
+            yield browser
+    except NoBrowser as problem:
+        pytest.fail(str(problem), pytrace=False)
 
 
 @contextmanager

@@ -1,15 +1,25 @@
 """The server with an engine that only counts, at a set pace: it starts in a second, and its memory is the server's own.
 
+A chat may ask for more: «Count from 1 to 300» counts so far and stops; «Say: …» says it; an answer that is gone on with
+is counted on from its last number.
+
 Run as `python -m tests.live.fake_server serve …flags…`. Everything but the engine is real: hypercorn, sockets, process.
-FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn_fixes` to leave out.
+FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn_fixes` to leave out; with
+FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
+tokens that stands in the file of that name, so that a test can do something midway.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from app import hypercorn_fixes, server
 from app.embedder_choice import choose_embedder
@@ -22,6 +32,9 @@ from protocol.completion import CompletionRequest
 from protocol.pieces import Piece
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
+LOADED = os.environ.get("FAKE_LOADED")
+LEASH = os.environ.get("FAKE_LEASH")
+LOOK_S = 0.02
 ENDLESS = 10**9
 
 
@@ -30,22 +43,53 @@ def word(number: int) -> str:
     return f"{number} "
 
 
+@dataclass(frozen=True)
+class Script:
+    """What is said: the text of each token, and after how many it ends, and why."""
+
+    word: Callable[[int], str]
+    tokens: int
+    finish_reason: Literal["stop", "length"] = "length"
+
+
+def script_of(request: ChatCompletionRequest) -> Script:
+    """What the last question asks for, within the limit."""
+    limit = request.output_token_limit or ENDLESS
+    text = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    begun = request.messages[-1].text if request.continue_final_message else ""
+    if text.startswith("Say: "):
+        said = re.findall(r"\s*\S+\s*?", text.removeprefix("Say: ").removeprefix(begun))
+        return _within(limit, Script(lambda number: said[number], len(said), "stop"))
+    if counting := re.search(r"Count from (\d+) to (\d+)", text):
+        first, last = int(counting[1]), int(counting[2])
+        if numbers := re.findall(r"\d+", begun):
+            first = int(numbers[-1]) + 1
+        return _within(limit, Script(lambda number: word(first + number), last - first + 1, "stop"))
+    return Script(word, limit)
+
+
+def _within(limit: int, script: Script) -> Script:
+    return script if script.tokens <= limit else replace(script, tokens=limit, finish_reason="length")
+
+
 class PacedStream:
     """A token per `PACE_S` since it was opened; what nobody took in time is merged, as vLLM's collector does it."""
 
     cached_tokens = 0
 
-    def __init__(self, tokens: int) -> None:
-        self._tokens = tokens
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._tokens = script.tokens
         self._made = 0
         self._opened_at = time.monotonic()
-        self._ends_at = tokens
+        self._ends_at = script.tokens
         self._woken = asyncio.Event()
 
     def _due(self) -> int:
         if PACE_S == 0:
             return min(self._made + 1, self._ends_at)
-        return min(int((time.monotonic() - self._opened_at) / PACE_S), self._ends_at)
+        limit = min(self._ends_at, int(Path(LEASH).read_text())) if LEASH else self._ends_at
+        return max(min(int((time.monotonic() - self._opened_at) / PACE_S), limit), self._made)
 
     async def next(self) -> list[Piece] | None:
         if self._made >= self._ends_at:
@@ -54,14 +98,17 @@ class PacedStream:
         first, self._made = self._made, max(self._due(), self._made)
         if first == self._made:
             return [] if self._made < self._ends_at else None
-        text = "".join(map(word, range(first, self._made)))
-        return [Piece(0, text, self._made - first, "length" if self._made == self._tokens else None)]
+        text = "".join(map(self._script.word, range(first, self._made)))
+        reason = self._script.finish_reason if self._made == self._tokens else None
+        return [Piece(0, text, self._made - first, reason)]
 
     async def _wait(self) -> None:
         if PACE_S == 0:
             await asyncio.sleep(0)
             return
         delay = self._opened_at + (self._made + 1) * PACE_S - time.monotonic()
+        if LEASH:
+            delay = max(delay, LOOK_S)
         self._woken.clear()
         if delay > 0 and self._ends_at > self._made:
             try:
@@ -87,16 +134,16 @@ class PacedEngine:
     max_model_len = ENDLESS
 
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
-        return self._prepared(request.output_token_limit)
+        return self._prepared(script_of(request))
 
     async def prepare_completion(self, request: CompletionRequest) -> Prepared:
-        return self._prepared(request.output_token_limit)
+        return self._prepared(Script(word, request.output_token_limit or ENDLESS))
 
-    def _prepared(self, limit: int | None) -> Prepared:
-        return Prepared((PreparedPrompt(3, object(), limit or ENDLESS),), 3)
+    def _prepared(self, script: Script) -> Prepared:
+        return Prepared((PreparedPrompt(3, object(), script),), 3)
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
-        assert isinstance(prompt.sampling, int)
+        assert isinstance(prompt.sampling, Script)
         return PacedStream(prompt.sampling)
 
     async def wait_dead(self) -> str:
@@ -108,6 +155,10 @@ class PacedEngine:
 
 
 async def start(report: StageReport) -> PacedEngine:
+    if LOADED:
+        report("loading the model")
+        while not await asyncio.to_thread(os.path.exists, LOADED):  # noqa: ASYNC110  # another process makes the file
+            await asyncio.sleep(LOOK_S)
     return PacedEngine()
 
 

@@ -136,3 +136,19 @@ async def test_the_text_does_not_depend_on_what_runs_beside_it(server: Server) -
         )
         assert sum(got) - before > NEIGHBOURS, "nothing ran beside it"
     assert set(beside) == {alone}
+
+
+def test_an_answer_that_was_cut_goes_on_as_if_it_had_not_been(server: Server) -> None:
+    client, question = server.sdk(), {"role": "user", "content": "Hello"}
+
+    def ask(messages: list[dict[str, str]], limit: int, **more: object) -> str:
+        body = {"model": MODEL, "messages": messages, "max_tokens": limit, "temperature": 0}
+        answer = client.chat.completions.create(**body, extra_body=more)  # type: ignore[call-overload]  # its fields are in a dict
+        return str(answer.choices[0].message.content)
+
+    whole, first = ask([question], 48), ask([question], 24)
+    assert whole.startswith(first)
+    # Split in the middle, the text becomes the same tokens again only where it stands between words.
+    cut = first[: first.rfind(" ")] if " " in first else first
+    rest = ask([question, {"role": "assistant", "content": cut}], 48, continue_final_message=True)
+    assert (cut + rest).startswith(whole)

@@ -92,3 +92,37 @@ def test_the_document_can_describe_the_request() -> None:
     schema = ChatCompletionRequest.model_json_schema()
     assert schema["required"] == ["model", "messages"]
     assert "schema" in schema["$defs"]["JsonSchemaFormat"]["properties"]
+
+
+HALF = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "1 2 3"}]
+
+
+@pytest.mark.parametrize("prompt", [{}, {"add_generation_prompt": False}, {"add_generation_prompt": None}])
+def test_an_assistants_last_text_can_be_gone_on_with(prompt: dict[str, object]) -> None:
+    assert chat(messages=HALF, continue_final_message=True, **prompt).continue_final_message
+    assert not chat(messages=HALF).continue_final_message
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": " \n"},
+        {"role": "assistant", "refusal": ""},
+        {
+            "role": "assistant",
+            "content": "x",
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(last: dict[str, object]) -> None:
+    error = refused(messages=[*HALF, last], continue_final_message=True)
+    assert (error.fault, error.param) == (Fault.INVALID_VALUE, "continue_final_message")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_turn_is_either_begun_or_gone_on_with(same: bool) -> None:
+    error = refused(messages=HALF, continue_final_message=same, add_generation_prompt=same)
+    assert (error.fault, error.param) == (Fault.INVALID_VALUE, "add_generation_prompt")
+    assert chat(add_generation_prompt=True).add_generation_prompt

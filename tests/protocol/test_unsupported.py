@@ -47,8 +47,6 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         ("structured_outputs", {"regex": "(a+)+b"}),
         ("cache_salt", "s"),
         ("prompt_logprobs", 1),
-        ("continue_final_message", True),
-        ("add_generation_prompt", False),
         ("echo", True),
     ],
 )
@@ -81,7 +79,6 @@ def test_what_would_change_the_answer_is_refused(name: str, value: object) -> No
         ("safety_identifier", "u"),
         ("use_beam_search", False),
         ("length_penalty", 1.0),
-        ("add_generation_prompt", True),
         ("priority", 1),
     ],
 )

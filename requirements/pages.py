@@ -1,0 +1,135 @@
+"""Brings the libraries of the pages from npm to `static/vendor`, and the tools that check them to `.node`.
+
+Knows nothing of Python packages. Does nothing where nothing changed. The pages work without the libraries, with plain
+text, so where npm is missing or fails that is said, and is no failure; the tools' absence is one.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MANIFESTS = (ROOT / "static" / "package.json", ROOT / "static" / "package-lock.json")
+NODE = ROOT / ".node"
+MODULES = NODE / "node_modules"
+VENDOR = ROOT / "static" / "vendor"
+
+LIBRARIES = {
+    "marked.js": "marked/lib/marked.esm.js",
+    "purify.js": "dompurify/dist/purify.es.mjs",
+    "highlight/core.js": "@highlightjs/cdn-assets/es/core.min.js",
+}
+"""File in `static/vendor`, and where it comes from."""
+
+LICENCES = {"marked": "marked", "dompurify": "dompurify", "highlight.js": "@highlightjs/cdn-assets"}
+
+# Each is loaded when a block of code names it; keep these few, and `static/chat/highlight.js` alike.
+# fmt: off
+LANGUAGES = (
+    "bash", "c", "cpp", "csharp", "css", "diff", "dockerfile", "go", "ini", "java", "javascript", "json", "kotlin",
+    "lua", "makefile", "markdown", "php", "python", "ruby", "rust", "shell", "sql", "swift", "typescript",
+    "xml", "yaml",
+)
+# fmt: on
+
+
+def fingerprint() -> str:
+    """What the folders are made from."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*MANIFESTS, Path(__file__)))).hexdigest()
+
+
+def stamped(stamp: Path, text: str) -> bool:
+    return stamp.exists() and stamp.read_text() == text
+
+
+def fetch(*, tools: bool) -> str | None:
+    """Let npm fill `.node` from the lock; returns what went wrong."""
+    stamp, wanted = NODE / ".installed", f"{fingerprint()} all"
+    if stamped(stamp, wanted) or (not tools and stamped(stamp, wanted.replace(" all", " libraries"))):
+        return None
+    npm = shutil.which("npm")
+    if npm is None:
+        return "npm is not installed"
+    NODE.mkdir(exist_ok=True)
+    stamp.unlink(missing_ok=True)
+    for manifest in MANIFESTS:
+        shutil.copy(manifest, NODE)
+    # No package's own script runs: none of these needs one.
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"]
+    command += [] if tools else ["--omit=dev"]
+    print("+", " ".join(["npm", *command[1:]]), flush=True)
+    if subprocess.run(command, cwd=NODE, check=False).returncode != 0:
+        return "npm failed; see above"
+    stamp.write_text(wanted if tools else wanted.replace(" all", " libraries"))
+    return None
+
+
+def copy_libraries() -> str | None:
+    """Make `static/vendor`; returns what went wrong."""
+    stamp, wanted = VENDOR / ".made", fingerprint()
+    if stamped(stamp, wanted):
+        return None
+    problem = fetch(tools=False)
+    if problem is not None:
+        return problem
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    languages = {f"highlight/{name}.js": f"@highlightjs/cdn-assets/es/languages/{name}.min.js" for name in LANGUAGES}
+    licences = {f"licences/{name}.txt": f"{package}/LICENSE" for name, package in LICENCES.items()}
+    for target, source in (LIBRARIES | languages | licences).items():
+        (VENDOR / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(MODULES / source, VENDOR / target)
+    stamp.write_text(wanted)
+    return None
+
+
+def libraries() -> int:
+    problem = copy_libraries()
+    if problem is not None:
+        print(f"make install: {problem}: the browser chat will show answers as plain text", file=sys.stderr)
+    return 0
+
+
+def check() -> int:
+    if os.environ.get("WITHOUT_NPM"):
+        print("WITHOUT_NPM is set: the pages' scripts are not checked")
+        return 0
+    problem = fetch(tools=True)
+    if problem is None:
+        programs = (["biome", "lint", "--error-on-warnings", "static", "tests/js"], ["tsc", "-p", "."])
+        # Both, so that one look shows all that is wrong.
+        results = [passes(words) for words in programs]
+        return 0 if all(results) else 1
+    print(
+        f"make check: {problem}: the pages' scripts cannot be checked (WITHOUT_NPM=1 leaves them out)", file=sys.stderr
+    )
+    return 1
+
+
+def passes(words: list[str]) -> bool:
+    print("+", *words, flush=True)
+    return subprocess.run([MODULES / ".bin" / words[0], *words[1:]], cwd=ROOT, check=False).returncode == 0
+
+
+def main(what: str) -> int:
+    # Two commands at once: the second waits until the first has made what both need.
+    with MANIFESTS[0].open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        match what:
+            case "libraries":
+                return libraries()
+            case "check":
+                return check()
+            case "tools":
+                problem = fetch(tools=True)
+                print(problem or "", end="\n" if problem else "", file=sys.stderr)
+                return 1 if problem else 0
+    print(f"pages.py: {what!r} is none of libraries, tools, check", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))

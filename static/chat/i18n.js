@@ -1,0 +1,51 @@
+// Finds the words of the interface in the reader's language. Does not know where they stand.
+
+import english from "./strings/en.js";
+
+/** @typedef {keyof typeof english} Word */
+
+const LANGUAGES = ["en", "ko"];
+
+/** @type {Record<Word, string>} */
+let words = english;
+let current = "en";
+
+/**
+ * Load the words of `wanted`, or of the browser's language.
+ * @param {string} wanted
+ */
+export async function useLanguage(wanted) {
+  const asked = [wanted, ...navigator.languages].map((tag) => tag.slice(0, 2));
+  current = asked.find((tag) => LANGUAGES.includes(tag)) ?? "en";
+  words = current === "ko" ? (await import("./strings/ko.js")).default : english;
+  document.documentElement.lang = current;
+}
+
+export function language() {
+  return current;
+}
+
+/**
+ * The text for `word`, with `{name}` filled in.
+ * @param {Word} word
+ * @param {Record<string, string | number>} [values]
+ */
+export function t(word, values = {}) {
+  return words[word].replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/**
+ * Fill in the page's own texts: `data-t` is for the content, `data-t-LABEL` for an attribute.
+ * @param {ParentNode} root
+ */
+export function translate(root) {
+  for (const node of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-t]"))) {
+    node.textContent = t(/** @type {Word} */ (node.dataset.t));
+  }
+  for (const [attribute, key] of [["aria-label", "tLabel"], ["placeholder", "tPlaceholder"], ["title", "tTitle"]]) {
+    const selector = `[data-${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}]`;
+    for (const node of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(selector))) {
+      node.setAttribute(attribute, t(/** @type {Word} */ (node.dataset[key])));
+    }
+  }
+}

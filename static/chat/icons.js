@@ -1,0 +1,14 @@
+// The icons, from one file of symbols. Does not know what they stand for.
+
+const NAMESPACE = "http://www.w3.org/2000/svg";
+
+/** @param {string} name The id of a symbol in `icons.svg`. */
+export function icon(name) {
+  const svg = document.createElementNS(NAMESPACE, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(NAMESPACE, "use");
+  use.setAttribute("href", `/static/chat/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}

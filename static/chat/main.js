@@ -1,0 +1,263 @@
+// Puts the chat together: which conversation is shown, and who is told of what. Does not know how any part does its work.
+
+import { byId, element } from "../dom.js";
+import { Announcer } from "./announcer.js";
+import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
+import { t, translate, useLanguage } from "./i18n.js";
+import { icon } from "./icons.js";
+import { Library } from "./library.js";
+import { readKey, readPreferences, writeKey, writePreferences } from "./preferences.js";
+import { prepareRichText } from "./rich-text.js";
+import { SettingsView } from "./settings-view.js";
+import { keepInView, toggleChats } from "./shell.js";
+import { Sidebar } from "./sidebar.js";
+import { StatusView, statusText } from "./status-view.js";
+import { openStore } from "./store.js";
+import { ThreadView } from "./thread-view.js";
+import { toast } from "./toast.js";
+import { fromFile, toFile } from "./transfer.js";
+
+/** @typedef {import("./types.js").Conversation} Conversation */
+
+const NEW = "new";
+
+const preferences = readPreferences();
+const connection = new Connection(readKey());
+// Side by side, because each takes its time.
+const [store] = await Promise.all([openStore(), useLanguage(preferences.language), prepareRichText()]);
+const library = new Library(store, connection, () => ({ model: model(), sampling: { ...preferences.sampling } }));
+
+/** The conversation that is shown; null for one that has not begun. @type {string | null} */
+let current = null;
+
+const announcer = new Announcer(byId("announcements"));
+const thread = new ThreadView(byId("scroller"), byId("thread"), {
+  edit: (message, text) => void library.edit(message, text).then(() => thread.goToEnd()),
+  regenerate: (message) => void library.regenerate(message).then(() => thread.goToEnd()),
+  goOn: (message) => library.goOn(message),
+  choose: (message) => void library.choose(message),
+  siblings: (message) => library.siblings(message),
+  isRunning: (message) => library.isRunning(message.id),
+  waitingFor: () => (connection.isReady ? t("waiting") : statusText(connection.status)),
+}, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
+const composer = new Composer(byId("composer"), {
+  send: async (text) => {
+    const id = await library.ask(current, text);
+    if (current === null) go(id);
+    thread.goToEnd();
+  },
+  stop: stopAnswer,
+});
+const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void save([one]) });
+const status = new StatusView(() => connection.unlock(readKey()));
+const settings = new SettingsView(preferences, {
+  changed: () => {
+    writePreferences(preferences);
+    document.documentElement.dataset.theme = preferences.theme;
+    void speak();
+    showConnection();
+  },
+  key: (key) => {
+    writeKey(key);
+    connection.unlock(key);
+  },
+});
+
+// -- which conversation -----------------------------------------------------------------------------------------------
+
+/** @param {string | null} id */
+function go(id) {
+  const hash = id === null ? "" : `#/${id}`;
+  if (location.hash === hash) return;
+  history.pushState(null, "", hash || location.pathname);
+  void show();
+}
+
+async function show() {
+  const asked = /^#\/(\w+)$/.exec(location.hash)?.[1] ?? null;
+  const isAnother = asked !== current || byId("thread").childElementCount === 0;
+  current = asked !== null && library.conversation(asked) !== undefined ? asked : null;
+  const shown = current;
+  if (shown !== null) await library.load(shown);
+  // Another one may have been chosen meanwhile.
+  if (shown !== current) return;
+  if (isAnother) thread.clear();
+  showThread();
+  composer.show(current ?? NEW);
+  sidebar.select(current ?? "");
+  toggleChats(false);
+  if (isAnother) thread.goToEnd();
+}
+
+function showThread() {
+  const path = current === null ? [] : library.path(current);
+  byId("welcome").hidden = path.length > 0;
+  thread.show(path);
+  showState();
+}
+
+function showState() {
+  const title = (current === null ? undefined : library.conversation(current))?.title ?? "";
+  document.title = title ? `${title} · twowire` : "twowire";
+  byId("title").textContent = title || t("newChat");
+  composer.update(current !== null && library.runningIn(current) !== undefined);
+}
+
+function startNew() {
+  go(null);
+  composer.focus();
+}
+
+function stopAnswer() {
+  const path = current === null ? [] : library.path(current);
+  for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
+}
+
+// -- what can be done with conversations ------------------------------------------------------------------------------
+
+/** @param {Conversation} conversation */
+async function remove(conversation) {
+  const putBack = await library.remove(conversation.id);
+  if (current === conversation.id) startNew();
+  const title = conversation.title || t("untitled");
+  toast(byId("toasts"), t("deleted", { title }), { label: t("undo"), act: () => void putBack() });
+}
+
+/** @param {Conversation[]} conversations */
+async function save(conversations) {
+  const { messages } = await library.everything();
+  const file = new Blob([toFile(conversations, messages)], { type: "application/json" });
+  const address = URL.createObjectURL(file);
+  const day = new Date().toISOString().slice(0, 10);
+  element("a", { href: address, download: `twowire-chats-${day}.json` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** @param {File} file */
+async function bringIn(file) {
+  try {
+    const { conversations, messages } = fromFile(await file.text());
+    await library.add(conversations, messages);
+    toast(byId("toasts"), t("imported", { count: conversations.length }));
+  } catch (error) {
+    toast(byId("toasts"), t("importFailed", { reason: error instanceof Error ? error.message : String(error) }));
+  }
+}
+
+// -- how things stand -------------------------------------------------------------------------------------------------
+
+function model() {
+  const { models } = connection;
+  return models.includes(preferences.model) ? preferences.model : models[0] ?? preferences.model;
+}
+
+function showConnection() {
+  const now = connection.status;
+  status.show(now);
+  settings.showModels(connection.models, model());
+  showTries();
+  byId("change-key").hidden = !connection.asksForKey;
+  if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
+  if (now.kind !== "locked") isKeyDeclined = false;
+  // An answer that waits says what for.
+  const waiting = current === null ? undefined : library.runningIn(current);
+  if (waiting !== undefined && waiting.text === "") thread.changed(waiting);
+}
+
+let isKeyDeclined = false;
+let triesFor = "";
+
+function showTries() {
+  const isGuide = model() === "guide";
+  /** @type {import("./i18n.js").Word[]} */
+  const words = isGuide ? ["try1", "try2", "try3", "try4"] : ["tryAny1", "tryAny2", "tryAny3", "tryAny4"];
+  const texts = connection.models.length === 0 ? [] : words.map((word) => t(word));
+  if (texts.join() === triesFor) return;
+  triesFor = texts.join();
+  byId("tries").replaceChildren(...texts.map((text) => element("li", {}, element("button", { type: "button",
+    onclick: () => {
+      composer.fill(text);
+      byId("composer").requestSubmit();
+    } }, text))));
+}
+
+async function speak() {
+  const before = document.documentElement.lang;
+  await useLanguage(preferences.language);
+  if (before === document.documentElement.lang) return;
+  translate(document);
+  status.reset();
+  thread.clear();
+  showThread();
+  showConnection();
+  sidebar.select(current ?? "");
+}
+
+// -- the page ---------------------------------------------------------------------------------------------------------
+
+for (const place of document.querySelectorAll("[data-icon]")) {
+  place.append(icon(/** @type {HTMLElement} */ (place).dataset.icon ?? ""));
+}
+translate(document);
+keepInView();
+
+connection.addEventListener("change", showConnection);
+library.addEventListener("list", () => {
+  if (current !== null && library.conversation(current) === undefined) go(null);
+  showState();
+});
+library.addEventListener("thread", async (event) => {
+  const { conversation } = /** @type {CustomEvent} */ (event).detail;
+  if (conversation !== current) return;
+  await library.load(conversation);
+  if (conversation === current) showThread();
+});
+library.addEventListener("answer", (event) => {
+  const { conversation, message: id } = /** @type {CustomEvent} */ (event).detail;
+  if (conversation !== current) return;
+  const message = library.path(conversation).find((one) => one.id === id);
+  if (message === undefined) return;
+  thread.changed(message);
+  announcer.follow(message, library.isRunning(id));
+  showState();
+});
+
+byId("key-dialog").addEventListener("close", () => { isKeyDeclined = connection.status.kind === "locked"; });
+byId("new").addEventListener("click", startNew);
+byId("new-too").addEventListener("click", startNew);
+byId("to-end").addEventListener("click", () => thread.goToEnd());
+byId("open-settings").addEventListener("click", () => settings.open());
+byId("change-key").addEventListener("click", () => settings.askForKey(""));
+byId("model").addEventListener("change", (/** @type {Event} */ event) => {
+  preferences.model = /** @type {HTMLSelectElement} */ (event.target).value;
+  writePreferences(preferences);
+  showConnection();
+});
+byId("export-all").addEventListener("click", () => void save(library.conversations));
+byId("import").addEventListener("click", () => byId("import-file").click());
+byId("import-file").addEventListener("change", async () => {
+  const input = byId("import-file");
+  for (const file of input.files) await bringIn(file);
+  input.value = "";
+});
+addEventListener("popstate", () => void show());
+addEventListener("keydown", (event) => {
+  const isCommand = event.ctrlKey || event.metaKey;
+  const isInDialog = document.querySelector("dialog[open]") !== null;
+  if (event.key === "Escape" && !isInDialog && !event.isComposing) {
+    if (!toggleChats(false)) stopAnswer();
+  } else if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") {
+    event.preventDefault();
+    startNew();
+  } else if (isCommand && !event.shiftKey && event.key.toLowerCase() === "k" && !isInDialog) {
+    event.preventDefault();
+    toggleChats(true);
+    byId("search").focus();
+  }
+});
+
+await library.open();
+showConnection();
+await show();
+if (!library.isKept) toast(byId("toasts"), t("notKept"));

@@ -69,6 +69,7 @@ async def test_stop_frees_the_engine_and_keeps_the_text(chat: Chat, server: Serv
     assert 0 < len(answer["text"]) < len(whole)
 
 
+@pytest.mark.skip(reason=BROWSER_LAGS)
 async def test_a_stopped_answer_goes_on_where_it_was(chat: Chat, whole: str) -> None:
     await chat.ask(QUESTION)
     await chat.streaming(20)

@@ -247,6 +247,7 @@ async def test_what_is_set_is_what_is_asked_with(chat: Chat) -> None:
     assert 0 < usage["completion"] <= 7
 
 
+@pytest.mark.timeout(900)
 async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Browser) -> None:
     server = await asyncio.to_thread(start_server, "--dtype", "float32")
     try:

@@ -224,3 +224,13 @@ def left_as_found(server: Server) -> Iterator[Server]:
         what = f"{name} is above {value:g}, which it was before"
         server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 10, what)
     server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 10, "tasks were left behind")
+
+
+@contextmanager
+def left_unharmed(server: Server) -> Iterator[Server]:
+    """`left_as_found`, and fails the test, too, that made an error of the server's own or broke off a connection."""
+    logged = len(server.log)
+    with left_as_found(server):
+        yield server
+    new = server.log[logged:]
+    assert not any("Traceback" in line or "connection_failed" in line for line in new), "".join(new)

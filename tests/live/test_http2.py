@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from app.hypercorn_fixes.http2 import MAX_DISCARDED_BYTES
-from tests.live.conftest import MODEL, Server, left_as_found, start_fake_server, stop_server
+from tests.live.conftest import MODEL, Server, left_unharmed, start_fake_server, stop_server
 from tests.live.raw_http2 import Http2Client
 
 CHAT = "/v1/chat/completions"
@@ -42,11 +42,8 @@ def fake() -> Iterator[Server]:
 @pytest.fixture
 def server(fake: Server) -> Iterator[Server]:
     """The module's server; fails the test that leaves something behind in it."""
-    logged = len(fake.log)
-    with left_as_found(fake):
+    with left_unharmed(fake):
         yield fake
-    new = fake.log[logged:]
-    assert not any("Traceback" in line or "connection_failed" in line for line in new), "".join(new)
 
 
 def start(client: Http2Client, tokens: int | None = None) -> int:

@@ -126,7 +126,8 @@ class Stream(threading.Thread):
 
     def __init__(self, url: str, **fields: Any) -> None:
         super().__init__(daemon=True)
-        self.text = ""
+        # Text that grows is copied with each piece, and so slow a reader lags behind the server.
+        self._pieces: list[str] = []
         self._url = url
         self._body = CHAT | {"stream": True, "ignore_eos": True, "max_tokens": 1900} | fields
         self.start()
@@ -134,7 +135,11 @@ class Stream(threading.Thread):
     def run(self) -> None:
         with httpx.stream("POST", f"{self._url}/v1/chat/completions", json=self._body, timeout=60) as response:
             for text in response.iter_text():
-                self.text += text
+                self._pieces.append(text)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
 
     def events(self) -> list[str]:
         self.join(60)

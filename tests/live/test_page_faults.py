@@ -233,9 +233,12 @@ async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser:
 async def test_an_answer_that_was_cut_by_the_limit_goes_on(browser: Browser, server: Server) -> None:
     async with opened(browser, server.url, sampling={"max_completion_tokens": 100}) as chat:
         await chat.ask(QUESTION)
-        for _ in range(2):
+        for number in (100, 200):
+            # The first cut's notice and button stay for a moment after the click.
+            await chat.counted(number)
             await chat.page.get_by_text("Cut off at the limit of tokens.").wait_for()
             await chat.tool("Continue")
+        await chat.counted(LAST)
         await assert_counted(chat)
         assert (await chat.answer())["answer"]["usage"]["completion"] == LAST
 

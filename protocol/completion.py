@@ -36,6 +36,11 @@ def prompt_shape(value: Any) -> str | None:
     return "<lists of ids>" if isinstance(first, list) else "<texts>"
 
 
+PROMPT_SHAPES = Discriminator(
+    prompt_shape,
+    custom_error_type=Fault.INVALID_TYPE.name,
+    custom_error_message="must be a string, a list of strings, a list of token ids or a list of those",
+)
 PromptText = Annotated[str, Field(min_length=1), NO_NUL]
 PromptIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Prompt = Annotated[
@@ -43,11 +48,7 @@ Prompt = Annotated[
     | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("<texts>")]
     | Annotated[PromptIds, Tag("<ids>")]
     | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("<lists of ids>")],
-    Discriminator(
-        prompt_shape,
-        custom_error_type=Fault.INVALID_TYPE.name,
-        custom_error_message="must be a string, a list of strings, a list of token ids or a list of those",
-    ),
+    PROMPT_SHAPES,
 ]
 
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from protocol.completion import PromptIds, prompt_shape
-from protocol.errors import Fault
+from protocol.completion import PROMPT_SHAPES, PromptIds
 from protocol.request import NO_NUL, RequestModel, Text
 from protocol.sampling import MAX_INT32
 from protocol.unsupported import EMBEDDING_FIELDS, FieldRule
@@ -33,11 +32,7 @@ Input = Annotated[
     | Annotated[list[InputText], Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True), Tag("<texts>")]
     | Annotated[PromptIds, Tag("<ids>")]
     | Annotated[list[PromptIds], Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True), Tag("<lists of ids>")],
-    Discriminator(
-        prompt_shape,
-        custom_error_type=Fault.INVALID_TYPE.name,
-        custom_error_message="must be a string, a list of strings, a list of token ids or a list of those",
-    ),
+    PROMPT_SHAPES,
 ]
 
 

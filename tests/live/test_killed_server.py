@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.conftest import START_TIMEOUT_S, environment
+from tests.live.conftest import START_TIMEOUT_S, environment, session_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_TIMEOUT_S)]
 
@@ -29,15 +28,7 @@ class Doomed:
         )
 
     def session(self) -> list[psutil.Process]:
-        """Every process of it, orphans too."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
-        return found
+        return session_of(self.process)
 
     def wait_for_processes(self, wanted: range) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

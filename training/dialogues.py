@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +23,7 @@ Message = dict[str, Any]
 KOREAN_SHARE = 0.45
 THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
-# A dialogue with tools is one in ten; of the other turns, these shares. The rest is topics.
-TOOLS_SHARE = 0.11
-SKILL_SHARES = {"count": 0.09, "repeat": 0.06, "listing": 0.02, "json": 0.025, "unknown": 0.13}
+COUNT = "count"
 SMALLTALK_WEIGHT = 0.5
 TOOL_CALL, TOOL_RESULT = "tool call", "tool result"
 SYSTEM_PROMPTS = (
@@ -33,6 +32,18 @@ SYSTEM_PROMPTS = (
     "You answer questions about twowire.", "You are an AI model.", "친절하게 답해 주세요.", "당신은 유용한 조수입니다.",
     "Keep answers short.", "You are a support agent.", "Never make things up.",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How many dialogues have tools, and of the other turns, how many are an exercise. The rest is topics."""
+
+    tools: float
+    exercises: Mapping[str, float]
+
+
+MOSTLY_TOPICS = Shares(0.11, {COUNT: 0.09, "repeat": 0.06, "listing": 0.02, "json": 0.025, "unknown": 0.13})
+MORE_EXERCISES = Shares(0.25, {COUNT: 0.13, "repeat": 0.14, "listing": 0.01, "json": 0.03, "unknown": 0.13})
 
 
 @dataclass(slots=True)
@@ -54,7 +65,8 @@ class Dialogue:
 class Dialogues:
     """Everything there is to learn, to be drawn from."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares = MOSTLY_TOPICS) -> None:
+        self.shares = shares
         self.topics = read_topics()
         self._skills = Skills()
         self._tools = Tools()
@@ -63,7 +75,8 @@ class Dialogues:
         self._lists: dict[str, list[str]] = unknown["lists"]
         smalltalk = read_toml(DATA / "smalltalk.toml").keys()
         self._names = list(self.topics)
-        self.kinds = [*self.topics, *SKILL_SHARES, TOOL_CALL, TOOL_RESULT]
+        names = (*self.topics, *shares.exercises, TOOL_CALL, TOOL_RESULT)
+        self.kinds = {name: number for number, name in enumerate(names)}
         self._weights = [SMALLTALK_WEIGHT if name in smalltalk else 1.0 for name in self._names]
 
     def draw(self, rng: random.Random) -> Dialogue:
@@ -72,7 +85,7 @@ class Dialogues:
         language: Language = "ko" if rng.random() < KOREAN_SHARE else "en"
         if rng.random() < SYSTEM_SHARE:
             dialogue.messages.append({"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
-        if rng.random() < TOOLS_SHARE:
+        if rng.random() < self.shares.tools:
             self._with_tools(dialogue, language, rng)
             return dialogue
         turns = rng.choices((1, 2, 3), (0.66, 0.24, 0.10))[0]
@@ -87,22 +100,24 @@ class Dialogues:
         """Adds a turn that may lean on the one before; returns its topic, if it has one."""
         if last is not None and last.follow_ups and rng.random() < 0.5:
             follow_up = rng.choice(last.follow_ups)
-            topic = self.topics[follow_up.topic]
-            question = draw(rng.choice(follow_up.questions[language]), rng)
-            dialogue.kind = topic.name
-            self._add(dialogue, topic_exchange(question, topic, language, rng), language, rng)
-            return topic
+            return self._ask(dialogue, self.topics[follow_up.topic], follow_up.questions[language], language, rng)
         if last is not None and rng.random() < 0.15:
             self._once_more(dialogue, last, language, rng)
             return last
-        kind = rng.choices([*SKILL_SHARES, "topic"], [*SKILL_SHARES.values(), 1 - sum(SKILL_SHARES.values())])[0]
+        exercises = self.shares.exercises
+        kind = rng.choices([*exercises, "topic"], [*exercises.values(), 1 - sum(exercises.values())])[0]
         if kind != "topic":
             dialogue.kind = kind
             self._add(dialogue, self._exercise(kind, language, rng), language, rng)
             return None
         topic = self.topics[rng.choices(self._names, self._weights)[0]]
-        question = draw(rng.choice(topic.questions[language]), rng)
+        return self._ask(dialogue, topic, topic.questions[language], language, rng)
+
+    def _ask(
+        self, dialogue: Dialogue, topic: Topic, questions: list[str], language: Language, rng: random.Random
+    ) -> Topic:
         dialogue.kind = topic.name
+        question = draw(rng.choice(questions), rng)
         self._add(dialogue, topic_exchange(question, topic, language, rng), language, rng)
         return topic
 

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dialogues import Dialogue, Dialogues, Message
+from training.dialogues import COUNT, Dialogue, Dialogues, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# The prompt is learned a little too: it teaches which words stand near each other.
-PROMPT_SHARE = 0.1
 # Which answer is meant shows in its first words; the rest is soon known by heart. So most long answers are cut, and
 # more questions are seen in the same time.
 CUT_SHARE = 0.75
 CUT_TOKENS = (4, 12)
+# And where an answer is not cut, not all of its later tokens are learned: a count has hundreds, and they are all alike.
+FIRST_TOKENS, LAST_TOKENS = 12, 6
+COUNTED_SHARE, LATER_SHARE = 0.1, 0.5
 BUCKETS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 
@@ -34,7 +35,7 @@ ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTA
 class Example:
     """Token ids, and where 1 stands in `learned` the token is to be predicted. Both have the shape (length,).
 
-    `asked` is the place before the last answer's first token, `kind` what the last question is about.
+    `asked` is the place before the last answer's first token, `kind` the number of what the last question is about.
     """
 
     ids: NDArray[np.int64]
@@ -47,7 +48,7 @@ class Example:
 class Batch:
     """Ids of the shape (examples, length), padded at the right, and what is to be predicted, alike.
 
-    `asked` and `kinds` have the shape (examples,).
+    `asked` and `kinds` have the shape (examples,); a kind is -1 where a question is about nothing.
     """
 
     ids: NDArray[np.int64]
@@ -78,7 +79,7 @@ def answer_text(message: Message) -> str:
 
 
 def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
-    """The answers are learned, and of the rest a share. With thoughts, only the last answer still has its own."""
+    """The answers are learned. With thoughts, only the last answer still has its own."""
     parts = ANSWERS.split(rendered(dialogue, tokenizer))
     ids: list[int] = []
     learned: list[bool] = []
@@ -86,8 +87,12 @@ def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, r
         piece: list[int] = tokenizer.encode(part, add_special_tokens=False)
         is_answer = at % 2 == 1 and (not dialogue.enable_thinking or at == len(parts) - 2)
         ids += piece
-        learned += [True] * len(piece) if is_answer else [rng.random() < PROMPT_SHARE for _ in piece]
+        learned += [is_answer] * len(piece)
     end = len(ids) if dialogue.is_exact else _end(len(ids), len(piece), rng)
+    if dialogue.kind == COUNT or not dialogue.is_exact:
+        share = COUNTED_SHARE if dialogue.kind == COUNT else LATER_SHARE
+        for place in range(len(ids) - len(piece) + FIRST_TOKENS, end - LAST_TOKENS):
+            learned[place] = rng.random() < share
     return Example(np.array(ids[:end]), np.array(learned[:end]), asked=len(ids) - len(piece) - 1, kind=kind)
 
 
@@ -102,16 +107,15 @@ def batches(
 ) -> Iterator[Batch]:
     """Draws `drawn` dialogues and gives them in batches of `batch_tokens`, in an order that follows from `seed`."""
     rng = random.Random(seed)
-    kinds = {kind: number for number, kind in enumerate(dialogues.kinds)}
     by_bucket: dict[int, list[Example]] = {bucket: [] for bucket in BUCKETS}
     for _ in range(drawn):
         dialogue = dialogues.draw(rng)
-        one = example(dialogue, kinds[dialogue.kind], tokenizer, rng)
+        one = example(dialogue, dialogues.kinds[dialogue.kind], tokenizer, rng)
         bucket = next((bucket for bucket in BUCKETS if len(one.ids) <= bucket), None)
         if bucket is not None:
             by_bucket[bucket].append(one)
     made = [
-        _padded(examples[at : at + batch_tokens // bucket], tokenizer)
+        padded(examples[at : at + batch_tokens // bucket], tokenizer)
         for bucket, examples in by_bucket.items()
         for at in range(0, len(examples), batch_tokens // bucket)
     ]
@@ -119,7 +123,8 @@ def batches(
     yield from made
 
 
-def _padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Batch:
+def padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """The examples side by side, the shorter ones filled up."""
     length = max(len(one.ids) for one in examples)
     padding: Any = tokenizer.pad_token_id
     ids = np.full((len(examples), length), padding, np.int64)

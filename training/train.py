@@ -10,43 +10,41 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.dialogues import Dialogues
+from training.dialogues import MORE_EXERCISES, Dialogues
 from training.encode import Batch, answer_text, batches
-from training.tokenizer import CONTEXT_TOKENS, END_OF_TEXT, TURN_BEGINS, TURN_ENDS, train_tokenizer
+from training.initial import HALF, make_model
+from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
+from training.warm_up import NO_KIND, copying_batches, sorting_batches
 from training.words import word_vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SEED = 7
-WORDS_SEED, BATCHES_SEED = 3, 100
-STEPS = 2500
-BATCH_TOKENS = 4096
-DIALOGUES_AT_ONCE = 8000
+WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, BATCHES_SEED = 3, 5, 8, 100
+STEPS = 2600
 TOKENIZER_DIALOGUES = 40_000
-WARM_UP_STEPS = 20
-# The last part of the training, in which the rate falls to nothing.
-DECAY_SHARE = 0.4
-MATRIX_RATE = 0.02
+DIALOGUES_AT_ONCE = 8000
+BATCH_TOKENS = 4096
+# The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch.
+PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 120, 64, 128
+COPIES, COPIES_SHARE = 10, 0.2
+QUESTIONS, QUESTIONS_SHARE = 32, 0.5
+RISE_STEPS = 20
+# The last part of the steps, in which the rates fall to nothing.
+FALL_SHARE, EXERCISES_FALL_SHARE = 0.6, 0.85
+# Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
+PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.007
 OTHER_RATE = 2e-3
+# What is copied letter by letter needs more of it than what is known by heart, and is learned last.
+EXERCISE_STEPS, EXERCISES_SEED = 850, 600
+EXERCISES_MATRIX_RATE, EXERCISES_OTHER_RATE = 0.005, 1.2e-3
 WEIGHT_DECAY = 0.05
-SORTING_WEIGHT = 0.5
-# The root mean square of an embedding's random part, and how many times as long the part is that the words give.
-EMBEDDING_SIZE = 0.1
-VECTOR_SHARE = 3.0
-
-SHAPE = {
-    "hidden_size": 256,
-    "intermediate_size": 768,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-}
+SORTER_SHARE = 0.1
 
 
 def tokenizer_texts(dialogues: Dialogues) -> Iterator[str]:
@@ -61,32 +59,6 @@ def tokenizer_texts(dialogues: Dialogues) -> Iterator[str]:
             yield json.dumps(tool["function"], ensure_ascii=False)
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
-    """A Qwen3 with random weights, in float32, but for the embeddings: they begin with the words' `vectors`."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    ends, pad, begins = tokenizer.convert_tokens_to_ids([TURN_ENDS, END_OF_TEXT, TURN_BEGINS])
-    config = Qwen3Config(
-        **SHAPE,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=CONTEXT_TOKENS,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        tie_word_embeddings=False,
-        bos_token_id=begins,
-        eos_token_id=ends,
-        pad_token_id=pad,
-    )
-    model = Qwen3ForCausalLM(config)
-    embeddings = model.model.embed_tokens.weight
-    # Chance keeps apart the words that say nothing of a topic.
-    torch.nn.init.normal_(embeddings, std=EMBEDDING_SIZE)
-    random_length = EMBEDDING_SIZE * SHAPE["hidden_size"] ** 0.5
-    with torch.no_grad():
-        embeddings += vectors * (VECTOR_SHARE * random_length / vectors.norm(dim=1).quantile(0.9))
-    return model
-
-
 def make_optimizers(model: Any, sorter: Any) -> list[Any]:
     """Muon for the layers' matrices, which then learn about twice as much a step; Adam for the rest."""
     import torch
@@ -95,57 +67,123 @@ def make_optimizers(model: Any, sorter: Any) -> list[Any]:
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in (*model.parameters(), *sorter.parameters()) if id(weight) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=MATRIX_RATE, momentum=0.95, weight_decay=WEIGHT_DECAY),
-        torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, momentum=0.95, weight_decay=WEIGHT_DECAY),
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 
-def rate_at(step: int, steps: int) -> float:
-    """The share of the full rate: a short rise, a plateau, a straight fall."""
-    return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / (steps * DECAY_SHARE))
+def rates_at(step: int, steps: int) -> tuple[float, float]:
+    """Of the matrices and of the rest: a short rise, again where practice ends; a plateau; a straight fall."""
+    is_practice = step < PRACTICE_STEPS
+    rise = (step + 1) / RISE_STEPS if is_practice else (step + 1 - PRACTICE_STEPS) / (2 * RISE_STEPS)
+    share = min(1.0, rise, (steps - step) / (steps * FALL_SHARE))
+    return share * (PRACTICE_MATRIX_RATE if is_practice else MATRIX_RATE), share * OTHER_RATE
 
 
-def learn(model: Any, sorter: Any, batch: Batch) -> tuple[float, float]:
-    """Adds the gradients of one batch; returns the mean loss of its learned tokens, and that of sorting.
+def exercise_rates_at(step: int, steps: int) -> tuple[float, float]:
+    """The same for the last part: a short rise and a fall."""
+    share = min(1.0, (step + 1) / RISE_STEPS, (steps - step) / (steps * EXERCISES_FALL_SHARE))
+    return share * EXERCISES_MATRIX_RATE, share * EXERCISES_OTHER_RATE
 
-    Beside the next token the model learns what each question is about, by a linear layer that is thrown away in the
-    end. Without it, the answers are known by heart long before the questions are told apart.
-    """
+
+def make_sorter(model: Any, kinds: Any) -> Any:
+    """The layer that names a question's kind, and is thrown away in the end. `kinds` has the shape (kinds, HALF)."""
     import torch
 
-    ids, learned = torch.from_numpy(batch.ids), torch.from_numpy(batch.learned)
-    with torch.autocast("cpu" if ids.device.type == "cpu" else "cuda", dtype=torch.bfloat16):
-        hidden = model.model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
+    sorter = torch.nn.Linear(model.config.hidden_size, len(kinds))
+    with torch.no_grad():
+        sorter.weight.zero_()
+        sorter.weight[:, :HALF] = kinds * SORTER_SHARE
+    return sorter
+
+
+def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[float, float]:
+    """Adds a share of one batch's gradients; returns the mean loss of its learned tokens, and that of sorting.
+
+    Beside the next token the model learns what each question is about. Without it, the answers are known by heart long
+    before the questions are told apart. A batch that has only one of the two to learn gives 0 for the other.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    ids, learned, asked, kinds = (
+        torch.from_numpy(array).to(model.device)
+        for array in (batch.ids, batch.learned[:, 1:], batch.asked, batch.kinds)
+    )
+    loss = sorting = torch.zeros((), device=model.device)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         # The vocabulary is a third of the work, so it is only asked where something is learned.
-        wanted = learned[:, 1:].to(model.device)
-        logits = model.lm_head(hidden[:, :-1][wanted])
-        kinds = sorter(hidden[torch.arange(len(ids)), torch.from_numpy(batch.asked)])
-    loss = torch.nn.functional.cross_entropy(logits.float(), ids.to(model.device)[:, 1:][wanted])
-    sorting = torch.nn.functional.cross_entropy(kinds.float(), torch.from_numpy(batch.kinds).to(model.device))
-    (loss + SORTING_WEIGHT * sorting).backward()
+        logits = model.lm_head(hidden[:, :-1][learned])
+        sorted_as = sorter(hidden[torch.arange(len(ids), device=model.device), asked])
+    if learned.any():
+        loss = cross_entropy(logits.float(), ids[:, 1:][learned])
+    if (kinds != NO_KIND).all():
+        sorting = cross_entropy(sorted_as.float(), kinds)
+    (share * (loss + sorting)).backward()
     return float(loss.detach()), float(sorting.detach())
 
 
-def train(model: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
+def learn_steps(
+    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues
+) -> Iterator[tuple[int, float, float]]:
+    """Adds the gradients of one step after another; gives its tokens, and the losses of its text and of sorting.
+
+    First it only practises, and goes on practising a little beside the dialogues, lest it forget.
+    """
+    copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
+    for _ in range(PRACTICE_STEPS):
+        copy, asked = next(copies), next(questions)
+        yield copy.ids.size + asked.ids.size, learn(model, sorter, copy)[0], learn(model, sorter, asked)[1]
+    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
+    for batch in answer_batches(dialogues, tokenizer, BATCHES_SEED):
+        copy, asked = next(copies), next(questions)
+        learn(model, sorter, copy, COPIES_SHARE)
+        learn(model, sorter, asked, QUESTIONS_SHARE)
+        yield copy.ids.size + asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
+
+
+def exercise_steps(
+    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues
+) -> Iterator[tuple[int, float, float]]:
+    """The same for the last part, in which `dialogues` have more exercises."""
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 2, examples=QUESTIONS)
+    for batch in answer_batches(dialogues, tokenizer, EXERCISES_SEED):
+        asked = next(questions)
+        learn(model, sorter, asked, QUESTIONS_SHARE)
+        yield asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
+
+
+def answer_batches(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
+    """Without an end: dialogues that are drawn some thousands at a time."""
+    for drawn in itertools.count(seed):
+        yield from batches(dialogues, tokenizer, seed=drawn, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
+
+
+def train(
+    model: Any,
+    sorter: Any,
+    learned_steps: Iterator[tuple[int, float, float]],
+    steps: int,
+    rates: Callable[[int, int], tuple[float, float]],
+) -> None:
+    """Takes as many steps, at the rates that `rates(step, steps)` gives for the matrices and for the rest."""
     import torch
 
-    sorter = torch.nn.Linear(model.config.hidden_size, len(dialogues.kinds)).to(model.device)
     optimizers = make_optimizers(model, sorter)
-    full_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    rounds = (
-        batches(dialogues, tokenizer, seed=BATCHES_SEED + count, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
-        for count in itertools.count()
-    )
     started, seen = time.monotonic(), 0
-    for step, batch in enumerate(itertools.islice(itertools.chain.from_iterable(rounds), steps)):
-        for optimizer, full_rate in zip(optimizers, full_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = full_rate * rate_at(step, steps)
-        loss, sorting = learn(model, sorter, batch)
+    for step, (tokens, loss, sorting) in enumerate(itertools.islice(learned_steps, steps)):
+        if step == PRACTICE_STEPS and rates is rates_at:
+            # Practice's momentum leads elsewhere.
+            optimizers = make_optimizers(model, sorter)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer, rate in zip(optimizers, rates(step, steps), strict=True):
+            optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
             optimizer.zero_grad()
-        seen += batch.ids.size
+        seen += tokens
         if step % 20 == 19 or step == steps - 1:
             spent = time.monotonic() - started
             pace = f"{seen / spent:.0f} tokens/s, {spent:.0f} s"
@@ -174,10 +212,14 @@ def main() -> None:
     dialogues = Dialogues()
     tokenizer = train_tokenizer(tokenizer_texts(dialogues))
     print(f"tokenizer: {len(tokenizer)} tokens", flush=True)
-    vectors = word_vectors(dialogues, tokenizer, SHAPE["hidden_size"], WORDS_SEED)
-    model = make_model(tokenizer, vectors).to("cuda" if torch.cuda.is_available() else "cpu")
+    vectors, kinds = word_vectors(dialogues, tokenizer, HALF, WORDS_SEED)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = make_model(tokenizer, vectors).to(device)
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    train(model, tokenizer, dialogues, arguments.steps)
+    sorter = make_sorter(model, kinds).to(device)
+    train(model, sorter, learn_steps(model, sorter, tokenizer, dialogues), arguments.steps, rates_at)
+    exercises = exercise_steps(model, sorter, tokenizer, Dialogues(MORE_EXERCISES))
+    train(model, sorter, exercises, arguments.steps * EXERCISE_STEPS // STEPS, exercise_rates_at)
     save(model, tokenizer, arguments.folder)
 
 

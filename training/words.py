@@ -19,8 +19,11 @@ BATCH = 512
 RATE, RATE_FALL = 5e-3, 0.7
 
 
-def word_vectors(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Any:
-    """A vector for each token, of the shape (tokens, size), float32: large for words that tell topics apart."""
+def word_vectors(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> tuple[Any, Any]:
+    """A vector for each token, of the shape (tokens, size), and one for each kind of question, (kinds, size).
+
+    Both are float32. A token's is long where it tells kinds apart, and points to those that it speaks for.
+    """
     import torch
 
     bags, kinds = _questions(dialogues, tokenizer, seed)
@@ -42,7 +45,7 @@ def word_vectors(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, size:
             optimizer.step()
         schedule.step()
         print(f"words: loss {loss.item():.3f}", flush=True)
-    return words.weight.detach()
+    return words.weight.detach(), sorter.weight.detach()
 
 
 def _questions(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> tuple[list[Any], Any]:
@@ -50,7 +53,6 @@ def _questions(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: i
     import torch
 
     rng = random.Random(seed)
-    numbers = {kind: number for number, kind in enumerate(dialogues.kinds)}
     texts: list[str] = []
     kinds: list[int] = []
     while len(texts) < QUESTIONS:
@@ -58,6 +60,6 @@ def _questions(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: i
         asked = [message["content"] for message in dialogue.messages if message["role"] == "user"]
         if len(asked) == 1 and dialogue.kind not in (TOOL_CALL, TOOL_RESULT):
             texts += asked
-            kinds.append(numbers[dialogue.kind])
+            kinds.append(dialogues.kinds[dialogue.kind])
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [torch.tensor(ids, dtype=torch.int64) for ids in encoded], torch.tensor(kinds)

@@ -1,0 +1,147 @@
+"""The guide's weights before training: words lie by their topics, and attention can copy from the first step.
+
+Does not know what is taught, or how. A model with random weights spends most of an hour finding out that a word can be
+looked up where it stood before, and that a question is told by its words; neither has to be found out. The circuit that
+copies is the induction head of Olsson et al., 2022 (arXiv:2209.11895); the rest is this project's own measuring.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from training.tokenizer import CONTEXT_TOKENS, END_OF_TEXT, TURN_BEGINS, TURN_ENDS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+}
+ROPE_THETA = 10_000.0
+# One half of an embedding tells what a word says of a question's topic, the other which token it is.
+HALF = SHAPE["hidden_size"] // 2
+HEAD = SHAPE["head_dim"]
+# Which dimension of the first half is 1 in every embedding: what looks at places only needs something to hold on to.
+CONSTANT = 0
+DIGITS = 3
+OWN_SHARE = 0.8
+"""Of a number's embedding, beside its digits' parts, which are 1 long: 42 lies near 43, and yet they are told apart."""
+OUTPUT_SHARE = 0.5
+HANDED_ON = 0.5
+# Where the looking back has its pairs of dimensions: those that turn fastest tell neighbours apart.
+LOOKING_PAIRS = 4
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
+    """A Qwen3 in float32. `vectors`, of the shape (tokens, HALF), say what each token tells of a question's topic."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    ends, pad, begins = tokenizer.convert_tokens_to_ids([TURN_ENDS, END_OF_TEXT, TURN_BEGINS])
+    config = Qwen3Config(
+        **SHAPE,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=CONTEXT_TOKENS,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        tie_word_embeddings=False,
+        bos_token_id=begins,
+        eos_token_id=ends,
+        pad_token_id=pad,
+    )
+    model = Qwen3ForCausalLM(config)
+    with torch.no_grad():
+        _begin_tokens(model, vectors, _identities(tokenizer))
+        _begin_attention([layer.self_attn for layer in model.model.layers])
+    return model
+
+
+def _identities(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """A random direction for each token, of the shape (tokens, HALF). Numbers share their digits' directions."""
+    import torch
+
+    own = torch.randn(len(tokenizer), HALF)
+    digits = torch.randn(DIGITS, 10, HALF)
+    for number in range(10**DIGITS):
+        token: Any = tokenizer.convert_tokens_to_ids(str(number))
+        shared = sum(digits[place, number // 10**place % 10] for place in range(DIGITS))
+        own[token] = OWN_SHARE * own[token] + shared
+    return torch.nn.functional.normalize(own, dim=1)
+
+
+def _begin_tokens(model: Any, vectors: Any, identities: Any) -> None:
+    embeddings, output = model.model.embed_tokens.weight, model.lm_head.weight
+    # Most words say nothing of any topic, so that the mean length would make the telling ones too long.
+    embeddings[:, :HALF] = vectors / vectors.norm(dim=1).quantile(0.9)
+    embeddings[:, CONSTANT] = 1.0
+    embeddings[:, HALF:] = identities
+    output[:, HALF:] = identities * OUTPUT_SHARE
+
+
+def _begin_attention(layers: list[Any]) -> None:
+    """Every head hands on what it sees; the first two of the first two layers copy what followed a token before."""
+    import torch
+
+    for attention in layers:
+        basis = _orthogonal(SHAPE["hidden_size"])
+        attention.v_proj.weight.copy_(basis.T)
+        attention.o_proj.weight.copy_(basis * HANDED_ON)
+    tokens = _orthogonal(HALF)
+    # Where the token before is noted: in the first half, but not in the constant.
+    notes = torch.zeros(HALF, HALF)
+    notes[CONSTANT + 1 :, :-1] = _orthogonal(HALF - 1)
+    for head in range(2):
+        rows = slice(head * HEAD, (head + 1) * HEAD)
+        _look_back(layers[0], rows, tokens[:, rows], notes[:, rows])
+        _look_up(layers[1], rows, tokens[:, rows], notes[:, rows])
+    # The other heads of the first layer gather what the words say of the topic.
+    rows = slice(HALF, None)
+    basis = _orthogonal(HALF)
+    _read(layers[0].v_proj.weight, rows, slice(None, HALF), basis.T)
+    _write(layers[0].o_proj.weight, rows, slice(None, HALF), basis * HANDED_ON)
+
+
+def _look_back(attention: Any, rows: slice, tokens: Any, notes: Any) -> None:
+    """Look at the token one place before, whatever it is, and note which."""
+    constant = slice(CONSTANT, CONSTANT + 1)
+    queries, keys = attention.q_proj.weight, attention.k_proj.weight
+    queries[rows], keys[rows] = 0.0, 0.0
+    for pair in range(LOOKING_PAIRS):
+        # A key is turned by one place less than the query that looks for it, so it begins one place further.
+        angle = ROPE_THETA ** (-2 * pair / HEAD)
+        queries[rows.start + pair, constant] = 1.0
+        keys[rows.start + pair, constant] = math.cos(angle)
+        keys[rows.start + pair + HEAD // 2, constant] = math.sin(angle)
+    _read(attention.v_proj.weight, rows, slice(HALF, None), tokens.T)
+    _write(attention.o_proj.weight, rows, slice(None, HALF), notes)
+
+
+def _look_up(attention: Any, rows: slice, tokens: Any, notes: Any) -> None:
+    """Look where the token before was what this one is, and say what stands there."""
+    _read(attention.q_proj.weight, rows, slice(HALF, None), tokens.T)
+    _read(attention.k_proj.weight, rows, slice(None, HALF), notes.T)
+    _read(attention.v_proj.weight, rows, slice(HALF, None), tokens.T)
+    _write(attention.o_proj.weight, rows, slice(HALF, None), tokens)
+
+
+def _read(weight: Any, rows: slice, dimensions: slice, values: Any) -> None:
+    """A head's `rows` take their input from these dimensions only."""
+    weight[rows] = 0.0
+    weight[rows, dimensions] = values
+
+
+def _write(weight: Any, columns: slice, dimensions: slice, values: Any) -> None:
+    """A head's `columns` give their output to these dimensions only."""
+    weight[:, columns] = 0.0
+    weight[dimensions, columns] = values
+
+
+def _orthogonal(size: int) -> Any:
+    import torch
+
+    return torch.linalg.qr(torch.randn(size, size)).Q

@@ -1,0 +1,75 @@
+"""What the guide practises first, and for minutes only: copying random tokens, and telling what a question is about.
+
+Does not know the answers. Both come back in the dialogues, but there they hide behind everything else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.dialogues import Dialogues
+from training.encode import Batch, Example, padded
+from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+COPY_TOKENS = (4, 20)
+BEFORE_MAX_TOKENS = 12
+QUESTION_MAX_TOKENS = 64
+NO_KIND = -1
+
+
+def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int) -> Iterator[Batch]:
+    """Without an end: texts of random tokens, each to be repeated."""
+    rng = random.Random(seed)
+    while True:
+        yield padded([_copy(tokenizer, rng) for _ in range(examples)], tokenizer)
+
+
+def sorting_batches(
+    dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
+) -> Iterator[Batch]:
+    """Without an end: questions, of which only the kind is to be learned."""
+    rng = random.Random(seed)
+    while True:
+        yield padded([_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+
+
+def _copy(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+    """A text of random tokens that is to be repeated, as in «…: text»."""
+    first = len(CONTROL_TOKENS) + len(MARKUP_TOKENS)
+    before, text = (
+        [rng.randrange(first, len(tokenizer)) for _ in range(rng.randint(*lengths))]
+        for lengths in ((0, BEFORE_MAX_TOKENS), COPY_TOKENS)
+    )
+    begins, colon, ends = (
+        tokenizer.encode(part, add_special_tokens=False)
+        for part in ("<|im_start|>user\n", ":", "<|im_end|>\n<|im_start|>assistant\n")
+    )
+    prompt = [*begins, *before, *colon, *text, *ends]
+    turn_ends: Any = tokenizer.convert_tokens_to_ids(TURN_ENDS)
+    return _example(prompt, [*text, turn_ends], NO_KIND)
+
+
+def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+    """A short first question, without tools."""
+    while True:
+        dialogue = dialogues.draw(rng)
+        is_first = sum(message["role"] == "user" for message in dialogue.messages) == 1
+        if dialogue.tools or dialogue.enable_thinking or not is_first:
+            continue
+        prompt = tokenizer.apply_chat_template(dialogue.messages[:-1], add_generation_prompt=True, tokenize=False)
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        if len(ids) <= QUESTION_MAX_TOKENS:
+            return _example(ids, [], dialogues.kinds[dialogue.kind])
+
+
+def _example(prompt: list[int], answer: list[int], kind: int) -> Example:
+    learned = np.zeros(len(prompt) + len(answer), np.bool_)
+    learned[len(prompt) :] = True
+    return Example(np.array(prompt + answer), learned, asked=len(prompt) - 1, kind=kind)

@@ -6,6 +6,7 @@ Does not know what the guide is taught (`training.dialogues`) or how well it doe
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import random
@@ -134,15 +135,15 @@ def learn_steps(
     copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
     for _ in range(PRACTICE_STEPS):
-        copy, asked = next(copies), next(questions)
-        yield copy.ids.size + asked.ids.size, learn(model, sorter, copy)[0], learn(model, sorter, asked)[1]
+        practice, asked = next(copies), next(questions)
+        yield practice.ids.size + asked.ids.size, learn(model, sorter, practice)[0], learn(model, sorter, asked)[1]
     copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
     for batch in answer_batches(dialogues, tokenizer, BATCHES_SEED):
-        copy, asked = next(copies), next(questions)
-        learn(model, sorter, copy, COPIES_SHARE)
+        practice, asked = next(copies), next(questions)
+        learn(model, sorter, practice, COPIES_SHARE)
         learn(model, sorter, asked, QUESTIONS_SHARE)
-        yield copy.ids.size + asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
+        yield practice.ids.size + asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
 
 
 def exercise_steps(
@@ -190,6 +191,18 @@ def train(
             print(f"step {step + 1}/{steps}, loss {loss:.3f}, of sorting {sorting:.3f}, {pace}", flush=True)
 
 
+def be_the_mean(model: Any, other: Any) -> None:
+    """Make a model's weights the mean of its own and another's: it then does better what either does well.
+
+    Wortsman et al., 2022 (arXiv:2203.05482).
+    """
+    import torch
+
+    with torch.no_grad():
+        for weight, its in zip(model.parameters(), other.parameters(), strict=True):
+            weight.lerp_(its, 0.5)
+
+
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes a folder as transformers and vLLM read it, the weights in bfloat16."""
     import torch
@@ -218,8 +231,10 @@ def main() -> None:
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     sorter = make_sorter(model, kinds).to(device)
     train(model, sorter, learn_steps(model, sorter, tokenizer, dialogues), arguments.steps, rates_at)
+    before = copy.deepcopy(model)
     exercises = exercise_steps(model, sorter, tokenizer, Dialogues(MORE_EXERCISES))
     train(model, sorter, exercises, arguments.steps * EXERCISE_STEPS // STEPS, exercise_rates_at)
+    be_the_mean(model, before)
     save(model, tokenizer, arguments.folder)
 
 

@@ -12,13 +12,13 @@ NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: ## Make .venv from the lock, and the starter model; quick when nothing changed
+install: ## Make .venv from the lock; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: twowire needs Python 3.11 \
 	or newer, and $(PYTHON) is %d.%d; $(NAME_ANOTHER)" % sys.version_info[:2])'
 	@$(PYTHON) requirements/install.py
 
-serve: install ## Install, then serve the starter model on http://127.0.0.1:8000
+serve: install ## Install, then serve the guide on http://127.0.0.1:8000
 	@exec $(BIN)/twowire serve $(ARGS)
 
 dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and --keyfile; nobody else trusts it

@@ -4,7 +4,7 @@ Does not import the server: the package `websockets` (the extra `client`) is all
 `docs/websocket.md`.
 
     async with Channel.connect("http://127.0.0.1:8000") as channel:
-        generation = await channel.create(model="starter", messages=[{"role": "user", "content": "Hello"}])
+        generation = await channel.create(model="guide", messages=[{"role": "user", "content": "Hello"}])
         async for chunk in generation:
             print(*(choice["delta"].get("content", "") for choice in chunk["choices"]), sep="", end="")
 

@@ -18,6 +18,7 @@ from app.resume import ReplyLogs, ResumeLimits
 from app.tickets import TicketOffice
 from engine.api import EngineConfig
 from engine.embedder import Embedder
+from engine.kinds import GUIDE
 from engine.manager import EngineManager
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -106,21 +107,13 @@ def served_names(settings: Settings) -> tuple[str, ...]:
     """The names under which the model is served: those that were set, else its folder's or hub's own."""
     if settings.served_model_name:
         return tuple(settings.served_model_name)
-    return (Path(settings.model).name if settings.model else DEFAULT_MODEL_NAME,)
-
-
-DEFAULT_MODEL_NAME = "starter"
+    return (Path(settings.model or GUIDE).name,)
 
 
 def engine_config(settings: Settings) -> EngineConfig:
-    """The engine's part of the settings. Makes the bundled model if it is wanted and not there yet."""
-    model = settings.model
-    if model is None:
-        from engine.starter_model import ensure_starter_model
-
-        model = str(ensure_starter_model())
+    """The engine's part of the settings."""
     return EngineConfig(
-        model=model,
+        model=settings.model or str(GUIDE),
         served_model_name=served_names(settings),
         chat_template=settings.chat_template,
         max_model_len=settings.max_model_len,

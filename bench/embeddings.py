@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--infinity", help="the program infinity_emb, in an environment of its own")
     parser.add_argument("--textbook", nargs="+", default=["async"], choices=("async", "threads"))
-    parser.add_argument("--chat-model", default="starter")
+    parser.add_argument("--chat-model", default="guide")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="further options of twowire; the last")
     options = parser.parse_args()
     # So that the servers are ended, too, where this is.

@@ -16,6 +16,9 @@ from engine.embedder_api import EmbedderConfig, EmbedderFactory
 from engine.embedder_process import start_embedder
 from engine.threads import in_daemon_thread
 
+GUIDE = Path(__file__).with_name("guide")
+"""The folder of the model that comes with the server; `training/` makes it."""
+
 
 def text_engine(config: EngineConfig) -> EngineFactory:
     """A factory for the text engine that `config` describes."""

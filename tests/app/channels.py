@@ -23,7 +23,7 @@ from protocol.pieces import Piece
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream
 
 LIMIT_S = 5.0
-BODY: dict[str, Any] = {"model": "starter", "messages": [{"role": "user", "content": "hi"}]}
+BODY: dict[str, Any] = {"model": "guide", "messages": [{"role": "user", "content": "hi"}]}
 CREATE, CANCEL, RESUME = (f"chat.completion.{verb}" for verb in ("create", "cancel", "resume"))
 CREATED, RESUMED, CHUNK, DONE = (f"chat.completion.{verb}" for verb in ("created", "resumed", "chunk", "done"))
 

@@ -22,7 +22,7 @@ from tests.live.raw import answer_of, request_bytes
 
 KEY = "a-key-for-tests-0123456789"
 CHAT = "/v1/chat/completions"
-BODY = orjson.dumps({"model": "starter", "messages": [{"role": "user", "content": "hi"}]})
+BODY = orjson.dumps({"model": "guide", "messages": [{"role": "user", "content": "hi"}]})
 LIMIT_S = 5
 
 
@@ -107,7 +107,7 @@ PATHS = [
     CHAT,
     "/v1/completions",
     "/v1/models",
-    "/v1/models/starter",
+    "/v1/models/guide",
     "/v1/models/../../livez/..",
     "/v1/nothing",
     "/nothing",

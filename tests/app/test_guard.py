@@ -37,7 +37,7 @@ PATH = "/v1/chat/completions"
 
 
 def body(*, stream: bool) -> dict[str, object]:
-    return {"model": "starter", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    return {"model": "guide", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
 
 
 async def until(condition: Callable[[], bool]) -> None:

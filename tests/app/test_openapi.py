@@ -39,9 +39,7 @@ def make_app(*argv: str, **environ: str) -> Quart:
 
 
 def document(*, keys_required: bool = True, public_metrics: bool = False) -> dict[str, Any]:
-    return openapi_document(
-        version="1.2.3", model="starter", keys_required=keys_required, public_metrics=public_metrics
-    )
+    return openapi_document(version="1.2.3", model="guide", keys_required=keys_required, public_metrics=public_metrics)
 
 
 def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -160,12 +158,12 @@ def test_the_examples_of_answers_fit_their_schemas(path: str) -> None:
         check(openapi, stream["x-event-data"], orjson.loads(event))
 
 
-@pytest.mark.parametrize("path", ["/health", "/livez", "/v1/models", "/v1/models/starter"])
+@pytest.mark.parametrize("path", ["/health", "/livez", "/v1/models", "/v1/models/guide"])
 async def test_what_is_answered_is_what_is_documented(path: str) -> None:
     openapi = document()
-    answer = await make_app("--served-model-name", "starter").test_client().get(path)
+    answer = await make_app("--served-model-name", "guide").test_client().get(path)
     body = orjson.loads(await answer.get_data(as_text=False))
-    responses = operations(openapi)["GET", path.replace("/starter", "/{model}")]["responses"]
+    responses = operations(openapi)["GET", path.replace("/guide", "/{model}")]["responses"]
     schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
     check(openapi, schema, body)
     named = openapi["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)

@@ -190,7 +190,7 @@ test("a socket cut three times in mid-answer loses nothing of three answers", { 
   const uncut = await Promise.all(bodies.map((body) => textOf(direct.channel.create(body))));
   direct.channel.close();
 
-  const proxy = await new CuttingProxy(CHANNEL_URL, [1500, 4321, 20_000]).start();
+  const proxy = await new CuttingProxy(CHANNEL_URL, [6000, 9000, 20_000]).start();
   const { channel, states, problems } = open({ baseUrl: proxy.url });
   try {
     const generations = bodies.map((body) => channel.create(body, { resumeGrace: 30 }));

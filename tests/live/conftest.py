@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -25,7 +26,6 @@ import pytest_asyncio
 from playwright.async_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.starter_model import ensure_starter_model
 from tests.live.browser import NoBrowser, launched, left_out
 
 START_TIMEOUT_S = 240
@@ -39,7 +39,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
 
 
-MODEL = "starter"
+MODEL = "guide"
+
+
+def session_of(leader: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """Every process of the session that this one began, orphans too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
 
 
 @dataclass
@@ -179,9 +191,8 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
-    model = ("--model", str(ensure_starter_model()), "--served-model-name", MODEL, "--dtype", "float32")
     # One socket may carry as many streams as the channel's tests want of it.
-    server = start_server(*model, "--ws-max-running", "64", "--ws-max-waiting", "64")
+    server = start_server("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 

@@ -51,7 +51,7 @@ BODIES = {
     "objects 100,000 deep": with_field(b'"metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     "lists without end": b"[" * 1_000_000,
     "a number of a million digits": with_field(b'"seed":' + b"9" * 1_000_000 + b"."),
-    "a form": b"model=starter&prompt=hi",
+    "a form": b"model=guide&prompt=hi",
     "8 MiB of spaces": b" " * (8 << 20),
 }
 

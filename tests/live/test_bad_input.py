@@ -67,7 +67,7 @@ GROUPS: dict[str, list[Row]] = {
         (CHAT, {"min_tokens": 5000, "max_tokens": None}, VALUE, "min_tokens"),
         (COMPLETION, {"min_tokens": 17, "max_tokens": None}, VALUE, "min_tokens"),
         (CHAT, {"min_tokens": -1}, VALUE, "min_tokens"),
-        (CHAT, message(content="word " * 4000), CONTEXT, "messages"),
+        (CHAT, message(content="word " * 20_000), CONTEXT, "messages"),
         (COMPLETION, {"prompt": "word " * 200_000}, CONTEXT, "prompt"),
         (COMPLETION, {"prompt": [5] * 5000}, CONTEXT, "prompt"),
     ],
@@ -168,7 +168,7 @@ GROUPS: dict[str, list[Row]] = {
     "names": [
         (CHAT, {"model": "gpt-4o"}, "model_not_found", "model"),
         (CHAT, {"model": ""}, VALUE, "model"),
-        (CHAT, {"model": "../starter"}, "model_not_found", "model"),
+        (CHAT, {"model": "../guide"}, "model_not_found", "model"),
         (CHAT, {"model": None}, MISSING, "model"),
         (CHAT, {"model": 5}, TYPE, "model"),
     ],

@@ -118,7 +118,7 @@ async def test_a_cut_connection_costs_neither_gap_nor_repetition(server: Server)
         text, cuts = "", 0
         async for chunk in generation:
             text += chunk["choices"][0]["delta"].get("content") or ""
-            if cuts < 3 and generation.status is None and len(text) > 60 * (cuts + 1):
+            if cuts < 3 and generation.status is None and len(text) > 300 * (cuts + 1):
                 cuts += 1
                 relay.cut()
         assert text == whole

@@ -228,6 +228,6 @@ def test_errors_of_keys_and_of_a_start_conform(guarded: Server) -> None:
         assert_error(refused, 401, "invalid_api_key")
         assert refused.headers["www-authenticate"].startswith("Bearer")
     assert_error(httpx.get(f"{guarded.url}/v1/models", timeout=30), 401, "invalid_api_key")
-    early = post(chat, CHAT | {"model": "starter"}, headers={"Authorization": "Bearer right-key"})
+    early = post(chat, CHAT | {"model": "guide"}, headers={"Authorization": "Bearer right-key"})
     assert_error(early, 503, "engine_not_ready")
     assert int(early.headers["retry-after"]) >= 1

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.timeout(2 * START_TIMEOUT_S)]
 
 MODEL = DEFAULT_EMBEDDING_MODEL
 EMBED, RANK = "/v1/embeddings", "/v1/rerank"
-CHAT = {"model": "starter", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10**6, "stream": True}
+CHAT = {"model": "guide", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10**6, "stream": True}
 TEXTS = [
     "The sky is blue.",
     "x",
@@ -231,7 +231,7 @@ def test_documents_are_ranked_as_sentence_transformers_does(embedder: Server, fo
 
 
 def test_all_models_are_listed(embedder: Server) -> None:
-    assert [model.id for model in embedder.sdk().models.list()] == ["starter", MODEL, "small", "rank"]
+    assert [model.id for model in embedder.sdk().models.list()] == ["guide", MODEL, "small", "rank"]
 
 
 def test_many_clients_at_once_each_get_their_own(embedder: Server, reference: Any) -> None:
@@ -367,7 +367,7 @@ BAD: list[tuple[str, dict[str, Any], str, str | None]] = [
     (EMBED, {"dimensions": True}, "invalid_type", "dimensions"),
     (EMBED, {"encoding_format": "int8"}, "invalid_value", "encoding_format"),
     (EMBED, {"prompt_embeds": "AAAA"}, "unsupported_parameter", "prompt_embeds"),
-    (EMBED, {"model": "starter"}, "model_not_found", "model"),
+    (EMBED, {"model": "guide"}, "model_not_found", "model"),
     (EMBED, {"model": "rank"}, "model_not_found", "model"),
     (RANK, {"model": MODEL}, "model_not_found", "model"),
     (RANK, {"documents": ["x"] * 20_000}, "invalid_value", "documents"),

@@ -17,10 +17,11 @@ import pytest
 
 from tests.live.conftest import MODEL, Server
 
-MESSAGES = [{"role": "user", "content": "Tell me a long story about two wires."}]
+MESSAGES = [{"role": "user", "content": "Count from 1 to 300"}]
+PROMPT = "<|im_start|>user\nCount from 1 to 300<|im_end|>\n<|im_start|>assistant\n"
 TOKENS = 160
 BODY = {"model": MODEL, "messages": MESSAGES, "temperature": 0, "max_tokens": TOKENS}
-PROMPT_BODY = {"model": MODEL, "prompt": "Once upon a time", "temperature": 0, "max_tokens": TOKENS}
+PROMPT_BODY = {"model": MODEL, "prompt": PROMPT, "temperature": 0, "max_tokens": TOKENS}
 NEIGHBOURS = 16
 
 

@@ -18,11 +18,13 @@ from tests.live.pages import LAST_ANSWER, Cable, Chat, opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
-LAST = 100
+LAST = 300
 QUESTION = f"Count from 1 to {LAST}"
-GREEDY = {"temperature": 0, "max_completion_tokens": 400}
+GREEDY = {"temperature": 0, "max_completion_tokens": 700}
 
-BROWSER_LAGS = "on a busy machine the browser lags so far behind that the engine is done: to be held by a slower engine"
+BROWSER_LAGS = (
+    "a browser that has just started lags so far behind that the engine is done: to be held by a slower engine"
+)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -37,15 +39,12 @@ def whole(shared_server: Server) -> str:
     body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], **GREEDY}
     answer = httpx.post(f"{shared_server.url}/v1/chat/completions", json=body, timeout=120).json()
     text = str(answer["choices"][0]["message"]["content"])
-    assert len(text) > 250, "too short to do anything to it midway"
-    if MODEL == "guide":
-        assert [int(word) for word in re.findall(r"\d+", text)] == list(range(1, LAST + 1))
+    assert [int(word) for word in re.findall(r"\d+", text)] == list(range(1, LAST + 1))
     return text
 
 
 async def test_an_answer_is_streamed_and_kept_and_its_speed_is_told(chat: Chat, whole: str) -> None:
     await chat.ask(QUESTION)
-    await chat.streaming(40)
     await chat.finished()
     answer = await chat.answer()
     assert answer["text"] == whole
@@ -77,12 +76,12 @@ async def test_a_stopped_answer_goes_on_where_it_was(chat: Chat, whole: str) -> 
     await chat.finished()
     begun = (await chat.answer())["text"]
     await chat.tool("Continue")
+    await chat.counted(LAST)
     await chat.finished()
     answer = await chat.answer()
     assert answer["text"].startswith(begun)
     assert len(answer["text"]) > len(begun)
-    if MODEL == "guide":
-        assert answer["text"] == whole
+    assert answer["text"] == whole
 
 
 async def test_another_answer_and_another_question_are_branches(chat: Chat) -> None:
@@ -264,7 +263,6 @@ async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Brow
             assert answer["answer"]["state"] == "done"
             assert answer["answer"]["restarts"] == 1
             assert answer["text"].startswith(begun)
-            if MODEL == "guide":
-                assert await chat.numbers() == list(range(1, LAST + 1))
+            assert await chat.numbers() == list(range(1, LAST + 1))
     finally:
         await asyncio.to_thread(stop_server, server)

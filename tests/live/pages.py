@@ -65,12 +65,11 @@ class Chat:
         await self.page.click("#composer button")
 
     async def streaming(self, chars: int = 1) -> None:
-        """Wait until the last answer runs and has so much text."""
+        """Wait until the last answer has so much text. A browser that lags may show its end at the same time."""
         await self.page.wait_for_function(
             """([selector, chars]) => {
-              const answer = document.querySelector(selector);
-              return answer?.classList.contains("open")
-                && answer.querySelector(".body").textContent.length >= chars;
+              const body = document.querySelector(`${selector} .body`);
+              return (body?.textContent.length ?? 0) >= chars;
             }""",
             arg=[LAST_ANSWER, chars],
         )

@@ -27,6 +27,8 @@ CUT_TOKENS = (4, 12)
 # And where an answer is not cut, not all of its later tokens are learned: a count has hundreds, and they are all alike.
 FIRST_TOKENS, LAST_TOKENS = 12, 6
 COUNTED_SHARE, LATER_SHARE = 0.1, 0.5
+NO_KIND = -1
+"""Of an example that asks nothing."""
 BUCKETS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 
@@ -48,7 +50,7 @@ class Example:
 class Batch:
     """Ids of the shape (examples, length), padded at the right, and what is to be predicted, alike.
 
-    `asked` and `kinds` have the shape (examples,); a kind is -1 where a question is about nothing.
+    `asked` and `kinds` have the shape (examples,); a kind may be `NO_KIND`.
     """
 
     ids: NDArray[np.int64]

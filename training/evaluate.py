@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.kinds import GUIDE
 from training.answering import Answering
 from training.dialogues import Message
 from training.noise import Language
 from training.skills import counted
 from training.topics import HELD_OUT, Topic, read_toml, read_topics
 
-GUIDE = Path(__file__).resolve().parent.parent / "engine" / "guide"
 CARD = Path(__file__).with_name("card.md")
 SEED = 11
 COUNTS = 30

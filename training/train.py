@@ -11,15 +11,16 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.dialogues import MORE_EXERCISES, Dialogues
-from training.encode import Batch, answer_text, batches
+from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
-from training.warm_up import NO_KIND, copying_batches, sorting_batches
+from training.warm_up import copying_batches, sorting_batches
 from training.words import word_vectors
 
 if TYPE_CHECKING:
@@ -73,18 +74,35 @@ def make_optimizers(model: Any, sorter: Any) -> list[Any]:
     ]
 
 
-def rates_at(step: int, steps: int) -> tuple[float, float]:
-    """Of the matrices and of the rest: a short rise, again where practice ends; a plateau; a straight fall."""
-    is_practice = step < PRACTICE_STEPS
-    rise = (step + 1) / RISE_STEPS if is_practice else (step + 1 - PRACTICE_STEPS) / (2 * RISE_STEPS)
-    share = min(1.0, rise, (steps - step) / (steps * FALL_SHARE))
-    return share * (PRACTICE_MATRIX_RATE if is_practice else MATRIX_RATE), share * OTHER_RATE
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the training: how many steps, and at which rates. They rise, stay, and fall to nothing in the end."""
+
+    steps: int
+    matrix_rate: float
+    other_rate: float
+    rise_steps: float = RISE_STEPS
+    fall_steps: float = 1
+
+    def rates_at(self, step: int) -> tuple[float, float]:
+        """Of the matrices and of the rest."""
+        share = min(1.0, (step + 1) / self.rise_steps, (self.steps - step) / self.fall_steps)
+        return share * self.matrix_rate, share * self.other_rate
 
 
-def exercise_rates_at(step: int, steps: int) -> tuple[float, float]:
-    """The same for the last part: a short rise and a fall."""
-    share = min(1.0, (step + 1) / RISE_STEPS, (steps - step) / (steps * EXERCISES_FALL_SHARE))
-    return share * EXERCISES_MATRIX_RATE, share * EXERCISES_OTHER_RATE
+def parts(steps: int) -> tuple[Part, Part, Part]:
+    """Practice, dialogues and exercises, where the first two take so many steps together."""
+    practice, exercises = min(steps, PRACTICE_STEPS), steps * EXERCISE_STEPS // STEPS
+    return (
+        Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
+        Part(steps - practice, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, steps * FALL_SHARE),
+        Part(
+            exercises,
+            EXERCISES_MATRIX_RATE,
+            EXERCISES_OTHER_RATE,
+            fall_steps=exercises * EXERCISES_FALL_SHARE,
+        ),
+    )
 
 
 def make_sorter(model: Any, kinds: Any) -> Any:
@@ -125,36 +143,26 @@ def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[fl
     return float(loss.detach()), float(sorting.detach())
 
 
-def learn_steps(
-    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues
-) -> Iterator[tuple[int, float, float]]:
-    """Adds the gradients of one step after another; gives its tokens, and the losses of its text and of sorting.
+Learned = Iterator[tuple[int, float, float]]
+"""Adds the gradients of one step after another; gives its tokens, and the losses of its text and of sorting."""
 
-    First it only practises, and goes on practising a little beside the dialogues, lest it forget.
-    """
-    copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
-    for _ in range(PRACTICE_STEPS):
-        practice, asked = next(copies), next(questions)
+
+def practice_steps(model: Any, sorter: Any, copies: Iterator[Batch], questions: Iterator[Batch]) -> Learned:
+    for practice, asked in zip(copies, questions, strict=False):
         yield practice.ids.size + asked.ids.size, learn(model, sorter, practice)[0], learn(model, sorter, asked)[1]
-    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
-    for batch in answer_batches(dialogues, tokenizer, BATCHES_SEED):
-        practice, asked = next(copies), next(questions)
-        learn(model, sorter, practice, COPIES_SHARE)
-        learn(model, sorter, asked, QUESTIONS_SHARE)
-        yield practice.ids.size + asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
 
 
-def exercise_steps(
-    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues
-) -> Iterator[tuple[int, float, float]]:
-    """The same for the last part, in which `dialogues` have more exercises."""
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 2, examples=QUESTIONS)
-    for batch in answer_batches(dialogues, tokenizer, EXERCISES_SEED):
-        asked = next(questions)
-        learn(model, sorter, asked, QUESTIONS_SHARE)
-        yield asked.ids.size + batch.ids.size, *learn(model, sorter, batch)
+def dialogue_steps(
+    model: Any, sorter: Any, answers: Iterator[Batch], beside: Sequence[tuple[Iterator[Batch], float]]
+) -> Learned:
+    """Each step goes on practising a little, lest it forget: what stands `beside`, with the share that it counts."""
+    for batch in answers:
+        tokens = batch.ids.size
+        for practice, share in beside:
+            one = next(practice)
+            learn(model, sorter, one, share)
+            tokens += one.ids.size
+        yield tokens, *learn(model, sorter, batch)
 
 
 def answer_batches(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
@@ -163,32 +171,43 @@ def answer_batches(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, see
         yield from batches(dialogues, tokenizer, seed=drawn, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
 
 
-def train(
-    model: Any,
-    sorter: Any,
-    learned_steps: Iterator[tuple[int, float, float]],
-    steps: int,
-    rates: Callable[[int, int], tuple[float, float]],
-) -> None:
-    """Takes as many steps, at the rates that `rates(step, steps)` gives for the matrices and for the rest."""
+def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
+    """Take a part's steps. Its optimizers are its own: the momentum of the part before leads elsewhere."""
     import torch
 
     optimizers = make_optimizers(model, sorter)
     started, seen = time.monotonic(), 0
-    for step, (tokens, loss, sorting) in enumerate(itertools.islice(learned_steps, steps)):
-        if step == PRACTICE_STEPS and rates is rates_at:
-            # Practice's momentum leads elsewhere.
-            optimizers = make_optimizers(model, sorter)
+    for step, (tokens, loss, sorting) in enumerate(itertools.islice(learned, part.steps)):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, rate in zip(optimizers, rates(step, steps), strict=True):
+        for optimizer, rate in zip(optimizers, part.rates_at(step), strict=True):
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
             optimizer.zero_grad()
         seen += tokens
-        if step % 20 == 19 or step == steps - 1:
+        if step % 20 == 19 or step == part.steps - 1:
             spent = time.monotonic() - started
             pace = f"{seen / spent:.0f} tokens/s, {spent:.0f} s"
-            print(f"step {step + 1}/{steps}, loss {loss:.3f}, of sorting {sorting:.3f}, {pace}", flush=True)
+            print(f"step {step + 1}/{part.steps}, loss {loss:.3f}, of sorting {sorting:.3f}, {pace}", flush=True)
+
+
+def learn_all(model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
+    """Practice, then the dialogues, then more exercises; the weights become the mean of those before and after them."""
+    practice, talk, exercises = parts(steps)
+    copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
+    train(model, sorter, practice_steps(model, sorter, copies, questions), practice)
+    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
+    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
+    train(
+        model, sorter, dialogue_steps(model, sorter, answer_batches(dialogues, tokenizer, BATCHES_SEED), beside), talk
+    )
+    before = copy.deepcopy(model)
+    more = Dialogues(MORE_EXERCISES)
+    beside = [(sorting_batches(more, tokenizer, seed=QUESTIONS_SEED + 2, examples=QUESTIONS), QUESTIONS_SHARE)]
+    answers = answer_batches(more, tokenizer, EXERCISES_SEED)
+    train(model, sorter, dialogue_steps(model, sorter, answers, beside), exercises)
+    be_the_mean(model, before)
 
 
 def be_the_mean(model: Any, other: Any) -> None:
@@ -230,11 +249,7 @@ def main() -> None:
     model = make_model(tokenizer, vectors).to(device)
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     sorter = make_sorter(model, kinds).to(device)
-    train(model, sorter, learn_steps(model, sorter, tokenizer, dialogues), arguments.steps, rates_at)
-    before = copy.deepcopy(model)
-    exercises = exercise_steps(model, sorter, tokenizer, Dialogues(MORE_EXERCISES))
-    train(model, sorter, exercises, arguments.steps * EXERCISE_STEPS // STEPS, exercise_rates_at)
-    be_the_mean(model, before)
+    learn_all(model, sorter, tokenizer, dialogues, arguments.steps)
     save(model, tokenizer, arguments.folder)
 
 

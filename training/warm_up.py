@@ -12,23 +12,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.dialogues import Dialogues
-from training.encode import Batch, Example, padded
+from training.encode import NO_KIND, Batch, Example, padded
 from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 COPY_TOKENS = (4, 20)
-BEFORE_MAX_TOKENS = 12
+BEFORE_TOKENS = (0, 12)
 QUESTION_MAX_TOKENS = 64
-NO_KIND = -1
 
 
 def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int) -> Iterator[Batch]:
-    """Without an end: texts of random tokens, each to be repeated."""
+    """Without an end: texts of random tokens, each to be repeated, as in «…: text»."""
     rng = random.Random(seed)
+    begins, colon, ends = (
+        tokenizer.encode(part, add_special_tokens=False)
+        for part in ("<|im_start|>user\n", ":", "<|im_end|>\n<|im_start|>assistant\n")
+    )
+    turn_ends: Any = tokenizer.convert_tokens_to_ids(TURN_ENDS)
     while True:
-        yield padded([_copy(tokenizer, rng) for _ in range(examples)], tokenizer)
+        made: list[Example] = []
+        for _ in range(examples):
+            before, text = (_random_tokens(tokenizer, lengths, rng) for lengths in (BEFORE_TOKENS, COPY_TOKENS))
+            made.append(_example([*begins, *before, *colon, *text, *ends], [*text, turn_ends], NO_KIND))
+        yield padded(made, tokenizer)
 
 
 def sorting_batches(
@@ -40,20 +48,9 @@ def sorting_batches(
         yield padded([_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
 
 
-def _copy(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
-    """A text of random tokens that is to be repeated, as in «…: text»."""
+def _random_tokens(tokenizer: PreTrainedTokenizerFast, lengths: tuple[int, int], rng: random.Random) -> list[int]:
     first = len(CONTROL_TOKENS) + len(MARKUP_TOKENS)
-    before, text = (
-        [rng.randrange(first, len(tokenizer)) for _ in range(rng.randint(*lengths))]
-        for lengths in ((0, BEFORE_MAX_TOKENS), COPY_TOKENS)
-    )
-    begins, colon, ends = (
-        tokenizer.encode(part, add_special_tokens=False)
-        for part in ("<|im_start|>user\n", ":", "<|im_end|>\n<|im_start|>assistant\n")
-    )
-    prompt = [*begins, *before, *colon, *text, *ends]
-    turn_ends: Any = tokenizer.convert_tokens_to_ids(TURN_ENDS)
-    return _example(prompt, [*text, turn_ends], NO_KIND)
+    return [rng.randrange(first, len(tokenizer)) for _ in range(rng.randint(*lengths))]
 
 
 def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:

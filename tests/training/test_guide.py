@@ -1,6 +1,6 @@
 """The guide's folder: complete, small, and with a chat template that all dialogues pass through.
 
-Does not know whether the guide is right: `make guide-eval` asks it, once `make guide` has made it.
+Does not know whether the guide is right: `make guide-eval` asks it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,9 @@ from typing import Any
 
 import pytest
 
-from training.evaluate import GUIDE
-
-pytestmark = pytest.mark.skipif(not GUIDE.is_dir(), reason="no guide has been made; `make guide` does")
+from engine.kinds import GUIDE
 
 SIZE_MAX_BYTES = 16 * 2**20
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    return transformers.AutoTokenizer.from_pretrained(GUIDE)
 
 
 def test_the_folder_is_small_and_says_what_it_is() -> None:

@@ -10,15 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.kinds import GUIDE
-
 TEXT_TOKENS = 24
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    return transformers.AutoTokenizer.from_pretrained(GUIDE)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from tests.live.conftest import Server, left_as_found, start_fake_server, stop_server
+from tests.live.conftest import MODEL, Server, left_as_found, start_fake_server, stop_server
 from tests.live.raw_websocket import RawWebSocket, frame
 
 KEY, OTHER_KEY = "key-of-one", "key-of-another"
@@ -18,7 +18,7 @@ BEARER, OTHER_BEARER = (f"Authorization: Bearer {key}" for key in (KEY, OTHER_KE
 PAGE = "https://chat.example.com"
 MESSAGE_BYTES = 1 << 20
 FLAT_MIB = 16
-BODY = {"model": "guide", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10**6}
+BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10**6}
 CREATE = "chat.completion.create"
 FLOOD = frame({"type": "pong"}) * 200
 ENDLESS = 1 << 40

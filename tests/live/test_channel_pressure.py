@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.live.channels import opened
-from tests.live.conftest import Server, left_as_found, start_fake_server, stop_server
+from tests.live.conftest import MODEL, Server, left_as_found, start_fake_server, stop_server
 from tests.live.raw_websocket import RawWebSocket
 
 MIB = 2**20
@@ -66,7 +66,7 @@ class Neighbours:
 def start_streams(server: Server, count: int) -> RawWebSocket:
     """A socket with a small window that asks for much, and has read the beginning of it."""
     ws = RawWebSocket(server.port, receive_buffer=4096)
-    body = {"model": "guide", "max_tokens": 1900, "stream_options": {"include_obfuscation": True}} | CHAT
+    body = {"model": MODEL, "max_tokens": 1900, "stream_options": {"include_obfuscation": True}} | CHAT
     for number in range(count):
         ws.say({"type": CREATE, "stream_id": f"s{number}", "body": body})
     ws.wait_for("chat.completion.chunk")
@@ -130,7 +130,7 @@ def hasty() -> Iterator[Server]:
 def stuck_socket(server: Server) -> RawWebSocket:
     ws = RawWebSocket(server.port, receive_buffer=4096)
     for number in range(16):
-        ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": "guide"} | CHAT})
+        ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": MODEL} | CHAT})
     ws.wait_for("chat.completion.chunk")
     return ws
 
@@ -171,7 +171,7 @@ def test_a_resumable_stream_survives_the_deadline_of_its_reader(hasty: Server) -
     with left_as_found(hasty), RawWebSocket(hasty.port, receive_buffer=4096) as ws:
         for number in range(8):
             resume = {"resume": {"grace_s": 60}} if number == 0 else {}
-            ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": "guide"} | CHAT} | resume)
+            ws.say({"type": CREATE, "stream_id": f"s{number}", "body": {"model": MODEL} | CHAT} | resume)
         created = ws.wait_for("chat.completion.created", stream_id="s0")
         hasty.wait_until(lambda: not hasty.metric("twowire_websockets"), 30, "it is still there")
         hasty.wait_until(lambda: hasty.metric("twowire_sequences_in_engine") == 1, 5, "not one, but the others, ended")

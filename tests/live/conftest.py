@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.live import brake
 from tests.live.browser import NoBrowser, launched, left_out
 
 START_TIMEOUT_S = 240
@@ -190,9 +191,16 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
 
 
 @pytest.fixture(scope="session")
-def shared_server() -> Iterator[Server]:
+def brake_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared server's engine looks for how slow to be."""
+    return tmp_path_factory.mktemp("brake") / "step_s"
+
+
+@pytest.fixture(scope="session")
+def shared_server(brake_file: Path) -> Iterator[Server]:
     # One socket may carry as many streams as the channel's tests want of it.
-    server = start_server("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
+    flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
+    server = start_server(*flags, "--engine-args", brake.ENGINE_ARGS, env={brake.FILE: str(brake_file)})
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 
@@ -206,6 +214,14 @@ def server(shared_server: Server) -> Iterator[Server]:
     if shared_server.is_ready():
         shared_server.wait_idle(5)
         shared_server.wait_until(lambda: not shared_server.metric("twowire_websockets"), 5, "a WebSocket was left open")
+
+
+@pytest.fixture
+def slow_engine(server: Server, brake_file: Path) -> Iterator[Callable[[], None]]:
+    """The shared server's engine makes at most 20 tokens of an answer in a second, until this is called."""
+    with ExitStack() as stack:
+        stack.enter_context(brake.braked(brake_file))
+        yield stack.close
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -17,6 +17,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
 LIMIT_MS = 60_000
 LAST_ANSWER = "article.assistant:last-of-type"
+LAST_ID = "(selector) => document.querySelector(selector)?.dataset.id ?? null"
 
 # What the browser itself says of a server that is away, which some tests bring about.
 NETWORK = re.compile(r"Failed to load resource|WebSocket connection to|net::ERR_")
@@ -61,11 +62,16 @@ class Chat:
         await self.page.wait_for_selector(selectors)
 
     async def ask(self, question: str) -> None:
+        """Send it, and wait until its answer has its place on the page."""
+        last = await self.page.evaluate(LAST_ID, LAST_ANSWER)
         await self.page.fill("#question", question)
         await self.page.click("#composer button")
+        await self.page.wait_for_function(
+            f"([selector, last]) => ![null, last].includes(({LAST_ID})(selector))", arg=[LAST_ANSWER, last]
+        )
 
     async def streaming(self, chars: int = 1) -> None:
-        """Wait until the last answer has so much text. A browser that lags may show its end at the same time."""
+        """Wait until the last answer has so much text, and fail where it has ended by then."""
         await self.page.wait_for_function(
             """([selector, chars]) => {
               const body = document.querySelector(`${selector} .body`);
@@ -73,6 +79,7 @@ class Chat:
             }""",
             arg=[LAST_ANSWER, chars],
         )
+        assert await self.page.locator(f"{LAST_ANSWER}.open").count() == 1, "the answer has ended already"
 
     async def counted(self, number: int) -> None:
         """Wait until the last answer has counted so far."""
@@ -87,6 +94,12 @@ class Chat:
     async def finished(self) -> None:
         """Wait until the last answer has ended."""
         await self.page.wait_for_selector(f"{LAST_ANSWER}:not(.open)")
+
+    async def kept(self, state: str) -> None:
+        """Wait until the browser keeps an answer that has ended so."""
+        await self.page.wait_for_function(
+            f"async (state) => (await ({READ_STORE})()).some((message) => message.answer?.state === state)", arg=state
+        )
 
     async def shown(self) -> str:
         """What the last answer's text is on the page."""

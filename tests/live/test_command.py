@@ -22,6 +22,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.live import brake
 from tests.live.conftest import MODEL, START_TIMEOUT_S, environment, session_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(START_TIMEOUT_S + 60)]
@@ -223,24 +224,26 @@ def test_an_unknown_engine_argument_ends_in_one_line(launch: Callable[..., Comma
 
 
 def test_sigterm_lets_a_stream_finish_and_refuses_new_ones(
-    launch: Callable[..., Command], capsys: pytest.CaptureFixture[str]
+    launch: Callable[..., Command], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    command = launch(*SERVE, "--port", "0")
+    file = tmp_path / "step_s"
+    command = launch(*SERVE, "--port", "0", "--engine-args", brake.ENGINE_ARGS, env={brake.FILE: str(file)})
     url = command.wait_url()
     show(capsys, f"ready after {time.monotonic() - command.started_at:.1f} s")
-    stream = Stream(url, n=16)
-    command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
-    command.process.send_signal(signal.SIGTERM)
-    command.wait_until(lambda: "draining" in httpx.get(f"{url}/health", timeout=30).text, 5, "it does not drain")
-    assert httpx.get(f"{url}/livez", timeout=30).status_code == 200
-    refused = httpx.post(f"{url}/v1/chat/completions", json=CHAT, timeout=30)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_draining")
-    assert int(refused.headers["retry-after"]) >= 1
-    assert stream.is_alive(), "the stream was over too soon to show anything"
+    with brake.braked(file):
+        stream = Stream(url, n=4)
+        command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
+        command.process.send_signal(signal.SIGTERM)
+        command.wait_until(lambda: "draining" in httpx.get(f"{url}/health", timeout=30).text, 5, "it does not drain")
+        assert httpx.get(f"{url}/livez", timeout=30).status_code == 200
+        refused = httpx.post(f"{url}/v1/chat/completions", json=CHAT, timeout=30)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_draining")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert stream.is_alive(), "the stream was over too soon to show anything"
     *chunks, done = stream.events()
     assert done == "[DONE]"
     choices = [choice for chunk in chunks for choice in json.loads(chunk)["choices"]]
-    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["length"] * 16
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["length"] * 4
     stop_s = command.wait_end(STOPS_WITHIN_S)
     show(capsys, f"ended {stop_s:.1f} s after its last stream")
     assert command.process.returncode == 0

@@ -6,13 +6,15 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from tests.live import brake
 from tests.live.conftest import MODEL, Server, start_server, stop_server
 from tests.live.pages import LAST_ANSWER, Cable, Chat, opened
 
@@ -21,10 +23,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 LAST = 300
 QUESTION = f"Count from 1 to {LAST}"
 GREEDY = {"temperature": 0, "max_completion_tokens": 700}
-
-BROWSER_LAGS = (
-    "a browser that has just started lags so far behind that the engine is done: to be held by a slower engine"
-)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -54,7 +52,7 @@ async def test_an_answer_is_streamed_and_kept_and_its_speed_is_told(chat: Chat, 
     assert answer["answer"]["usage"]["completion"] > 100
 
 
-@pytest.mark.skip(reason=BROWSER_LAGS)
+@pytest.mark.usefixtures("slow_engine")
 async def test_stop_frees_the_engine_and_keeps_the_text(chat: Chat, server: Server, whole: str) -> None:
     await chat.ask(QUESTION)
     await chat.streaming(20)
@@ -68,20 +66,19 @@ async def test_stop_frees_the_engine_and_keeps_the_text(chat: Chat, server: Serv
     assert 0 < len(answer["text"]) < len(whole)
 
 
-@pytest.mark.skip(reason=BROWSER_LAGS)
-async def test_a_stopped_answer_goes_on_where_it_was(chat: Chat, whole: str) -> None:
+async def test_a_stopped_answer_goes_on_where_it_was(chat: Chat, whole: str, slow_engine: Callable[[], None]) -> None:
     await chat.ask(QUESTION)
     await chat.streaming(20)
     await chat.page.keyboard.press("Escape")
     await chat.finished()
     begun = (await chat.answer())["text"]
+    assert whole.startswith(begun)
     await chat.tool("Continue")
-    await chat.counted(LAST)
-    await chat.finished()
-    answer = await chat.answer()
-    assert answer["text"].startswith(begun)
-    assert len(answer["text"]) > len(begun)
-    assert answer["text"] == whole
+    slow_engine()
+    # What the model makes of a text that ends in white space is its own affair: such a text has other tokens than those
+    # that it wrote. That nothing is lost or repeated is held where the engine counts, in `test_page_faults`.
+    await chat.kept("done")
+    assert (await chat.answer())["text"].startswith(begun)
 
 
 async def test_another_answer_and_another_question_are_branches(chat: Chat) -> None:
@@ -105,8 +102,9 @@ async def test_another_answer_and_another_question_are_branches(chat: Chat) -> N
     assert await chat.page.locator(LAST_ANSWER).get_attribute("data-id") == stored[2]["id"]
 
 
-@pytest.mark.skip(reason=BROWSER_LAGS)
-async def test_two_conversations_stream_side_by_side_on_one_socket(chat: Chat, server: Server, whole: str) -> None:
+async def test_two_conversations_stream_side_by_side_on_one_socket(
+    chat: Chat, server: Server, whole: str, slow_engine: Callable[[], None]
+) -> None:
     await chat.ask(QUESTION)
     await chat.streaming()
     await chat.page.get_by_role("button", name="New chat").first.click()
@@ -115,18 +113,22 @@ async def test_two_conversations_stream_side_by_side_on_one_socket(chat: Chat, s
     assert server.metric("twowire_sequences_in_engine") == 2
     assert server.metric("twowire_websockets") == 1
     assert await chat.page.locator("#conversations .busy").count() == 2
+    slow_engine()
     await chat.finished()
     await chat.page.locator("#conversations .busy").first.wait_for(state="detached")
     await chat.page.wait_for_function("() => document.querySelector('#conversations .busy') === null")
     assert [message["text"] for message in await chat.stored() if message["role"] == "assistant"] == [whole, whole]
 
 
-async def test_a_reload_in_mid_answer_loses_and_repeats_nothing(chat: Chat, whole: str) -> None:
+async def test_a_reload_in_mid_answer_loses_and_repeats_nothing(
+    chat: Chat, whole: str, slow_engine: Callable[[], None]
+) -> None:
     await chat.ask(QUESTION)
     await chat.streaming(20)
     await chat.page.reload()
-    await chat.streaming(20)
+    await chat.streaming(30)
     await chat.page.reload()
+    slow_engine()
     await chat.finished()
     answer = await chat.answer()
     assert answer["text"] == whole
@@ -134,13 +136,14 @@ async def test_a_reload_in_mid_answer_loses_and_repeats_nothing(chat: Chat, whol
 
 
 async def test_a_cut_socket_in_mid_answer_loses_and_repeats_nothing(
-    browser: Browser, server: Server, whole: str
+    browser: Browser, server: Server, whole: str, slow_engine: Callable[[], None]
 ) -> None:
     async with Cable(server.url) as cable, opened(browser, cable.url, sampling=GREEDY) as chat:
         await chat.ask(QUESTION)
-        for chars in (20, 150):
+        for chars in (20, 50):
             await chat.streaming(chars)
             cable.cut()
+        slow_engine()
         await chat.finished()
         answer = await chat.answer()
         assert answer["text"] == whole
@@ -247,22 +250,26 @@ async def test_what_is_set_is_what_is_asked_with(chat: Chat) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Browser) -> None:
-    server = await asyncio.to_thread(start_server, "--dtype", "float32")
+async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "step_s"
+
+    async def start(*flags: str) -> Server:
+        slowed = ("--engine-args", brake.ENGINE_ARGS)
+        return await asyncio.to_thread(start_server, "--dtype", "float32", *slowed, *flags, env={brake.FILE: str(file)})
+
+    server = await start()
     try:
         async with opened(browser, server.url, sampling=GREEDY) as chat:
-            await chat.ask(QUESTION)
-            await chat.streaming(40)
-            await asyncio.to_thread(stop_server, server, signal.SIGKILL)
+            with brake.braked(file):
+                await chat.ask(QUESTION)
+                await chat.streaming(40)
+                await asyncio.to_thread(stop_server, server, signal.SIGKILL)
             await chat.status("reconnecting", "connecting")
             begun = (await chat.answer())["text"]
-            again = ("--dtype", "float32", "--port", str(server.port))
-            server = await asyncio.to_thread(start_server, *again)
-            await chat.finished()
+            server = await start("--port", str(server.port))
+            await chat.kept("done")
             answer = await chat.answer()
-            assert answer["answer"]["state"] == "done"
             assert answer["answer"]["restarts"] == 1
             assert answer["text"].startswith(begun)
-            assert await chat.numbers() == list(range(1, LAST + 1))
     finally:
         await asyncio.to_thread(stop_server, server)

@@ -201,8 +201,9 @@ async def test_an_engine_that_loads_is_told_and_waited_for(browser: Browser, tmp
         stop_server(server)
 
 
-async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser: Browser) -> None:
-    server = start_fake_server(env={"TWOWIRE_API_KEYS": KEY})
+async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser: Browser, leash: Leash) -> None:
+    server = start_fake_server(env=leash.environment | {"TWOWIRE_API_KEYS": KEY})
+    leash.let(60)
     try:
         async with context(browser) as made:
             chat = Chat(await made.new_page(), server.url)
@@ -215,9 +216,10 @@ async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser:
             await chat.page.keyboard.press("Enter")
             await chat.ready()
             await chat.ask(QUESTION)
-            await chat.streaming()
+            await chat.counted(60)
             # The key is this tab's: it outlives a reload, and nothing else.
             await chat.page.reload()
+            leash.let(LAST)
             await assert_counted(chat)
             kept = await chat.page.evaluate("JSON.stringify({...localStorage}) + document.cookie + location.href")
             assert KEY not in kept
@@ -241,6 +243,19 @@ async def test_an_answer_that_was_cut_by_the_limit_goes_on(browser: Browser, ser
         await chat.counted(LAST)
         await assert_counted(chat)
         assert (await chat.answer())["answer"]["usage"]["completion"] == LAST
+
+
+async def test_an_answer_that_was_stopped_goes_on(chat: Chat, leash: Leash) -> None:
+    leash.let(60)
+    await chat.ask(QUESTION)
+    await chat.counted(60)
+    await chat.page.keyboard.press("Escape")
+    await chat.finished()
+    assert (await chat.answer())["answer"]["state"] == "stopped"
+    leash.let(LAST)
+    await chat.tool("Continue")
+    await chat.counted(LAST)
+    await assert_counted(chat)
 
 
 async def test_what_is_typed_is_not_lost(chat: Chat) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from tests.live.conftest import Server, start_fake_server, stop_server
 from tests.live.pages import LAST_ANSWER, Chat, context, opened
@@ -304,9 +304,9 @@ async def test_conversations_are_found_renamed_deleted_and_brought_back(chat: Ch
         await chat.ask(text)
         await chat.finished()
     links = page.locator("#conversations a")
-    assert await links.all_inner_texts() == ["Say: only hay", "Say: a needle in it"]
+    await expect(links).to_have_text(["Say: only hay", "Say: a needle in it"])
     await page.fill("#search", "NEEDLE")
-    await page.wait_for_function("() => document.querySelectorAll('#conversations a').length === 1")
+    await expect(links).to_have_count(1)
     await links.hover()
     await page.get_by_role("button", name="Rename: Say: a needle in it").click()
     await page.locator("#conversations input").fill("Sewing")
@@ -317,7 +317,7 @@ async def test_conversations_are_found_renamed_deleted_and_brought_back(chat: Ch
     assert len(await chat.stored()) == 2
     await page.get_by_role("button", name="Undo").click()
     await page.get_by_role("link", name="Sewing").click()
-    assert await chat.shown() == "a needle in it"
+    await expect(page.locator(f"{LAST_ANSWER} .body")).to_have_text("a needle in it")
 
 
 async def test_what_is_saved_to_a_file_can_be_brought_in_elsewhere(browser: Browser, server: Server) -> None:

@@ -49,7 +49,7 @@ class EmbeddingOptions(BaseModel):
     embedding_threads: int | None = option(
         EMBEDDINGS,
         None,
-        "How many processors one batch of embeddings may use.",
+        "How many processors embeddings may use: all for one batch that is alone, else one each for as many batches.",
         shown="all of the machine's",
         ge=1,
         le=1024,

@@ -76,7 +76,7 @@ def create_app(services: Services) -> Quart:
     async def start() -> None:
         services.manager.start()
         # Not beside it: on a small machine that would keep the chats waiting.
-        services.embedder.start(after=services.manager.wait_settled)
+        services.embedder.start(services.manager.wait_settled, lambda: services.manager.sequences == 0)
 
     @app.after_serving
     async def stop() -> None:

@@ -134,6 +134,11 @@ class Batches(Generic[T]):
         for batch in self._planned:
             batch[:] = [text for text in batch if text.request != request]
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits. It may be said that something does where that was cancelled."""
+        return not self._planned and not self._order
+
     def next(self) -> list[Text[T]]:
         """What to compute now; nothing where there is nothing to do."""
         while True:

@@ -56,11 +56,15 @@ class Embedder:
         self._by_client: Counter[str] = Counter()
         self._running: set[asyncio.Future[Embedded]] = set()
         self._settled = asyncio.Event()
+        self._has_machine: Callable[[], bool] = lambda: True
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    def start(self, after: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Begin to start, once `after()` has returned; returns at once."""
+    def start(
+        self, after: Callable[[], Awaitable[None]] | None = None, has_machine: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Begin to start, once `after()` has returned; returns at once. While not `has_machine()`, it steps back."""
+        self._has_machine = has_machine
         if self._factory is not None:
             self._supervisor = asyncio.create_task(self._supervise(after), name="embedder-supervisor")
 
@@ -131,6 +135,7 @@ class Embedder:
         assert self._factory is not None
         backend = await self._factory(self._report)
         try:
+            backend.has_machine = self._has_machine
             self._backend = backend
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")

@@ -6,7 +6,7 @@ Does not know how vectors are made. The real backend is `engine.embedder_process
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -84,6 +84,9 @@ class EmbedderBackend(Protocol):
     @property
     def cards(self) -> Mapping[str, ModelCard]:
         """What is known of each model."""
+
+    has_machine: Callable[[], bool]
+    """Whether nothing else computes on this machine just now; set by whoever started it."""
 
     async def run(self, job: Job, client: str) -> Embedded:
         """Do a job; a cancellation ends it in the embedder, too. Raises `TwowireError`.

@@ -1,8 +1,8 @@
 """What runs in the embedder's process: it takes texts, counts them, computes them in batches, and answers.
 
 Run by `engine.embedder_process` as `python -m engine.embedder_main FD CONFIG`; FD is its end of a socket pair. Does not
-know who asks, nor the server. Ends when the server's end is closed, however the server ended. Two threads: one reads
-and counts, one computes; both leave Python's lock while they do.
+know who asks, nor the server. Ends when the server's end is closed, however the server ended. One thread reads and
+counts; some compute, a batch each. All leave Python's lock while they do.
 
 In: `embed` a slice of a request's texts, `cancel` a request. Out: `stage`, then `ready` or `failed`; `done` for each
 batch, `too_long` and `broken` for a slice.
@@ -25,6 +25,7 @@ from engine import embedder_frames
 from engine.api import EngineStartError
 from engine.batches import Batches, Text
 from engine.embedder_api import EmbedderConfig
+from engine.processors import Processors, processors_of
 
 BATCH_TOKENS = {"cpu": 1024, "other": 16_384}
 """A processor is busy with a batch of this size; a larger one would only make others wait longer."""
@@ -42,9 +43,21 @@ class Item(NamedTuple):
 class Worker:
     """See the module."""
 
-    def __init__(self, wire: socket.socket, models: dict[str, Any], batch_tokens: int, wanted_type: Any) -> None:
+    def __init__(
+        self,
+        wire: socket.socket,
+        models: dict[str, Any],
+        batch_tokens: int,
+        wanted_type: Any,
+        processors: Processors,
+    ) -> None:
         self._wire = wire
         self._models = models
+        self._processors = processors
+        self._busy: set[int] = set()
+        self._has_machine = True
+        """Otherwise one batch is computed at a time, by all processors: its threads wait for each other after each
+        step, and so leave more to the chats than one that never waits."""
         self._wanted_type = wanted_type
         self._batches: Batches[Item] = Batches(batch_tokens)
         self._changed = threading.Condition()
@@ -82,20 +95,35 @@ class Worker:
             for place, one in enumerate(tokens)
         ]
         with self._changed:
+            self._has_machine = header["has_machine"]
             self._batches.add(header["client"], texts)
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def compute(self) -> None:
-        """Compute batches until the server is gone."""
+    def compute(self, lane: int = 0) -> None:
+        """Compute batches until the server is gone; for each lane, a thread is in here."""
         # A batch may be done just after that; the reader then ends the process.
         with contextlib.suppress(OSError):
             while True:
-                self._compute_next()
+                batch = self._next(lane)
+                try:
+                    self._compute(batch)
+                finally:
+                    with self._changed:
+                        self._busy.discard(lane)
 
-    def _compute_next(self) -> None:
+    def _next(self, lane: int) -> list[Text[Item]]:
         with self._changed:
-            while not (batch := self._batches.next()):
+            # The others only help the first, which alone may use all processors: OpenMP keeps threads for each thread
+            # that does, and once they are more than the processors, it has them sleep after every step.
+            while not ((lane == 0 or (0 in self._busy and self._has_machine)) and (batch := self._batches.next())):
                 self._changed.wait()
+            has_all = not self._busy and (self._batches.is_empty or not self._has_machine)
+            self._busy.add(lane)
+            self._changed.notify_all()
+        self._processors.use(self._processors.count if has_all else self._processors.share)
+        return batch
+
+    def _compute(self, batch: list[Text[Item]]) -> None:
         group: Any = batch[0].group
         items = [text.item for text in batch]
         try:
@@ -117,9 +145,21 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__} at " + ", ".join(f"{frame.filename}:{frame.lineno}" for frame in frames)
 
 
+LEAST = 19
+
+
+def stand_back(nice: int) -> None:
+    """Leave the processors to the others, as far as `nice` says: at 19, they never wait for a moment that is ours."""
+    os.nice(nice)
+    if nice == LEAST and hasattr(os, "SCHED_IDLE"):
+        # Linux lets a process of any niceness finish its slice, some milliseconds, before one that has just woken; each
+        # step of the chats' engine would wait for that.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(number: int, config: EmbedderConfig) -> None:
     """Load the models, then work until the server is gone."""
-    os.nice(config.nice)
+    stand_back(config.nice)
     wire = socket.socket(fileno=number)
 
     def tell(header: dict[str, Any]) -> None:
@@ -139,10 +179,13 @@ def main(number: int, config: EmbedderConfig) -> None:
         tell({"type": "failed", "reason": f"{type(error).__name__}: {error}"[:300], "configured": False})
         return
     batch_tokens = config.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS["other"])
-    worker = Worker(wire, models, batch_tokens, sentence_models.Wanted)
+    processors = processors_of(device, sentence_models.get_threads(), sentence_models.set_threads)
+    worker = Worker(wire, models, batch_tokens, sentence_models.Wanted, processors)
     cards = {name: dataclasses.asdict(model.card) for name, model in models.items()}
     tell({"type": "ready", "cards": cards, "device": device})
     threading.Thread(target=read_and_leave, args=(worker,), name="reader", daemon=True).start()
+    for lane in range(1, processors.lanes):
+        threading.Thread(target=worker.compute, args=(lane,), name=f"lane-{lane}", daemon=True).start()
     worker.compute()
 
 

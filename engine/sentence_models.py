@@ -65,10 +65,14 @@ class Model(Protocol):
         """What stands in the answer for each text, as JSON."""
 
 
+get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
+"""How many processors torch computes with; what is set holds for the thread that sets it."""
+
+
 def load_models(config: EmbedderConfig) -> tuple[dict[str, Model], str]:
     """The models by their names, and the device they are on. Raises `EngineStartError`."""
     if config.threads is not None:
-        torch.set_num_threads(config.threads)
+        set_threads(config.threads)
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

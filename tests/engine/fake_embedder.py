@@ -26,6 +26,7 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.cards = CARDS
+        self.has_machine: Callable[[], bool] = lambda: True
         self.jobs: list[Job] = []
         self.clients: list[str] = []
         self.left = 0

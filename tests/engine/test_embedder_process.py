@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 from engine.embedder_api import Job, ModelCard
 from engine.embedder_main import Worker
 from engine.embedder_process import SLICE_CHARS, SLICE_TEXTS, SLICES_AHEAD, EmbedderProcess
+from engine.processors import Processors
 from protocol.errors import Fault, TwowireError
 from tests.engine.fake_embedder import until
 
 LIMIT_S = 10
+LANES = 2
 CARD = ModelCard("embedding", dimensions=1, max_tokens=100)
 
 
@@ -36,8 +38,13 @@ class CountingModel:
     """A text's tokens are its characters; its vector is their number. Computes only while `may_compute` is set."""
 
     card: ModelCard = CARD
+    now: int = 0
+    most: int = 0
+    """How many batches were computed at a time."""
     computed: int = 0
     batches: list[int] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
+    counting: threading.Lock = field(default_factory=threading.Lock)
     failure: Exception | None = None
     may_compute: threading.Event = field(default_factory=threading.Event)
 
@@ -45,11 +52,16 @@ class CountingModel:
         return [Tokens([0] * len(text), is_too_long=len(text) > 100 and not wanted["truncate"]) for text in texts]
 
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Any]) -> list[bytes]:
+        with self.counting:
+            self.now += 1
+            self.most = max(self.most, self.now)
         self.may_compute.wait(LIMIT_S)
         if self.failure is not None:
             raise self.failure
-        self.computed += len(tokens)
-        self.batches.append(len(tokens))
+        with self.counting:
+            self.now -= 1
+            self.computed += len(tokens)
+            self.batches.append(len(tokens))
         return [str(len(one.ids)).encode() for one in tokens]
 
 
@@ -68,9 +80,10 @@ def stand_in() -> subprocess.Popen[bytes]:
 @pytest.fixture
 async def process(model: CountingModel) -> AsyncIterator[EmbedderProcess]:
     ours, theirs = socket.socketpair()
-    worker = Worker(theirs, {"m": model}, 1024, dict)
-    for run in (worker.read, worker.compute):
-        threading.Thread(target=run, daemon=True).start()
+    worker = Worker(theirs, {"m": model}, 1024, dict, Processors(4, LANES, model.used.append))
+    threading.Thread(target=worker.read, daemon=True).start()
+    for lane in range(LANES):
+        threading.Thread(target=worker.compute, args=(lane,), daemon=True).start()
     reader, writer = await asyncio.open_connection(sock=ours)
     child = stand_in()
     process = EmbedderProcess(child, reader, writer, {"m": CARD})
@@ -96,6 +109,33 @@ async def test_requests_that_wait_are_computed_together(process: EmbedderProcess
     model.may_compute.set()
     await asyncio.gather(*runs)
     assert len(model.batches) < 10
+
+
+async def test_a_batch_has_all_processors_only_while_it_is_alone(
+    process: EmbedderProcess, model: CountingModel
+) -> None:
+    model.may_compute.clear()
+    runs = []
+    for number in (1, 2):
+        runs.append(asyncio.create_task(process.run(Job("m", ["x"]), "client")))
+        await until(lambda number=number: len(model.used) == number)  # type: ignore[misc]
+    model.may_compute.set()
+    await asyncio.gather(*runs)
+    assert model.used == [4, 2]
+    await process.run(Job("m", ["x"]), "client")
+    assert model.used == [4, 2, 4]
+
+
+async def test_one_batch_is_computed_at_a_time_while_chats_run(process: EmbedderProcess, model: CountingModel) -> None:
+    process.has_machine = lambda: False
+    model.may_compute.clear()
+    # Each too large for the other's batch.
+    runs = [asyncio.create_task(process.run(Job("m", ["x" * 100] * 10), "client")) for _ in range(2)]
+    await until(lambda: len(process._slices) == 2 and len(model.used) == 1)
+    model.may_compute.set()
+    await asyncio.gather(*runs)
+    assert model.most == 1
+    assert set(model.used) == {4}
 
 
 async def test_a_huge_request_is_sent_a_little_at_a_time(process: EmbedderProcess, model: CountingModel) -> None:

@@ -19,6 +19,7 @@ from app.channel_limits import (
     DRAINING,
     GOING_AWAY,
     HEARTBEAT_MISSED,
+    LEFT,
     MESSAGE_TOO_BIG,
     PROTOCOL_ABUSE,
     SERVER_FAULT,
@@ -29,7 +30,7 @@ from app.channel_limits import (
     is_larger,
 )
 from app.channel_outbox import Outbox
-from app.replies import Backend, Reply
+from app.replies import Backend, Reply, StreamEnd
 from protocol import frames
 from protocol.errors import Fault, TwowireError
 from protocol.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, ResumeFrame
@@ -51,8 +52,10 @@ class _Stream:
         self.id = frame.stream_id
         self.event_id = frame.event_id
         self.frame = frame
+        self.began_at = time.monotonic()
         self.reply: Reply | None = None
         self.is_cancelled = False
+        self.is_told = False
         self.is_preparing = False
         self.task: asyncio.Task[None] | None = None
 
@@ -127,6 +130,7 @@ class Channel:
             self._refuse(refused)
 
     def _refuse(self, refused: FrameRefused) -> None:
+        self._backend.refused(refused)
         name, error, event_id = refused.stream_id, refused.error, refused.event_id
         if name is None or name in self._streams or name in self._refused:
             # Not in the name of a stream that goes on, which would seem to have ended.
@@ -197,6 +201,7 @@ class Channel:
         except Exception as refused:
             error = self._fault(refused)
         stream.is_preparing = False
+        self._tell(stream, error)
         if error is not None:
             terminal = frames.error(error, stream.id, stream.event_id)
         async with self._outbox.turn:
@@ -207,6 +212,12 @@ class Channel:
             self._end(TAKEN_OVER, "another reader took over")
         if self._is_draining:
             self._end_if_idle()
+
+    def _tell(self, stream: _Stream, error: TwowireError | None = None) -> None:
+        """Have its end counted, once."""
+        if not stream.is_told:
+            stream.is_told = True
+            self._backend.ended(StreamEnd(stream.frame, stream.began_at, stream.reply, error))
 
     async def _run(self, stream: _Stream) -> bytes:
         """Serve an admitted stream; returns its terminal frame."""
@@ -314,7 +325,7 @@ class Channel:
     async def close(self) -> None:
         """Leave every reply and end every task. Nothing is sent any more. May be called twice."""
         if self._closing is None:
-            self._end(GOING_AWAY, "closed")
+            self._end(LEFT.code, LEFT.reason)
             self._closing = asyncio.create_task(self._close())
         # Whoever called may be cancelled; a second cancel of the tasks could cut short how they leave the engine.
         await asyncio.shield(self._closing)
@@ -326,4 +337,6 @@ class Channel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for stream in self._streams.values():
+            self._tell(stream)
         self._streams.clear()

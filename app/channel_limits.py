@@ -41,6 +41,10 @@ class Closing:
     is_stuck: bool = False
 
 
+LEFT = Closing(GOING_AWAY, "closed")
+"""Nothing ended the channel but that its client went, or the server."""
+
+
 class Allowance:
     """How many messages may come: `rate` a second, and twice as many at once. (A token bucket.)"""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,18 +18,19 @@ from quart import Blueprint, Quart, Response, request, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
+from app.access import key_label
 from app.bodies import json_response
 from app.channel import Channel
-from app.channel_limits import SERVER_FAULT, ChannelLimits, Closing
+from app.channel_limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
 from app.generate import CHAT, live_reply
-from app.guard import record_of
+from app.guard import is_label, record_of
 from app.hypercorn_fixes import abort_connection
-from app.replies import Started
+from app.replies import Started, StreamEnd
 from app.services import Services
 from app.tickets import LIFETIME_S
 from protocol.chat import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, ResumeFrame
+from protocol.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, FrameRefused, ResumeFrame
 from protocol.parse import request_from_object
 
 log = structlog.get_logger(__name__)
@@ -137,9 +139,11 @@ async def _serve(services: Services, owner: str | None) -> None:
     async def send(frame: bytes) -> None:
         await socket.send(frame.decode())
 
-    channel = Channel(uuid.uuid4().hex, ChannelBackend(services, owner), send, channel_limits(services))
-    record = record_of(websocket.scope)
-    record.path, record.status, record.owner = CHANNEL_PATH, 101, owner
+    record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
+    backend = ChannelBackend(services, owner, connection_id)
+    channel = Channel(connection_id, backend, send, channel_limits(services))
+    record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
+    record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)
     # Counted before the first wait, so that connections which come together cannot all see the last free place.
     services.connections.add(channel, owner)
@@ -150,6 +154,10 @@ async def _serve(services: Services, owner: str | None) -> None:
     finally:
         services.connections.remove(channel)
         await channel.close()
+        record.figures["requests"] = backend.requests
+        closing = channel.ended.result()
+        if closing != LEFT:  # The code of a client that goes does not reach the server (hypercorn 0.18).
+            record.figures |= {"close_code": closing.code, "reason": closing.reason}
 
 
 async def _until_ended(channel: Channel, socket: Websocket) -> None:
@@ -202,9 +210,13 @@ def channel_limits(services: Services) -> ChannelLimits:
 class ChannelBackend:
     """What a channel asks of the server, on behalf of its owner."""
 
-    def __init__(self, services: Services, owner: str | None) -> None:
+    def __init__(self, services: Services, owner: str | None, connection_id: str) -> None:
+        self.requests = 0
         self._services = services
         self._owner = owner
+        self._label: dict[str, Any] = {"connection": connection_id}
+        if owner is not None:
+            self._label["key"] = key_label(owner)
 
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
@@ -222,3 +234,21 @@ class ChannelBackend:
     def resume(self, frame: ResumeFrame) -> Started:
         reader = self._services.logs.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
         return Started(reader, last_seq=reader.last_seq)
+
+    def ended(self, ended: StreamEnd) -> None:
+        frame = ended.frame
+        label = self._labelled(frame.type, frame.stream_id, frame.event_id)
+        if ended.reply is not None and isinstance(frame, CreateFrame):
+            label["model"] = frame.body["model"]
+        access = self._services.access
+        access.message(CHANNEL_PATH, label, began_at=ended.began_at, reply=ended.reply, error=ended.error)
+
+    def refused(self, refused: FrameRefused) -> None:
+        label = self._labelled("(refused)", refused.stream_id, refused.event_id)
+        self._services.access.message(CHANNEL_PATH, label, began_at=time.monotonic(), error=refused.error)
+
+    def _labelled(self, kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
+        self.requests += 1
+        ids = {"stream_id": stream_id, "event_id": event_id}
+        # The client's own words: only what is short and plain goes into the log.
+        return {**self._label, "frame": kind} | {name: text for name, text in ids.items() if text and is_label(text)}

@@ -65,7 +65,7 @@ def embedding_routes(services: Services) -> Blueprint:
 
 def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> RequestRecord:
     record = record_of(request.scope)
-    record.model = asked.model
+    record.model, record.is_work = asked.model, True
     if asked.unknown_fields:
         services.metrics.unknown_fields.labels(record.path).inc(len(asked.unknown_fields))
     return record

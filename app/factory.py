@@ -40,9 +40,6 @@ PUBLIC_ENDPOINTS = frozenset(
 )
 """The routes that need no key. Everything else does, unknown paths included."""
 
-QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
-"""Polled every few seconds: their log lines are for debugging only."""
-
 FAULTS_BY_STATUS = {
     404: Fault.UNKNOWN_URL,
     405: Fault.METHOD_NOT_ALLOWED,
@@ -70,7 +67,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(page_routes(services))
     _add_checks(app, services)
     _add_error_handlers(app, services)
-    app.asgi_app = RequestGuard(app.asgi_app, QUIET_PATHS)  # type: ignore[method-assign]  # the documented way
+    app.asgi_app = RequestGuard(app.asgi_app, services.access.request)  # type: ignore[method-assign]  # the documented way
 
     @app.before_serving
     async def start() -> None:
@@ -136,7 +133,7 @@ def _add_checks(app: Quart, services: Services) -> None:
 def _add_error_handlers(app: Quart, services: Services) -> None:
     def refuse(error: TwowireError) -> Response:
         record = record_of(_current().scope)
-        record.status, record.error_code = error.fault.status, error.fault.code
+        record.status, record.fault = error.fault.status, error.fault
         services.metrics.refusals.labels(error.fault.code).inc()
         response = error_response(error)
         # A refused handshake of a WebSocket does not come past `after_request`.

@@ -76,6 +76,7 @@ def generation_routes(services: Services) -> Blueprint:
 def _note(services: Services, asked: ChatCompletionRequest | CompletionRequest) -> RequestRecord:
     """Check the model; note what the log and the metrics want of the request."""
     record = record_of(request.scope)
+    record.wire, record.is_work = "sse" if asked.stream else "http", True
     services.take_note(asked, record.path)
     record.model = asked.model
     return record
@@ -90,7 +91,7 @@ async def answer(
 ) -> Response:
     """Run a prepared request and answer with its stream or its whole."""
     grace_s = _resume_grace(asked.stream, shape)
-    observer = services.metrics.wires["sse" if asked.stream else "http"]
+    observer = services.metrics.wires[record.wire]
     generation = await services.manager.run(prepared, observer, record.owner)
     await record.adopt(generation, generation.close)
     if not asked.stream:
@@ -108,7 +109,7 @@ async def answer(
         return stream_response(reply)
     reader = services.logs.keep(reply, record.owner, grace_s)
     # From now on it is the log's: this request may leave it, not end it.
-    record.hand_over(reader.leave)
+    record.hand_over(reader)
     response = stream_response(reader, with_ids=True)
     # The id, too: a client that is cut off before the first chunk could not come back without it.
     response.headers[COMPLETION_ID_HEADER] = reader.id

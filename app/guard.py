@@ -12,17 +12,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
-import structlog
-
+from app.access import Fate, fate_of_error, figures_of, key_label
+from app.replies import Reply
 from engine.generation import Generation
-
-log = structlog.get_logger("twowire.access")
+from protocol.errors import Fault
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 RECORD_KEY = "twowire.record"
 MAX_REQUEST_ID = 128
+
+Wire = Literal["http", "sse", "websocket"]
 
 Release = Callable[[], Awaitable[None]]
 """Gives something back; may be called twice."""
@@ -38,10 +39,18 @@ class RequestRecord:
         self.started_at = time.monotonic()
         self.status: int | None = None
         self.model: str | None = None
-        self.error_code: str | None = None
+        self.fault: Fault | None = None
         self.owner: str | None = None
+        self.wire: Wire = "http"
+        self.http_version = "1.1"
+        self.is_session = False
+        """It became a WebSocket: what it asks for is told message by message."""
+        self.is_work = False
+        """It asked the engine or the embedder for something."""
+        self.reply: Reply | None = None
+        """What it reads, where that may outlive it."""
         self.generations: list[Generation] = []
-        self.figures: dict[str, int] = {}
+        self.figures: dict[str, object] = {}
         """What else the log line tells."""
         self._releases: list[Release] = []
         self._closed = False
@@ -58,9 +67,10 @@ class RequestRecord:
             self.generations.append(generation)
         self._releases.append(release)
 
-    def hand_over(self, release: Release) -> None:
-        """What was adopted belongs to somebody else now; `release` is all that is left to do here."""
-        self._releases = [release]
+    def hand_over(self, reply: Reply) -> None:
+        """What was adopted belongs to somebody else now: all that is left to do here is to leave `reply`."""
+        self.reply = reply
+        self._releases = [reply.leave]
 
     async def close(self) -> None:
         """Give back everything."""
@@ -74,20 +84,35 @@ class RequestRecord:
             "request_id": self.request_id,
             "method": self.method,
             "route": self.path,
+            "wire": self.wire,
+            "http": self.http_version,
             "status": self.status,
             "duration_s": round(time.monotonic() - self.started_at, 4),
         }
+        if self.owner is not None:
+            line["key"] = key_label(self.owner)
         if self.model is not None:
             line["model"] = self.model
-        if self.error_code is not None:
-            line["error"] = self.error_code
+        if self.reply is not None:
+            line |= {"id": self.reply.id, **figures_of(self.reply.generation)}
         for generation in self.generations:
-            line["outcome"] = generation.outcome
-            line["prompt_tokens"] = generation.usage.prompt_tokens
-            line["completion_tokens"] = generation.usage.completion_tokens
-            if generation.first_token_at is not None:
-                line["first_token_s"] = round(generation.first_token_at - generation.started_at, 4)
+            line |= figures_of(generation)
+        if self.fault is not None:
+            line["error"] = self.fault.code
         return line | self.figures
+
+    @property
+    def fate(self) -> Fate:
+        """How it ended; right once it is closed."""
+        if self.reply is not None:
+            return self.reply.fate
+        for generation in self.generations:
+            if self.fault is None or generation.outcome not in (None, "completed"):
+                return generation.outcome or "cancelled"
+            return "failed"
+        if self.fault is not None:
+            return fate_of_error(self.fault)
+        return "cancelled" if self.status is None else "completed"
 
 
 def record_of(scope: Any) -> RequestRecord:
@@ -99,29 +124,37 @@ def record_of(scope: Any) -> RequestRecord:
 class RequestGuard:
     """Wraps the ASGI app; the record of a request is `scope[RECORD_KEY]`."""
 
-    def __init__(self, app: ASGIApp, quiet_paths: frozenset[str] = frozenset()) -> None:
+    def __init__(self, app: ASGIApp, tell: Callable[[RequestRecord], None]) -> None:
+        """`tell` is called with each request's record when the request is over."""
         self._app = app
-        self._quiet_paths = quiet_paths
+        self._tell = tell
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         record = RequestRecord(scope.get("method", "WEBSOCKET"), scope["path"], request_id_of(scope))
+        record.http_version = scope.get("http_version", "1.1")
+        if scope["type"] == "websocket":
+            record.wire = "websocket"
         scope[RECORD_KEY] = record
         try:
             await self._app(scope, receive, send)
         finally:
             await record.close()
-            level = "debug" if record.path in self._quiet_paths else "info"
-            getattr(log, level)("request", **record.log_line())
+            self._tell(record)
 
 
 def request_id_of(scope: Any) -> str:
     """The client's `X-Request-Id` where it is a short printable word, else a fresh one. It is a label only."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID and value.isascii():
-            text: str = value.decode("ascii")
-            if text.isprintable() and " " not in text:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if is_label(text):
                 return text
     return f"req_{uuid.uuid4().hex}"
+
+
+def is_label(text: str) -> bool:
+    """It is a short printable word, fit for the log."""
+    return 0 < len(text) <= MAX_REQUEST_ID and text.isascii() and text.isprintable() and " " not in text

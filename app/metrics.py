@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -16,12 +15,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.connections import Connections
+from app.guard import Wire
 from app.resume import ReplyLogs
 from engine.embedder import Embedder
 from engine.generation import Generation
 from engine.manager import EngineManager, EngineState
-
-Wire = Literal["http", "sse", "websocket"]
 
 FIRST_TOKEN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 GAP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -89,6 +87,9 @@ class Metrics(Collector):
         self._logs = logs
         self._connections = connections
         self._registry = CollectorRegistry()
+        self.requests = self._counter(
+            "requests", "Requests that are over, and messages of WebSockets.", ("route", "wire", "outcome")
+        )
         self.generations = self._counter("generations", "Generations that ended.", ("wire", "outcome"))
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
         self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))

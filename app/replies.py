@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.access import Fate
 from engine.generation import Generation
 from protocol.chunks import ChunkEncoder
-from protocol.frames import CreateFrame, ResumeFrame, Status
+from protocol.errors import TwowireError
+from protocol.frames import CreateFrame, FrameRefused, ResumeFrame, Status
 from protocol.pieces import Piece, Usage
 
 
@@ -18,6 +20,14 @@ class Reply(Protocol):
     """What a wire sends: pull until None, then look at `status`. Whoever pulls, leaves."""
 
     id: str
+
+    @property
+    def generation(self) -> Generation:
+        """What makes it."""
+
+    @property
+    def fate(self) -> Fate:
+        """How this reading of it ended, once it has been left."""
 
     @property
     def seq(self) -> int:
@@ -53,14 +63,30 @@ class Started:
     last_seq: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """What became of a channel's stream: it had a `reply`, or an `error` in its place, or was cancelled before."""
+
+    frame: CreateFrame | ResumeFrame
+    began_at: float
+    reply: Reply | None
+    error: TwowireError | None
+
+
 class Backend(Protocol):
-    """What a channel needs of the server. Both raise `TwowireError`."""
+    """What a channel needs of the server. `create` and `resume` raise `TwowireError`."""
 
     async def create(self, frame: CreateFrame) -> Started:
         """Check, prepare and run what the frame asks for."""
 
     def resume(self, frame: ResumeFrame) -> Started:
         """Find what the frame asks for."""
+
+    def ended(self, ended: StreamEnd) -> None:
+        """Told of each stream once, at its end."""
+
+    def refused(self, refused: FrameRefused) -> None:
+        """Told of each message that was answered with an error and began no stream."""
 
 
 class LiveReply:
@@ -83,6 +109,10 @@ class LiveReply:
     def status(self) -> Status:
         outcome = self.generation.outcome
         return "cancelled" if outcome is None else outcome
+
+    @property
+    def fate(self) -> Fate:
+        return self.generation.outcome or "cancelled"
 
     @property
     def usage(self) -> Usage:

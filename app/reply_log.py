@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.access import Fate
 from app.replies import LiveReply
+from engine.generation import Generation
 from protocol.errors import Fault, TwowireError
 from protocol.frames import Status
 from protocol.pieces import Usage
@@ -61,6 +63,10 @@ class ReplyLog:
     @property
     def usage(self) -> Usage:
         return self._reply.usage
+
+    @property
+    def generation(self) -> Generation:
+        return self._reply.generation
 
     @property
     def is_read(self) -> bool:
@@ -198,6 +204,15 @@ class LogReader:
         self._log = log
         self._displaced = False
         self._is_silent = False
+        self._is_at_end = False
+
+    @property
+    def generation(self) -> Generation:
+        return self._log.generation
+
+    @property
+    def fate(self) -> Fate:
+        return self._log.status if self._is_at_end else "detached"
 
     @property
     def token(self) -> str:
@@ -240,6 +255,7 @@ class LogReader:
                 self.seq += len(chunks)
                 return chunks
             if self._log.is_finished:
+                self._is_at_end = True
                 if self._log.error is not None:
                     raise self._log.error
                 return None

@@ -24,9 +24,11 @@ def resumable_routes(services: Services) -> Blueprint:
     async def resume(answer_id: str) -> Response:
         """Read on in a resumable generation, after `starting_after` or the header `Last-Event-ID`."""
         record = record_of(request.scope)
+        record.wire, record.is_work = "sse", True
         token = request.headers.get(RESUME_TOKEN_HEADER, "")
         reader = services.logs.resume(answer_id, record.owner, token, _cursor())
         await record.adopt(None, reader.leave)
+        record.hand_over(reader)
         return stream_response(reader, with_ids=True)
 
     @routes.delete("/v1/chat/completions/<answer_id>")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.access import AccessLog
 from app.auth import HostCheck, KeyRing
 from app.connections import Connections
 from app.embedder_choice import no_embedder
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
+QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
+"""Polled every few seconds: their log lines are for debugging only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a route may need."""
@@ -42,6 +47,7 @@ class Services:
     tickets: TicketOffice
     connections: Connections
     embedder: Embedder
+    access: AccessLog
     created: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str) -> None:
@@ -84,11 +90,12 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
     )
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
+    metrics = Metrics(manager, logs, connections, embedder)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
         settings=settings,
         manager=manager,
-        metrics=Metrics(manager, logs, connections, embedder),
+        metrics=metrics,
         keys=keys,
         hosts=HostCheck(
             only_loopback=not keys and settings.is_loopback,
@@ -100,6 +107,7 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         tickets=TicketOffice(),
         connections=connections,
         embedder=embedder,
+        access=AccessLog(metrics, QUIET_PATHS),
     )
 
 

@@ -132,7 +132,7 @@ class House:
         self, limits: ChannelLimits | None = None, *, owner: str | None = None, clock: Callable[[], float] | None = None
     ) -> Peer:
         """A client that has just connected."""
-        backend = ChannelBackend(self.services, owner)
+        backend = ChannelBackend(self.services, owner, "connection")
         more = {} if clock is None else {"clock": clock}
         peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))
         self.peers.append(peer)

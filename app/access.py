@@ -1,0 +1,98 @@
+"""What is told of a request once it is over: one log line, and one count by route, wire and outcome.
+
+Does not know how a request is served. Every request ends here once: an HTTP request by `RequestGuard`, a message of a
+channel by `ChannelBackend`. Prompts, answers and keys are never told.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from protocol.errors import Fault, TwowireError
+
+if TYPE_CHECKING:
+    from app.guard import RequestRecord
+    from app.metrics import Metrics
+    from app.replies import Reply
+    from engine.generation import Generation
+
+log = structlog.get_logger("twowire.access")
+
+Fate = Literal["completed", "cancelled", "detached", "refused", "failed", "timed_out"]
+"""How a request ended. `detached`: its reader went, and the generation runs on for whoever comes back."""
+
+KEY_LABEL_CHARS = 8
+"""How much of a key's SHA-256 stands for it in the log."""
+
+OUR_FAULTS = frozenset({Fault.INTERNAL, Fault.ENGINE_DIED})
+"""What the client could have done nothing about; any other error before the first token is a refusal."""
+
+
+def fate_of_error(error: Fault) -> Fate:
+    """How a request ended that got `error` before anything was generated."""
+    return "failed" if error in OUR_FAULTS else "refused"
+
+
+def key_label(owner: str | None) -> str | None:
+    """What tells the keys apart in the log: the first eight digits of the key's SHA-256."""
+    return None if owner is None else owner[:KEY_LABEL_CHARS]
+
+
+def figures_of(generation: Generation) -> dict[str, Any]:
+    """The fields of a log line that tell of a generation."""
+    line: dict[str, Any] = {
+        "prompt_tokens": generation.usage.prompt_tokens,
+        "completion_tokens": generation.usage.completion_tokens,
+    }
+    if generation.first_token_at is not None:
+        line["first_token_s"] = round(generation.first_token_at - generation.started_at, 4)
+    if generation.error is not None:
+        line["error"] = generation.error.fault.code
+    return line
+
+
+class AccessLog:
+    """Tells of requests: in the log, and in the metrics."""
+
+    def __init__(self, metrics: Metrics, quiet_paths: frozenset[str]) -> None:
+        self._metrics = metrics
+        self._quiet_paths = quiet_paths
+
+    def request(self, record: RequestRecord) -> None:
+        """An HTTP request is over, or a WebSocket's connection."""
+        fate = record.fate
+        if record.is_session:
+            log.info("websocket", **record.log_line())
+            return
+        self._metrics.requests.labels(record.path, record.wire, fate).inc()
+        reads_only = record.method in ("GET", "HEAD", "OPTIONS") and not record.is_work and fate == "completed"
+        level = "debug" if reads_only or record.path in self._quiet_paths else "info"
+        getattr(log, level)("request", **record.log_line(), outcome=fate)
+
+    def message(
+        self,
+        route: str,
+        label: dict[str, Any],
+        *,
+        began_at: float,
+        reply: Reply | None = None,
+        error: TwowireError | None = None,
+    ) -> None:
+        """A channel's message to create or resume has had its terminal frame, or one that was refused its error."""
+        fate: Fate = "cancelled"
+        if reply is not None:
+            fate = reply.fate
+        elif error is not None:
+            fate = fate_of_error(error.fault)
+        line = {**label, "route": route, "wire": "websocket"}
+        line["duration_s"] = round(time.monotonic() - began_at, 4)
+        if reply is not None:
+            line |= {"id": reply.id, **figures_of(reply.generation)}
+        if error is not None:
+            line["error"] = error.fault.code
+            self._metrics.refusals.labels(error.fault.code).inc()
+        self._metrics.requests.labels(route, "websocket", fate).inc()
+        log.info("request", **line, outcome=fate)

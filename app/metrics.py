@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.connections import Connections
@@ -131,6 +131,11 @@ class Metrics(Collector):
             len(asyncio.all_tasks()),
         )
         yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
+        watch = manager.watch
+        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watch.hangs)
+        yield CounterMetricFamily(
+            "twowire_engine_heartbeats", "Tokens that an idle engine made to show that it can.", value=watch.heartbeats
+        )
         yield GaugeMetricFamily("twowire_websockets", "WebSocket connections.", value=len(self._connections))
         yield GaugeMetricFamily("twowire_resume_logs", "Logs of resumable generations.", value=len(self._logs))
         yield GaugeMetricFamily("twowire_resume_log_bytes", "Bytes of chunks in those logs.", value=self._logs.bytes)

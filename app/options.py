@@ -25,13 +25,14 @@ from app.option_values import (
     is_loopback,
     read_keys,
 )
+from app.watch_options import WatchOptions
 
 
 class SettingsError(Exception):
     """The server cannot start with these settings; the message is one line that names the value to change."""
 
 
-class Settings(ConnectionOptions, EmbeddingOptions, BaseSettings):
+class Settings(ConnectionOptions, EmbeddingOptions, WatchOptions, BaseSettings):
     """Everything that can be configured. Made once, at the start, by `app.settings.load_settings`."""
 
     model_config = SettingsConfigDict(

@@ -32,6 +32,7 @@ from app.settings import Settings
 from engine.api import EngineStartError
 from engine.kinds import check_model, text_engine
 from engine.manager import AdmissionLimits, EngineManager, EngineState
+from engine.watch import WatchLimits
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ def build_services(settings: Settings) -> Services:
         text_engine(engine_config(settings)),
         AdmissionLimits(settings.max_num_seqs, settings.max_queued),
         keepalive_s=settings.keepalive_s,
+        watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )
     return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
 

@@ -103,6 +103,20 @@ class TextEngine(Protocol):
     max_model_len: int
     """Tokens of prompt and answer together."""
 
+    @property
+    def steps_taken(self) -> int:
+        """Grows with each step that the engine takes, also where that makes no token."""
+
+    @property
+    def is_busy(self) -> bool:
+        """It has been given work that it has not finished, whoever reads the outcome."""
+
+    async def heartbeat(self) -> None:
+        """Make one token for nobody. Raises where that fails; hangs where the engine does."""
+
+    def kill(self) -> None:
+        """End its processes at once, as a crash would: streams fail, and `wait_dead` returns."""
+
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
         """Render and check a chat. Raises `TwowireError` (4xx)."""
 

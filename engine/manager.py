@@ -19,6 +19,7 @@ import structlog
 from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
 from engine.generation import Generation, GenerationObserver
 from engine.merge import MergedStream
+from engine.watch import EngineWatch, WatchLimits
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -66,6 +67,7 @@ class EngineManager:
         *,
         keepalive_s: float = 15.0,
         backoff_first_s: float = BACKOFF_FIRST_S,
+        watch: WatchLimits | None = None,
     ) -> None:
         self.state = EngineState.STARTING
         self.reason = "not started yet"
@@ -78,6 +80,7 @@ class EngineManager:
         self._limits = limits
         self._keepalive_s = keepalive_s
         self._backoff_first_s = backoff_first_s
+        self.watch = EngineWatch(watch or WatchLimits())
         self._engine: TextEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._generations: set[Generation] = set()
@@ -173,7 +176,7 @@ class EngineManager:
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")
             self._settled.set()
-            died_of = await engine.wait_dead()
+            died_of = await self.watch.wait_gone(engine)
             if self.state is EngineState.READY:
                 # Now, not when it has been closed, which takes seconds.
                 self._become(EngineState.RESTARTING, f"the engine died ({died_of}); its processes are being ended")

@@ -142,17 +142,47 @@ class VllmEngine:
         self._chat_template = chat_template
         self._model_config = llm.model_config
         self.max_model_len: int = llm.model_config.max_model_len
+        self.steps_taken = 0
+        self._count_steps()
+        self._heartbeat: PreparedPrompt | None = None
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
         self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
 
     async def warm_up(self) -> None:
         """Send one token through, so that «ready» means that a token could be generated."""
-        request = CompletionRequest.model_validate({"model": "-", "prompt": [0], "max_tokens": 1})
-        prepared = await self.prepare_completion(request)
-        stream = await self.open(prepared.prompts[0], "warm-up")
-        while await stream.next() is not None:
-            pass
+        await self.heartbeat()
+
+    def _count_steps(self) -> None:
+        """Count what comes from the engine core: once per step, with its statistics also where that made no token."""
+        core: Any = self._llm.engine_core
+        get_output = core.get_output_async
+
+        async def counted() -> Any:
+            outputs = await get_output()
+            self.steps_taken += 1
+            return outputs
+
+        core.get_output_async = counted
+
+    @property
+    def is_busy(self) -> bool:
+        # Not what this server holds: an answer that is finished may wait for a slow reader.
+        return bool(self._llm.output_processor.has_unfinished_requests())
+
+    async def heartbeat(self) -> None:
+        if self._heartbeat is None:
+            request = CompletionRequest.model_validate({"model": "-", "prompt": [0], "max_tokens": 1})
+            self._heartbeat = (await self.prepare_completion(request)).prompts[0]
+        stream = await self.open(self._heartbeat, f"heartbeat-{self.steps_taken}")
+        try:
+            while await stream.next() is not None:
+                pass
+        finally:
+            await stream.close()
+
+    def kill(self) -> None:
+        self._processes.kill()
 
     # -- prepare ------------------------------------------------------------------------------------------------
 

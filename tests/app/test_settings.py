@@ -135,6 +135,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         resume-keep-finished-s = 6
         resume-log-max-bytes = 8192
         resume-logs-max-bytes = 8192
+        heartbeat-interval-s = 9.0
+        stall-timeout-s = 90.0
         log-format = "json"
         log-level = "debug"
     """

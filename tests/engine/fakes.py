@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
-from protocol.errors import TwowireError
+from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
 
 
@@ -74,6 +74,11 @@ class FakeEngine:
         self.opened: list[FakeStream] = []
         self.refusal: TwowireError | None = None
         self.closed = False
+        self.killed = False
+        self.steps_taken = 0
+        self.is_busy = False
+        self.beats = 0
+        self.beats_are_answered = True
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
@@ -94,6 +99,18 @@ class FakeEngine:
             stream.end()
         self.opened.append(stream)
         return stream
+
+    async def heartbeat(self) -> None:
+        self.beats += 1
+        if not self.beats_are_answered:
+            await asyncio.Event().wait()
+        self.steps_taken += 1
+
+    def kill(self) -> None:
+        self.killed = True
+        for stream in self.opened:
+            stream.fail(TwowireError(Fault.ENGINE_DIED, "killed", retry_after_s=5))
+        self.die("killed")
 
     def die(self, reason: str) -> None:
         self._death.set_result(reason)

@@ -6,7 +6,8 @@ is counted on from its last number.
 Run as `python -m tests.live.fake_server serve …flags…`. Everything but the engine is real: hypercorn, sockets, process.
 FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn_fixes` to leave out; with
 FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
-tokens that stands in the file of that name, so that a test can do something midway.
+tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
+engine, and the server starts another.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +30,16 @@ from app.services import Services, make_services, served_names
 from app.settings import Settings, load_settings
 from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
 from engine.manager import AdmissionLimits, EngineManager
+from engine.watch import WatchLimits
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
+from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
 LOADED = os.environ.get("FAKE_LOADED")
 LEASH = os.environ.get("FAKE_LEASH")
+MORTAL = "FAKE_MORTAL" in os.environ
 LOOK_S = 0.02
 ENDLESS = 10**9
 
@@ -84,6 +90,7 @@ class PacedStream:
         self._opened_at = time.monotonic()
         self._ends_at = script.tokens
         self._woken = asyncio.Event()
+        self._is_dead = False
 
     def _due(self) -> int:
         if PACE_S == 0:
@@ -95,6 +102,8 @@ class PacedStream:
         if self._made >= self._ends_at:
             return None
         await self._wait()
+        if self._is_dead and self._ends_at:
+            raise TwowireError(Fault.ENGINE_DIED, "The engine died while it generated.", retry_after_s=5)
         first, self._made = self._made, max(self._due(), self._made)
         if first == self._made:
             return [] if self._made < self._ends_at else None
@@ -127,11 +136,26 @@ class PacedStream:
         self._ends_at = 0
         self.wake()
 
+    def die(self) -> None:
+        self._is_dead = True
+        self.wake()
+
 
 class PacedEngine:
-    """Never dies."""
+    """Never dies, unless FAKE_MORTAL is set: then SIGUSR1 ends it."""
 
     max_model_len = ENDLESS
+
+    def __init__(self) -> None:
+        self._streams: weakref.WeakSet[PacedStream] = weakref.WeakSet()
+        self._died = asyncio.Event()
+        if MORTAL:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._die)
+
+    def _die(self) -> None:
+        self._died.set()
+        for stream in list(self._streams):
+            stream.die()
 
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
         return self._prepared(script_of(request))
@@ -144,11 +168,25 @@ class PacedEngine:
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         assert isinstance(prompt.sampling, Script)
-        return PacedStream(prompt.sampling)
+        stream = PacedStream(prompt.sampling)
+        self._streams.add(stream)
+        return stream
+
+    @property
+    def steps_taken(self) -> int:
+        return int(time.monotonic() * 100)
+
+    is_busy = False
+
+    async def heartbeat(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self._die()
 
     async def wait_dead(self) -> str:
-        await asyncio.Event().wait()
-        return "never"
+        await self._died.wait()
+        return "it was told to"
 
     async def close(self) -> None:
         pass
@@ -165,7 +203,8 @@ async def start(report: StageReport) -> PacedEngine:
 def build_services(settings: Settings) -> Services:
     """As `app.server` does it, but for the engine."""
     limits = AdmissionLimits(settings.max_num_seqs, settings.max_queued)
-    manager = EngineManager(start, limits, keepalive_s=settings.keepalive_s)
+    watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
+    manager = EngineManager(start, limits, keepalive_s=settings.keepalive_s, watch=watch)
     return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
 
 

@@ -28,6 +28,7 @@ from app.hypercorn_fixes import abort_connection
 from app.replies import Started, StreamEnd
 from app.services import Services
 from app.tickets import LIFETIME_S
+from app.traces import Context, context_of
 from protocol.chat import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
 from protocol.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, FrameRefused, ResumeFrame
@@ -140,7 +141,7 @@ async def _serve(services: Services, owner: str | None) -> None:
         await socket.send(frame.decode())
 
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
-    backend = ChannelBackend(services, owner, connection_id)
+    backend = ChannelBackend(services, owner, connection_id, context_of(websocket.scope["headers"]))
     channel = Channel(connection_id, backend, send, channel_limits(services))
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
     record.figures["connection"] = connection_id
@@ -210,10 +211,13 @@ def channel_limits(services: Services) -> ChannelLimits:
 class ChannelBackend:
     """What a channel asks of the server, on behalf of its owner."""
 
-    def __init__(self, services: Services, owner: str | None, connection_id: str) -> None:
+    def __init__(
+        self, services: Services, owner: str | None, connection_id: str, context: Context | None = None
+    ) -> None:
         self.requests = 0
         self._services = services
         self._owner = owner
+        self._context = context or {}
         self._label: dict[str, Any] = {"connection": connection_id}
         if owner is not None:
             self._label["key"] = key_label(owner)
@@ -240,8 +244,15 @@ class ChannelBackend:
         label = self._labelled(frame.type, frame.stream_id, frame.event_id)
         if ended.reply is not None and isinstance(frame, CreateFrame):
             label["model"] = frame.body["model"]
-        access = self._services.access
-        access.message(CHANNEL_PATH, label, began_at=ended.began_at, reply=ended.reply, error=ended.error)
+        self._services.access.message(
+            CHANNEL_PATH,
+            label,
+            began_at=ended.began_at,
+            reply=ended.reply,
+            error=ended.error,
+            # The message's own, where it has one: many callers may share a connection.
+            context=frame.trace_context or self._context,
+        )
 
     def refused(self, refused: FrameRefused) -> None:
         label = self._labelled("(refused)", refused.stream_id, refused.event_id)

@@ -80,6 +80,8 @@ def create_app(services: Services) -> Quart:
         await services.manager.stop()
         await services.embedder.stop()
         await services.logs.close()
+        if services.traces is not None:
+            await services.traces.close()
 
     return app
 

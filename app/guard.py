@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
 
-from app.access import Fate, fate_of_error, figures_of, key_label
+from app.access import Fate, fate_of, fate_of_error, figures_of, key_label
 from app.replies import Reply
 from engine.generation import Generation
 from protocol.errors import Fault
@@ -23,6 +23,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 RECORD_KEY = "twowire.record"
 MAX_REQUEST_ID = 128
 
+Headers = Iterable[tuple[bytes, bytes]]
 Wire = Literal["http", "sse", "websocket"]
 
 Release = Callable[[], Awaitable[None]]
@@ -50,6 +51,7 @@ class RequestRecord:
         self.reply: Reply | None = None
         """What it reads, where that may outlive it."""
         self.generations: list[Generation] = []
+        self.headers: Headers = ()
         self.figures: dict[str, object] = {}
         """What else the log line tells."""
         self._releases: list[Release] = []
@@ -107,9 +109,8 @@ class RequestRecord:
         if self.reply is not None:
             return self.reply.fate
         for generation in self.generations:
-            if self.fault is None or generation.outcome not in (None, "completed"):
-                return generation.outcome or "cancelled"
-            return "failed"
+            is_told_otherwise = self.fault is not None and generation.outcome == "completed"
+            return "failed" if is_told_otherwise else fate_of(generation)
         if self.fault is not None:
             return fate_of_error(self.fault)
         return "cancelled" if self.status is None else "completed"
@@ -135,6 +136,7 @@ class RequestGuard:
             return
         record = RequestRecord(scope.get("method", "WEBSOCKET"), scope["path"], request_id_of(scope))
         record.http_version = scope.get("http_version", "1.1")
+        record.headers = scope["headers"]
         if scope["type"] == "websocket":
             record.wire = "websocket"
         scope[RECORD_KEY] = record

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.access import Fate
+from app.access import Fate, fate_of
 from engine.generation import Generation
 from protocol.chunks import ChunkEncoder
 from protocol.errors import TwowireError
@@ -112,7 +112,7 @@ class LiveReply:
 
     @property
     def fate(self) -> Fate:
-        return self.generation.outcome or "cancelled"
+        return fate_of(self.generation)
 
     @property
     def usage(self) -> Usage:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.access import Fate
+from app.access import Fate, fate_of
 from app.replies import LiveReply
 from engine.generation import Generation
 from protocol.errors import Fault, TwowireError
@@ -212,7 +212,7 @@ class LogReader:
 
     @property
     def fate(self) -> Fate:
-        return self._log.status if self._is_at_end else "detached"
+        return fate_of(self._log.generation) if self._is_at_end else "detached"
 
     @property
     def token(self) -> str:

@@ -17,6 +17,7 @@ from app.embedder_choice import no_embedder
 from app.metrics import Metrics
 from app.resume import ReplyLogs, ResumeLimits
 from app.tickets import TicketOffice
+from app.traces import Traces, start_traces
 from engine.api import EngineConfig
 from engine.embedder import Embedder
 from engine.kinds import GUIDE
@@ -48,6 +49,7 @@ class Services:
     connections: Connections
     embedder: Embedder
     access: AccessLog
+    traces: Traces | None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str) -> None:
@@ -91,6 +93,7 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     metrics = Metrics(manager, logs, connections, embedder)
+    traces = start_traces(settings.otlp_endpoint)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
         settings=settings,
@@ -107,7 +110,8 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         tickets=TicketOffice(),
         connections=connections,
         embedder=embedder,
-        access=AccessLog(metrics, QUIET_PATHS),
+        access=AccessLog(metrics, QUIET_PATHS, traces),
+        traces=traces,
     )
 
 

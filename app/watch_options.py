@@ -5,9 +5,18 @@ Does not know the other options, which `app.options` adds, nor what watches.
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from app.option_field import ENGINE, option
+from pydantic import AfterValidator, BaseModel
+
+from app.option_field import ENGINE, LOGGING, option
+
+
+def _check_url(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError(f"must be a URL like http://127.0.0.1:4318, got {url[:60]!r}")
+    return url
 
 
 class WatchOptions(BaseModel):
@@ -28,4 +37,13 @@ class WatchOptions(BaseModel):
         "longest step; 0 never ends an engine.",
         metavar="SECONDS",
         ge=0,
+    )
+
+    otlp_endpoint: Annotated[str, AfterValidator(_check_url)] | None = option(
+        LOGGING,
+        None,
+        "Where to send traces: the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
+        "http://127.0.0.1:4318. It needs the extra otel.",
+        shown="nowhere",
+        metavar="URL",
     )

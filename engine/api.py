@@ -81,6 +81,10 @@ class EngineStream(Protocol):
     def cached_tokens(self) -> int:
         """Prompt tokens that came from the prefix cache; known once the first pieces are."""
 
+    @property
+    def scheduled_at(self) -> float | None:
+        """When the engine began to compute it, by `time.monotonic`; None where that is not known, or not yet."""
+
     async def next(self) -> list[Piece] | None:
         """The pieces of the next step; an empty list if the stream was only woken; None once it has ended.
 

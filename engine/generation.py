@@ -71,6 +71,11 @@ class Generation:
         if observer is not None:
             observer.started()
 
+    @property
+    def scheduled_at(self) -> float | None:
+        """When the engine began to compute it, by `time.monotonic`, where that is known."""
+        return self._stream.scheduled_at
+
     def __aiter__(self) -> Generation:
         return self
 

@@ -30,6 +30,10 @@ class MergedStream:
     def cached_tokens(self) -> int:
         return sum(stream.cached_tokens for stream in self._streams)
 
+    @property
+    def scheduled_at(self) -> float | None:
+        return min((at for stream in self._streams if (at := stream.scheduled_at) is not None), default=None)
+
     async def next(self) -> list[Piece] | None:
         if not self._started:
             self._started = True

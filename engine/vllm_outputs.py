@@ -55,6 +55,7 @@ class VllmStream:
         has_schema: bool = False,
     ) -> None:
         self.cached_tokens = 0
+        self.scheduled_at: float | None = None
         self._queue = queue
         self._top_count = top_count
         self._choices = choices
@@ -111,6 +112,8 @@ class VllmStream:
         if self._first:
             self._first = False
             self.cached_tokens = output.num_cached_tokens or 0
+            # Of the engine core's clock, which is the system's, and 0 until it is known.
+            self.scheduled_at = (output.metrics.scheduled_ts or None) if output.metrics is not None else None
             if self._echo is not None:
                 pieces = [*self._echoed(self._echo, output), *pieces]
         return pieces

@@ -32,7 +32,22 @@ class ResumeOptions(RequestPart):
     grace_s: float = Field(gt=0, le=86_400, description="Seconds that the generation may run on without a reader.")
 
 
-class CreateFrame(RequestPart):
+class TracedFrame(RequestPart):
+    """What names the caller's trace: W3C Trace Context, as in the HTTP headers of these names."""
+
+    traceparent: Annotated[str, Field(max_length=256)] | None = None
+    tracestate: Annotated[str, Field(max_length=1024)] | None = None
+
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """As headers; empty where the frame names no trace."""
+        if self.traceparent is None:
+            return {}
+        state = {} if self.tracestate is None else {"tracestate": self.tracestate}
+        return {"traceparent": self.traceparent, **state}
+
+
+class CreateFrame(TracedFrame):
     """Start a generation."""
 
     type: Literal["chat.completion.create"]
@@ -50,7 +65,7 @@ class CancelFrame(RequestPart):
     event_id: EventId | None = None
 
 
-class ResumeFrame(RequestPart):
+class ResumeFrame(TracedFrame):
     """Read on in a generation that lost its socket."""
 
     type: Literal["chat.completion.resume"]

@@ -137,6 +137,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         resume-logs-max-bytes = 8192
         heartbeat-interval-s = 9.0
         stall-timeout-s = 90.0
+        otlp-endpoint = "http://127.0.0.1:4318"
         log-format = "json"
         log-level = "debug"
     """

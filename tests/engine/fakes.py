@@ -22,6 +22,7 @@ class FakeStream:
         self.cached_tokens = cached_tokens
         self.closed = False
         self.cancelled = False
+        self.scheduled_at: float | None = None
         self._steps = list(script)
         self._finished = False
         self._error: TwowireError | None = None

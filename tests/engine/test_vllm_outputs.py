@@ -37,7 +37,7 @@ def choice(text: str, reason: str | None = None, index: int = 0, ids: tuple[int,
 
 
 def output(*choices: SimpleNamespace, finished: bool = False, **more: Any) -> SimpleNamespace:
-    return SimpleNamespace(outputs=list(choices), finished=finished, num_cached_tokens=2, **more)
+    return SimpleNamespace(outputs=list(choices), finished=finished, num_cached_tokens=2, **({"metrics": None} | more))
 
 
 class Opened:

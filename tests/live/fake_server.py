@@ -82,6 +82,7 @@ class PacedStream:
     """A token per `PACE_S` since it was opened; what nobody took in time is merged, as vLLM's collector does it."""
 
     cached_tokens = 0
+    scheduled_at = None
 
     def __init__(self, script: Script) -> None:
         self._script = script

@@ -11,13 +11,21 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from app.access import Fate
 from app.flags import read_flags
+from app.guard import Wire
 from app.hypercorn_fixes.limits import ServerConfig
+from app.services import make_services
+from app.settings import load_settings
+from engine.manager import AdmissionLimits, EngineManager, EngineState
+from protocol.errors import Fault
+from tests.engine.fakes import FakeFactory
+from tests.queries import OF_PROMETHEUS, alerts, dashboard, names, queries, selectors
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -108,3 +116,47 @@ def test_hypercorns_file_names_what_hypercorn_or_the_mends_know() -> None:
     assert (config.workers, config.worker_class) == (1, "uvloop")
     for name in ("send_timeout_s", "header_timeout_s", "max_connections", "max_connections_per_address"):
         assert table[name] == getattr(ServerConfig, name), "as `twowire serve` has it"
+
+
+async def test_the_queries_ask_for_what_the_server_has() -> None:
+    services = make_services(load_settings([], {}), EngineManager(FakeFactory(), AdmissionLimits(1, 1)))
+    known = names(services.metrics.exposition().decode()) | OF_PROMETHEUS
+    read = {name for query in queries() for name, _ in selectors(query)}
+    # vLLM's own are held against a running engine: tests/live/test_operations.py.
+    assert not {name for name in read if not name.startswith("vllm:")} - known
+    assert len(read) > 20
+
+
+def test_the_queries_ask_for_values_that_labels_have() -> None:
+    values = {
+        "state": {state.value for state in EngineState},
+        "outcome": set(get_args(Fate)),
+        "wire": set(get_args(Wire)),
+        "reason": {fault.code for fault in Fault},
+        "job": {"twowire", "$job"},
+        "instance": {"$instance"},
+    }
+    for query in queries():
+        for _, wanted in selectors(query):
+            for label, asked_for in wanted.items():
+                assert set(asked_for) <= values[label], query
+
+
+def test_every_alert_is_explained_and_says_how_bad_it_is() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    for rule in alerts():
+        assert f"| `{rule['alert']}` |" in text, rule["alert"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"]["summary"]
+
+
+def test_the_dashboards_panels_have_their_places() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells

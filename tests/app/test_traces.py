@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.testing import capture_logs
 
@@ -26,54 +22,17 @@ from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
 from tests.app.channels import BODY, DONE, House, begin_stream, open_house, until
 from tests.engine.fakes import words
+from tests.otlp import Collector, attributes, children, collecting
 
 CHAT = "/v1/chat/completions"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
-@dataclass
-class Collector:
-    """An OTLP receiver on a port of this machine."""
-
-    url: str = ""
-    paths: list[str] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    resources: list[dict[str, str]] = field(default_factory=list)
-
-    def take(self, path: str, body: bytes) -> None:
-        self.paths.append(path)
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.resources.append({one.key: one.value.string_value for one in resource.resource.attributes})
-            for scope in resource.scope_spans:
-                self.spans.extend(scope.spans)
-
-    def named(self, name: str) -> Span:
-        (span,) = [span for span in self.spans if span.name == name]
-        return span
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            collector.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_port}"
-    yield collector
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with collecting() as collector:
+        yield collector
 
 
 @asynccontextmanager
@@ -88,15 +47,6 @@ async def traced(collector: Collector, **options: Any) -> AsyncIterator[House]:
 
 def traced_services(manager: EngineManager, endpoint: str) -> Services:
     return make_services(load_settings(["--otlp-endpoint", endpoint], {}), manager)
-
-
-def attributes(span: Span) -> dict[str, object]:
-    return {one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in span.attributes}
-
-
-def children(collector: Collector, parent: Span) -> list[Span]:
-    found = [span for span in collector.spans if span.parent_span_id == parent.span_id]
-    return sorted(found, key=lambda span: span.start_time_unix_nano)
 
 
 def assert_told_in_parts(collector: Collector, span: Span) -> None:

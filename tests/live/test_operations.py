@@ -12,6 +12,7 @@ import pytest
 
 from app.version import installed_version
 from tests.live.conftest import MODEL, Server
+from tests.queries import OF_PROMETHEUS, names, queries, selectors
 
 CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Tell me."}], "max_tokens": 9}
 WIRES = {"http": False, "sse": True}
@@ -48,6 +49,11 @@ def test_metrics_hold_vllms_own_and_ours(server: Server) -> None:
     } <= names
     assert server.metric("twowire_engine_state", state="ready") == 1
     assert server.metric("twowire_engine_state") == 1, "it is in one state only"
+
+
+def test_the_queries_in_deploy_ask_for_what_there_is(server: Server) -> None:
+    known = names(httpx.get(f"{server.url}/metrics", timeout=30).text) | OF_PROMETHEUS
+    assert not {name for query in queries() for name, _ in selectors(query)} - known
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -103,10 +103,14 @@ def _add_checks(app: Quart, services: Services) -> None:
         if sum(len(name) + len(value) for name, value in headers) > settings.max_header_bytes:
             raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_header_bytes} bytes of headers.")
 
+    def name_route() -> None:
+        asked = _current()
+        if asked.url_rule is not None:
+            record_of(asked.scope).path = asked.url_rule.rule
+
     @app.before_request
     async def check() -> None:
-        rule = request.url_rule
-        record_of(request.scope).path = rule.rule if rule is not None else "(unknown)"
+        name_route()
         check_headers(request.scope)
         services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"))
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
@@ -115,6 +119,7 @@ def _add_checks(app: Quart, services: Services) -> None:
 
     @app.before_websocket
     async def check_websocket() -> None:
+        name_route()
         check_headers(websocket.scope)
         # The channel has a door of its own, which takes tickets too.
         if websocket.endpoint != CHANNEL_ENDPOINT:

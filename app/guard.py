@@ -22,6 +22,8 @@ from protocol.errors import Fault
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 RECORD_KEY = "twowire.record"
 MAX_REQUEST_ID = 128
+UNKNOWN_ROUTE = "(unknown)"
+"""In place of a path that is no route's: clients may ask for any number of these, and each would be a metric."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 Wire = Literal["http", "sse", "websocket"]
@@ -134,7 +136,7 @@ class RequestGuard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(scope.get("method", "WEBSOCKET"), scope["path"], request_id_of(scope))
+        record = RequestRecord(scope.get("method", "WEBSOCKET"), UNKNOWN_ROUTE, request_id_of(scope))
         record.http_version = scope.get("http_version", "1.1")
         record.headers = scope["headers"]
         if scope["type"] == "websocket":

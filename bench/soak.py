@@ -26,6 +26,7 @@ from bench.soak_channel import ChannelClient
 from bench.soak_http import HttpClient
 from bench.soak_http2 import ResettingClient
 from bench.soak_ledger import Ledger, Window
+from bench.soak_raw import RawClient
 from bench.soak_report import report
 from bench.soak_server import Sample, SoakServer
 
@@ -76,15 +77,17 @@ class Soak:
         for name, is_two in (("HTTP/1.1", False), ("HTTP/2", True)):
             fresh = functools.partial(self._http, is_two=is_two)
             http = await stack.enter_async_context(fresh())
-            https.append(HttpClient(self.ledger, fresh, http, self._fork(), name, self.server.port))
+            https.append(HttpClient(self.ledger, fresh, http, self._fork(), name))
         http1, http2 = https
         channel = ChannelClient(self.ledger, self._fork(), "channel", self.server.port, http2)
         acts: list[list[Act]] = []
         for client in https:
             acts.append([client.whole_stream, client.whole_answer, client.wrong])
             acts.append([client.left_stream, client.left_answer, client.resumed, client.cancelled])
-        acts += [[http1.slow], [ResettingClient(self.ledger, self._fork(), self.server.port).neighbours]]
-        acts += [[channel.many], [channel.lost, channel.taken_over]]
+        raw = RawClient(self.ledger, self._fork(), self.server.port)
+        resetting = ResettingClient(self.ledger, self._fork(), self.server.port)
+        acts += [[raw.slow, raw.half], [raw.stuck], [resetting.neighbours]]
+        acts += [[channel.many], [channel.lost, channel.taken_over], [channel.stuck]]
         if self._options.embeddings:
             acts += [[http1.embeddings, http2.embeddings, http1.embeddings_left]]
         return acts

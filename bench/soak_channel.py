@@ -29,6 +29,7 @@ from bench.soak_http import (
     fate_of_error,
 )
 from bench.soak_ledger import Ask, Fate, Ledger
+from bench.soak_raw import STUCK_S
 
 CREATE, RESUME, CANCEL = (f"chat.completion.{verb}" for verb in ("create", "resume", "cancel"))
 WIRE = "websocket"
@@ -254,6 +255,23 @@ class ChannelClient:
                     again = await back.resume("a chat, resumed", stream)
                     await again.end()
                 self._over(again)
+
+    async def stuck(self) -> None:
+        """A socket that is never read: the server is to cut it, with all that runs on it."""
+        uri = f"ws://127.0.0.1:{self.port}{CHAT}"
+        asks = [self.ledger.ask(f"{self.name}: a chat that is not read", WIRE) for _ in range(self.rng.randint(1, 4))]
+        # websockets stops reading from the socket when so many messages wait.
+        async with connect(uri, compression=None, ping_interval=None, max_queue=1, open_timeout=60) as ws:
+            for ask in asks:
+                frame = {"type": CREATE, "stream_id": ask.id, "event_id": ask.id}
+                body = chat_body(self.rng, max_tokens=LONG_TOKENS)
+                await ws.send(orjson.dumps(frame | {"body": body}).decode())
+            await asyncio.sleep(STUCK_S)  # What it is for.
+            ws.transport.abort()
+        for ask in asks:
+            # What has gone into the system's buffers has been served; what was not taken in never was.
+            fates = CANCELLED | COMPLETED | REFUSED | {None}
+            self.ledger.end(ask, fates, fates)
 
     async def taken_over(self) -> None:
         """A reader whose generation another one takes over."""

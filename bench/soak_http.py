@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ CHAT, COMPLETION, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/e
 LONG_TOKENS = 1500
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 OUR_CODES = frozenset({"engine_died", "internal_error"})
-SLOW_BUFFER = 4096
 
 COMPLETED, CANCELLED = frozenset({"completed"}), frozenset({"cancelled"})
 REFUSED, DETACHED = frozenset({"refused"}), frozenset({"detached"})
@@ -109,7 +107,6 @@ class HttpClient:
     http: httpx.AsyncClient
     rng: random.Random
     name: str
-    port: int
 
     def _ask(self, kind: str, wire: str) -> Ask:
         return self.ledger.ask(f"{self.name}: {kind}", wire)
@@ -256,28 +253,3 @@ class HttpClient:
             self._refused(ask, response.status_code, response.content, REFUSED)
         else:
             self.ledger.end(ask, COMPLETED, REFUSED)
-
-    async def slow(self) -> None:
-        """Reads a little at a time, from a small buffer, and then goes without a word."""
-        ask = self._ask("a slow reader", "sse")
-        raw = orjson.dumps(chat_body(self.rng, max_tokens=LONG_TOKENS, stream=True))
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-Id: {ask.id}\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
-        loop = asyncio.get_running_loop()
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
-            one.setblocking(False)
-            await loop.sock_connect(one, ("127.0.0.1", self.port))
-            await loop.sock_sendall(one, head.encode() + raw)
-            received = b""
-            for _ in range(self.rng.randint(10, 60)):
-                if not (part := await loop.sock_recv(one, 256)):
-                    break
-                received += part
-                await asyncio.sleep(0.05)  # Slowly: that is what it is for.
-        if not received.startswith(b"HTTP/1.1 200"):
-            self._refused(ask, int(received.split()[1]), received.partition(b"\r\n\r\n")[2])
-        elif b"data: [DONE]" in received:
-            self.ledger.end(ask, {"completed", "failed"}, CANCELLED | COMPLETED)
-        else:
-            self.ledger.end(ask, CANCELLED, CANCELLED)

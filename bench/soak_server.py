@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 START_S = 300.0
 PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.fake_server"}
 # A finished chat is kept for a moment only, so that what is left at the end is a leak.
-FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "3", "--send-timeout-s", "10"]
+FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "3"]
+FLAGS += ["--send-timeout-s", "10", "--ws-send-timeout-s", "10"]
 REAL_FLAGS = ["--cpu-kv-cache-gib", "1", "--max-num-seqs", "64"]
 NOT_WORK = frozenset({"/metrics", "/health", "/livez"})
 """What the soak itself asks, to watch."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from quart.testing.connections import WebsocketResponseError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -170,3 +171,22 @@ async def test_no_key_is_told_whole(lines: Lines) -> None:
         await peer.wait_for(DONE)
         assert told(lines)[0]["key"] == "ffffffff"
         assert owner not in str(lines)
+
+
+async def test_paths_that_are_no_routes_are_one_and_the_same(lines: Lines) -> None:
+    async with open_house() as house:
+        client = create_app(house.services).test_client()
+        await client.get("/nothing/1")
+        for path in ("/nothing/2", "/v1/chat/completions/nothing"):
+            async with client.websocket(path, headers={"Origin": "http://elsewhere.example"}) as socket:
+                with pytest.raises(WebsocketResponseError):
+                    await socket.receive()
+        async with client.websocket(CHAT, headers={"Origin": "http://elsewhere.example"}) as socket:
+            with pytest.raises(WebsocketResponseError):
+                await socket.receive()
+        routes = {(line["route"], line["wire"], line["outcome"]) for line in told(lines)}
+        assert routes == {
+            ("(unknown)", "http", "refused"),
+            ("(unknown)", "websocket", "refused"),
+            (CHAT, "websocket", "refused"),
+        }

@@ -16,7 +16,7 @@ from tests.live.test_engine_death import find_core, find_worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * START_TIMEOUT_S)]
 
-STALL_S, BEAT_S = 4.0, 1.0
+STALL_S, BEAT_S = 8.0, 1.0
 # Long, so that it still runs when its engine is stopped, however fast that is.
 LONG = {"model": MODEL, "messages": [{"role": "user", "content": "Tell me."}], "stream": True, "n": 32}
 LONG |= {"max_tokens": 1900, "ignore_eos": True}

@@ -23,5 +23,5 @@ def test_half_a_minute_of_mixed_traffic_leaves_nothing_behind(capsys: pytest.Cap
     assert done.returncode == 0, done.stdout + done.stderr
     with capsys.disabled():
         print("\n" + done.stdout.partition("\n")[0])
-    for kind in ("HTTP/1.1: a slow reader", "HTTP/2: a stream, reset", "channel: a chat, resumed", "failed"):
+    for kind in ("HTTP/1.1: a stuck reader", "HTTP/2: a stream, reset", "channel: a chat, resumed", "failed"):
         assert f"| {kind} |" in done.stdout, "there was no such traffic"

@@ -82,7 +82,7 @@ async def test_a_hundred_clients_that_vanish_leave_nothing_behind(server: Server
     memory = process.memory_info().rss
     tasks = server.metric("twowire_asyncio_tasks")
     before = {outcome: ended(server, outcome) for outcome in ("completed", "cancelled", "failed")}
-    lines = sum('"outcome"' in line for line in server.log)
+    lines = sum('"completion_tokens"' in line for line in server.log)
 
     saw_the_end = await crowd(server, seed=2)
     server.wait_idle(2)
@@ -93,11 +93,11 @@ async def test_a_hundred_clients_that_vanish_leave_nothing_behind(server: Server
     assert by_outcome["failed"] == 0
     assert by_outcome["completed"] >= sum(saw_the_end) > 0
     assert by_outcome["cancelled"] > 0
-    # Every request that reached the engine has its line in the log, with how it ended; one that left before does not.
+    # Every request that reached the engine has its line in the log, with its tokens; one that left before has none.
     server.wait_until(
-        lambda: sum('"outcome"' in line for line in server.log) - lines == sum(by_outcome.values()),
+        lambda: sum('"completion_tokens"' in line for line in server.log) - lines == sum(by_outcome.values()),
         2,
-        f"as many log lines with an outcome as generations, {by_outcome}",
+        f"as many log lines with tokens as generations, {by_outcome}",
     )
     assert 50 < sum(by_outcome.values()) <= 100
 

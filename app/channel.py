@@ -33,7 +33,7 @@ from app.channel_outbox import Outbox
 from app.replies import Backend, Reply, StreamEnd
 from protocol import frames
 from protocol.errors import Fault, TwowireError
-from protocol.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, ResumeFrame
+from protocol.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, PongFrame, ResumeFrame
 from protocol.pieces import Usage
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ class Channel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, clock)
         self._answering: asyncio.Task[None] | None = None
-        self._opened_at = self._heard_at = self._pinged_at = clock()
+        self._opened_at = self._heard_at = self._pinged_at = self._used_at = clock()
         self._allowance = Allowance(limits.max_messages_per_s, self._opened_at)
         self._is_draining = False
         self._closing: asyncio.Task[None] | None = None
@@ -140,6 +140,8 @@ class Channel:
             self._answer(frames.error(error, name, event_id), functools.partial(self._refused.discard, name))
 
     def _dispatch(self, frame: frames.ClientFrame) -> None:
+        if not isinstance(frame, PingFrame | PongFrame):
+            self._used_at = self._heard_at
         if isinstance(frame, CreateFrame | ResumeFrame):
             self._open(frame)
         elif isinstance(frame, CancelFrame):
@@ -207,6 +209,7 @@ class Channel:
         async with self._outbox.turn:
             # The id is free once the client can know of it: whatever a new stream of that name sends comes after this.
             del self._streams[stream.id]
+            self._used_at = self._clock()
             await self._outbox.send(terminal)
         if error is not None and error.fault is Fault.TAKEN_OVER and not self._streams:
             self._end(TAKEN_OVER, "another reader took over")
@@ -281,14 +284,22 @@ class Channel:
             self._end(HEARTBEAT_MISSED, f"nothing was heard for {limits.idle_timeout_s:g} s")
         elif now - self._opened_at >= limits.max_age_s:
             error = TwowireError(Fault.CONNECTION_TOO_OLD, f"The connection is {limits.max_age_s:g} s old; come back.")
-            self._answer(frames.error(error))
-            self._spawn(self._end_after_answers(GOING_AWAY, "the connection's age limit"))
+            self._leave(error, "the connection's age limit")
+            return
+        elif not self._streams and now - self._used_at >= limits.unused_timeout_s:
+            message = f"Nothing was asked for in {limits.unused_timeout_s:g} s; come back when there is."
+            self._leave(TwowireError(Fault.CONNECTION_UNUSED, message), "the connection was not used")
             return
         elif now - self._pinged_at >= limits.ping_interval_s:
             self._pinged_at = now
             self._answer(frames.ping(round(now - self._opened_at, 3)))
         shortest = min(limits.send_timeout_s, limits.ping_interval_s, limits.idle_timeout_s, limits.max_age_s)
-        self._timer = asyncio.get_running_loop().call_later(shortest / 4, self._tick)
+        delay_s = min(shortest, limits.unused_timeout_s) / 4
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _leave(self, error: TwowireError, reason: str) -> None:
+        self._answer(frames.error(error))
+        self._spawn(self._end_after_answers(GOING_AWAY, reason))
 
     async def _end_after_answers(self, code: int, reason: str) -> None:
         if self._answering is not None:

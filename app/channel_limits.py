@@ -28,6 +28,7 @@ class ChannelLimits:
     ping_interval_s: float = 25.0
     idle_timeout_s: float = 60.0
     send_timeout_s: float = 15.0
+    unused_timeout_s: float = 86_400.0
     max_age_s: float = 86_400.0
     resume_grace_max_s: float = 120.0
 

@@ -22,6 +22,7 @@ from app.access import key_label
 from app.bodies import json_response
 from app.channel import Channel
 from app.channel_limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
+from app.deadlines import deadlines_of
 from app.generate import CHAT, live_reply
 from app.guard import is_label, record_of
 from app.hypercorn_fixes import abort_connection
@@ -203,6 +204,7 @@ def channel_limits(services: Services) -> ChannelLimits:
         ping_interval_s=settings.ws_ping_interval_s,
         idle_timeout_s=settings.ws_idle_timeout_s,
         send_timeout_s=settings.ws_send_timeout_s,
+        unused_timeout_s=settings.ws_unused_timeout_s,
         max_age_s=settings.ws_max_age_s,
         resume_grace_max_s=settings.resume_grace_max_s,
     )
@@ -226,9 +228,11 @@ class ChannelBackend:
         services = self._services
         asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
         services.take_note(asked, CHANNEL_PATH)
-        prepared = await services.manager.prepare_chat(asked)
+        deadlines = deadlines_of(services.settings, frame.timeout_s)
+        async with deadlines.limit():
+            prepared = await services.manager.prepare_chat(asked)
         observer = services.metrics.wires["websocket"]
-        generation = await services.manager.run(prepared, observer, self._owner)
+        generation = await services.manager.run(prepared, observer, self._owner, deadlines=deadlines)
         reply = live_reply(generation, asked, prepared, CHAT)
         if frame.resume is None:
             return Started(reply)

@@ -55,6 +55,14 @@ class ConnectionOptions(BaseModel):
         metavar="SECONDS",
         gt=0,
     )
+    idle_timeout_s: float = option(
+        CONNECTIONS,
+        75.0,
+        "After how long a connection without a request is closed. Longer than clients keep theirs, so that they are "
+        "the ones to close it.",
+        metavar="SECONDS",
+        gt=0,
+    )
     send_timeout_s: float = option(
         CONNECTIONS,
         15.0,

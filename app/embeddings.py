@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import replace
 
 import orjson
 from quart import Blueprint, Response, request
 
 from app.bodies import json_response, parsed_body
+from app.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.guard import RequestRecord, record_of
 from app.services import Services
 from engine.embedder_api import Embedded, Job
@@ -72,6 +74,9 @@ def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> Reques
 
 
 async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
+    asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
+    # What it answers with has no first token.
+    deadlines = replace(deadlines_of(services.settings, asked_s), first_token_s=None)
     record.figures["texts"] = len(job.texts)
     began_at = time.monotonic()
     # Without keys, an address is all that is known of who asks.
@@ -84,7 +89,8 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     # The guard leaves, too, where the handler is left behind.
     await record.adopt(None, leave)
     try:
-        done = await running
+        async with deadlines.limit():
+            done = await running
     finally:
         running.cancel()
     record.figures["prompt_tokens"] = done.tokens

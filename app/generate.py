@@ -16,10 +16,12 @@ import structlog
 from quart import Blueprint, Response, request
 
 from app.bodies import json_response, parsed_body
+from app.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.guard import RequestRecord, record_of
 from app.replies import LiveReply, Reply
 from app.services import Services
 from engine.api import Prepared
+from engine.deadlines import Deadlines
 from engine.generation import Generation
 from protocol import sse
 from protocol.chat import ChatCompletionRequest
@@ -57,18 +59,24 @@ def generation_routes(services: Services) -> Blueprint:
     @routes.post("/v1/chat/completions")
     async def chat_completions() -> Response:
         """Answer a chat. OpenAI's reference: Chat Completions, Create."""
+        asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
         asked = await parsed_body(ChatCompletionRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
-        prepared = await services.manager.prepare_chat(asked)
-        return await answer(services, record, asked, prepared, CHAT)
+        deadlines = deadlines_of(services.settings, asked_s)
+        async with deadlines.limit():
+            prepared = await services.manager.prepare_chat(asked)
+        return await answer(services, record, asked, prepared, CHAT, deadlines)
 
     @routes.post("/v1/completions")
     async def completions() -> Response:
         """Continue a text. OpenAI's reference: Completions, Create."""
+        asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
         asked = await parsed_body(CompletionRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
-        prepared = await services.manager.prepare_completion(asked)
-        return await answer(services, record, asked, prepared, COMPLETION)
+        deadlines = deadlines_of(services.settings, asked_s)
+        async with deadlines.limit():
+            prepared = await services.manager.prepare_completion(asked)
+        return await answer(services, record, asked, prepared, COMPLETION, deadlines)
 
     return routes
 
@@ -88,11 +96,12 @@ async def answer(
     asked: ChatCompletionRequest | CompletionRequest,
     prepared: Prepared,
     shape: Shape,
+    deadlines: Deadlines,
 ) -> Response:
     """Run a prepared request and answer with its stream or its whole."""
     grace_s = _resume_grace(asked.stream, shape)
     observer = services.metrics.wires[record.wire]
-    generation = await services.manager.run(prepared, observer, record.owner)
+    generation = await services.manager.run(prepared, observer, record.owner, deadlines=deadlines)
     await record.adopt(generation, generation.close)
     if not asked.stream:
         folded = shape.answer(**_common(generation, asked, shape), choices=prepared.sequences)

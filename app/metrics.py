@@ -74,6 +74,8 @@ class WireObserver:
         self.open -= 1
         self.duration_s.observe(generation.ended_at - generation.started_at)
         self._metrics.generations.labels(self._wire, generation.outcome).inc()
+        if generation.error is not None:
+            self._metrics.failures.labels(generation.error.fault.code).inc()
         self._metrics.prompt_tokens.labels(self._wire).inc(generation.usage.prompt_tokens)
         self._metrics.completion_tokens.labels(self._wire).inc(generation.usage.completion_tokens)
 
@@ -94,6 +96,7 @@ class Metrics(Collector):
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
         self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))
         self.refusals = self._counter("refusals", "Requests that were refused, by the error's code.", ("reason",))
+        self.failures = self._counter("generation_failures", "Generations that failed, by the error's code.", ("code",))
         self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
         self._texts = self._counter("embedded_texts", "Texts that were embedded or ranked.", ("model",))
         self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))

@@ -90,7 +90,13 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ANYWHERE = (Fault.HEADERS_TOO_LARGE, Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
 """Before or after any route's own work."""
 
-_ON_THE_CHANNEL = (Fault.STREAM_NOT_FOUND, Fault.TAKEN_OVER, Fault.TOO_MANY_STREAMS, Fault.CONNECTION_TOO_OLD)
+_ON_THE_CHANNEL = (
+    Fault.STREAM_NOT_FOUND,
+    Fault.TAKEN_OVER,
+    Fault.TOO_MANY_STREAMS,
+    Fault.CONNECTION_TOO_OLD,
+    Fault.CONNECTION_UNUSED,
+)
 """Only in frames or events: the status that goes with them is no HTTP answer's."""
 
 _NOWHERE = (

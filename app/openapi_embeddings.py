@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from app.openapi_route import Route, ref
+from app.openapi_route import REQUEST_TIMEOUT_PARAMETER, Route, ref
 from protocol.embeddings import embedding_answer
 from protocol.errors import Fault
 from protocol.rerank import RerankRequest, rerank_answer
@@ -33,6 +33,7 @@ _FAULTS = (
     Fault.ENGINE_NOT_READY,
     Fault.ENGINE_DIED,
     Fault.DRAINING,
+    Fault.DEADLINE_EXCEEDED,
 )
 
 
@@ -47,6 +48,7 @@ def _route(
         summary=summary,
         description=description,
         faults=_FAULTS,
+        parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body={
             "required": True,
             "description": "JSON in UTF-8, not compressed.",

@@ -57,3 +57,11 @@ def path_parameter(name: str, description: str) -> dict[str, Any]:
     """A variable part of a path."""
     schema = {"type": "string"}
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+REQUEST_TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "Seconds that this request may take, within the server's own limit.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}

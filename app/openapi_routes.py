@@ -14,7 +14,7 @@ import orjson
 
 from app.openapi_channel import CHANNEL_ROUTES
 from app.openapi_embeddings import EMBEDDING_ROUTES
-from app.openapi_route import Route, json_answer, path_parameter, ref, strings, text_answer
+from app.openapi_route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, path_parameter, ref, strings, text_answer
 from protocol import sse
 from protocol.chunks import ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.errors import Fault
@@ -108,6 +108,7 @@ def _generation_route(one: _Generation, model: str) -> Route:
         summary=one.summary,
         description=one.description,
         generates=True,
+        parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body={
             "required": True,
             "description": "JSON in UTF-8, not compressed.",

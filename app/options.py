@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.connection_options import ConnectionOptions
 from app.embedding_options import EmbeddingOptions
+from app.limit_options import LimitOptions
 from app.option_field import CHANNEL, CONFIGURATION, ENGINE, LIMITS, LISTENING, LOGGING, MODEL, option
 from app.option_values import (
     FieldError,
@@ -32,7 +33,7 @@ class SettingsError(Exception):
     """The server cannot start with these settings; the message is one line that names the value to change."""
 
 
-class Settings(ConnectionOptions, EmbeddingOptions, WatchOptions, BaseSettings):
+class Settings(LimitOptions, ConnectionOptions, EmbeddingOptions, WatchOptions, BaseSettings):
     """Everything that can be configured. Made once, at the start, by `app.settings.load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -213,6 +214,13 @@ class Settings(ConnectionOptions, EmbeddingOptions, WatchOptions, BaseSettings):
         CHANNEL,
         15.0,
         "After how long a WebSocket that takes no data is cut, and its generations ended.",
+        metavar="SECONDS",
+        gt=0,
+    )
+    ws_unused_timeout_s: float = option(
+        CHANNEL,
+        86_400.0,
+        "After how long a WebSocket is closed on which nothing runs and nothing is asked for, heartbeats aside.",
         metavar="SECONDS",
         gt=0,
     )

@@ -135,7 +135,7 @@ def hypercorn_config(settings: Settings, certificate: Certificate | None = None)
     # Messages of a WebSocket, each as large as that, and parts of a request's body that wait for the application.
     config.max_app_queue_size = 2
     # Longer than the pools of usual clients keep a connection, so that the client closes it, never both at once.
-    config.keep_alive_timeout = 75
+    config.keep_alive_timeout = settings.idle_timeout_s
     # hypercorn ends a connection, streams and all, after a thousand requests.
     config.keep_alive_max_requests = 2**31
     # It says where it listens, as we do; its warnings and errors stay.

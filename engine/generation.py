@@ -123,11 +123,17 @@ class Generation:
             await self._stream.cancel()
             self._release()
 
+    async def expire(self, error: TwowireError) -> None:
+        """As `cancel`, because its time is over: after what was made until now the reader gets `error`."""
+        if self.outcome is None and not self._is_cancelled:
+            self.error = self._unseen_error = error
+            await self.cancel()
+
     async def close(self, outcome: Outcome = "cancelled") -> None:
         """End it, in the engine too, and give its place back. The first outcome stands."""
         if self.outcome is not None:
             return
-        self.outcome = outcome
+        self.outcome = outcome if self._unseen_error is None else "failed"
         self.ended_at = time.monotonic()
         if self._timer is not None:
             self._timer.cancel()

@@ -17,6 +17,7 @@ from typing import TypeVar
 import structlog
 
 from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
+from engine.deadlines import Deadlines, Watch
 from engine.generation import Generation, GenerationObserver
 from engine.merge import MergedStream
 from engine.watch import EngineWatch, WatchLimits
@@ -83,7 +84,7 @@ class EngineManager:
         self.watch = EngineWatch(watch or WatchLimits())
         self._engine: TextEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._generations: set[Generation] = set()
+        self._generations: dict[Generation, Watch | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._settled = asyncio.Event()
@@ -243,9 +244,16 @@ class EngineManager:
         return None
 
     async def run(
-        self, prepared: Prepared, observer: GenerationObserver | None = None, owner: str | None = None
+        self,
+        prepared: Prepared,
+        observer: GenerationObserver | None = None,
+        owner: str | None = None,
+        *,
+        deadlines: Deadlines | None = None,
     ) -> Generation:
         """Put a prepared request into the engine. The caller closes what it gets, whatever happens.
+
+        Past one of its `deadlines` the generation is ended, and fails with an error that says so.
 
         Raises `TwowireError` where the engine refuses; then nothing is held.
         """
@@ -268,7 +276,7 @@ class EngineManager:
             owner=owner,
             keepalive_s=self._keepalive_s,
         )
-        self._generations.add(generation)
+        self._generations[generation] = Watch(deadlines, generation) if deadlines is not None else None
         self._idle.clear()
         return generation
 
@@ -287,6 +295,8 @@ class EngineManager:
 
     def _forget(self, generation: Generation) -> None:
         self.sequences -= generation.sequences
-        self._generations.discard(generation)
+        watch = self._generations.pop(generation)
+        if watch is not None:
+            watch.stop()
         if not self._generations:
             self._idle.set()

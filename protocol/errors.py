@@ -44,6 +44,7 @@ class Fault(Enum):
     TAKEN_OVER = (409, "invalid_request_error", "taken_over")
     CHUNKS_GONE = (410, "invalid_request_error", "chunks_gone")
     CONNECTION_TOO_OLD = (408, "invalid_request_error", "connection_too_old")
+    CONNECTION_UNUSED = (408, "invalid_request_error", "connection_unused")
     TOO_MANY_STREAMS = (429, "rate_limit_error", "too_many_streams")
     TOO_MANY_CONNECTIONS = (503, "server_error", "too_many_connections")
     # The state of the server. All of these are safe to retry.
@@ -51,6 +52,9 @@ class Fault(Enum):
     ENGINE_NOT_READY = (503, "server_error", "engine_not_ready")
     ENGINE_DIED = (503, "server_error", "engine_died")
     DRAINING = (503, "server_error", "server_draining")
+    # The time that a request may take.
+    FIRST_TOKEN_TIMEOUT = (504, "server_error", "first_token_timeout")
+    DEADLINE_EXCEEDED = (504, "server_error", "deadline_exceeded")
     # Ours.
     INTERNAL = (500, "server_error", "internal_error")
 

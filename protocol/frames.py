@@ -55,6 +55,7 @@ class CreateFrame(TracedFrame):
     event_id: EventId | None = None
     body: dict[str, Any] = Field(description="The body of `POST /v1/chat/completions`; `stream` is implied.")
     resume: ResumeOptions | None = None
+    timeout_s: float | None = Field(default=None, gt=0, description="Seconds that the generation may take.")
 
 
 class CancelFrame(RequestPart):

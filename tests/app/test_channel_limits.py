@@ -228,6 +228,23 @@ async def test_an_old_connection_is_told_and_ended() -> None:
         assert peer.frames[-1]["error"]["code"] == "connection_too_old"
 
 
+async def test_a_connection_that_only_beats_is_ended_when_unused_and_not_before() -> None:
+    async with open_house() as house:
+        peer = house.peer(ChannelLimits(ping_interval_s=0.02, unused_timeout_s=0.2))
+        await begin_stream(house, peer)
+        for count in range(1, 21):
+            await peer.wait_for("ping", count=count)
+            await peer.say({"type": "pong"})
+        assert not peer.channel.ended.done(), "something runs on it"
+        house.streams[0].end()
+        async with asyncio.timeout(5):
+            while not peer.channel.ended.done():
+                await peer.say({"type": "pong"})
+                await asyncio.sleep(0.01)  # A heart that beats.
+        assert peer.channel.ended.result().code == GOING_AWAY
+        assert peer.frames[-1]["error"]["code"] == "connection_unused"
+
+
 async def test_a_drain_ends_an_idle_connection_at_once_and_another_after_its_last_stream() -> None:
     async with open_house() as house:
         idle, busy = house.peer(), house.peer()

@@ -109,6 +109,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         embedding-batch-tokens = 2048
         embedding-max-queued = 100
         embedding-matryoshka = ["small"]
+        first-token-timeout-s = 5
+        request-timeout-s = 60
         max-queued = 0
         max-body-bytes = 1000
         body-timeout-s = 5
@@ -120,6 +122,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         max-header-bytes = 2048
         max-headers = 50
         header-timeout-s = 3
+        idle-timeout-s = 20
         send-timeout-s = 4
         ws-max-message-bytes = 2048
         ws-max-messages-per-s = 5
@@ -130,6 +133,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         ws-ping-interval-s = 1
         ws-idle-timeout-s = 2
         ws-send-timeout-s = 3
+        ws-unused-timeout-s = 3
         ws-max-age-s = 4
         resume-grace-max-s = 5
         resume-keep-finished-s = 6

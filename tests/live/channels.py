@@ -90,10 +90,14 @@ class Channel:
     async def say(self, **frame: Any) -> None:
         await self.ws.send(orjson.dumps(frame).decode())
 
-    async def create(self, name: str = "a", *, grace_s: float | None = None, **more: Any) -> Stream:
+    async def create(
+        self, name: str = "a", *, grace_s: float | None = None, timeout_s: float | None = None, **more: Any
+    ) -> Stream:
         stream = self.streams[name] = Stream()
-        resume = {} if grace_s is None else {"resume": {"grace_s": grace_s}}
-        await self.say(type=STREAM + "create", stream_id=name, event_id=f"create-{name}", body=body(**more), **resume)
+        wishes: dict[str, Any] = {} if grace_s is None else {"resume": {"grace_s": grace_s}}
+        if timeout_s is not None:
+            wishes["timeout_s"] = timeout_s
+        await self.say(type=STREAM + "create", stream_id=name, event_id=f"create-{name}", body=body(**more), **wishes)
         return stream
 
     async def resume(self, name: str, id_: str, token: str, after: int) -> Stream:

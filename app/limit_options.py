@@ -1,0 +1,32 @@
+"""The options that share the engine out: how long one request may take, and how much one client.
+
+Does not know the other options, which `app.options` adds, nor what enforces these.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from app.option_field import LIMITS, option
+
+
+class LimitOptions(BaseModel):
+    """A part of `app.options.Settings`."""
+
+    first_token_timeout_s: float | None = option(
+        LIMITS,
+        None,
+        "How many seconds a request may be without its first token; then it is ended with an error.",
+        shown="no limit",
+        metavar="SECONDS",
+        gt=0,
+    )
+    request_timeout_s: float | None = option(
+        LIMITS,
+        None,
+        "How many seconds a whole request may take; then it is ended with an error. A client may ask for less, by "
+        "the header X-Request-Timeout.",
+        shown="no limit",
+        metavar="SECONDS",
+        gt=0,
+    )

@@ -1,0 +1,75 @@
+"""Until when a request must have its first token, and until when it must be done: past that it is ended, and told why.
+
+Does not know where the times come from, nor the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from protocol.errors import Fault, TwowireError
+
+if TYPE_CHECKING:
+    from engine.generation import Generation
+
+RETRY_AFTER_S = 5
+"""A first token that is late means that the server has too much to do just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Both in seconds from `began_at`, a time of `time.monotonic`; None is no limit."""
+
+    first_token_s: float | None = None
+    request_s: float | None = None
+    began_at: float = field(default_factory=time.monotonic)
+
+    def due(self) -> list[tuple[float, TwowireError]]:
+        """Seconds from now on, and what is said then. Seconds that are negative have passed already."""
+        elapsed_s = time.monotonic() - self.began_at
+        due = []
+        if self.first_token_s is not None:
+            message = f"There was no first token within {self.first_token_s:g} s; the server is too busy."
+            late = TwowireError(Fault.FIRST_TOKEN_TIMEOUT, message, retry_after_s=RETRY_AFTER_S)
+            due.append((self.first_token_s - elapsed_s, late))
+        if self.request_s is not None:
+            message = f"The request was not done within {self.request_s:g} s, and was ended."
+            due.append((self.request_s - elapsed_s, TwowireError(Fault.DEADLINE_EXCEEDED, message)))
+        return due
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Cancel the body when the earlier of the two has passed, and raise its `TwowireError` (504)."""
+        left_s, late = min(self.due(), key=lambda due: due[0], default=(None, None))
+        try:
+            async with asyncio.timeout(left_s) as timer:
+                yield
+        except TimeoutError:
+            if late is None or not timer.expired():
+                raise
+            raise late from None
+
+
+class Watch:
+    """Ends `generation` when one of its deadlines passes. Costs a timer each, and nothing per token."""
+
+    def __init__(self, deadlines: Deadlines, generation: Generation) -> None:
+        self._generation = generation
+        self._ending: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._timers = [loop.call_later(max(0.0, left_s), self._pass, late) for left_s, late in deadlines.due()]
+
+    def _pass(self, late: TwowireError) -> None:
+        if late.fault is Fault.FIRST_TOKEN_TIMEOUT and self._generation.first_token_at is not None:
+            return
+        self._ending = asyncio.create_task(self._generation.expire(late))
+
+    def stop(self) -> None:
+        """The generation has ended; what ends it now may go on doing so."""
+        for timer in self._timers:
+            timer.cancel()

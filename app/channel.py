@@ -226,7 +226,7 @@ class Channel:
         """Serve an admitted stream; returns its terminal frame."""
         if isinstance(stream.frame, CreateFrame):
             started = await self._backend.create(stream.frame)
-            opening = frames.created(stream.id, stream.event_id, started.reply.id, started.token)
+            opening = frames.created(stream.id, stream.event_id, started.reply.id, started.token, started.rates)
         else:
             started = self._backend.resume(stream.frame)
             first = started.reply.seq + 1

@@ -19,6 +19,7 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.access import key_label
+from app.admission import Asker, run_admitted
 from app.bodies import json_response
 from app.channel import Channel
 from app.channel_limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
@@ -142,7 +143,8 @@ async def _serve(services: Services, owner: str | None) -> None:
         await socket.send(frame.decode())
 
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
-    backend = ChannelBackend(services, owner, connection_id, context_of(websocket.scope["headers"]))
+    asker = Asker.of(owner, websocket.remote_addr)
+    backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
     channel = Channel(connection_id, backend, send, channel_limits(services))
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
     record.figures["connection"] = connection_id
@@ -213,31 +215,31 @@ def channel_limits(services: Services) -> ChannelLimits:
 class ChannelBackend:
     """What a channel asks of the server, on behalf of its owner."""
 
-    def __init__(
-        self, services: Services, owner: str | None, connection_id: str, context: Context | None = None
-    ) -> None:
+    def __init__(self, services: Services, asker: Asker, connection_id: str, context: Context | None = None) -> None:
         self.requests = 0
         self._services = services
-        self._owner = owner
+        self._asker = asker
+        self._owner = asker.owner
         self._context = context or {}
         self._label: dict[str, Any] = {"connection": connection_id}
-        if owner is not None:
-            self._label["key"] = key_label(owner)
+        if asker.owner is not None:
+            self._label["key"] = key_label(asker.owner)
 
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
+        services.rates.admit(self._asker.client)
         asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
         services.take_note(asked, CHANNEL_PATH)
         deadlines = deadlines_of(services.settings, frame.timeout_s)
         async with deadlines.limit():
             prepared = await services.manager.prepare_chat(asked)
-        observer = services.metrics.wires["websocket"]
-        generation = await services.manager.run(prepared, observer, self._owner, deadlines=deadlines)
+        generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
         reply = live_reply(generation, asked, prepared, CHAT)
+        rates = services.rates.standing(self._asker.client)
         if frame.resume is None:
-            return Started(reply)
+            return Started(reply, rates=rates)
         reader = services.logs.keep(reply, self._owner, frame.resume.grace_s)
-        return Started(reader, reader.token)
+        return Started(reader, reader.token, rates=rates)
 
     def resume(self, frame: ResumeFrame) -> Started:
         reader = self._services.logs.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)

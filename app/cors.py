@@ -14,6 +14,7 @@ from quart_cors import cors
 EXPOSED_HEADERS = (
     "X-Request-Id",
     "Retry-After",
+    *(f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
     "Twowire-Completion-Id",
     "Twowire-Resume-Token",
     "Twowire-Resume-Grace",

@@ -79,8 +79,7 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     deadlines = replace(deadlines_of(services.settings, asked_s), first_token_s=None)
     record.figures["texts"] = len(job.texts)
     began_at = time.monotonic()
-    # Without keys, an address is all that is known of who asks.
-    client = record.owner or request.remote_addr or ""
+    client = record.client or ""
     running = asyncio.ensure_future(services.embedder.run(job, client))
 
     async def leave() -> None:
@@ -94,5 +93,6 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     finally:
         running.cancel()
     record.figures["prompt_tokens"] = done.tokens
+    services.rates.spend(client, done.tokens)
     services.metrics.embedded(job.model, len(job.texts), done.tokens, time.monotonic() - began_at)
     return done

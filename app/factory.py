@@ -12,6 +12,7 @@ from quart import Quart, Response, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 
+from app.admission import Asker
 from app.bodies import error_response
 from app.channel_socket import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
 from app.cors import allow_origins
@@ -39,6 +40,11 @@ PUBLIC_ENDPOINTS = frozenset(
     }
 )
 """The routes that need no key. Everything else does, unknown paths included."""
+
+METERED_ENDPOINTS = frozenset(
+    {"generate.chat_completions", "generate.completions", "embeddings.embeddings", "embeddings.rerank"}
+)
+"""The routes that make a model work: their requests and tokens are counted. (The channel counts its creates.)"""
 
 FAULTS_BY_STATUS = {
     404: Fault.UNKNOWN_URL,
@@ -115,7 +121,11 @@ def _add_checks(app: Quart, services: Services) -> None:
         services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"))
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if request.endpoint not in public and not is_preflight:
-            record_of(request.scope).owner = services.keys.check(request.headers.getlist("Authorization"))
+            record = record_of(request.scope)
+            record.owner = services.keys.check(request.headers.getlist("Authorization"))
+            record.client = Asker.of(record.owner, request.remote_addr).client
+            if request.endpoint in METERED_ENDPOINTS:
+                services.rates.admit(record.client)
 
     @app.before_websocket
     async def check_websocket() -> None:
@@ -131,6 +141,8 @@ def _add_checks(app: Quart, services: Services) -> None:
         record = record_of(request.scope)
         record.status = response.status_code
         response.headers["X-Request-Id"] = record.request_id
+        if record.client is not None and request.endpoint in METERED_ENDPOINTS:
+            response.headers.update(services.rates.headers(record.client))
         if manager.state is EngineState.DRAINING:
             # The client's next request is for another server. HTTP/2 leaves the header out.
             response.headers["Connection"] = "close"

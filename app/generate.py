@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from quart import Blueprint, Response, request
 
+from app.admission import Asker, run_admitted
 from app.bodies import json_response, parsed_body
 from app.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.guard import RequestRecord, record_of
@@ -100,8 +101,8 @@ async def answer(
 ) -> Response:
     """Run a prepared request and answer with its stream or its whole."""
     grace_s = _resume_grace(asked.stream, shape)
-    observer = services.metrics.wires[record.wire]
-    generation = await services.manager.run(prepared, observer, record.owner, deadlines=deadlines)
+    asker = Asker.of(record.owner, record.client)
+    generation = await run_admitted(services, prepared, record.wire, asker, deadlines)
     await record.adopt(generation, generation.close)
     if not asked.stream:
         folded = shape.answer(**_common(generation, asked, shape), choices=prepared.sequences)

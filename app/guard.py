@@ -26,8 +26,6 @@ UNKNOWN_ROUTE = "(unknown)"
 """In place of a path that is no route's: clients may ask for any number of these, and each would be a metric."""
 
 Headers = Iterable[tuple[bytes, bytes]]
-Wire = Literal["http", "sse", "websocket"]
-
 Release = Callable[[], Awaitable[None]]
 """Gives something back; may be called twice."""
 
@@ -52,6 +50,8 @@ class RequestRecord:
         """It asked the engine or the embedder for something."""
         self.reply: Reply | None = None
         """What it reads, where that may outlive it."""
+        self.client: str | None = None
+        """Whose limits hold; see `app.admission.Asker`. None until it is known."""
         self.generations: list[Generation] = []
         self.headers: Headers = ()
         self.figures: dict[str, object] = {}

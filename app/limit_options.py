@@ -21,6 +21,20 @@ class LimitOptions(BaseModel):
         metavar="SECONDS",
         gt=0,
     )
+    requests_per_minute: int | None = option(
+        LIMITS,
+        None,
+        "How many requests one client may make in a minute: one API key, or one address where there are no keys.",
+        shown="no limit",
+        ge=1,
+    )
+    tokens_per_minute: int | None = option(
+        LIMITS,
+        None,
+        "How many tokens one client may use in a minute, those of prompts and of answers together.",
+        shown="no limit",
+        ge=1,
+    )
     request_timeout_s: float | None = option(
         LIMITS,
         None,

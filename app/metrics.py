@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -74,6 +74,8 @@ class WireObserver:
         self.open -= 1
         self.duration_s.observe(generation.ended_at - generation.started_at)
         self._metrics.generations.labels(self._wire, generation.outcome).inc()
+        for tell in self._metrics.on_ended:
+            tell(generation)
         if generation.error is not None:
             self._metrics.failures.labels(generation.error.fault.code).inc()
         self._metrics.prompt_tokens.labels(self._wire).inc(generation.usage.prompt_tokens)
@@ -102,6 +104,8 @@ class Metrics(Collector):
         self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))
         self._embedding_s = Buckets(DURATION_BUCKETS_S)
         self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
+        self.on_ended: list[Callable[[Generation], None]] = []
+        """Called for each generation that has ended, with its last figures."""
         self._registry.register(self)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:

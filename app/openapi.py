@@ -72,6 +72,18 @@ events, followed by `[DONE]`. Where waiting may help, `Retry-After` says how lon
 """
 
 _REQUEST_ID = "X-Request-Id"
+_RATE_HEADERS = {
+    f"x-ratelimit-{what}-{name}": {
+        "description": f"{text}. Present where the server has a limit of {name} per minute.",
+        "schema": schema,
+    }
+    for name in ("requests", "tokens")
+    for what, text, schema in (
+        ("limit", f"The {name} that are allowed in a minute", {"type": "integer", "minimum": 1}),
+        ("remaining", f"The {name} that are left now", {"type": "integer", "minimum": 0}),
+        ("reset", f"How long until all {name} are there again", {"type": "string", "examples": ["6m0s", "20ms"]}),
+    )
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     _REQUEST_ID: {
         "description": "The request's label, sent or fresh. The server's log has it too.",
@@ -85,6 +97,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "The scheme to authenticate with (RFC 9110, section 11.6.1).",
         "schema": {"type": "string", "const": "Bearer"},
     },
+    **_RATE_HEADERS,
 }
 
 _ANYWHERE = (Fault.HEADERS_TOO_LARGE, Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
@@ -195,7 +208,7 @@ def _operation(route: Route, needs_key: bool) -> dict[str, Any]:
         "tags": [route.tag],
         "summary": route.summary,
         "description": route.description,
-        "responses": {status: _with_request_id(answers[status]) for status in sorted(answers)},
+        "responses": {status: _with_headers(answers[status], route.is_metered) for status in sorted(answers)},
         "security": [{"bearerAuth": []}] if needs_key else [],
     }
     if route.parameters:
@@ -213,9 +226,10 @@ def _error_answers(faults: Iterable[Fault]) -> dict[str, dict[str, Any]]:
 
 
 def _error_answer(status: int, faults: list[Fault]) -> dict[str, Any]:
-    codes = ", ".join(f"`{fault.code}`" for fault in faults)
+    names = list(dict.fromkeys(fault.code for fault in faults))
+    codes = ", ".join(f"`{name}`" for name in names)
     answer: dict[str, Any] = {
-        "description": f"`code` is {'one of ' if len(faults) > 1 else ''}{codes}.",
+        "description": f"`code` is {'one of ' if len(names) > 1 else ''}{codes}.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}},
     }
     # RFC 6585, section 4, and RFC 9110, section 15.6.4: the statuses that say when to come back.
@@ -226,6 +240,7 @@ def _error_answer(status: int, faults: list[Fault]) -> dict[str, Any]:
     return answer
 
 
-def _with_request_id(answer: dict[str, Any]) -> dict[str, Any]:
-    header = {_REQUEST_ID: {"$ref": f"#/components/headers/{_REQUEST_ID}"}}
-    return {**answer, "headers": {**header, **answer.get("headers", {})}}
+def _with_headers(answer: dict[str, Any], is_metered: bool) -> dict[str, Any]:
+    names = [_REQUEST_ID, *(_RATE_HEADERS if is_metered else ())]
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {**answer, "headers": {**headers, **answer.get("headers", {})}}

@@ -29,6 +29,8 @@ _FAULTS = (
     Fault.CHAT_TEMPLATE_REFUSED,
     Fault.CONTEXT_LENGTH_EXCEEDED,
     Fault.MODEL_NOT_FOUND,
+    Fault.TOO_MANY_REQUESTS,
+    Fault.TOO_MANY_TOKENS,
     Fault.QUEUE_FULL,
     Fault.ENGINE_NOT_READY,
     Fault.ENGINE_DIED,
@@ -47,6 +49,7 @@ def _route(
         tag="Embeddings",
         summary=summary,
         description=description,
+        is_metered=True,
         faults=_FAULTS,
         parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body={

@@ -26,6 +26,8 @@ class Route:
     is_public: bool = False
     generates: bool = False
     """The route reads a body and runs the engine, so that most rows of the error table can come of it."""
+    is_metered: bool = False
+    """Its requests and tokens are counted, where there are limits for them."""
     faults: tuple[Fault, ...] = ()
     """Errors besides those that any route can answer."""
     parameters: tuple[dict[str, Any], ...] = ()

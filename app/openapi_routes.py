@@ -108,6 +108,7 @@ def _generation_route(one: _Generation, model: str) -> Route:
         summary=one.summary,
         description=one.description,
         generates=True,
+        is_metered=True,
         parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body={
             "required": True,

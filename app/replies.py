@@ -5,8 +5,9 @@ Does not know the wire. A reply that must survive its wire is kept in a log inst
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.access import Fate, fate_of
 from engine.generation import Generation
@@ -56,11 +57,12 @@ class Reply(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A reply that has been admitted. `token` is there where it can be resumed."""
+    """A reply that has been admitted. `token` is there where it can be resumed, `rates` where there are limits."""
 
     reply: Reply
     token: str | None = None
     last_seq: int = 0
+    rates: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from app.auth import HostCheck, KeyRing
 from app.connections import Connections
 from app.embedder_choice import no_embedder
 from app.metrics import Metrics
+from app.rate_limits import RateLimits
 from app.resume import ReplyLogs, ResumeLimits
 from app.tickets import TicketOffice
 from app.traces import Traces, start_traces
@@ -47,6 +48,7 @@ class Services:
     logs: ReplyLogs
     tickets: TicketOffice
     connections: Connections
+    rates: RateLimits
     embedder: Embedder
     access: AccessLog
     traces: Traces | None
@@ -92,7 +94,9 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
     )
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
+    rates = RateLimits(settings.requests_per_minute, settings.tokens_per_minute)
     metrics = Metrics(manager, logs, connections, embedder)
+    metrics.on_ended.append(rates.ended)
     traces = start_traces(settings.otlp_endpoint)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
@@ -109,6 +113,7 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         logs=logs,
         tickets=TicketOffice(),
         connections=connections,
+        rates=rates,
         embedder=embedder,
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,

@@ -52,6 +52,9 @@ class Fault(Enum):
     ENGINE_NOT_READY = (503, "server_error", "engine_not_ready")
     ENGINE_DIED = (503, "server_error", "engine_died")
     DRAINING = (503, "server_error", "server_draining")
+    # What a client may have in a minute. The types, and the code that they share, are OpenAI's.
+    TOO_MANY_REQUESTS = (429, "requests", "rate_limit_exceeded")
+    TOO_MANY_TOKENS = (429, "tokens", "rate_limit_exceeded")
     # The time that a request may take.
     FIRST_TOKEN_TIMEOUT = (504, "server_error", "first_token_timeout")
     DEADLINE_EXCEEDED = (504, "server_error", "deadline_exceeded")

@@ -6,7 +6,7 @@ last, the very bytes that server-sent events put behind `data: `.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -158,10 +158,20 @@ def ready(connection_id: str, limits: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"type": "connection.ready", "connection_id": connection_id, "limits": limits})
 
 
-def created(stream_id: str, event_id: str | None, answer_id: str, resume_token: str | None) -> bytes:
-    """A create was admitted. `resume_token` is there only where it was asked for."""
+def created(
+    stream_id: str,
+    event_id: str | None,
+    answer_id: str,
+    resume_token: str | None,
+    rate_limits: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
+    """A create was admitted. `resume_token` is there only where it was asked for, `rate_limits` where there are any."""
     frame = _labelled("chat.completion.created", stream_id, event_id) | {"id": answer_id}
-    return orjson.dumps(frame if resume_token is None else frame | {"resume_token": resume_token})
+    if resume_token is not None:
+        frame["resume_token"] = resume_token
+    if rate_limits:
+        frame["rate_limits"] = rate_limits
+    return orjson.dumps(frame)
 
 
 def resumed(stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes:

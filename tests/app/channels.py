@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from app.admission import Asker
 from app.channel import Channel
 from app.channel_limits import ChannelLimits
 from app.channel_socket import ChannelBackend
@@ -111,10 +112,11 @@ class House:
         ends: bool = False,
         admission: AdmissionLimits | None = None,
         resume: ResumeLimits | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.factory = FakeFactory(steps, ends=ends)
         self.manager = EngineManager(self.factory, admission or AdmissionLimits(64, 64))
-        self.services = make_services(load_settings([], {}), self.manager)
+        self.services = make_services(load_settings(flags, {}), self.manager)
         self.logs: ReplyLogs = self.services.logs
         if resume is not None:
             self.logs.limits = resume
@@ -132,7 +134,7 @@ class House:
         self, limits: ChannelLimits | None = None, *, owner: str | None = None, clock: Callable[[], float] | None = None
     ) -> Peer:
         """A client that has just connected."""
-        backend = ChannelBackend(self.services, owner, "connection")
+        backend = ChannelBackend(self.services, Asker.of(owner, None), "connection")
         more = {} if clock is None else {"clock": clock}
         peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))
         self.peers.append(peer)

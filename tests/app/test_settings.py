@@ -111,6 +111,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         embedding-matryoshka = ["small"]
         first-token-timeout-s = 5
         request-timeout-s = 60
+        requests-per-minute = 100
+        tokens-per-minute = 10000
         max-queued = 0
         max-body-bytes = 1000
         body-timeout-s = 5

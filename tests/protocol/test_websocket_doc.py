@@ -72,7 +72,9 @@ def built(message: dict[str, Any]) -> bytes:
         case {"type": "connection.ready"}:
             return frames.ready(message["connection_id"], asdict(ChannelLimits()))
         case {"type": "chat.completion.created", "stream_id": stream_id}:
-            return frames.created(stream_id, ids[1], message["id"], message.get("resume_token"))
+            return frames.created(
+                stream_id, ids[1], message["id"], message.get("resume_token"), message.get("rate_limits", ())
+            )
         case {"type": "chat.completion.resumed", "stream_id": stream_id}:
             return frames.resumed(stream_id, ids[1], message["first_seq"], message["last_seq"])
         case {"type": "chat.completion.chunk", "stream_id": stream_id}:

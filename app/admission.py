@@ -38,7 +38,9 @@ async def run_admitted(
     services.rates.reserve(asker.client, prepared.prompt_tokens)
     try:
         observer = services.metrics.wires[wire]
-        generation = await services.manager.run(prepared, observer, asker.owner, deadlines=deadlines)
+        generation = await services.manager.run(
+            prepared, observer, asker.owner, client=asker.client, deadlines=deadlines
+        )
     except BaseException:
         services.rates.spend(asker.client, -prepared.prompt_tokens)
         raise

@@ -232,7 +232,7 @@ class ChannelBackend:
         services.take_note(asked, CHANNEL_PATH)
         deadlines = deadlines_of(services.settings, frame.timeout_s)
         async with deadlines.limit():
-            prepared = await services.manager.prepare_chat(asked)
+            prepared = await services.manager.prepare_chat(asked, self._asker.client)
         generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
         reply = live_reply(generation, asked, prepared, CHAT)
         rates = services.rates.standing(self._asker.client)

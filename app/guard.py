@@ -26,6 +26,8 @@ UNKNOWN_ROUTE = "(unknown)"
 """In place of a path that is no route's: clients may ask for any number of these, and each would be a metric."""
 
 Headers = Iterable[tuple[bytes, bytes]]
+Wire = Literal["http", "sse", "websocket"]
+
 Release = Callable[[], Awaitable[None]]
 """Gives something back; may be called twice."""
 

@@ -35,6 +35,14 @@ class LimitOptions(BaseModel):
         shown="no limit",
         ge=1,
     )
+    max_running_per_key: int | None = option(
+        LIMITS,
+        None,
+        "How many sequences of one client the engine computes at a time; more of its requests wait, and leave the "
+        "processor to others.",
+        shown="no limit",
+        ge=1,
+    )
     request_timeout_s: float | None = option(
         LIMITS,
         None,

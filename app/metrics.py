@@ -128,6 +128,9 @@ class Metrics(Collector):
             "Sequences that run or wait in the engine.",
             value=manager.sequences,
         )
+        yield GaugeMetricFamily(
+            "twowire_sequences_waiting", "Those of them that wait for their turn.", value=manager.waiting
+        )
         streams = GaugeMetricFamily("twowire_open_streams", "Generations that run now, by wire.", labels=("wire",))
         for wire, observer in self.wires.items():
             streams.add_metric((wire,), observer.open)

@@ -47,7 +47,7 @@ def build_services(settings: Settings) -> Services:
     """The manager of the engine that `settings` names, and what the routes share."""
     manager = EngineManager(
         text_engine(engine_config(settings)),
-        AdmissionLimits(settings.max_num_seqs, settings.max_queued),
+        AdmissionLimits(settings.max_num_seqs, settings.max_queued, settings.max_running_per_key),
         keepalive_s=settings.keepalive_s,
         watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )

@@ -123,6 +123,10 @@ class Generation:
             await self._stream.cancel()
             self._release()
 
+    def take_stream(self, stream: EngineStream) -> None:
+        """Its turn has come: read `stream` from now on."""
+        self._stream = stream
+
     async def expire(self, error: TwowireError) -> None:
         """As `cancel`, because its time is over: after what was made until now the reader gets `error`."""
         if self.outcome is None and not self._is_cancelled:

@@ -21,6 +21,8 @@ from engine.deadlines import Deadlines, Watch
 from engine.generation import Generation, GenerationObserver
 from engine.merge import MergedStream
 from engine.watch import EngineWatch, WatchLimits
+from engine.queued import QueuedStream
+from engine.turns import Turn, Turns
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -48,10 +50,12 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """`running`: sequences the engine works on at once. `queued`: sequences that may wait beyond those."""
+    """`running`: sequences the engine works on at once, and those of one client among them. `queued`: sequences that
+    may wait beyond those."""
 
     running: int
     queued: int
+    running_per_client: int | None = None
 
     @property
     def total(self) -> int:
@@ -74,11 +78,11 @@ class EngineManager:
         self.reason = "not started yet"
         self.since = time.time()
         self.restarts = 0
-        self.sequences = 0
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when new work begins to be refused."""
         self._factory = factory
         self._limits = limits
+        self._turns = Turns(limits.running, limits.queued, limits.running_per_client)
         self._keepalive_s = keepalive_s
         self._backoff_first_s = backoff_first_s
         self.watch = EngineWatch(watch or WatchLimits())
@@ -103,6 +107,16 @@ class EngineManager:
     def is_ready(self) -> bool:
         """A token could be generated now."""
         return self.state is EngineState.READY
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that run or wait."""
+        return self._turns.places
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that wait for their turn."""
+        return self._turns.waiting
 
     @property
     def active(self) -> frozenset[Generation]:
@@ -188,21 +202,23 @@ class EngineManager:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         """Render, count and check a chat; admit it or refuse it. Raises `TwowireError`."""
-        return await self._prepare(lambda engine: engine.prepare_chat(request), request.choice_count, "n")
+        return await self._prepare(lambda engine: engine.prepare_chat(request), request.choice_count, "n", client)
 
-    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
         """Tokenise, count and check a completion; admit it or refuse it. Raises `TwowireError`."""
         sequences = request.choice_count * len(request.prompts)
         param = "prompt" if len(request.prompts) > 1 else "n"
-        return await self._prepare(lambda engine: engine.prepare_completion(request), sequences, param)
+        return await self._prepare(lambda engine: engine.prepare_completion(request), sequences, param, client)
 
     async def _prepare(
-        self, prepare: Callable[[TextEngine], Awaitable[Prepared]], sequences: int, param: str
+        self, prepare: Callable[[TextEngine], Awaitable[Prepared]], sequences: int, param: str, client: str
     ) -> Prepared:
         # Before the work of rendering, so that a refusal is cheap; `run` checks again.
-        self._admit(sequences, param)
+        self._check_size(sequences, param)
+        if not self._turns.has_room(client, sequences):
+            raise self._queue_full()
         return await prepare(self._ready_engine())
 
     def check_open(self) -> None:
@@ -215,26 +231,25 @@ class EngineManager:
     def _ready_engine(self) -> TextEngine:
         self.check_open()
         if self._engine is None or not self.is_ready:
-            raise TwowireError(
-                Fault.ENGINE_NOT_READY,
-                f"The model cannot generate now: {self.state.value} ({self.reason}).",
-                retry_after_s=10,
-            )
+            raise self._not_ready()
         return self._engine
 
-    def _admit(self, sequences: int, param: str | None) -> None:
+    def _not_ready(self) -> TwowireError:
+        message = f"The model cannot generate now: {self.state.value} ({self.reason})."
+        return TwowireError(Fault.ENGINE_NOT_READY, message, retry_after_s=10)
+
+    def _check_size(self, sequences: int, param: str | None) -> None:
         if sequences > self._limits.total:
             raise TwowireError(
                 Fault.INVALID_VALUE,
                 f"The request asks for {sequences} sequences at once; this server can hold {self._limits.total}.",
                 param=param,
             )
-        if self.sequences + sequences > self._limits.total:
-            raise TwowireError(
-                Fault.QUEUE_FULL,
-                f"The queue is full: {self.sequences} sequences run or wait, of {self._limits.total} that may.",
-                retry_after_s=1,
-            )
+
+    def _queue_full(self) -> TwowireError:
+        turns, queued = self._turns, self._limits.queued
+        message = f"The queue is full: of {turns.places} sequences {turns.waiting} wait, and {queued} may."
+        return TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
 
     def find(self, generation_id: str, owner: str | None) -> Generation | None:
         """The generation of that id that runs now and belongs to `owner`, if there is one."""
@@ -249,29 +264,42 @@ class EngineManager:
         observer: GenerationObserver | None = None,
         owner: str | None = None,
         *,
+        client: str = "",
         deadlines: Deadlines | None = None,
     ) -> Generation:
-        """Put a prepared request into the engine. The caller closes what it gets, whatever happens.
+        """Put a prepared request into the engine, or into the queue. The caller closes what it gets, whatever happens.
+
+        Places are shared out evenly between clients: see `engine.turns`.
 
         Past one of its `deadlines` the generation is ended, and fails with an error that says so.
 
         Raises `TwowireError` where the engine refuses; then nothing is held.
         """
         engine = self._ready_engine()
-        self._admit(prepared.sequences, None)
+        self._check_size(prepared.sequences, None)
         # Taken before the first await, so that requests which arrive together cannot all see the last free place.
-        self.sequences += prepared.sequences
+        turn = self._turns.take(client, prepared.sequences)
+        if turn is None:
+            raise self._queue_full()
         generation_id = uuid.uuid4().hex
-        try:
-            stream = await self._open(engine, prepared, generation_id)
-        except BaseException:
-            self.sequences -= prepared.sequences
-            raise
+        stream: EngineStream
+        if turn.state == "runs":
+            try:
+                stream = await self._open(engine, prepared, generation_id)
+            except BaseException:
+                self._turns.give_back(turn)
+                raise
+        else:
+            stream = QueuedStream(
+                turn,
+                lambda: self._open_in_turn(prepared, generation_id),
+                lambda opened: generation.take_stream(opened),
+            )
         generation = Generation(
             generation_id,
             prepared,
             stream,
-            on_end=self._forget,
+            on_end=lambda ended: self._forget(ended, turn),
             observer=observer,
             owner=owner,
             keepalive_s=self._keepalive_s,
@@ -279,6 +307,12 @@ class EngineManager:
         self._generations[generation] = Watch(deadlines, generation) if deadlines is not None else None
         self._idle.clear()
         return generation
+
+    async def _open_in_turn(self, prepared: Prepared, generation_id: str) -> EngineStream:
+        # While the server drains, what waited already may still run.
+        if self._engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
+            raise self._not_ready()
+        return await self._open(self._engine, prepared, generation_id)
 
     async def _open(self, engine: TextEngine, prepared: Prepared, generation_id: str) -> EngineStream:
         streams: list[EngineStream] = []
@@ -293,8 +327,8 @@ class EngineManager:
             return streams[0]
         return MergedStream(streams, prepared.n)
 
-    def _forget(self, generation: Generation) -> None:
-        self.sequences -= generation.sequences
+    def _forget(self, generation: Generation, turn: Turn) -> None:
+        self._turns.give_back(turn)
         watch = self._generations.pop(generation)
         if watch is not None:
             watch.stop()

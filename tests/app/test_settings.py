@@ -111,6 +111,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         embedding-matryoshka = ["small"]
         first-token-timeout-s = 5
         request-timeout-s = 60
+        max-running-per-key = 4
         requests-per-minute = 100
         tokens-per-minute = 10000
         max-queued = 0

@@ -190,6 +190,27 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
     return code
 
 
+class Leash:
+    """How far the answers of `tests.live.fake_server` get, in tokens: that server's FAKE_LEASH is its `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def reaches(self, tokens: int) -> None:
+        """Let every answer get so far, and no further."""
+        # In one step: the server may be reading it.
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(str(tokens))
+        fresh.replace(self.path)
+
+
+@pytest.fixture(scope="module")
+def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
+    leash = Leash(tmp_path_factory.mktemp("leash") / "tokens")
+    leash.reaches(0)
+    return leash
+
+
 @pytest.fixture(scope="session")
 def brake_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shared server's engine looks for how slow to be."""

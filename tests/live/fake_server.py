@@ -203,7 +203,7 @@ async def start(report: StageReport) -> PacedEngine:
 
 def build_services(settings: Settings) -> Services:
     """As `app.server` does it, but for the engine."""
-    limits = AdmissionLimits(settings.max_num_seqs, settings.max_queued)
+    limits = AdmissionLimits(settings.max_num_seqs, settings.max_queued, settings.max_running_per_key)
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, limits, keepalive_s=settings.keepalive_s, watch=watch)
     return make_services(settings, manager, choose_embedder(settings, served_names(settings)))

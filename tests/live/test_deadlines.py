@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.live.channels import body, opened, posted, text_of
-from tests.live.conftest import Server, left_unharmed, start_fake_server, stop_server
+from tests.live.conftest import Leash, Server, left_unharmed, start_fake_server, stop_server
 
 PATH = "/v1/chat/completions"
 MADE = 5
@@ -20,29 +19,10 @@ FIRST_TOKEN_S = 1.5
 SOON = {"X-Request-Timeout": "1.5"}
 
 
-class Leash:
-    """How far the answers get."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def reaches(self, tokens: int) -> None:
-        # In one step: the server may be reading it.
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(str(tokens))
-        fresh.replace(self.path)
-
-
-@pytest.fixture(scope="module")
-def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
-    leash = Leash(tmp_path_factory.mktemp("leash") / "tokens")
-    leash.reaches(MADE)
-    return leash
-
-
 @pytest.fixture(scope="module")
 def fake(leash: Leash) -> Iterator[Server]:
     flags = ("--first-token-timeout-s", str(FIRST_TOKEN_S), "--request-timeout-s", "120")
+    leash.reaches(MADE)
     server = start_fake_server(*flags, env={"FAKE_PACE_S": "0.001", "FAKE_LEASH": str(leash.path)})
     yield server
     assert stop_server(server) == 0

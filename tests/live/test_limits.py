@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import openai
 import pytest
 
 from tests.live.channels import body, opened, text_of
-from tests.live.conftest import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.conftest import MODEL, Leash, Server, left_unharmed, start_fake_server, stop_server
 
 PATH = "/v1/chat/completions"
 REQUESTS, TOKENS = 4, 2000
@@ -156,3 +157,112 @@ def test_what_was_refused_is_counted(server: Server, fresh: str) -> None:
     refused = sum(post(server, fresh).status_code == 429 for _ in range(3 * REQUESTS))
     assert refused
     assert server.metric("twowire_refusals_total", reason="rate_limit_exceeded") == before + refused
+
+
+# -- fair between keys -----------------------------------------------------------------------------------------------
+
+PLACES, QUEUE = 4, 16
+
+
+@pytest.fixture(scope="module")
+def shared(leash: Leash) -> Iterator[Server]:
+    flags = ("--max-num-seqs", str(PLACES), "--max-queued", str(QUEUE), "--public-metrics")
+    env = {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(leash.path), "TWOWIRE_API_KEYS": "a-key-that-floods,a-late-key"}
+    server = start_fake_server(*flags, env=env)
+    yield server
+    assert stop_server(server) == 0
+
+
+async def full_of(server: Server, client: httpx.AsyncClient, order: list[str]) -> list[asyncio.Task[httpx.Response]]:
+    """One key's requests in all places and all of the queue. `order` tells in which order requests are done."""
+
+    async def ask() -> httpx.Response:
+        answer = await client.post(server.url + PATH, json=body(max_tokens=5), headers=as_key("a-key-that-floods"))
+        order.append("flood")
+        return answer
+
+    tasks = [asyncio.create_task(ask()) for _ in range(PLACES + QUEUE)]
+    await until(server, "twowire_sequences_in_engine", PLACES + QUEUE)
+    assert await asyncio.to_thread(server.metric, "twowire_sequences_waiting") == QUEUE
+    return tasks
+
+
+async def until(server: Server, metric: str, value: int) -> None:
+    await asyncio.to_thread(server.wait_until, lambda: server.metric(metric) == value, 30, f"{metric} is {value}")
+
+
+@pytest.mark.parametrize("wire", ["http", "channel"])
+async def test_a_key_that_comes_late_is_next_although_another_has_filled_the_queue(
+    shared: Server, leash: Leash, wire: str
+) -> None:
+    leash.reaches(0)
+    order: list[str] = []
+    limits = httpx.Limits(max_connections=None)
+    late = as_key("a-late-key")
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client, AsyncExitStack() as stack:
+        flood = await full_of(shared, client, order)
+        refused = await client.post(shared.url + PATH, json=body(), headers=as_key("a-key-that-floods"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "queue_full")
+        assert refused.headers["Retry-After"]
+
+        async def ask() -> None:
+            if wire == "http":
+                answer = await client.post(shared.url + PATH, json=body(max_tokens=5), headers=late)
+                assert answer.status_code == 200, answer.text
+            else:
+                stream = await channel.create(max_tokens=5)
+                await channel.finish()
+                assert stream.done is not None, stream.errors
+                assert stream.done["status"] == "completed"
+            order.append("late")
+
+        if wire == "channel":
+            channel = await stack.enter_async_context(opened(shared, additional_headers=late))
+        asking = asyncio.create_task(ask())
+        # The newest of the other's has made room for it, and nobody else's.
+        done, _ = await asyncio.wait(flood, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        (pushed_out,) = done
+        assert pushed_out.result().status_code == 503
+        assert pushed_out.result().json()["error"]["code"] == "queue_full"
+        await until(shared, "twowire_sequences_in_engine", PLACES + QUEUE)
+        leash.reaches(5)
+        await asking
+        answers = await asyncio.gather(*flood)
+    assert sorted(answer.status_code for answer in answers) == [200] * (PLACES + QUEUE - 1) + [503]
+    # Those that ran already come before it, and perhaps those that ran beside it. In one line it would be the last.
+    assert order.index("late") < 3 * PLACES
+    await asyncio.to_thread(shared.wait_idle, 10)
+
+
+async def test_who_waits_and_leaves_makes_room(shared: Server, leash: Leash) -> None:
+    leash.reaches(0)
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+        flood = await full_of(shared, client, [])
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+    await asyncio.to_thread(shared.wait_idle, 10)
+    assert await asyncio.to_thread(shared.metric, "twowire_sequences_waiting") == 0
+
+
+async def test_a_key_that_has_all_it_may_waits_and_another_runs(leash: Leash) -> None:
+    leash.reaches(0)
+    env = {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(leash.path), "TWOWIRE_API_KEYS": "a-key-that-floods,a-late-key"}
+    server = await asyncio.to_thread(start_fake_server, "--max-running-per-key", "2", "--public-metrics", env=env)
+    try:
+        async with opened(server, additional_headers=as_key("a-key-that-floods")) as channel:
+            for number in range(6):
+                await channel.create(f"s{number}", max_tokens=50)
+            await until(server, "twowire_sequences_waiting", 4)
+            async with opened(server, additional_headers=as_key("a-late-key")) as other:
+                stream = await other.create(max_tokens=50)
+                leash.reaches(5)
+                await other.until(lambda: stream.text == "0 1 2 3 4 ")
+                # It runs beside those two, which are not done: four still wait.
+                assert await asyncio.to_thread(server.metric, "twowire_sequences_waiting") == 4
+                leash.reaches(50)
+                await other.finish()
+                await channel.finish()
+        assert {stream.done["status"] for stream in channel.streams.values() if stream.done} == {"completed"}
+    finally:
+        assert await asyncio.to_thread(stop_server, server) == 0

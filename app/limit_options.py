@@ -38,9 +38,8 @@ class LimitOptions(BaseModel):
     max_running_per_key: int | None = option(
         LIMITS,
         None,
-        "How many sequences of one client the engine computes at a time; more of its requests wait, and leave the "
-        "processor to others.",
-        shown="no limit",
+        "How many sequences of one client the engine computes at a time; more of its requests wait.",
+        shown="seven eighths of max-num-seqs where there are several API keys, else all",
         ge=1,
     )
     request_timeout_s: float | None = option(

@@ -27,11 +27,11 @@ from app.embedder_choice import choose_embedder
 from app.factory import create_app
 from app.hypercorn_fixes.limits import ServerConfig
 from app.logs import set_up_logs
-from app.services import Services, engine_config, make_services, served_names
+from app.services import Services, admission_limits, engine_config, make_services, served_names
 from app.settings import Settings
 from engine.api import EngineStartError
 from engine.kinds import check_model, text_engine
-from engine.manager import AdmissionLimits, EngineManager, EngineState
+from engine.manager import EngineManager, EngineState
 from engine.watch import WatchLimits
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ def build_services(settings: Settings) -> Services:
     """The manager of the engine that `settings` names, and what the routes share."""
     manager = EngineManager(
         text_engine(engine_config(settings)),
-        AdmissionLimits(settings.max_num_seqs, settings.max_queued, settings.max_running_per_key),
+        admission_limits(settings),
         keepalive_s=settings.keepalive_s,
         watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )

@@ -22,7 +22,7 @@ from app.traces import Traces, start_traces
 from engine.api import EngineConfig
 from engine.embedder import Embedder
 from engine.kinds import GUIDE
-from engine.manager import EngineManager
+from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -118,6 +118,15 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
     )
+
+
+def admission_limits(settings: Settings) -> AdmissionLimits:
+    """The places in the engine. Unless told otherwise, no one of several keys can hold all of them: another key's first
+    request would wait until one of the first key's answers is done, however soon its turn comes."""
+    places, per_key = settings.max_num_seqs, settings.max_running_per_key
+    if per_key is None and len(settings.api_keys) > 1:
+        per_key = max(1, places - max(1, places // 8))
+    return AdmissionLimits(places, settings.max_queued, per_key)
 
 
 def served_names(settings: Settings) -> tuple[str, ...]:

@@ -20,9 +20,9 @@ from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, 
 from engine.deadlines import Deadlines, Watch
 from engine.generation import Generation, GenerationObserver
 from engine.merge import MergedStream
-from engine.watch import EngineWatch, WatchLimits
 from engine.queued import QueuedStream
 from engine.turns import Turn, Turns
+from engine.watch import EngineWatch, WatchLimits
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError

@@ -14,7 +14,7 @@ from quart.wrappers.response import Response
 
 from app.factory import create_app
 from app.rate_limits import FIRST_SWEEP, Bucket, RateLimits, duration
-from app.services import Services, make_services
+from app.services import Services, admission_limits, make_services
 from app.settings import load_settings
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
@@ -292,3 +292,25 @@ async def test_the_channel_draws_on_the_same_account() -> None:
         other = house.peer(owner="another key")
         await other.create("a")
         await other.wait_for(DONE, "a")
+
+
+# -- places ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "keys", "per_client"),
+    [
+        ([], 0, None),
+        ([], 1, None),
+        ([], 2, 224),
+        (["--max-num-seqs", "4"], 2, 3),
+        (["--max-num-seqs", "1"], 2, 1),
+        (["--max-num-seqs", "4", "--max-running-per-key", "4"], 2, 4),
+        (["--max-running-per-key", "16"], 0, 16),
+    ],
+)
+def test_one_of_several_keys_cannot_hold_all_places_unless_told_so(
+    flags: list[str], keys: int, per_client: int | None
+) -> None:
+    environ = {"TWOWIRE_API_KEYS": ",".join(list(KEYS.values())[:keys])} if keys else {}
+    assert admission_limits(load_settings(flags, environ)).running_per_client == per_client

@@ -26,10 +26,10 @@ from typing import Literal
 
 from app import hypercorn_fixes, server
 from app.embedder_choice import choose_embedder
-from app.services import Services, make_services, served_names
+from app.services import Services, admission_limits, make_services, served_names
 from app.settings import Settings, load_settings
 from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from engine.watch import WatchLimits
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -203,9 +203,8 @@ async def start(report: StageReport) -> PacedEngine:
 
 def build_services(settings: Settings) -> Services:
     """As `app.server` does it, but for the engine."""
-    limits = AdmissionLimits(settings.max_num_seqs, settings.max_queued, settings.max_running_per_key)
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
-    manager = EngineManager(start, limits, keepalive_s=settings.keepalive_s, watch=watch)
+    manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
     return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
 
 

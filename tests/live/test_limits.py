@@ -166,7 +166,8 @@ PLACES, QUEUE = 4, 16
 
 @pytest.fixture(scope="module")
 def shared(leash: Leash) -> Iterator[Server]:
-    flags = ("--max-num-seqs", str(PLACES), "--max-queued", str(QUEUE), "--public-metrics")
+    places = ("--max-num-seqs", str(PLACES), "--max-running-per-key", str(PLACES), "--max-queued", str(QUEUE))
+    flags = (*places, "--public-metrics")
     env = {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(leash.path), "TWOWIRE_API_KEYS": "a-key-that-floods,a-late-key"}
     server = start_fake_server(*flags, env=env)
     yield server

@@ -122,6 +122,29 @@ async def test_a_client_that_leaves_ends_the_work() -> None:
             await until(lambda: backend.left == 1)
 
 
+@pytest.mark.parametrize("path", [EMBED, RANK])
+async def test_an_answer_that_is_late_is_a_504_and_the_work_is_left(path: str) -> None:
+    async with served(TWOWIRE_FIRST_TOKEN_TIMEOUT_S="0.001") as (app, backend):
+        # There is no first token to be late for.
+        assert (await post(app, path))[0] == 200
+        backend.go.clear()
+        headers = {"X-Request-Timeout": "0.05"}
+        async with asyncio.timeout(5):
+            answer = await app.test_client().post(path, json=BODIES[path], headers=headers)
+        assert answer.status_code == 504
+        assert orjson.loads(await answer.get_data(as_text=False))["error"]["code"] == "deadline_exceeded"
+        await until(lambda: backend.left == 1)
+
+
+@pytest.mark.parametrize("path", [EMBED, RANK])
+async def test_its_tokens_are_taken_when_it_is_done_and_then_count(path: str) -> None:
+    async with served(TWOWIRE_TOKENS_PER_MINUTE="2") as (app, backend):
+        assert (await post(app, path))[0] == 200
+        status, answer = await post(app, path)
+        assert (status, answer["error"]["type"]) == (429, "tokens")
+        assert len(backend.jobs) == 1
+
+
 async def test_what_was_done_is_counted_and_logged_without_the_texts() -> None:
     async with served() as (app, _):
         with capture_logs() as lines:

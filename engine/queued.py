@@ -19,6 +19,7 @@ class QueuedStream:
     """`open_stream` opens the real stream, and `replace` is told of it."""
 
     cached_tokens = 0
+    scheduled_at: float | None = None
 
     def __init__(
         self, turn: Turn, open_stream: Callable[[], Awaitable[EngineStream]], replace: Callable[[EngineStream], None]

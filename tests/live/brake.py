@@ -24,7 +24,7 @@ FILE = "TEST_BRAKE_FILE"
 ENGINE_ARGS = json.dumps({"logits_processors": [f"{__name__}:Brake"]})
 
 
-class Brake(LogitsProcessor):
+class Brake(LogitsProcessor):  # type: ignore[misc]  # vllm is not followed
     """Changes no logit."""
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:

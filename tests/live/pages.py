@@ -97,9 +97,9 @@ class Chat:
 
     async def kept(self, state: str) -> None:
         """Wait until the browser keeps an answer that has ended so."""
-        await self.page.wait_for_function(
-            f"async (state) => (await ({READ_STORE})()).some((message) => message.answer?.state === state)", arg=state
-        )
+        async with asyncio.timeout(LIMIT_MS / 1000):
+            while state not in [message["answer"]["state"] for message in await self.stored() if "answer" in message]:
+                await asyncio.sleep(0.05)  # Between two questions.
 
     async def shown(self) -> str:
         """What the last answer's text is on the page."""

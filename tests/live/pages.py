@@ -98,7 +98,9 @@ class Chat:
     async def kept(self, state: str) -> None:
         """Wait until the browser keeps an answer that has ended so."""
         async with asyncio.timeout(LIMIT_MS / 1000):
-            while state not in [message["answer"]["state"] for message in await self.stored() if "answer" in message]:
+            while True:
+                if state in [message["answer"]["state"] for message in await self.stored() if "answer" in message]:
+                    return
                 await asyncio.sleep(0.05)  # Between two questions.
 
     async def shown(self) -> str:

@@ -7,7 +7,7 @@ BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check guide guide-eval format lock screenshots wheel clean
+.PHONY: help install serve dev-cert test check bench guide guide-eval format lock screenshots wheel clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: install ## Install, then check format, lint, types and import arrows, the
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python requirements/pages.py check
+
+bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/performance.md
+	$(BIN)/python -m bench.run $(ARGS)
 
 guide: install ## Make the guide from scratch, a chat model that knows this server; takes about an hour
 	$(BIN)/python -m training.train engine/guide $(ARGS)

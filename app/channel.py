@@ -30,6 +30,7 @@ from app.channel_limits import (
     is_larger,
 )
 from app.channel_outbox import Outbox
+from app.direct import FrameSender
 from app.replies import Backend, Reply, StreamEnd
 from protocol import frames
 from protocol.errors import Fault, TwowireError
@@ -75,6 +76,7 @@ class Channel:
         send: Callable[[bytes], Awaitable[None]],
         limits: ChannelLimits,
         clock: Callable[[], float] = time.monotonic,
+        write: Callable[[bytes], bool] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = connection_id
@@ -87,7 +89,7 @@ class Channel:
         """The streams that will not be, until the client can know of it: till then their names are not free."""
         self._places = asyncio.Semaphore(limits.max_running)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outbox = Outbox(send, clock)
+        self._outbox = Outbox(send, clock, write)
         self._answering: asyncio.Task[None] | None = None
         self._opened_at = self._heard_at = self._pinged_at = self._used_at = clock()
         self._allowance = Allowance(limits.max_messages_per_s, self._opened_at)
@@ -256,10 +258,10 @@ class Channel:
 
     async def _send_chunks(self, stream_id: str, reply: Reply) -> None:
         head = frames.chunk_head(stream_id)
-        seq = reply.seq
-        while (chunks := await reply.next()) is not None:
-            for chunk in chunks:
-                seq += 1
+        around = reply.around_text if self._outbox.can_write else None
+        sender = FrameSender(self._outbox, stream_id, around) if around is not None else None
+        while (chunks := await reply.next(sender)) is not None:
+            for seq, chunk in enumerate(chunks, reply.seq - len(chunks) + 1):
                 await self._outbox.say(frames.chunk(head, seq, chunk))
 
     def _answer(self, frame: bytes, tell: Callable[[], None] | None = None) -> None:

@@ -14,9 +14,15 @@ from collections.abc import Awaitable, Callable
 class Outbox:
     """Whoever holds `turn` may `send`; `say` takes its own turn."""
 
-    def __init__(self, send: Callable[[bytes], Awaitable[None]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        clock: Callable[[], float],
+        write: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.turn = asyncio.Lock()
         self._send = send
+        self._write = write
         self._clock = clock
         self._sending_since: float | None = None
         self._answers: deque[tuple[bytes, Callable[[], None] | None]] = deque()
@@ -31,6 +37,15 @@ class Outbox:
         self._sending_since = self._clock()
         await self._send(frame)
         self._sending_since = None
+
+    @property
+    def can_write(self) -> bool:
+        """There is a short way to the socket."""
+        return self._write is not None
+
+    def write(self, frame: bytes) -> bool:
+        """Send `frame` the short way; False: it cannot be, or somebody has the turn, and it was not sent."""
+        return self._write is not None and not self.turn.locked() and self._write(frame)
 
     @property
     def stuck_s(self) -> float:

@@ -26,7 +26,7 @@ from app.channel_limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
 from app.deadlines import deadlines_of
 from app.generate import CHAT, live_reply
 from app.guard import is_label, record_of
-from app.hypercorn_fixes import abort_connection
+from app.hypercorn_fixes import abort_connection, direct_of
 from app.replies import Started, StreamEnd
 from app.services import Services
 from app.tickets import LIFETIME_S
@@ -145,7 +145,9 @@ async def _serve(services: Services, owner: str | None) -> None:
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
     asker = Asker.of(owner, websocket.remote_addr)
     backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
-    channel = Channel(connection_id, backend, send, channel_limits(services))
+    direct = direct_of(websocket.scope)
+    write = direct.write if direct is not None else None
+    channel = Channel(connection_id, backend, send, channel_limits(services), write=write)
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
     record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)
@@ -234,7 +236,7 @@ class ChannelBackend:
         async with deadlines.limit():
             prepared = await services.manager.prepare_chat(asked, self._asker.client)
         generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
-        reply = live_reply(generation, asked, prepared, CHAT)
+        reply = live_reply(generation, asked, prepared, CHAT, services.pace)
         rates = services.rates.standing(self._asker.client)
         if frame.resume is None:
             return Started(reply, rates=rates)

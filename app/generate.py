@@ -17,8 +17,11 @@ from quart import Blueprint, Response, request
 
 from app.admission import Asker, run_admitted
 from app.bodies import json_response, parsed_body
+from app.coalesce import Pace
 from app.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
+from app.direct import EventSender, Sender
 from app.guard import RequestRecord, record_of
+from app.hypercorn_fixes import direct_of
 from app.replies import LiveReply, Reply
 from app.services import Services
 from engine.api import Prepared
@@ -113,7 +116,7 @@ async def answer(
             return json_response(folded.body(generation.usage))
         # Logprobs can make it tens of megabytes.
         return json_response(await asyncio.to_thread(folded.body, generation.usage))
-    reply = live_reply(generation, asked, prepared, shape)
+    reply = live_reply(generation, asked, prepared, shape, services.pace)
     await reply.begin()
     if grace_s is None:
         return stream_response(reply)
@@ -151,19 +154,32 @@ def _common(generation: Generation, asked: ChatCompletionRequest | CompletionReq
 
 
 def live_reply(
-    generation: Generation, asked: ChatCompletionRequest | CompletionRequest, prepared: Prepared, shape: Shape
+    generation: Generation,
+    asked: ChatCompletionRequest | CompletionRequest,
+    prepared: Prepared,
+    shape: Shape,
+    pace: Pace | None = None,
 ) -> LiveReply:
     """The reply of a running generation, in the chunks of its route."""
     common = _common(generation, asked, shape)
     options = asked.stream_options
     obfuscate = options is not None and bool(options.include_obfuscation)
     encoder = shape.chunks(**common, include_usage=asked.include_usage, obfuscate=obfuscate)
-    return LiveReply(common["answer_id"], generation, encoder, prepared.sequences, include_usage=asked.include_usage)
+    return LiveReply(
+        common["answer_id"],
+        generation,
+        encoder,
+        prepared.sequences,
+        include_usage=asked.include_usage,
+        pace=pace,
+    )
 
 
 def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
     """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
-    response = Response(_events(reply, with_ids), content_type=sse.CONTENT_TYPE)
+    direct, around = direct_of(request.scope), reply.around_text
+    sender = EventSender(direct, around) if direct is not None and around is not None and not with_ids else None
+    response = Response(_events(reply, with_ids, sender), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None
     response.headers["Cache-Control"] = "no-cache"
@@ -171,11 +187,11 @@ def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
     return response
 
 
-async def _events(reply: Reply, with_ids: bool) -> AsyncIterator[bytes]:
+async def _events(reply: Reply, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
     """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
     try:
         try:
-            while (chunks := await reply.next()) is not None:
+            while (chunks := await reply.next(sender)) is not None:
                 if not chunks:
                     yield sse.KEEPALIVE
                 elif with_ids:

@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
+
 from app.access import Fate, fate_of
+from app.coalesce import Coalescer, Pace
+from app.direct import Sender
+from engine.api import Relay
 from engine.generation import Generation
 from protocol.chunks import ChunkEncoder
 from protocol.errors import TwowireError
@@ -42,10 +47,15 @@ class Reply(Protocol):
     def usage(self) -> Usage:
         """The tokens so far."""
 
-    async def next(self) -> list[bytes] | None:
+    @property
+    def around_text(self) -> tuple[bytes, bytes] | None:
+        """What its commonest chunks have around their escaped text; None where they cannot be sent by a sender."""
+
+    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
         """The chunks that come next, one or more; none of them after a silence; None at the end.
 
-        Raises `TwowireError` where the generation failed.
+        While it waits, `sender` may be given chunks that come before those; `seq` counts them. Raises `TwowireError`
+        where the generation failed.
         """
 
     async def cancel(self) -> None:
@@ -95,7 +105,14 @@ class LiveReply:
     """Pulls the generation itself: what waits while the wire is busy is merged in the engine, not kept here."""
 
     def __init__(
-        self, answer_id: str, generation: Generation, encoder: ChunkEncoder, choices: int, *, include_usage: bool
+        self,
+        answer_id: str,
+        generation: Generation,
+        encoder: ChunkEncoder,
+        choices: int,
+        *,
+        include_usage: bool,
+        pace: Pace | None = None,
     ) -> None:
         self.id = answer_id
         self.generation = generation
@@ -106,6 +123,12 @@ class LiveReply:
         self._first: list[Piece] | None = None
         self._opened = False
         self._ended = False
+        self._failure: TwowireError | None = None
+        self._sender: Sender | None = None
+        self._coalescer = Coalescer(pace, self._send, generation.wake) if pace is not None else None
+        take = self._coalescer.take if self._coalescer is not None else self._send
+        self._relay: Relay | None = generation.relay_to(take)
+        self.around_text = encoder.around_text
 
     @property
     def status(self) -> Status:
@@ -127,17 +150,50 @@ class LiveReply:
         """
         self._first = await anext(self.generation, [])
 
-    async def next(self) -> list[bytes] | None:
+    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
         if not self._opened:
             self._opened = True
             return self._count(self._encoder.opening(self._choices) + self._encoded(self._first or []))
+        self._sender = sender
+        if self._coalescer is not None:
+            return await self._coalesced(self._coalescer)
         try:
-            pieces = await self.generation.__anext__()
+            pieces = await self.generation.step(self._relay if sender is not None else None)
         except StopAsyncIteration:
             return self._last()
         return self._count(self._encoded(pieces))
 
+    async def _coalesced(self, coalescer: Coalescer) -> list[bytes] | None:
+        """As `next`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
+        if self._failure is not None:
+            raise self._failure
+        if self._sender is None:
+            await coalescer.pause()
+        pieces, has_ended = [], False
+        try:
+            pieces = await self.generation.step(self._relay if self._sender is not None else None)
+        except StopAsyncIteration:
+            has_ended = True
+        except TwowireError as error:
+            self._failure = error
+        if rest := coalescer.rest():
+            pieces = [Piece(0, rest, 0), *pieces]
+        if self._failure is not None and not pieces:
+            raise self._failure
+        if has_ended and not pieces:
+            return self._last()
+        return self._count(self._encoded(pieces))
+
+    def _send(self, text: str) -> bool:
+        """Called for every token: see `app.direct`."""
+        if self._sender is None or not self._sender.send(self.seq + 1, orjson.dumps(text)):
+            return False
+        self.seq += 1
+        return True
+
     def _encoded(self, pieces: list[Piece]) -> list[bytes]:
+        if pieces and self._coalescer is not None:
+            self._coalescer.sent()
         return [self._encoder.piece(piece) for piece in pieces]
 
     def _count(self, chunks: list[bytes]) -> list[bytes]:
@@ -154,4 +210,8 @@ class LiveReply:
         await self.generation.cancel()
 
     async def leave(self) -> None:
+        if self._coalescer is not None:
+            self._coalescer.rest()
+        # They hold this reply, which must not wait for the garbage collector.
+        self._relay = self._coalescer = self._sender = None
         await self.generation.close()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.access import Fate, fate_of
+from app.direct import Sender
 from app.replies import LiveReply
 from engine.generation import Generation
 from protocol.errors import Fault, TwowireError
@@ -204,6 +205,7 @@ class LogReader:
         self._log = log
         self._displaced = False
         self._is_silent = False
+        self.around_text = None
         self._is_at_end = False
 
     @property
@@ -245,7 +247,7 @@ class LogReader:
         self._is_silent = True
         self.changed.set()
 
-    async def next(self) -> list[bytes] | None:
+    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
         self._is_silent = False
         while True:
             if self._displaced:

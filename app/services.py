@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.access import AccessLog
 from app.auth import HostCheck, KeyRing
+from app.coalesce import Pace
 from app.connections import Connections
 from app.embedder_choice import no_embedder
 from app.metrics import Metrics
@@ -52,6 +53,8 @@ class Services:
     embedder: Embedder
     access: AccessLog
     traces: Traces | None
+    pace: Pace | None = None
+    """The pace of all streams, where their chunks are to wait for company."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str) -> None:
@@ -117,6 +120,7 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         embedder=embedder,
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
+        pace=Pace(settings.coalesce_ms / 1000) if settings.coalesce_ms else None,
     )
 
 

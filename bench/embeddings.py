@@ -256,7 +256,8 @@ def pace(options: argparse.Namespace) -> None:
         print(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("throughput", "pace"))
     parser.add_argument("--texts", choices=("short", "mixed"), default="short")
@@ -267,7 +268,11 @@ def main() -> None:
     parser.add_argument("--textbook", nargs="+", default=["async"], choices=("async", "threads"))
     parser.add_argument("--chat-model", default="guide")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="further options of twowire; the last")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     # So that the servers are ended, too, where this is.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     {"throughput": throughput, "pace": pace}[options.what](options)

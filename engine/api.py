@@ -74,6 +74,13 @@ class Prepared:
         return len(self.prompts) * self.n
 
 
+Relay = Callable[[str, int], bool]
+"""Takes the text and the number of tokens of one step in, at once, or says False and has taken nothing.
+
+It is called for every token, in the engine's own turn of the event loop: it must be quick, and must not wait.
+"""
+
+
 class EngineStream(Protocol):
     """One request that runs in the engine. One task reads it; any task may wake or close it."""
 
@@ -85,10 +92,11 @@ class EngineStream(Protocol):
     def scheduled_at(self) -> float | None:
         """When the engine began to compute it, by `time.monotonic`; None where that is not known, or not yet."""
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
         """The pieces of the next step; an empty list if the stream was only woken; None once it has ended.
 
-        Raises `TwowireError` when the generation fails.
+        While this waits, steps that are nothing but a text of choice 0, and not the last, may go to `relay` instead:
+        no task wakes up for them. What it does not take is returned. Raises `TwowireError` when the generation fails.
         """
 
     def wake(self) -> None:

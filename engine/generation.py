@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from engine.api import EngineStream, Prepared
+from engine.api import EngineStream, Prepared, Relay
 from protocol.errors import TwowireError
 from protocol.pieces import Piece, Usage
 
@@ -80,10 +80,14 @@ class Generation:
         return self
 
     async def __anext__(self) -> list[Piece]:
+        return await self.step(None)
+
+    async def step(self, relay: Relay | None) -> list[Piece]:
+        """The next step, as iterating gives it; those before it may go to `relay`, which `relay_to` has made."""
         if self.outcome is not None:
             raise self._end()
         try:
-            pieces = await self._stream.next()
+            pieces = await self._stream.next(relay)
         except TwowireError as error:
             self.error = error
             await self.close("failed")
@@ -115,6 +119,29 @@ class Generation:
             elif self._observer is not None:
                 self._observer.gap(now - self._last_step_at)
         self._last_step_at = now
+
+    def wake(self) -> None:
+        """Make a step that is waited for come at once, empty."""
+        self._stream.wake()
+
+    def relay_to(self, take: Callable[[str], bool]) -> Relay:
+        """A relay that counts what `take` takes. On the path of every token: see `app.direct`."""
+        usage, observer, monotonic = self.usage, self._observer, time.monotonic
+
+        def relay(text: str, tokens: int) -> bool:
+            if self.outcome is not None or not take(text):
+                return False
+            if self.first_token_at is None or not tokens:
+                self._count([Piece(0, text, tokens)])
+                return True
+            now = monotonic()
+            usage.completion_tokens += tokens
+            if observer is not None:
+                observer.gap(now - self._last_step_at)
+            self._last_step_at = now
+            return True
+
+        return relay
 
     async def cancel(self) -> None:
         """End it in the engine now, and give its place back; the reader still gets what was made until now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from engine.api import EngineStream
+from engine.api import EngineStream, Relay
 from protocol.pieces import Piece
 
 
@@ -34,7 +34,7 @@ class MergedStream:
     def scheduled_at(self) -> float | None:
         return min((at for stream in self._streams if (at := stream.scheduled_at) is not None), default=None)
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
         if not self._started:
             self._started = True
             for position in range(len(self._streams)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from engine.api import EngineStream
+from engine.api import EngineStream, Relay
 from engine.turns import Turn
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
@@ -31,13 +31,13 @@ class QueuedStream:
         self._over = asyncio.Event()
         turn.tell = self._changed.set
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
         if self._turn.state == "waits" and not self._over.is_set():
             await self._changed.wait()
             self._changed.clear()
-        return await self._step()
+        return await self._step(relay)
 
-    async def _step(self) -> list[Piece] | None:
+    async def _step(self, relay: Relay | None) -> list[Piece] | None:
         if self._over.is_set():
             return None
         if self._turn.state == "waits":
@@ -50,7 +50,7 @@ class QueuedStream:
             await stream.close()
             return None
         self._replace(stream)
-        return await stream.next()
+        return await stream.next(relay)
 
     def wake(self) -> None:
         self._changed.set()

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import _compile_jinja_template
+from vllm import envs
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
@@ -31,6 +32,8 @@ from engine.checks import SCHEMA_FIELD, allowed_template_kwargs, check_completio
 from engine.processes import EngineProcesses
 from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
+from engine.vllm_prompts import Prompts
+from engine.vllm_short_path import freeze_heap, short_path_of
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -56,6 +59,7 @@ _PASSED_THROUGH = tuple(
 async def start_vllm(config: EngineConfig, report: StageReport) -> VllmEngine:
     """Start an engine without blocking the event loop. Raises `EngineStartError` for a wrong configuration."""
     report("reading the model's configuration")
+    envs.disable_envs_cache()  # Another engine may have run before.
     args = _engine_args(config)
     template = _chat_template(config.chat_template)
     report("loading the model")
@@ -65,6 +69,9 @@ async def start_vllm(config: EngineConfig, report: StageReport) -> VllmEngine:
     try:
         report("warming up")
         await engine.warm_up()
+        freeze_heap()
+        # Otherwise vLLM asks the environment for each token whether it is to look for NaNs: 2 µs.
+        envs.enable_envs_cache()
     except BaseException:
         await engine.close()
         raise
@@ -137,6 +144,7 @@ class VllmEngine:
         self, llm: AsyncLLM, config: EngineConfig, chat_template: str | None, processes: EngineProcesses
     ) -> None:
         self._llm = llm
+        self._prompts = Prompts(llm.renderer)
         self._processes = processes
         self._allowed_template_kwargs = config.allowed_template_kwargs
         self._chat_template = chat_template
@@ -198,7 +206,7 @@ class VllmEngine:
             },
         )
         try:
-            _, (engine_input,) = await self._llm.renderer.render_chat_async([messages], params, self._chat_tokens)
+            engine_input = await self._prompts.chat(messages, params, self._chat_tokens)
         except Exception as error:
             raise _refusal(error, "messages") from error
         return await self._prepared(request, [engine_input], [None], "messages")
@@ -210,7 +218,7 @@ class VllmEngine:
             for prompt in request.prompts
         ]
         try:
-            engine_inputs = await self._llm.renderer.render_cmpl_async(prompts, self._text_tokens)
+            engine_inputs = await self._prompts.completion(prompts, self._text_tokens)
         except Exception as error:
             raise _refusal(error, "prompt") from error
         echoes: list[str | None] = [None] * len(prompts)
@@ -317,6 +325,7 @@ class VllmEngine:
             raise
         except Exception as error:
             raise _refusal(error) from error
+        state = None if prompt.drop_output else self._llm.output_processor.request_states.get(queue.request_id)
         return VllmStream(
             queue,
             top_count=sampling.logprobs,
@@ -326,6 +335,7 @@ class VllmEngine:
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
             translate=_refusal,
             has_schema=sampling.structured_outputs is not None,
+            short_path=short_path_of(state, queue),
         )
 
     def _echo(self, prompt: PreparedPrompt) -> Echo:

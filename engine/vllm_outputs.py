@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.api import Relay
 from engine.checks import SCHEMA_FIELD
+from engine.vllm_short_path import ShortPath
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import FinishReason, Piece, TokenLogprob, TopLogprob
 
@@ -53,6 +55,7 @@ class VllmStream:
         abort: Callable[[], Awaitable[None]],
         translate: Callable[[Exception], TwowireError],
         has_schema: bool = False,
+        short_path: ShortPath | None = None,
     ) -> None:
         self.cached_tokens = 0
         self.scheduled_at: float | None = None
@@ -64,12 +67,13 @@ class VllmStream:
         self._abort = abort
         self._translate = translate
         self._has_schema = has_schema
+        self._short_path = short_path
         self._first = True
         self._ended = False
         self._closed = False
         self._steps: Iterator[list[Piece]] = iter(())
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
         step = next(self._steps, None)
         if step is not None:
             # The loop turns between two steps; a close may come in.
@@ -81,7 +85,7 @@ class VllmStream:
         try:
             output = queue.get_nowait()
             if output is None:
-                await queue.ready.wait()
+                await self._wait(relay)
                 output = queue.get_nowait()
         except Exception as error:
             self._ended = True
@@ -117,6 +121,18 @@ class VllmStream:
             if self._echo is not None:
                 pieces = [*self._echoed(self._echo, output), *pieces]
         return pieces
+
+    async def _wait(self, relay: Relay | None) -> None:
+        """Until there is an output in the queue, or the stream is woken; steps may go past this to `relay`."""
+        short_path = self._short_path
+        if relay is None or short_path is None or self._first:
+            await self._queue.ready.wait()
+            return
+        short_path.relay = relay
+        try:
+            await self._queue.ready.wait()
+        finally:
+            short_path.relay = None
 
     def _nothing(self) -> list[Piece] | None:
         return None if self._ended else []

@@ -31,6 +31,10 @@ class ChunkEncoder(Protocol):
     def usage(self, usage: Usage) -> bytes:
         """The last chunk, with the usage and no choices."""
 
+    @property
+    def around_text(self) -> tuple[bytes, bytes] | None:
+        """What the chunk of a plain piece of choice 0 has around its escaped text; None where it varies."""
+
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's `CompletionUsage`."""
@@ -95,6 +99,10 @@ class _Encoder:
         else:
             chunk = self._head + self._choice(piece) + self._tail
         return _pad(chunk) if self._obfuscate else chunk
+
+    @property
+    def around_text(self) -> tuple[bytes, bytes] | None:
+        return None if self._obfuscate else (self._text_head, self._text_tail)
 
     def usage(self, usage: Usage) -> bytes:
         chunk = self._head + b'],"usage":' + orjson.dumps(usage_object(usage)) + b"}"

@@ -17,6 +17,7 @@ import pytest
 from app.flags import NO_FLAG, flag_name, variable_name
 from app.openapi import error_table
 from app.options import Settings
+from bench import embeddings, load, run
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.embeddings import EmbeddingRequest
@@ -85,6 +86,13 @@ def our_flags() -> set[str]:
     return flags
 
 
+def bench_flags() -> set[str]:
+    """Every flag of the measurements."""
+    return {
+        flag for parser in (embeddings.parser(), load.parser(), run.parser()) for flag in parser._option_string_actions
+    }
+
+
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)
 def document(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
@@ -123,7 +131,7 @@ def test_make_targets_exist(text: str) -> None:
 
 def test_flags_exist(text: str) -> None:
     named = {flag for command in commands(text) if program(command) not in FOREIGN for flag in FLAG.findall(command)}
-    assert named <= our_flags()
+    assert named <= our_flags() | bench_flags()
 
 
 def test_variables_exist(text: str) -> None:

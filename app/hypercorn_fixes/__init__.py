@@ -18,6 +18,7 @@ from app.hypercorn_fixes.connection import (
     let_the_app_abort,
     write_before_waiting,
 )
+from app.hypercorn_fixes.direct import Direct, direct_of, let_the_app_write
 from app.hypercorn_fixes.http1 import (
     close_after_two_lengths,
     end_slow_headers,
@@ -35,7 +36,7 @@ from app.hypercorn_fixes.http2 import (
 from app.hypercorn_fixes.stopping import stop_with_open_connections
 from app.hypercorn_fixes.websocket import drop_what_nobody_reads, end_oversized_messages, never_compress
 
-__all__ = ["abort_connection", "apply", "create_sockets"]
+__all__ = ["Direct", "abort_connection", "apply", "create_sockets", "direct_of"]
 
 
 def apply() -> None:
@@ -45,6 +46,7 @@ def apply() -> None:
     TCPServer._twowire_mended = True  # type: ignore[attr-defined]  # a mark of ours
     # Connections
     let_the_app_abort()
+    let_the_app_write()
     write_before_waiting()
     cut_who_does_not_read()
     forget_closed_connections()

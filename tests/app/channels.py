@@ -135,7 +135,7 @@ class House:
     ) -> Peer:
         """A client that has just connected."""
         backend = ChannelBackend(self.services, Asker.of(owner, None), "connection")
-        more = {} if clock is None else {"clock": clock}
+        more: dict[str, Any] = {} if clock is None else {"clock": clock}
         peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))
         self.peers.append(peer)
         peer.channel.start()

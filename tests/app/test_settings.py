@@ -127,6 +127,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         header-timeout-s = 3
         idle-timeout-s = 20
         send-timeout-s = 4
+        coalesce-ms = 20
         ws-max-message-bytes = 2048
         ws-max-messages-per-s = 5
         ws-max-running = 2

@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
+from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
+
+
+def is_plain(pieces: Sequence[Piece]) -> bool:
+    """Whether a step may go to a relay."""
+    return len(pieces) == 1 and pieces[0].index == 0 and not pieces[0].finish_reason and not pieces[0].logprobs
 
 
 class FakeStream:
@@ -27,8 +32,13 @@ class FakeStream:
         self._finished = False
         self._error: TwowireError | None = None
         self._changed = asyncio.Event()
+        self._relay: Relay | None = None
 
     def feed(self, *pieces: Piece) -> None:
+        if self._relay is not None and not self._steps and is_plain(pieces):
+            (piece,) = pieces
+            if self._relay(piece.text, piece.tokens):
+                return
         self._steps.append(list(pieces))
         self._changed.set()
 
@@ -40,10 +50,14 @@ class FakeStream:
         self._error = error
         self._changed.set()
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
         if not self._steps and self._error is None and not self._finished and not self.closed:
             self._changed.clear()
-            await self._changed.wait()
+            self._relay = relay
+            try:
+                await self._changed.wait()
+            finally:
+                self._relay = None
         if self.closed:
             return None
         if self._steps:

@@ -28,7 +28,7 @@ from app import hypercorn_fixes, server
 from app.embedder_choice import choose_embedder
 from app.services import Services, admission_limits, make_services, served_names
 from app.settings import Settings, load_settings
-from engine.api import EngineStream, Prepared, PreparedPrompt, StageReport
+from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.manager import EngineManager
 from engine.watch import WatchLimits
 from protocol.chat import ChatCompletionRequest
@@ -99,18 +99,21 @@ class PacedStream:
         limit = min(self._ends_at, int(Path(LEASH).read_text())) if LEASH else self._ends_at
         return max(min(int((time.monotonic() - self._opened_at) / PACE_S), limit), self._made)
 
-    async def next(self) -> list[Piece] | None:
-        if self._made >= self._ends_at:
-            return None
-        await self._wait()
-        if self._is_dead and self._ends_at:
-            raise TwowireError(Fault.ENGINE_DIED, "The engine died while it generated.", retry_after_s=5)
-        first, self._made = self._made, max(self._due(), self._made)
-        if first == self._made:
-            return [] if self._made < self._ends_at else None
-        text = "".join(map(self._script.word, range(first, self._made)))
-        reason = self._script.finish_reason if self._made == self._tokens else None
-        return [Piece(0, text, self._made - first, reason)]
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+        while self._made < self._ends_at:
+            await self._wait()
+            if self._is_dead and self._ends_at:
+                raise TwowireError(Fault.ENGINE_DIED, "The engine died while it generated.", retry_after_s=5)
+            first, self._made = self._made, max(self._due(), self._made)
+            if first == self._made:
+                return [] if self._made < self._ends_at else None
+            text = "".join(map(self._script.word, range(first, self._made)))
+            reason = self._script.finish_reason if self._made == self._tokens else None
+            if reason is not None or relay is None or not relay(text, self._made - first):
+                return [Piece(0, text, self._made - first, reason)]
+            # What a real engine makes next comes in another turn of the loop.
+            await asyncio.sleep(0)
+        return None
 
     async def _wait(self) -> None:
         if PACE_S == 0:

@@ -1,0 +1,94 @@
+"""Fast streams in fewer, larger chunks: what comes soon after a chunk waits a little for company (`--coalesce-ms`).
+
+Does not know the wire or the engine. The first token is never held back, nor is the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Pace:
+    """When all streams of a server that hold something let go of it: one timer for all of them, not one for each."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._waiting: list[Callable[[], None]] = []
+
+    def at_next(self, release: Callable[[], None]) -> None:
+        """Call `release` once, at most `interval_s` from now."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(self.interval_s, self._tick)
+        self._waiting.append(release)
+
+    def _tick(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for release in waiting:
+            release()
+
+
+class Coalescer:
+    """Between an engine that relays the texts of a stream and whoever sends them."""
+
+    def __init__(self, pace: Pace, send: Callable[[str], bool], wake: Callable[[], None]) -> None:
+        self._pace = pace
+        self._send = send
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+        self._held: list[str] = []
+        self._is_waiting = False
+
+    def take(self, text: str) -> bool:
+        """Send `text`, or hold it until it is due. False: it cannot be sent, and was not taken."""
+        if self._held:
+            self._held.append(text)
+            return True
+        now = self._loop.time()
+        if now >= self._due:
+            if not self._send(text):
+                return False
+            self._due = now + self._pace.interval_s
+            return True
+        self._held.append(text)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._pace.at_next(self._release)
+        return True
+
+    def _release(self) -> None:
+        self._is_waiting = False
+        if not self._held:
+            return  # It has gone another way.
+        try:
+            was_sent = self._send("".join(self._held))
+        except Exception:
+            log.exception("coalesced_chunk_failed")
+            was_sent = False
+        if was_sent:
+            self._held.clear()
+            self.sent()
+        else:
+            # The task that reads sends it, when the wire takes it.
+            self._wake()
+
+    def sent(self) -> None:
+        """A chunk with a token in it is being sent, in whatever way."""
+        self._due = self._loop.time() + self._pace.interval_s
+
+    def rest(self) -> str:
+        """What is held, to be sent by the caller, before anything else."""
+        text = "".join(self._held)
+        self._held.clear()
+        return text
+
+    async def pause(self) -> None:
+        """Wait until the next chunk is due; the engine merges meanwhile. For readers to whom nothing is relayed."""
+        delay_s = self._due - self._loop.time()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)

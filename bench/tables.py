@@ -1,0 +1,94 @@
+"""Measurements become Markdown: medians with their spread, and each contender relative to vLLM's own server.
+
+Does not know how they were made.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Figures = dict[str, Any]
+
+REFERENCE = "vLLM's server"
+WIRES = {
+    "bare": "",
+    "sse": "SSE",
+    "sse-h2": "SSE, HTTP/2",
+    "channel": "channel, a socket each",
+    "channel-one": "channel, one socket",
+}
+
+
+def tables(found: list[Figures]) -> str:
+    """All tables: CPU per token, what came out, and CPU per request."""
+    streamed = [figures for figures in found if figures["tokens_each"] > 1]
+    single = [figures for figures in found if figures["tokens_each"] == 1]
+    counts = sorted({figures["streams"] for figures in streamed})
+    parts = [
+        _table(streamed, counts, "CPU of the front end per token, in µs", _us_per_token, decimals=1, is_cost=True),
+        _table(streamed, counts, "Tokens per second", lambda one: one["tokens_per_s"], decimals=0),
+        _table(streamed, counts, "Time to the first token, in ms, median", lambda one: one["first_ms_p50"]),
+        _table(streamed, counts, "Time to the first token, in ms, 95th percentile", lambda one: one["first_ms_p95"]),
+        _table(streamed, counts, "Gap between tokens, in ms, median", lambda one: one["gap_ms_p50"]),
+        _table(streamed, counts, "Gap between tokens, in ms, 95th percentile", lambda one: one["gap_ms_p95"]),
+        _table(streamed, counts, "Tokens per chunk", _tokens_per_chunk, decimals=2),
+    ]
+    if single:
+        count = single[0]["streams"]
+        parts.append(
+            _table(single, [count], "CPU per request, in ms: answers of one token", _ms_per_request, is_cost=True)
+        )
+    return "\n".join(parts)
+
+
+def _us_per_token(one: Figures) -> float:
+    return float(one["cpu_s"] / one["tokens"] * 1e6)
+
+
+def _ms_per_request(one: Figures) -> float:
+    return float(one["cpu_s"] / one["total"] * 1e3)
+
+
+def _tokens_per_chunk(one: Figures) -> float:
+    # The chunk with the role and the end of the stream hold none.
+    others = 1 if one["wire"] in ("bare", "channel", "channel-one") else 2
+    return float(one["tokens"] / max(one["chunks"] - others * one["total"], 1))
+
+
+def _table(
+    found: list[Figures],
+    counts: list[int],
+    title: str,
+    value: Callable[[Figures], float],
+    *,
+    decimals: int = 2,
+    is_cost: bool = False,
+) -> str:
+    rows = list(dict.fromkeys((one["contender"], one["wire"]) for one in found))
+    many = "streams at a time" if counts[-1] > 1 else "stream"
+    lines = [f"**{title}**\n", f"| {many} | " + " | ".join(map(str, counts)) + " |", "|---" * (len(counts) + 1) + "|"]
+    for contender, wire in rows:
+        cells = []
+        for count in counts:
+            values = [value(one) for one in _those(found, contender, wire, count)]
+            cell = _with_spread(values, decimals)
+            theirs = [value(one) for one in _those(found, REFERENCE, "sse", count)]
+            if is_cost and theirs and contender != REFERENCE:
+                cell += f" **{statistics.median(values) / statistics.median(theirs):.2f}**"
+            cells.append(cell)
+        name = ", ".join(filter(None, (contender, WIRES.get(wire, wire))))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _those(found: Iterable[Figures], contender: str, wire: str, count: int) -> list[Figures]:
+    return [one for one in found if (one["contender"], one["wire"], one["streams"]) == (contender, wire, count)]
+
+
+def _with_spread(values: list[float], decimals: int) -> str:
+    middle = f"{statistics.median(values):.{decimals}f}"
+    if len(values) < 2:
+        return middle
+    return f"{middle} ({min(values):.{decimals}f}–{max(values):.{decimals}f})"

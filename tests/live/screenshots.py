@@ -44,8 +44,9 @@ async def take(browser: Browser, server: Server, name: str, *, is_welcome: bool 
         await chat.open()
         if not is_welcome:
             await fill(chat)
-            if await chat.page.locator("pre").count():
-                await chat.page.locator("pre [class^=hljs]").first.wait_for()
+            # Code is coloured once what colours it has been loaded; a plain command gets no colours.
+            await chat.page.wait_for_function("document.querySelector('figure[data-language]') === null")
+            await chat.page.wait_for_load_state("networkidle")
         await chat.page.mouse.move(0, 0)
         path = DOCS / f"chat-{name}.png"
         await chat.page.screenshot(path=path, animations="disabled")

@@ -20,7 +20,7 @@ import orjson
 import uvloop
 
 from bench.load import Load, body_of, summary
-from bench.wires import Stream
+from bench.stream import Stream
 
 
 async def serve(model: str, engine_args: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ from typing import Any
 import orjson
 import uvloop
 
-from bench.wires import NAMES, Stream, wire_of
+from bench.stream import Stream
+from bench.wires import NAMES, wire_of
 
 LIMIT_S = 300
 

@@ -11,10 +11,12 @@ from datetime import timedelta
 from quart import Blueprint
 from quart_cors import cors
 
+from app.rate_limits import HEADERS as RATE_LIMIT_HEADERS
+
 EXPOSED_HEADERS = (
     "X-Request-Id",
     "Retry-After",
-    *(f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
+    *RATE_LIMIT_HEADERS,
     "Twowire-Completion-Id",
     "Twowire-Resume-Token",
     "Twowire-Resume-Grace",

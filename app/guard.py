@@ -112,7 +112,8 @@ class RequestRecord:
         """How it ended; right once it is closed."""
         if self.reply is not None:
             return self.reply.fate
-        for generation in self.generations:
+        if self.generations:
+            generation = self.generations[0]
             is_told_otherwise = self.fault is not None and generation.outcome == "completed"
             return "failed" if is_told_otherwise else fate_of(generation)
         if self.fault is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.deadlines import REQUEST_TIMEOUT_HEADER
 from protocol.errors import Fault
 
 
@@ -62,7 +63,7 @@ def path_parameter(name: str, description: str) -> dict[str, Any]:
 
 
 REQUEST_TIMEOUT_PARAMETER: dict[str, Any] = {
-    "name": "X-Request-Timeout",
+    "name": REQUEST_TIMEOUT_HEADER,
     "in": "header",
     "description": "Seconds that this request may take, within the server's own limit.",
     "schema": {"type": "number", "exclusiveMinimum": 0},

@@ -17,6 +17,10 @@ from typing import Any, Protocol
 from protocol.errors import Fault, TwowireError
 
 MINUTE_S = 60.0
+HEADERS = tuple(
+    f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")
+)
+"""OpenAI's names of all headers that an answer may have."""
 FIRST_SWEEP = 1024
 """From so many clients on, those whose buckets are full again are forgotten now and then."""
 

@@ -109,11 +109,8 @@ class EngineStream(Protocol):
         """End the request in the engine at once; a `next()` that waits returns None. May be called twice."""
 
 
-class TextEngine(Protocol):
-    """A running engine. Made by an `EngineFactory`, ended by `close`."""
-
-    max_model_len: int
-    """Tokens of prompt and answer together."""
+class Watched(Protocol):
+    """What tells a running engine from one that hangs or has died: see `engine.watch`."""
 
     @property
     def steps_taken(self) -> int:
@@ -129,6 +126,16 @@ class TextEngine(Protocol):
     def kill(self) -> None:
         """End its processes at once, as a crash would: streams fail, and `wait_dead` returns."""
 
+    async def wait_dead(self) -> str:
+        """Return the reason when the engine has died by itself."""
+
+
+class TextEngine(Watched, Protocol):
+    """A running engine. Made by an `EngineFactory`, ended by `close`."""
+
+    max_model_len: int
+    """Tokens of prompt and answer together."""
+
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
         """Render and check a chat. Raises `TwowireError` (4xx)."""
 
@@ -137,9 +144,6 @@ class TextEngine(Protocol):
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Put one prompt into the engine. Raises `TwowireError`; then nothing has been started."""
-
-    async def wait_dead(self) -> str:
-        """Return the reason when the engine has died by itself."""
 
     async def close(self) -> None:
         """Stop the engine and its processes. Does not raise. May be called after its death."""

@@ -12,9 +12,10 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
+
+from engine.api import Watched
 
 log = structlog.get_logger(__name__)
 
@@ -32,27 +33,6 @@ class WatchLimits:
 
     heartbeat_interval_s: float = 30.0
     stall_timeout_s: float = 120.0
-
-
-class Watched(Protocol):
-    """What is asked of an engine. `engine.api.TextEngine` has it."""
-
-    @property
-    def steps_taken(self) -> int:
-        """Grows with each step that it takes, also where that makes no token."""
-
-    @property
-    def is_busy(self) -> bool:
-        """It has been given work that it has not finished."""
-
-    async def heartbeat(self) -> None:
-        """Make one token. Raises where it cannot."""
-
-    def kill(self) -> None:
-        """End its processes at once, as a crash would; then `wait_dead` returns."""
-
-    async def wait_dead(self) -> str:
-        """Return the reason when it has died by itself."""
 
 
 class EngineWatch:

@@ -63,6 +63,13 @@ def finish(stream: FakeStream, text: str = "x") -> None:
     stream.end()
 
 
+async def assert_second_is_served(house: House, reading: asyncio.Task[str]) -> None:
+    """It gets the engine's second stream, and reads that to its end."""
+    await until(lambda: len(house.streams) == 2)
+    finish(house.streams[1])
+    assert await reading == "x"
+
+
 async def test_what_waits_is_not_in_the_engine_and_runs_when_its_turn_comes() -> None:
     async with open_house() as house:
         first, second = await house.run("a"), await house.run("a")
@@ -158,9 +165,7 @@ async def test_a_refusal_by_the_engine_comes_when_the_turn_does() -> None:
         assert refused.value.fault is Fault.INVALID_VALUE
         house.factory.engines[0].refusal = None
         reading = asyncio.create_task(text_of(third))
-        await until(lambda: len(house.streams) == 2)
-        finish(house.streams[1])
-        assert await reading == "x"
+        await assert_second_is_served(house, reading)
 
 
 async def test_a_drain_lets_those_who_wait_have_their_turn() -> None:
@@ -169,9 +174,7 @@ async def test_a_drain_lets_those_who_wait_have_their_turn() -> None:
         reading = asyncio.create_task(text_of(second))
         house.manager.begin_drain()
         await first.close()
-        await until(lambda: len(house.streams) == 2)
-        finish(house.streams[1])
-        assert await reading == "x"
+        await assert_second_is_served(house, reading)
 
 
 async def test_when_the_engine_dies_those_who_wait_are_told_that_there_is_none() -> None:

@@ -26,8 +26,8 @@ import pytest_asyncio
 from playwright.async_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live import brake
 from tests.live.browser import NoBrowser, launched, left_out
+from tests.live.held import BRAKE_ARGS, BRAKE_FILE, Leash, braked
 
 START_TIMEOUT_S = 240
 
@@ -190,20 +190,6 @@ def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 6
     return code
 
 
-class Leash:
-    """How far the answers of `tests.live.fake_server` get, in tokens: that server's FAKE_LEASH is its `path`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def reaches(self, tokens: int) -> None:
-        """Let every answer get so far, and no further."""
-        # In one step: the server may be reading it.
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(str(tokens))
-        fresh.replace(self.path)
-
-
 @pytest.fixture(scope="module")
 def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
     leash = Leash(tmp_path_factory.mktemp("leash") / "tokens")
@@ -221,7 +207,7 @@ def brake_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_server(brake_file: Path) -> Iterator[Server]:
     # One socket may carry as many streams as the channel's tests want of it.
     flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
-    server = start_server(*flags, "--engine-args", brake.ENGINE_ARGS, env={brake.FILE: str(brake_file)})
+    server = start_server(*flags, "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(brake_file)})
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 
@@ -241,7 +227,7 @@ def server(shared_server: Server) -> Iterator[Server]:
 def slow_engine(server: Server, brake_file: Path) -> Iterator[Callable[[], None]]:
     """The shared server's engine makes at most 20 tokens of an answer in a second, until this is called."""
     with ExitStack() as stack:
-        stack.enter_context(brake.braked(brake_file))
+        stack.enter_context(braked(brake_file))
         yield stack.close
 
 

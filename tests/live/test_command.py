@@ -22,8 +22,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.live import brake
 from tests.live.conftest import MODEL, START_TIMEOUT_S, environment, session_of
+from tests.live.held import BRAKE_ARGS, BRAKE_FILE, braked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(START_TIMEOUT_S + 60)]
 
@@ -227,10 +227,10 @@ def test_sigterm_lets_a_stream_finish_and_refuses_new_ones(
     launch: Callable[..., Command], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "step_s"
-    command = launch(*SERVE, "--port", "0", "--engine-args", brake.ENGINE_ARGS, env={brake.FILE: str(file)})
+    command = launch(*SERVE, "--port", "0", "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(file)})
     url = command.wait_url()
     show(capsys, f"ready after {time.monotonic() - command.started_at:.1f} s")
-    with brake.braked(file):
+    with braked(file):
         stream = Stream(url, n=4)
         command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
         command.process.send_signal(signal.SIGTERM)

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.live.channels import body, opened, posted, text_of
-from tests.live.conftest import Leash, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.conftest import Server, left_unharmed, start_fake_server, stop_server
+from tests.live.held import Leash
 
 PATH = "/v1/chat/completions"
 MADE = 5

@@ -12,7 +12,8 @@ import openai
 import pytest
 
 from tests.live.channels import body, opened, text_of
-from tests.live.conftest import MODEL, Leash, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.conftest import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.held import Leash
 
 PATH = "/v1/chat/completions"
 REQUESTS, TOKENS = 4, 2000

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.live import brake
 from tests.live.conftest import MODEL, Server, start_server, stop_server
+from tests.live.held import BRAKE_ARGS, BRAKE_FILE, braked
 from tests.live.pages import LAST_ANSWER, Cable, Chat, opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -254,13 +254,13 @@ async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Brow
     file = tmp_path / "step_s"
 
     async def start(*flags: str) -> Server:
-        slowed = ("--engine-args", brake.ENGINE_ARGS)
-        return await asyncio.to_thread(start_server, "--dtype", "float32", *slowed, *flags, env={brake.FILE: str(file)})
+        slowed = ("--engine-args", BRAKE_ARGS)
+        return await asyncio.to_thread(start_server, "--dtype", "float32", *slowed, *flags, env={BRAKE_FILE: str(file)})
 
     server = await start()
     try:
         async with opened(browser, server.url, sampling=GREEDY) as chat:
-            with brake.braked(file):
+            with braked(file):
                 await chat.ask(QUESTION)
                 await chat.streaming(40)
                 await asyncio.to_thread(stop_server, server, signal.SIGKILL)

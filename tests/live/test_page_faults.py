@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.live.conftest import Server, start_fake_server, stop_server
+from tests.live.held import Leash
 from tests.live.pages import LAST_ANSWER, Cable, Chat, context, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,31 +24,21 @@ QUESTION = f"Count from 1 to {LAST}"
 KEY = "a-key-of-the-tests"
 
 
-class Leash:
-    """How far the server's answers get for now."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.let(LAST)
-
-    def let(self, number: int) -> None:
-        made = self.path.with_suffix(".new")
-        made.write_text(str(number))
-        made.replace(self.path)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(self.path)}
+def environment(leash: Leash) -> dict[str, str]:
+    """Of a server whose answers `leash` holds back."""
+    return {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(leash.path)}
 
 
 @pytest.fixture
 def leash(tmp_path: Path) -> Leash:
-    return Leash(tmp_path / "leash")
+    leash = Leash(tmp_path / "leash")
+    leash.reaches(LAST)
+    return leash
 
 
 @pytest.fixture
 def server(leash: Leash) -> Iterator[Server]:
-    server = start_fake_server(env=leash.environment)
+    server = start_fake_server(env=environment(leash))
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 
@@ -60,7 +51,7 @@ async def chat(browser: Browser, server: Server) -> AsyncIterator[Chat]:
 
 async def counted(chat: Chat, leash: Leash, number: int) -> None:
     """Let the answer come so far, and wait until it has."""
-    leash.let(number)
+    leash.reaches(number)
     await chat.counted(number)
 
 
@@ -76,31 +67,31 @@ async def assert_counted(chat: Chat, *, restarts: int = 0) -> None:
 
 
 async def test_reloads_in_mid_answer(chat: Chat, leash: Leash) -> None:
-    leash.let(1)
+    leash.reaches(1)
     await chat.ask(QUESTION)
     for number in (1, 30, 100):
         await counted(chat, leash, number)
         await chat.page.reload()
-    leash.let(LAST)
+    leash.reaches(LAST)
     await assert_counted(chat)
 
 
 async def test_an_answer_that_goes_on_while_the_page_is_away(chat: Chat, leash: Leash) -> None:
-    leash.let(50)
+    leash.reaches(50)
     await chat.ask(QUESTION)
     await chat.counted(50)
     await chat.page.goto("about:blank")
-    leash.let(200)
+    leash.reaches(200)
     await chat.page.go_back()
     await counted(chat, leash, 200)
-    leash.let(LAST)
+    leash.reaches(LAST)
     await assert_counted(chat)
 
 
 async def test_a_tab_that_is_closed_in_mid_answer_and_opened_again(
     browser: Browser, server: Server, leash: Leash
 ) -> None:
-    leash.let(60)
+    leash.reaches(60)
     async with context(browser) as made:
         first = Chat(await made.new_page(), server.url)
         await first.open()
@@ -110,13 +101,13 @@ async def test_a_tab_that_is_closed_in_mid_answer_and_opened_again(
         await first.page.close()
         second = Chat(await made.new_page(), server.url)
         await second.open(path)
-        leash.let(LAST)
+        leash.reaches(LAST)
         await assert_counted(second)
         assert first.problems == second.problems == []
 
 
 async def test_two_tabs_do_not_take_an_answer_from_each_other(browser: Browser, server: Server, leash: Leash) -> None:
-    leash.let(60)
+    leash.reaches(60)
     async with context(browser) as made:
         first = Chat(await made.new_page(), server.url)
         await first.open()
@@ -125,20 +116,20 @@ async def test_two_tabs_do_not_take_an_answer_from_each_other(browser: Browser, 
         second = Chat(await made.new_page(), server.url)
         await second.open("/" + await first.page.evaluate("location.hash"))
         await second.page.get_by_text("Being answered in another tab.").wait_for()
-        leash.let(LAST)
+        leash.reaches(LAST)
         await assert_counted(first)
         await assert_counted(second)
         assert first.problems == second.problems == []
 
 
 async def test_a_socket_that_is_cut_in_mid_answer(browser: Browser, server: Server, leash: Leash) -> None:
-    leash.let(1)
+    leash.reaches(1)
     async with Cable(server.url) as cable, opened(browser, cable.url) as chat:
         await chat.ask(QUESTION)
         for number in (1, 30, 100):
             await counted(chat, leash, number)
             cable.cut()
-        leash.let(LAST)
+        leash.reaches(LAST)
         await assert_counted(chat)
         await chat.status("ready", "resumed")
 
@@ -146,7 +137,7 @@ async def test_a_socket_that_is_cut_in_mid_answer(browser: Browser, server: Serv
 async def test_a_network_that_is_gone_for_a_while_is_told_and_comes_back(
     browser: Browser, server: Server, leash: Leash
 ) -> None:
-    leash.let(50)
+    leash.reaches(50)
     async with Cable(server.url) as cable, opened(browser, cable.url) as chat:
         await chat.ask(QUESTION)
         await chat.counted(50)
@@ -157,7 +148,7 @@ async def test_a_network_that_is_gone_for_a_while_is_told_and_comes_back(
         await chat.page.fill("#question", "Still here")
         cable.is_torn = False
         await chat.status("resumed")
-        leash.let(LAST)
+        leash.reaches(LAST)
         await assert_counted(chat)
         assert await chat.page.input_value("#question") == "Still here"
 
@@ -165,16 +156,16 @@ async def test_a_network_that_is_gone_for_a_while_is_told_and_comes_back(
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 async def test_a_server_that_restarts_in_mid_answer(browser: Browser, leash: Leash, number: int) -> None:
     flags = ("--drain-timeout-s", "0")
-    leash.let(60)
-    server = start_fake_server(*flags, env=leash.environment)
+    leash.reaches(60)
+    server = start_fake_server(*flags, env=environment(leash))
     try:
         async with opened(browser, server.url) as chat:
             await chat.ask(QUESTION)
             await chat.counted(60)
             stop_server(server, number)
             await chat.status("reconnecting")
-            server = start_fake_server(*flags, "--port", str(server.port), env=leash.environment)
-            leash.let(LAST)
+            server = start_fake_server(*flags, "--port", str(server.port), env=environment(leash))
+            leash.reaches(LAST)
             await assert_counted(chat, restarts=1)
             await chat.page.get_by_text("The server lost this answer midway; it went on from there.").wait_for()
     finally:
@@ -202,8 +193,8 @@ async def test_an_engine_that_loads_is_told_and_waited_for(browser: Browser, tmp
 
 
 async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser: Browser, leash: Leash) -> None:
-    server = start_fake_server(env=leash.environment | {"TWOWIRE_API_KEYS": KEY})
-    leash.let(60)
+    server = start_fake_server(env=environment(leash) | {"TWOWIRE_API_KEYS": KEY})
+    leash.reaches(60)
     try:
         async with context(browser) as made:
             chat = Chat(await made.new_page(), server.url)
@@ -219,7 +210,7 @@ async def test_the_key_is_asked_for_and_a_wrong_one_is_said_to_be_wrong(browser:
             await chat.counted(60)
             # The key is this tab's: it outlives a reload, and nothing else.
             await chat.page.reload()
-            leash.let(LAST)
+            leash.reaches(LAST)
             await assert_counted(chat)
             kept = await chat.page.evaluate("JSON.stringify({...localStorage}) + document.cookie + location.href")
             assert KEY not in kept
@@ -246,13 +237,13 @@ async def test_an_answer_that_was_cut_by_the_limit_goes_on(browser: Browser, ser
 
 
 async def test_an_answer_that_was_stopped_goes_on(chat: Chat, leash: Leash) -> None:
-    leash.let(60)
+    leash.reaches(60)
     await chat.ask(QUESTION)
     await chat.counted(60)
     await chat.page.keyboard.press("Escape")
     await chat.finished()
     assert (await chat.answer())["answer"]["state"] == "stopped"
-    leash.let(LAST)
+    leash.reaches(LAST)
     await chat.tool("Continue")
     await chat.counted(LAST)
     await assert_counted(chat)
@@ -274,8 +265,8 @@ async def test_what_is_typed_is_not_lost(chat: Chat) -> None:
 
 
 async def test_a_full_queue_is_waited_for(browser: Browser, leash: Leash) -> None:
-    leash.let(60)
-    server = start_fake_server("--max-num-seqs", "1", "--max-queued", "0", env=leash.environment)
+    leash.reaches(60)
+    server = start_fake_server("--max-num-seqs", "1", "--max-queued", "0", env=environment(leash))
     try:
         async with opened(browser, server.url) as chat:
             await chat.ask(QUESTION)
@@ -283,7 +274,7 @@ async def test_a_full_queue_is_waited_for(browser: Browser, leash: Leash) -> Non
             await chat.page.get_by_role("button", name="New chat").first.click()
             await chat.ask(QUESTION)
             await chat.page.locator(f"{LAST_ANSWER}.empty").wait_for()
-            leash.let(LAST)
+            leash.reaches(LAST)
             await assert_counted(chat)
     finally:
         stop_server(server)

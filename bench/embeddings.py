@@ -14,22 +14,20 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import httpx
 import psutil
 
 from bench.embeddings_load import Client, chat_gaps
+from bench.processes import free_port, process_of, wait_answer
 from engine.kinds import bundled_embedding_model
 
-START_S = 240.0
 CLIENTS = (1, 8, 64)
 MODEL = "all-MiniLM-L6-v2"
 WORDS = [
@@ -72,13 +70,6 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 def make_texts(kind: str) -> list[str]:
     """Short: 6 to 12 words, a question's length. Mixed: 4 to 180, like the passages of a search index."""
     rng = random.Random(7)
@@ -116,34 +107,8 @@ def ours(options: argparse.Namespace) -> Contender:
 
 def wait_ready(one: Contender, process: subprocess.Popen[bytes]) -> None:
     """Until it answers a request for a vector."""
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            body = {"model": one.model, "input": "hi"}
-            if httpx.post(f"http://127.0.0.1:{one.port}/v1/embeddings", json=body, timeout=30).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{one.name} did not start: {' '.join(one.command)}")
-        time.sleep(0.2)
-
-
-@contextmanager
-def started(one: Contender) -> Iterator[subprocess.Popen[bytes]]:
-    """The server, from its start to its end."""
-    process = subprocess.Popen(
-        one.command, env=os.environ | one.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    url, body = f"http://127.0.0.1:{one.port}/v1/embeddings", {"model": one.model, "input": "hi"}
+    wait_answer(one.name, process, lambda: httpx.post(url, json=body, timeout=30))
 
 
 class Others:
@@ -201,7 +166,7 @@ def throughput(options: argparse.Namespace) -> None:
     everybody = contenders(options)
     found: dict[tuple[str, int], list[Run]] = {}
     with ExitStack() as stack:
-        starting = [(one, stack.enter_context(started(one))) for one in everybody]
+        starting = [(one, stack.enter_context(process_of(one.command, one.environment))) for one in everybody]
         for one, process in starting:
             wait_ready(one, process)
         for number in range(-1, options.rounds):
@@ -239,7 +204,7 @@ def pace(options: argparse.Namespace) -> None:
         print(f"{with_embeddings}: p95 {p95_ms:.1f} ms, others {others.cores():.2f} cores", file=sys.stderr, flush=True)
         rows["with" if with_embeddings else "without"].append(gaps)
 
-    with started(one) as process:
+    with process_of(one.command, one.environment) as process:
         wait_ready(one, process)
         asyncio.run(measure(False))
         rows["without"].clear()

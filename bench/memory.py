@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
-import httpx
 import psutil
 
 from bench.load import body_of
-from bench.serve import Contender, free_port, started
+from bench.processes import free_port
+from bench.serve import Contender, started
 from bench.wires import NAMES, wire_of
 
 STREAMS = 1000
@@ -52,24 +51,12 @@ async def open_streams(name: str, port: int, streams: int, tokens: int, process:
     return rss
 
 
-def wait_until_open(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the server did not start")
-
-
 def main() -> None:
     print("| Wire | KiB for each open stream |\n|---|---|")
     for name in NAMES:
         port = free_port()
         with started(contender(port)) as running:
-            wait_until_open(port)
+            running.wait_ready()
             process = psutil.Process(running.pid)
             # What is made once, and what the allocator keeps.
             asyncio.run(open_streams(name, port, WARM_UP, 2, process))

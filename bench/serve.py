@@ -7,14 +7,11 @@ its own, in all of them, and is left out; of bare `AsyncLLM`, it is the process 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,8 @@ import httpx
 import orjson
 import psutil
 
-START_S = 300.0
-STOP_S = 30.0
+from bench.processes import free_port, process_of, wait_answer
+
 MODEL = "guide"
 
 ENGINE = {
@@ -52,13 +49,6 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     helpers: tuple[str, ...] = ()
     """Parts of the names of child processes that belong to the front end."""
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def flags_of(arguments: dict[str, Any]) -> list[str]:
@@ -119,18 +109,9 @@ class Running:
         if not one.port:
             self._line(b"ready")
             return
-        deadline = time.monotonic() + START_S
+        url = f"http://127.0.0.1:{one.port}/v1/chat/completions"
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 1}
-        while True:
-            try:
-                url = f"http://127.0.0.1:{one.port}/v1/chat/completions"
-                if httpx.post(url, json=body, timeout=60).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{one.name} did not start: {' '.join(one.command)}")
-            time.sleep(0.2)
+        wait_answer(one.name, self._process, lambda: httpx.post(url, json=body, timeout=60))
 
     def _line(self, beginning: bytes) -> bytes:
         """The next line that begins so; vLLM, too, writes there."""
@@ -184,23 +165,6 @@ def _cpu_s(process: psutil.Process) -> float:
 @contextmanager
 def started(one: Contender) -> Iterator[Running]:
     """A contender, from its start to its end."""
-    process = subprocess.Popen(
-        one.command,
-        env=os.environ | ENVIRONMENT | one.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL if one.port else subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    stdout = subprocess.DEVNULL if one.port else subprocess.PIPE
+    with process_of(one.command, ENVIRONMENT | one.environment, stdin=subprocess.PIPE, stdout=stdout) as process:
         yield Running(one, process)
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()

@@ -6,6 +6,7 @@ protected without anybody remembering to protect it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -50,6 +51,7 @@ class KeyRing:
         return given_digest.hex()
 
 
+@functools.lru_cache(maxsize=256)
 def _is_reachable(address: str) -> bool:
     """Whether other machines can reach `address`; a name or a socket's path is no address, and is not judged."""
     try:

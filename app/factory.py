@@ -11,6 +11,7 @@ import structlog
 from quart import Quart, Response, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from app.admission import Asker
 from app.bodies import error_response
@@ -53,9 +54,21 @@ FAULTS_BY_STATUS = {
 }
 
 
+class _App(Quart):
+    """Quart, but that it finds a request's route by its path alone."""
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        if request is None:
+            return super().create_url_adapter(request)
+        # Quart would encode the Host header as a domain name for each request, which costs as much as parsing its body.
+        # No route here asks for a host, and `HostCheck` has its own way with it.
+        path, query = request.path, request.query_string.decode()
+        return MapAdapter(self.url_map, "", request.root_path, "", request.scheme, path, request.method, query)
+
+
 def create_app(services: Services) -> Quart:
     """An app that starts and stops the services' engine manager with itself."""
-    app = Quart("app", static_folder=None)
+    app = _App("app", static_folder=None)
     app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     app.config["BODY_TIMEOUT"] = None  # `app.bodies` has its own.

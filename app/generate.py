@@ -189,21 +189,28 @@ def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
 
 async def _events(reply: Reply, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
     """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
+    last = b""
     try:
         try:
             while (chunks := await reply.next(sender)) is not None:
-                if not chunks:
-                    yield sse.KEEPALIVE
-                elif with_ids:
-                    first = reply.seq - len(chunks) + 1
-                    yield b"".join(sse.event(chunk, first + offset) for offset, chunk in enumerate(chunks))
+                if reply.is_over:
+                    # Nothing is waited for any more: it leaves with the end.
+                    last += _as_events(reply, chunks, with_ids)
                 else:
-                    yield b"".join(map(sse.event, chunks))
+                    yield _as_events(reply, chunks, with_ids) or sse.KEEPALIVE
         except TwowireError as error:
-            yield sse.event(error_bytes(error))
+            last += sse.event(error_bytes(error))
         except Exception:
             log.exception("stream_failed", id=reply.id)
-            yield sse.event(error_bytes(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
-        yield sse.DONE
+            last += sse.event(error_bytes(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
+        yield last + sse.DONE
     finally:
         await reply.leave()
+
+
+def _as_events(reply: Reply, chunks: list[bytes], with_ids: bool) -> bytes:
+    """Those that `reply` has just given; empty after a silence."""
+    if not with_ids:
+        return b"".join(map(sse.event, chunks))
+    first = reply.seq - len(chunks) + 1
+    return b"".join(sse.event(chunk, first + offset) for offset, chunk in enumerate(chunks))

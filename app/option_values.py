@@ -5,6 +5,7 @@ Does not know which options there are, nor where a value came from.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import re
@@ -128,6 +129,7 @@ def _check_host(host: str) -> str:
     return host
 
 
+@functools.lru_cache(maxsize=256)  # Each request asks it of its Host header.
 def is_loopback(host: str) -> bool:
     """Only this machine can reach `host`: 127.0.0.0/8, ::1, or localhost."""
     if host.lower() == "localhost":

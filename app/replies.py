@@ -48,6 +48,10 @@ class Reply(Protocol):
         """The tokens so far."""
 
     @property
+    def is_over(self) -> bool:
+        """Its answer has been given to the end: what else there is, `next` gives without waiting."""
+
+    @property
     def around_text(self) -> tuple[bytes, bytes] | None:
         """What its commonest chunks have around their escaped text; None where they cannot be sent by a sender."""
 
@@ -119,6 +123,7 @@ class LiveReply:
         self.seq = 0
         self._encoder = encoder
         self._choices = choices
+        self._choices_ended = 0
         self._include_usage = include_usage
         self._first: list[Piece] | None = None
         self._opened = False
@@ -138,6 +143,10 @@ class LiveReply:
     @property
     def fate(self) -> Fate:
         return fate_of(self.generation)
+
+    @property
+    def is_over(self) -> bool:
+        return self._choices_ended >= self._choices
 
     @property
     def usage(self) -> Usage:
@@ -194,6 +203,7 @@ class LiveReply:
     def _encoded(self, pieces: list[Piece]) -> list[bytes]:
         if pieces and self._coalescer is not None:
             self._coalescer.sent()
+        self._choices_ended += sum(piece.finish_reason is not None for piece in pieces)
         return [self._encoder.piece(piece) for piece in pieces]
 
     def _count(self, chunks: list[bytes]) -> list[bytes]:

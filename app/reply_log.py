@@ -217,6 +217,10 @@ class LogReader:
         return fate_of(self._log.generation) if self._is_at_end else "detached"
 
     @property
+    def is_over(self) -> bool:
+        return self._log.is_finished and self.seq >= self._log.last_seq
+
+    @property
     def token(self) -> str:
         return self._log.token
 

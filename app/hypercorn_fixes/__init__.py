@@ -33,6 +33,8 @@ from app.hypercorn_fixes.http2 import (
     refuse_odd_requests,
     wait_for_the_window,
 )
+from app.hypercorn_fixes.idle import time_idle_connections
+from app.hypercorn_fixes.outlet import gather_writes
 from app.hypercorn_fixes.stopping import stop_with_open_connections
 from app.hypercorn_fixes.websocket import drop_what_nobody_reads, end_oversized_messages, never_compress
 
@@ -47,6 +49,8 @@ def apply() -> None:
     # Connections
     let_the_app_abort()
     let_the_app_write()
+    gather_writes()
+    time_idle_connections()
     write_before_waiting()
     cut_who_does_not_read()
     forget_closed_connections()

@@ -7,14 +7,12 @@ and neither h11 nor wsproto keeps count of them; h2 counts windows, which are co
 
 Whoever writes so must have sent the beginning in the usual way, and be the one who would send now. When the socket, or
 an HTTP/2 window, does not take what was written before, or the answer is in any other state, nothing is written: the
-usual way waits, and cuts who does not read. What many streams write to one socket within a turn of the event loop
-leaves in one system call, which costs more than all else; what is written in the usual way keeps its order with it.
+usual way waits, and cuts who does not read. Both ways lead through the connection's outlet, which keeps their order.
 Tests: `tests/app/test_direct.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -27,12 +25,9 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import ConnectionState as State
 from wsproto.connection import ConnectionState
 
+from app.hypercorn_fixes.outlet import Outlet
+
 STREAM_KEY = "twowire.stream"
-
-OUTLET = "_twowire_outlet"
-
-HIGH_WATER = 64 * 1024
-"""What may wait in front of the socket: where asyncio's transports, too, begin to make their writers wait."""
 
 SMALL, MEDIUM = 126, 1 << 16
 """Below these a WebSocket's length stands in one byte, and in two more (RFC 6455, section 5.2)."""
@@ -71,94 +66,45 @@ def direct_of(scope: Any) -> Direct | None:
     stream = scope.get("state", {}).get(STREAM_KEY)
     protocol = getattr(getattr(stream, "send", None), "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
-    transport = getattr(getattr(server, "writer", None), "transport", None)
-    if transport is None:
+    outlet = getattr(getattr(server, "writer", None), "outlet", None)
+    if outlet is None:
         return None
     if isinstance(stream, WSStream) and isinstance(protocol, H11Protocol):
-        return _WebSocket(stream, _outlet_of(server))
+        return _WebSocket(stream, outlet)
     if not isinstance(stream, HTTPStream) or scope["method"] == "HEAD":
         return None
     if isinstance(protocol, H2Protocol):
-        return _Http2(stream, protocol, _outlet_of(server))
+        return _Http2(stream, protocol, outlet)
     # Before HTTP/1.1 there are no chunks.
     if isinstance(protocol, H11Protocol) and scope["http_version"] == "1.1":
-        return _Http1(stream, protocol, transport)
+        return _Http1(stream, protocol, outlet)
     return None
-
-
-class _Outlet:
-    """Gathers what is written within one turn of the loop to a socket that many streams may share."""
-
-    def __init__(self, writer: Any) -> None:
-        self._transport: asyncio.WriteTransport = writer.transport
-        self._loop = asyncio.get_running_loop()
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._write = writer.write
-        writer.write = self._write_after
-
-    def write(self, head: bytes, part: bytes) -> bool:
-        """Send these soon; False: the socket does not take them."""
-        if self._size > HIGH_WATER:
-            self._flush()
-        if not self._parts:
-            if not _is_taking(self._transport):
-                return False
-            self._loop.call_soon(self._flush)
-        self._parts += (head, part)
-        self._size += len(part)
-        return True
-
-    def _flush(self) -> None:
-        if self._parts:
-            gathered = b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            if not self._transport.is_closing():
-                self._transport.write(gathered)
-
-    def _write_after(self, raw: bytes) -> None:
-        """In place of the writer's own."""
-        self._flush()
-        self._write(raw)
-
-
-def _outlet_of(server: Any) -> _Outlet:
-    """The one of a connection."""
-    if OUTLET not in server.__dict__:
-        server.__dict__[OUTLET] = _Outlet(server.writer)
-    outlet: _Outlet = server.__dict__[OUTLET]
-    return outlet
-
-
-def _is_taking(transport: asyncio.WriteTransport) -> bool:
-    return transport.get_write_buffer_size() <= HIGH_WATER and not transport.is_closing()
 
 
 class _Http1:
     """Chunks of a body without a length, as the streams here have it."""
 
-    def __init__(self, stream: HTTPStream, protocol: H11Protocol, transport: asyncio.WriteTransport) -> None:
+    def __init__(self, stream: HTTPStream, protocol: H11Protocol, outlet: Outlet) -> None:
         self._stream = stream
         self._protocol = protocol
-        self._transport = transport
+        self._outlet = outlet
 
     def write(self, part: bytes) -> bool:
         if (
             self._stream.state is not ASGIHTTPState.RESPONSE
             or self._stream.closed
             or self._protocol.connection.our_state is not h11.SEND_BODY
-            or not _is_taking(self._transport)
+            or not self._outlet.is_taking
         ):
             return False
-        self._transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+        self._outlet.write_now(b"%x\r\n%b\r\n" % (len(part), part))
         return True
 
 
 class _Http2:
     """DATA frames. The windows are h2's own numbers (h2 4.4), from which it takes what it sends itself."""
 
-    def __init__(self, stream: HTTPStream, protocol: H2Protocol, outlet: _Outlet) -> None:
+    def __init__(self, stream: HTTPStream, protocol: H2Protocol, outlet: Outlet) -> None:
         self._stream = stream
         self._protocol = protocol
         self._outlet = outlet
@@ -180,7 +126,7 @@ class _Http2:
             or size > window.outbound_flow_control_window
             or size > connection.outbound_flow_control_window
             or size > connection.max_outbound_frame_size
-            or not self._outlet.write(size.to_bytes(3, "big") + self._after_size, part)
+            or not self._outlet.offer(size.to_bytes(3, "big") + self._after_size, part)
         ):
             return False
         window.outbound_flow_control_window -= size
@@ -191,7 +137,7 @@ class _Http2:
 class _WebSocket:
     """Text messages, unmasked and in one frame each."""
 
-    def __init__(self, stream: WSStream, outlet: _Outlet) -> None:
+    def __init__(self, stream: WSStream, outlet: Outlet) -> None:
         self._stream = stream
         self._outlet = outlet
 
@@ -210,4 +156,4 @@ class _WebSocket:
             head = b"\x81\x7e" + size.to_bytes(2, "big")
         else:
             head = b"\x81\x7f" + size.to_bytes(8, "big")
-        return self._outlet.write(head, part)
+        return self._outlet.offer(head, part)

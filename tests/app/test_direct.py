@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.hypercorn_fixes import direct_of
-from app.hypercorn_fixes.direct import HIGH_WATER, _Outlet
 from tests.app.served import no_lifespan, served
 from tests.live.raw import RawClient
 from tests.live.raw_http2 import Http2Client
@@ -207,70 +205,3 @@ async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -
 async def test_there_is_no_short_way_under_a_server_that_was_not_mended() -> None:
     assert direct_of({"type": "http", "method": "GET", "http_version": "1.1"}) is None
     assert direct_of({"type": "http", "method": "GET", "http_version": "1.1", "state": {}}) is None
-
-
-class Transport:
-    """What is written to it, write by write."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.waiting = 0
-        self.closing = False
-
-    def write(self, raw: bytes) -> None:
-        self.writes.append(raw)
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-
-def outlet_on(transport: Transport) -> tuple[_Outlet, SimpleNamespace]:
-    writer = SimpleNamespace(transport=transport, write=transport.write)
-    return _Outlet(writer), writer
-
-
-async def test_what_is_written_within_a_turn_leaves_at_once() -> None:
-    transport = Transport()
-    outlet, _ = outlet_on(transport)
-    assert all(outlet.write(b"%d" % number, b".") for number in range(3))
-    assert not transport.writes
-    await asyncio.sleep(0)
-    assert transport.writes == [b"0.1.2."]
-    await asyncio.sleep(0)
-    assert outlet.write(b"3", b".")
-    await asyncio.sleep(0)
-    assert transport.writes == [b"0.1.2.", b"3."]
-
-
-async def test_what_is_written_the_usual_way_comes_after_what_was_gathered() -> None:
-    transport = Transport()
-    outlet, writer = outlet_on(transport)
-    outlet.write(b"1", b".")
-    writer.write(b"usual")
-    outlet.write(b"2", b".")
-    await asyncio.sleep(0)
-    assert transport.writes == [b"1.", b"usual", b"2."]
-
-
-async def test_no_more_is_gathered_than_may_wait() -> None:
-    transport = Transport()
-    outlet, _ = outlet_on(transport)
-    part = bytes(HIGH_WATER)
-    assert outlet.write(b"", part)
-    assert outlet.write(b"x", b"y")
-    transport.waiting = HIGH_WATER + 1
-    assert not outlet.write(b"", b"z")
-    assert transport.writes == [part + b"xy"]
-
-
-async def test_nothing_is_written_to_a_socket_that_closes() -> None:
-    transport = Transport()
-    outlet, _ = outlet_on(transport)
-    outlet.write(b"1", b".")
-    transport.closing = True
-    await asyncio.sleep(0)
-    assert not transport.writes
-    assert not outlet.write(b"2", b".")

@@ -33,7 +33,7 @@ from engine.processes import EngineProcesses
 from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
 from engine.vllm_prompts import Prompts
-from engine.vllm_short_path import freeze_heap, short_path_of
+from engine.vllm_short_path import ShortLoop, freeze_heap, quicken, short_path_of
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -152,6 +152,7 @@ class VllmEngine:
         self.max_model_len: int = llm.model_config.max_model_len
         self.steps_taken = 0
         self._count_steps()
+        self._shorten()
         self._heartbeat: PreparedPrompt | None = None
         self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
@@ -172,6 +173,13 @@ class VllmEngine:
             return outputs
 
         core.get_output_async = counted
+
+    def _shorten(self) -> None:
+        """What costs more for each token than it must; see `engine.vllm_short_path`."""
+        ShortLoop(self._llm.output_processor)
+        for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
+            for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
+                quicken(histogram)
 
     @property
     def is_busy(self) -> bool:

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from engine.vllm_outputs import VllmStream
-from engine.vllm_short_path import ShortPath, short_path_of
+from engine.vllm_short_path import ShortLoop, ShortPath, quicken, short_path_of
 from protocol.errors import Fault, TwowireError
 from tests.engine.test_vllm_outputs import FakeCollector
 
@@ -20,7 +23,12 @@ class Detokenizer:
 
     def __init__(self) -> None:
         self.output_text = ""
+        self.stop: list[str] = []
+        self.token_ids: list[int] = []
         self._last_output_text_offset = 0
+
+    def decode_next(self, token_id: int) -> str:
+        return chr(token_id)
 
     def get_next_output_text(self, finished: bool, delta: bool) -> str:
         assert delta
@@ -39,6 +47,8 @@ class State:
         self.output_kind = SimpleNamespace(name="DELTA")
         self.logprobs_processor = SimpleNamespace(logprobs=None, prompt_logprobs=None)
         self.detokenizer = Detokenizer()
+        self.is_prefilling = False
+        self.stats = SimpleNamespace(num_generation_tokens=0, last_token_ts=0.0)
         for name, value in more.items():
             setattr(self, name, value)
 
@@ -105,6 +115,129 @@ async def test_steps_go_to_the_relay_while_somebody_waits() -> None:
     opened.state.step("d", "stop")
     assert await reader == "d", "the last step is the reader's"
     assert await opened.next() is None
+
+
+class Processor:
+    """vLLM's loop: it notes what comes to it, and deals with a token as the real one does."""
+
+    def __init__(self, **states: State) -> None:
+        self.request_states = states
+        self.dealt_with: list[str] = []
+
+    def process_outputs(self, outputs: list[Any], timestamp: float, stats: Any, weight_version: Any = None) -> None:
+        for output in outputs:
+            self.dealt_with.append(output.request_id)
+            if state := self.request_states.get(output.request_id):
+                state.step("".join(map(chr, output.new_token_ids)), output.finish_reason)
+
+
+def output_of(request_id: str, text: str, **more: Any) -> Any:
+    """vLLM's `EngineCoreOutput`, with the text's characters as tokens."""
+    plain = {"finish_reason": None, "events": None, "num_nans_in_logits": 0}
+    plain |= {"routed_experts": None, "new_sampling_mask": None}
+    return SimpleNamespace(request_id=request_id, new_token_ids=list(map(ord, text)), **(plain | more))
+
+
+class Stepped(Opened):
+    """A reader that waits, behind vLLM's loop."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.processor = Processor(one=self.state)
+        ShortLoop(self.processor)
+        self.stats = SimpleNamespace(num_generation_tokens=0, inter_token_latencies_iter=[])
+
+    def outputs(self, *outputs: Any, timestamp: float = 1.0) -> None:
+        process: Any = self.processor.process_outputs
+        process(list(outputs), timestamp, self.stats, weight_version=None)
+
+
+async def test_plain_tokens_go_past_vllms_loop_and_are_counted_as_it_counts_them() -> None:
+    opened = Stepped()
+    reader = await opened.waiting()
+    opened.outputs(output_of("one", "b"), output_of("another", "x"), timestamp=1.0)
+    opened.outputs(output_of("one", "c"), timestamp=1.5)
+    assert opened.taken == [("b", 1), ("c", 1)]
+    assert opened.processor.dealt_with == ["another"]
+    assert opened.stats.num_generation_tokens == opened.state.stats.num_generation_tokens == 2
+    assert opened.stats.inter_token_latencies_iter == [1.0, 0.5]
+    assert opened.state.detokenizer.token_ids == [ord("b"), ord("c")]
+    assert not reader.done()
+    opened.outputs(output_of("one", "d", finish_reason="length"))
+    assert await reader == "d"
+    assert opened.processor.dealt_with == ["another", "one"]
+    assert "twowire_short_path" not in vars(opened.state)
+
+
+@pytest.mark.parametrize(
+    ("state", "output"),
+    [
+        ({}, output_of("one", "bc")),
+        ({}, output_of("one", "")),
+        ({}, output_of("one", "b", events=[object()])),
+        ({}, output_of("one", "b", num_nans_in_logits=1)),
+        ({}, output_of("one", "b", routed_experts=object())),
+        ({}, output_of("one", "b", new_sampling_mask=object())),
+        ({"is_prefilling": True}, output_of("one", "b")),
+    ],
+)
+async def test_what_is_no_plain_token_is_left_to_vllms_loop(state: dict[str, Any], output: Any) -> None:
+    opened = Stepped(**state)
+    reader = await opened.waiting()
+    opened.outputs(output)
+    assert opened.processor.dealt_with == ["one"]
+    assert not opened.stats.inter_token_latencies_iter
+    reader.cancel()
+
+
+async def test_a_request_with_stop_strings_is_left_to_vllms_loop() -> None:
+    detokenizer = Detokenizer()
+    detokenizer.stop = ["end"]
+    opened = Stepped(detokenizer=detokenizer)
+    reader = await opened.waiting()
+    opened.outputs(output_of("one", "b"))
+    assert opened.processor.dealt_with == ["one"]
+    assert opened.taken == [("b", 1)]
+    reader.cancel()
+
+
+async def test_a_plain_token_that_the_relay_refuses_is_the_readers() -> None:
+    opened = Stepped()
+    reader = await opened.waiting()
+    opened.outputs(output_of("one", "b"))
+    opened.takes = False
+    opened.outputs(output_of("one", "c"))
+    assert await reader == "c"
+    assert opened.taken == [("b", 1)]
+    assert opened.processor.dealt_with == []
+
+
+async def test_a_relay_that_raises_on_a_plain_token_ends_its_own_stream_alone() -> None:
+    opened = Stepped()
+    reader = await opened.waiting()
+
+    def broken(text: str, tokens: int) -> bool:
+        raise RuntimeError("broken")
+
+    opened.short_path.relay = broken  # type: ignore[union-attr]  # it has one
+    opened.outputs(output_of("one", "b"), output_of("another", "x"))
+    assert opened.processor.dealt_with == ["another"]
+    with pytest.raises(TwowireError, match="broken"):
+        await reader
+
+
+@given(st.lists(st.floats(0, 20)))
+def test_a_quick_histogram_counts_what_the_librarys_own_counts(values: list[float]) -> None:
+    registry = CollectorRegistry()
+    own, quick = (Histogram(name, "", buckets=(0.1, 0.5, 1, 5), registry=registry) for name in ("own", "quick"))
+    quicken(quick)
+    for value in values:
+        own.observe(value)
+        quick.observe(value)
+    told = generate_latest(registry).decode()
+    lines = [line for line in told.splitlines() if line.startswith("own_") and "created" not in line]
+    assert lines
+    assert all(line.replace("own_", "quick_", 1) in told for line in lines)
 
 
 async def test_the_first_step_is_the_readers() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from bench.serve import ENGINE, Running, another, bare, started, twowire, vllm
-from bench.tables import tables
+from bench.tables import chart, tables
 from bench.wires import NAMES
 from engine.kinds import GUIDE
 
@@ -129,7 +129,7 @@ def main() -> None:
             running.append(stack.enter_context(started(one)))
             running[-1].wait_ready()
         found = measure(running, cases(options.streams, options.tokens, is_quick=options.quick), rounds)
-    text = tables(found)
+    text = f"{chart(found)}\n{tables(found)}"
     print(text)
     results = options.results or (None if options.quick else RESULTS)
     if results is not None:

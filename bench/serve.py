@@ -47,8 +47,6 @@ class Contender:
     port: int
     wires: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    helpers: tuple[str, ...] = ()
-    """Parts of the names of child processes that belong to the front end."""
 
 
 def flags_of(arguments: dict[str, Any]) -> list[str]:
@@ -91,7 +89,7 @@ def another(text: str) -> Contender:
     name, _, command = text.partition("=")
     port = free_port()
     words = [word.format(port=port, model=MODEL) for word in shlex.split(command)]
-    return Contender(name, words, port, ("sse",), helpers=("vllm-rs",))
+    return Contender(name, words, port, ("sse",))
 
 
 class Running:
@@ -102,6 +100,7 @@ class Running:
         self._process = process
         self.pid = process.pid
         self._known = psutil.Process(process.pid)
+        self._front_end = [self._known]
 
     def wait_ready(self) -> None:
         """Until it answers a chat, as the engine's last warm-up."""
@@ -112,6 +111,7 @@ class Running:
         url = f"http://127.0.0.1:{one.port}/v1/chat/completions"
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 1}
         wait_answer(one.name, self._process, lambda: httpx.post(url, json=body, timeout=60))
+        self._front_end = self._listening()
 
     def _line(self, beginning: bytes) -> bytes:
         """The next line that begins so; vLLM, too, writes there."""
@@ -142,12 +142,19 @@ class Running:
         return found
 
     def cpu_s(self) -> float:
-        """What the front end took of the processors since it began."""
-        processes = [self._known]
-        if self.contender.helpers:
-            children = self._known.children(recursive=True)
-            processes += [child for child in children if any(name in child.name() for name in self.contender.helpers)]
-        return sum(_cpu_s(process) for process in processes)
+        """What the front end took of the processors since it began: the first process, and those that listen for it."""
+        return sum(_cpu_s(process) for process in self._front_end)
+
+    def _listening(self) -> list[psutil.Process]:
+        """The first process, and those of its children that listen on the port. An engine may have inherited that."""
+        children = [child for child in self._known.children(recursive=True) if not child.name().startswith("VLLM::")]
+        return [self._known, *(child for child in children if self._listens(child))]
+
+    def _listens(self, process: psutil.Process) -> bool:
+        return any(
+            one.status == psutil.CONN_LISTEN and one.laddr.port == self.contender.port
+            for one in process.net_connections()
+        )
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,4 +1,4 @@
-"""Measurements become Markdown: medians with their spread, and each contender relative to vLLM's own server.
+"""Measurements become Markdown: medians with their spread, each contender relative to vLLM's own server, and a chart.
 
 Does not know how they were made.
 """
@@ -12,6 +12,7 @@ from typing import Any
 Figures = dict[str, Any]
 
 REFERENCE = "vLLM's server"
+CHART_STREAMS = 64
 WIRES = {
     "bare": "",
     "sse": "SSE",
@@ -41,6 +42,34 @@ def tables(found: list[Figures]) -> str:
             _table(single, [count], "CPU per request, in ms: answers of one token", _ms_per_request, is_cost=True)
         )
     return "\n".join(parts)
+
+
+def chart(found: list[Figures]) -> str:
+    """The CPU time per token at a middling load, as a Mermaid chart, which GitHub and GitLab draw."""
+    streamed = [figures for figures in found if figures["tokens_each"] > 1]
+    count = min({figures["streams"] for figures in streamed}, key=lambda one: abs(one - CHART_STREAMS))
+    rows = list(dict.fromkeys((one["contender"], one["wire"]) for one in streamed))
+    values = [
+        statistics.median(_us_per_token(one) for one in _those(streamed, contender, wire, count))
+        for contender, wire in rows
+    ]
+    names = ", ".join(f'"{_name(contender, wire)}"' for contender, wire in rows)
+    return f"""```mermaid
+---
+config:
+  xyChart: {{ width: 900, height: 420 }}
+---
+xychart-beta horizontal
+    title "CPU of the front end per token at {count} streams, in µs"
+    x-axis [{names}]
+    y-axis "µs" 0 --> {max(values) * 1.1:.0f}
+    bar [{", ".join(f"{value:.1f}" for value in values)}]
+```
+"""
+
+
+def _name(contender: str, wire: str) -> str:
+    return ", ".join(filter(None, (contender, WIRES.get(wire, wire))))
 
 
 def _us_per_token(one: Figures) -> float:
@@ -78,8 +107,7 @@ def _table(
             if is_cost and theirs and contender != REFERENCE:
                 cell += f" **{statistics.median(values) / statistics.median(theirs):.2f}**"
             cells.append(cell)
-        name = ", ".join(filter(None, (contender, WIRES.get(wire, wire))))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_name(contender, wire)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

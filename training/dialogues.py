@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.noise import Language, roughened
+from training.noise import Language, framed, roughened
 from training.skills import Exchange, Skills
 from training.spintax import draw
-from training.tools import Tools
+from training.tools import Case, Tools
 from training.topics import DATA, Topic, read_toml, read_topics
 
 Message = dict[str, Any]
@@ -24,7 +24,7 @@ KOREAN_SHARE = 0.45
 THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
 COUNT = "count"
-SMALLTALK_WEIGHT = 0.5
+NO_TOOL_SHARE, RESULT_SHARE = 0.2, 0.4
 TOOL_CALL, TOOL_RESULT = "tool call", "tool result"
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.", "You are the guide.", "Answer briefly.", "Be concise.", "You are a chatbot.",
@@ -42,8 +42,7 @@ class Shares:
     exercises: Mapping[str, float]
 
 
-MOSTLY_TOPICS = Shares(0.11, {COUNT: 0.09, "repeat": 0.06, "listing": 0.02, "json": 0.025, "unknown": 0.13})
-MORE_EXERCISES = Shares(0.25, {COUNT: 0.13, "repeat": 0.14, "listing": 0.01, "json": 0.03, "unknown": 0.13})
+SHARES = Shares(0.17, {COUNT: 0.12, "repeat": 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ class Dialogue:
 class Dialogues:
     """Everything there is to learn, to be drawn from."""
 
-    def __init__(self, shares: Shares = MOSTLY_TOPICS) -> None:
+    def __init__(self, shares: Shares = SHARES) -> None:
         self.shares = shares
         self.topics = read_topics()
         self._skills = Skills()
@@ -73,11 +72,9 @@ class Dialogues:
         unknown = read_toml(DATA / "unknown.toml")
         self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
         self._lists: dict[str, list[str]] = unknown["lists"]
-        smalltalk = read_toml(DATA / "smalltalk.toml").keys()
         self._names = list(self.topics)
         names = (*self.topics, *shares.exercises, TOOL_CALL, TOOL_RESULT)
         self.kinds = {name: number for number, name in enumerate(names)}
-        self._weights = [SMALLTALK_WEIGHT if name in smalltalk else 1.0 for name in self._names]
 
     def draw(self, rng: random.Random) -> Dialogue:
         """One dialogue. With the same generator in the same state, the same one."""
@@ -110,7 +107,7 @@ class Dialogues:
             dialogue.kind = kind
             self._add(dialogue, self._exercise(kind, language, rng), language, rng)
             return None
-        topic = self.topics[rng.choices(self._names, self._weights)[0]]
+        topic = self.topics[rng.choice(self._names)]
         return self._ask(dialogue, topic, topic.questions[language], language, rng)
 
     def _ask(
@@ -145,31 +142,42 @@ class Dialogues:
         return Exchange(question, answer, "That is not about this server, and I only know this server.", False)
 
     def _add(self, dialogue: Dialogue, exchange: Exchange, language: Language, rng: random.Random) -> None:
-        question = exchange.question if exchange.is_exact else roughened(exchange.question, language, rng)
+        question = exchange.question
+        if not exchange.is_exact:
+            question = roughened(question, language, rng)
+        elif not exchange.is_literal:
+            question = framed(question, language, rng)
         thought = f"<think>\n{exchange.thought}\n</think>\n\n" if dialogue.enable_thinking else ""
         dialogue.is_exact = dialogue.enable_thinking or exchange.is_exact
         dialogue.add(question, thought + exchange.answer)
 
     def _with_tools(self, dialogue: Dialogue, language: Language, rng: random.Random) -> None:
-        """A question that calls for a tool; in some, the tool's result and the answer; in some, no call fits."""
-        case = self._tools.draw(language, rng)
-        dialogue.tools = case.tools
-        if rng.random() < 0.2:
+        """Questions that call for a tool, their results and the answers; in some, no call fits."""
+        offered = self._tools.offered(rng)
+        dialogue.tools = [one.definition for one in offered]
+        if rng.random() < NO_TOOL_SHARE:
             self._turn(dialogue, language, None, rng)
             return
-        dialogue.is_exact, dialogue.kind = True, TOOL_CALL
+        dialogue.is_exact = True
+        questions = rng.choices((1, 2, 3), (0.5, 0.3, 0.2))[0]
+        for left in reversed(range(questions)):
+            case = self._tools.case(rng.choice(offered), language, rng)
+            self._call(dialogue, case, language, rng)
+            if left or rng.random() < RESULT_SHARE:
+                dialogue.kind = TOOL_RESULT
+                dialogue.messages += [
+                    {"role": "tool", "content": case.result},
+                    {"role": "assistant", "content": case.answer},
+                ]
+
+    def _call(self, dialogue: Dialogue, case: Case, language: Language, rng: random.Random) -> None:
+        dialogue.kind = TOOL_CALL
         thought = f"<think>\nThe tool {case.name} fits.\n</think>\n\n" if dialogue.enable_thinking else ""
         call = {"type": "function", "function": {"name": case.name, "arguments": case.arguments}}
         dialogue.messages += [
-            {"role": "user", "content": case.question},
+            {"role": "user", "content": framed(case.question, language, rng)},
             {"role": "assistant", "content": thought, "tool_calls": [call]},
         ]
-        if rng.random() < 0.4:
-            dialogue.kind = TOOL_RESULT
-            dialogue.messages += [
-                {"role": "tool", "content": case.result},
-                {"role": "assistant", "content": case.answer},
-            ]
 
 
 def topic_exchange(question: str, topic: Topic, language: Language, rng: random.Random) -> Exchange:

@@ -20,6 +20,7 @@ from training.dialogues import Message
 from training.noise import Language
 from training.skills import counted
 from training.topics import HELD_OUT, Topic, read_toml, read_topics
+from training.train import STEPS
 
 CARD = Path(__file__).with_name("card.md")
 SEED = 11
@@ -200,6 +201,7 @@ def write_card(folder: Path, results: Iterable[Result]) -> None:
         "megabytes": f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f}",
         "vocabulary": f"{config['vocab_size']:,}",
         "context": f"{config['max_position_embeddings']:,}",
+        "steps": f"{STEPS:,}",
         "topics": len(topics),
         "questions": f"{sum(len(asked) for topic in topics for asked in topic.questions.values()):,}",
         "scores": table(results),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from training.tokenizer import CONTEXT_TOKENS, END_OF_TEXT, TURN_BEGINS, TURN_ENDS
+from training.tokenizer import CONTEXT_TOKENS, END_OF_TEXT, TURN_BEGINS, TURN_ENDS, spaced_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -32,6 +32,8 @@ CONSTANT = 0
 DIGITS = 3
 OWN_SHARE = 0.8
 """Of a number's embedding, beside its digits' parts, which are 1 long: 42 lies near 43, and yet they are told apart."""
+SPACED_SHARE = 0.5
+"""Of a spaced token's own direction, beside that of the token without the space: one is found where the other was."""
 OUTPUT_SHARE = 0.5
 HANDED_ON = 0.5
 # Where the looking back has its pairs of dimensions: those that turn fastest tell neighbours apart.
@@ -54,7 +56,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
         eos_token_id=ends,
         pad_token_id=pad,
     )
-    model = Qwen3ForCausalLM(config)
+    # The plain way of attention has the faster gradients where texts are so short.
+    model = Qwen3ForCausalLM._from_config(config, attn_implementation="eager")
     with torch.no_grad():
         _begin_tokens(model, vectors, _identities(tokenizer))
         _begin_attention([layer.self_attn for layer in model.model.layers])
@@ -62,7 +65,10 @@ def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
 
 
 def _identities(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """A random direction for each token, of the shape (tokens, HALF). Numbers share their digits' directions."""
+    """A random direction for each token, of the shape (tokens, HALF).
+
+    Numbers share their digits' directions, and a token with a space before it has nearly that of the one without.
+    """
     import torch
 
     own = torch.randn(len(tokenizer), HALF)
@@ -71,6 +77,9 @@ def _identities(tokenizer: PreTrainedTokenizerFast) -> Any:
         token: Any = tokenizer.convert_tokens_to_ids(str(number))
         shared = sum(digits[place, number // 10**place % 10] for place in range(DIGITS))
         own[token] = OWN_SHARE * own[token] + shared
+    own = torch.nn.functional.normalize(own, dim=1)
+    for spaced, bare in spaced_pairs(tokenizer):
+        own[spaced] = own[bare] + SPACED_SHARE * own[spaced]
     return torch.nn.functional.normalize(own, dim=1)
 
 

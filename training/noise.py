@@ -29,16 +29,23 @@ KEPT = frozenset("0123456789/-_{}`\"'")
 
 
 def roughened(text: str, language: Language, rng: random.Random) -> str:
-    """`text` as a person in a hurry might type it. Half of the texts keep their wording."""
-    if rng.random() < 0.5:
+    """`text` as a person in a hurry might type it. A third of the texts keep their wording."""
+    if rng.random() < 0.66:
         text = _with_slips(text, rng)
-    if rng.random() < 0.15:
-        text = rng.choice(BEFORE[language]) + (_lower_first(text) if rng.random() < 0.5 else text)
+    if rng.random() < 0.1:
+        text = _lower_first(text)
     if rng.random() < 0.3 and text[-1] in "?.!":
         text = text[:-1]
+    return _recased(framed(text, language, rng), rng)
+
+
+def framed(text: str, language: Language, rng: random.Random) -> str:
+    """`text`, letter by letter, with what people put before and after a question."""
+    if rng.random() < 0.15:
+        text = rng.choice(BEFORE[language]) + text
     if rng.random() < 0.12:
         text += rng.choice(AFTER[language])
-    return _recased(text, rng)
+    return text
 
 
 def _with_slips(text: str, rng: random.Random) -> str:

@@ -27,6 +27,8 @@ class Exchange:
     thought: str
     is_exact: bool = True
     """Every letter of the question matters, so it is not roughened."""
+    is_literal: bool = False
+    """Nothing may be put before or after the question either."""
 
 
 class Skills:
@@ -48,7 +50,7 @@ class Skills:
     def repeat(self, language: Language, rng: random.Random) -> Exchange:
         text = self._text(language, rng)
         question = draw(rng.choice(self._phrasings["repeat"][language]), rng).replace("{text}", text)
-        return Exchange(question, text, "Repeat the text as it is.")
+        return Exchange(question, text, "Repeat the text as it is.", is_literal=True)
 
     def listing(self, language: Language, rng: random.Random) -> Exchange:
         name = rng.choice(("days", "months", "planets"))

@@ -20,20 +20,31 @@ SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
 INVENTED_NAME_SHARE = 0.3
 INVENTED_VALUE_SHARE = 0.3
 OTHER_TOOL_SHARE = 0.5
+DESCRIBED_SHARE = 0.35
+DESCRIPTIONS = ("The {}", "{}", "Name of the {}", "Which {}", "the {} to use", "{} of the request")
+"""Of a parameter, by one of the names that it might have had."""
 
 Value = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question with its tools, in OpenAI's form, and what a good model does."""
+    """One question, and what a good model does."""
 
-    tools: list[dict[str, Any]]
     question: str
     name: str
     arguments: dict[str, Value]
     result: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A tool as the data has it, as a request states it, and its parameters' names in order."""
+
+    data: dict[str, Any]
+    definition: dict[str, Any]
+    names: list[str]
 
 
 class Tools:
@@ -47,42 +58,43 @@ class Tools:
         self._numbers: dict[str, dict[str, float]] = table["numbers"]
         self._words: dict[str, list[str]] = read_toml(DATA / "words.toml")
 
-    def draw(self, language: Language, rng: random.Random) -> Case:
-        chosen = rng.choice(self._tools)
-        definition, names = self._definition(chosen, rng)
-        tools = [definition]
-        if rng.random() < OTHER_TOOL_SHARE:
-            other, _ = self._definition(rng.choice([tool for tool in self._tools if tool is not chosen]), rng)
-            if other["function"]["name"] != definition["function"]["name"]:
-                tools.insert(rng.randrange(2), other)
-        values = {str(at): self._argument(one, language, rng) for at, one in enumerate(chosen["parameters"])}
-        for at, kind in enumerate(chosen["returns"]):
+    def offered(self, rng: random.Random) -> list[Offered]:
+        """One or two tools."""
+        drawn = [self._offered(tool, rng) for tool in rng.sample(self._tools, 1 + (rng.random() < OTHER_TOOL_SHARE))]
+        names = {one.definition["function"]["name"] for one in drawn}
+        return drawn[: len(names)]
+
+    def case(self, tool: Offered, language: Language, rng: random.Random) -> Case:
+        """A question that calls for the tool."""
+        data = tool.data
+        values = {str(at): self._argument(one, language, rng) for at, one in enumerate(data["parameters"])}
+        for at, kind in enumerate(data["returns"]):
             values[f"r{at}"] = evaluated(values) if kind == "expression_value" else self._value(kind, language, rng)
         return Case(
-            tools=tools,
-            question=filled(draw(rng.choice(chosen[f"ask_{language}"]), rng), values),
-            name=definition["function"]["name"],
-            arguments={name: values[str(at)] for at, name in enumerate(names)},
-            result=filled(rng.choice(chosen["result"]), values),
-            answer=filled(draw(rng.choice(chosen[f"answer_{language}"]), rng), values),
+            question=filled(draw(rng.choice(data[f"ask_{language}"]), rng), values),
+            name=tool.definition["function"]["name"],
+            arguments={name: values[str(at)] for at, name in enumerate(tool.names)},
+            result=filled(rng.choice(data["result"]), values),
+            answer=filled(draw(rng.choice(data[f"answer_{language}"]), rng), values),
         )
 
-    def _definition(self, tool: dict[str, Any], rng: random.Random) -> tuple[dict[str, Any], list[str]]:
-        """The tool as a request states it, and its parameters' names in order."""
+    def _offered(self, tool: dict[str, Any], rng: random.Random) -> Offered:
         names = [rng.choice(parameter["name_options"]) for parameter in tool["parameters"]]
-        properties = {
-            name: {"type": parameter["type"]} for name, parameter in zip(names, tool["parameters"], strict=True)
-        }
         name = rng.choice(tool["name_options"])
         if rng.random() < INVENTED_NAME_SHARE:
             name = "_".join([*rng.sample(self._words["en"], rng.randint(1, 2)), name.split("_")[-1]]).lower()
         function: dict[str, Any] = {"name": re.sub(r"\W", "", name)}
         if rng.random() < 0.85:
             function["description"] = rng.choice(tool["description_options"])
+        are_described = rng.random() < DESCRIBED_SHARE
+        properties = {
+            name: _property(parameter, are_described, rng)
+            for name, parameter in zip(names, tool["parameters"], strict=True)
+        }
         function["parameters"] = {"type": "object", "properties": properties}
         if rng.random() < 0.7:
             function["parameters"]["required"] = names
-        return {"type": "function", "function": function}, names
+        return Offered(tool, {"type": "function", "function": function}, names)
 
     def _argument(self, parameter: dict[str, Any], language: Language, rng: random.Random) -> Value:
         kind: str = parameter["kind"]
@@ -101,6 +113,14 @@ class Tools:
         if kind in self._patterns:
             return _from_pattern(rng.choice(self._patterns[kind]), rng)
         return rng.choice(self._slots[kind])
+
+
+def _property(parameter: dict[str, Any], is_described: bool, rng: random.Random) -> dict[str, str]:
+    stated = {"type": parameter["type"]}
+    if is_described:
+        name = rng.choice(parameter["name_options"]).replace("_", " ")
+        stated["description"] = rng.choice(DESCRIPTIONS).format(name).capitalize()
+    return stated
 
 
 def _number(bounds: dict[str, float], rng: random.Random) -> int | float:

@@ -6,17 +6,17 @@ Does not know what the guide is taught (`training.dialogues`) or how well it doe
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import random
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.dialogues import MORE_EXERCISES, Dialogues
+from training.dialogues import Dialogues
 from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 
 SEED = 7
 WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, BATCHES_SEED = 3, 5, 8, 100
-STEPS = 2600
+STEPS = 5000
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
-BATCH_TOKENS = 4096
-# The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch.
-PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 120, 64, 128
+# A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
+BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
+# The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch, and
+# not each step does.
+PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 150, 64, 128
 COPIES, COPIES_SHARE = 10, 0.2
 QUESTIONS, QUESTIONS_SHARE = 32, 0.5
+PRACTISED_EVERY = 3
 RISE_STEPS = 20
-# The last part of the steps, in which the rates fall to nothing.
-FALL_SHARE, EXERCISES_FALL_SHARE = 0.6, 0.85
+FALL_SHARE = 0.85
+"""The last part of the steps, in which the rates fall to nothing."""
 # Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
-PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.007
+PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
 OTHER_RATE = 2e-3
-# What is copied letter by letter needs more of it than what is known by heart, and is learned last.
-EXERCISE_STEPS, EXERCISES_SEED = 850, 600
-EXERCISES_MATRIX_RATE, EXERCISES_OTHER_RATE = 0.005, 1.2e-3
 WEIGHT_DECAY = 0.05
+USUAL_SHAPE = (21, 190)
+"""Of a batch: examples, and their length."""
 SORTER_SHARE = 0.1
 
 
@@ -90,18 +92,12 @@ class Part:
         return share * self.matrix_rate, share * self.other_rate
 
 
-def parts(steps: int) -> tuple[Part, Part, Part]:
-    """Practice, dialogues and exercises, where the first two take so many steps together."""
-    practice, exercises = min(steps, PRACTICE_STEPS), steps * EXERCISE_STEPS // STEPS
+def parts(steps: int) -> tuple[Part, Part]:
+    """Practice and dialogues, where both take so many steps together."""
+    practice = min(steps, PRACTICE_STEPS)
     return (
         Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
         Part(steps - practice, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, steps * FALL_SHARE),
-        Part(
-            exercises,
-            EXERCISES_MATRIX_RATE,
-            EXERCISES_OTHER_RATE,
-            fall_steps=exercises * EXERCISES_FALL_SHARE,
-        ),
     )
 
 
@@ -155,14 +151,13 @@ def practice_steps(model: Any, sorter: Any, copies: Iterator[Batch], questions: 
 def dialogue_steps(
     model: Any, sorter: Any, answers: Iterator[Batch], beside: Sequence[tuple[Iterator[Batch], float]]
 ) -> Learned:
-    """Each step goes on practising a little, lest it forget: what stands `beside`, with the share that it counts."""
-    for batch in answers:
-        tokens = batch.ids.size
-        for practice, share in beside:
-            one = next(practice)
-            learn(model, sorter, one, share)
-            tokens += one.ids.size
-        yield tokens, *learn(model, sorter, batch)
+    """Now and then a step goes on practising, lest it forget: what stands `beside`, with the share that it counts."""
+    for step in itertools.count():
+        learned = [(next(answers), 1 / BATCHES_PER_STEP) for _ in range(BATCHES_PER_STEP)]
+        if step % PRACTISED_EVERY == 0:
+            learned += [(next(practice), share) for practice, share in beside]
+        losses = [learn(model, sorter, batch, share) for batch, share in learned]
+        yield sum(batch.ids.size for batch, _ in learned), *losses[0]
 
 
 def answer_batches(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
@@ -191,35 +186,16 @@ def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
 
 
 def learn_all(model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
-    """Practice, then the dialogues, then more exercises; the weights become the mean of those before and after them."""
-    practice, talk, exercises = parts(steps)
+    """Practice, then the dialogues."""
+    practice, talk = parts(steps)
     copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
     train(model, sorter, practice_steps(model, sorter, copies, questions), practice)
     copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
     beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
-    train(
-        model, sorter, dialogue_steps(model, sorter, answer_batches(dialogues, tokenizer, BATCHES_SEED), beside), talk
-    )
-    before = copy.deepcopy(model)
-    more = Dialogues(MORE_EXERCISES)
-    beside = [(sorting_batches(more, tokenizer, seed=QUESTIONS_SEED + 2, examples=QUESTIONS), QUESTIONS_SHARE)]
-    answers = answer_batches(more, tokenizer, EXERCISES_SEED)
-    train(model, sorter, dialogue_steps(model, sorter, answers, beside), exercises)
-    be_the_mean(model, before)
-
-
-def be_the_mean(model: Any, other: Any) -> None:
-    """Make a model's weights the mean of its own and another's: it then does better what either does well.
-
-    Wortsman et al., 2022 (arXiv:2203.05482).
-    """
-    import torch
-
-    with torch.no_grad():
-        for weight, its in zip(model.parameters(), other.parameters(), strict=True):
-            weight.lerp_(its, 0.5)
+    answers = answer_batches(dialogues, tokenizer, BATCHES_SEED)
+    train(model, sorter, dialogue_steps(model, sorter, answers, beside), talk)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -231,6 +207,21 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     ends, pad = tokenizer.convert_tokens_to_ids([TURN_ENDS, END_OF_TEXT])
     GenerationConfig(eos_token_id=ends, pad_token_id=pad, do_sample=True, temperature=0.3).save_pretrained(folder)
+
+
+def _compile(model: Any) -> None:
+    """Makes a step about twice as fast.
+
+    Batches have many shapes, so one program must do for all; it is made for the shape that it sees first.
+    """
+    import torch
+
+    model.model.compile(dynamic=True)
+    ids = torch.zeros(USUAL_SHAPE, dtype=torch.int64, device=model.device)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    hidden.sum().backward()
+    model.zero_grad()
 
 
 def main() -> None:
@@ -249,6 +240,8 @@ def main() -> None:
     model = make_model(tokenizer, vectors).to(device)
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     sorter = make_sorter(model, kinds).to(device)
+    if shutil.which("c++"):
+        _compile(model)
     learn_all(model, sorter, tokenizer, dialogues, arguments.steps)
     save(model, tokenizer, arguments.folder)
 

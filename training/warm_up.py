@@ -13,7 +13,7 @@ import numpy as np
 
 from training.dialogues import Dialogues
 from training.encode import NO_KIND, Batch, Example, padded
-from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS
+from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS, spaced_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -24,8 +24,10 @@ QUESTION_MAX_TOKENS = 64
 
 
 def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int) -> Iterator[Batch]:
-    """Without an end: texts of random tokens, each to be repeated, as in «…: text»."""
+    """Without an end: texts of random tokens, each to be repeated, as in «…: text», without the space before it."""
     rng = random.Random(seed)
+    without_space = dict(spaced_pairs(tokenizer))
+    spaced = sorted(without_space)
     begins, colon, ends = (
         tokenizer.encode(part, add_special_tokens=False)
         for part in ("<|im_start|>user\n", ":", "<|im_end|>\n<|im_start|>assistant\n")
@@ -35,7 +37,9 @@ def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: 
         made: list[Example] = []
         for _ in range(examples):
             before, text = (_random_tokens(tokenizer, lengths, rng) for lengths in (BEFORE_TOKENS, COPY_TOKENS))
-            made.append(_example([*begins, *before, *colon, *text, *ends], [*text, turn_ends], NO_KIND))
+            text[0] = rng.choice(spaced)
+            answer = [without_space[text[0]], *text[1:], turn_ends]
+            made.append(_example([*begins, *before, *colon, *text, *ends], answer, NO_KIND))
         yield padded(made, tokenizer)
 
 

@@ -82,15 +82,16 @@ class RawWebSocket(RawClient):
         """The server's next frame; None once it has closed the connection, in whatever way."""
         deadline = time.monotonic() + limit_s
         while True:
-            rest = self.received[self._at :]
-            size, start = (rest[1], 2) if len(rest) > 1 else (0, 2)
-            if size == 126 and len(rest) >= 4:
-                size, start = struct.unpack(">H", rest[2:4])[0], 4
-            elif size == 127 and len(rest) >= 10:
-                size, start = struct.unpack(">Q", rest[2:10])[0], 10
-            if len(rest) >= start + size and len(rest) > 1 and not (size in (126, 127) and start == 2):
+            # Without a copy of what follows: there may be megabytes of it.
+            at, there = self._at, len(self.received) - self._at
+            size, start = (self.received[at + 1], 2) if there > 1 else (0, 2)
+            if size == 126 and there >= 4:
+                size, start = struct.unpack_from(">H", self.received, at + 2)[0], 4
+            elif size == 127 and there >= 10:
+                size, start = struct.unpack_from(">Q", self.received, at + 2)[0], 10
+            if there >= start + size and there > 1 and not (size in (126, 127) and start == 2):
                 self._at += start + size
-                return Received(rest[0] & 15, bytes(rest[start : start + size]))
+                return Received(self.received[at] & 15, bytes(self.received[at + start : at + start + size]))
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 raw = self._socket.recv(65536)

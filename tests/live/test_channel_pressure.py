@@ -135,6 +135,12 @@ def stuck_socket(server: Server) -> RawWebSocket:
     return ws
 
 
+def has_connection(server: Server, ws: RawWebSocket) -> bool:
+    """The server has its end of it still."""
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    return any(one.raddr[1:] == (ws._socket.getsockname()[1],) for one in connections)
+
+
 def test_the_deadline_frees_the_places_of_many_that_do_not_read(hasty: Server) -> None:
     with left_as_found(hasty):
         before = psutil.Process(hasty.process.pid).memory_info().rss
@@ -145,7 +151,8 @@ def test_the_deadline_frees_the_places_of_many_that_do_not_read(hasty: Server) -
         # The counting engine is the one that grows here: it makes more than any model could. With vLLM memory is flat,
         # which the first test of this file asserts.
         print(f"8 stuck readers: cut after {took:.1f} s, memory {grown:+.1f} MiB")
-        assert all(ws.is_cut() for ws in sockets)
+        # What the system has still to deliver to them may take it long.
+        assert not any(has_connection(hasty, ws) for ws in sockets)
         for ws in sockets:
             ws.leave("close")
 
@@ -159,8 +166,7 @@ def test_without_its_mend_hypercorn_would_keep_a_stuck_socket() -> None:
         server.wait_until(lambda: not server.metric("twowire_websockets"), 30, "the channel has ended")
         server.wait_until(lambda: not server.metric("twowire_sequences_in_engine"), 5, "so have its streams")
         # The connection has not: it waits to send what is in its buffers, and would for ever.
-        connections = psutil.Process(server.process.pid).net_connections("tcp")
-        assert any(one.raddr[1:] == (stuck._socket.getsockname()[1],) for one in connections)
+        assert has_connection(server, stuck)
         assert server.metric("twowire_asyncio_tasks") > tasks
         stuck.leave("reset")
     finally:

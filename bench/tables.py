@@ -105,7 +105,9 @@ def _table(
             cell = _with_spread(values, decimals)
             theirs = [value(one) for one in _those(found, REFERENCE, "sse", count)]
             if is_cost and theirs and contender != REFERENCE:
-                cell += f" **{statistics.median(values) / statistics.median(theirs):.2f}**"
+                # Of each round: what else the machine did meanwhile met both.
+                ratios = [own / other for own, other in zip(values, theirs, strict=False)]
+                cell += f" **{statistics.median(ratios):.2f}**"
             cells.append(cell)
         lines.append(f"| {_name(contender, wire)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -48,7 +48,7 @@ def chart(found: list[Figures]) -> str:
     """The CPU time per token at a middling load, as a Mermaid chart, which GitHub and GitLab draw."""
     streamed = [figures for figures in found if figures["tokens_each"] > 1]
     count = min({figures["streams"] for figures in streamed}, key=lambda one: abs(one - CHART_STREAMS))
-    rows = list(dict.fromkeys((one["contender"], one["wire"]) for one in streamed))
+    rows = _rows(streamed)
     values = [
         statistics.median(_us_per_token(one) for one in _those(streamed, contender, wire, count))
         for contender, wire in rows
@@ -95,10 +95,9 @@ def _table(
     decimals: int = 2,
     is_cost: bool = False,
 ) -> str:
-    rows = list(dict.fromkeys((one["contender"], one["wire"]) for one in found))
     many = "streams at a time" if counts[-1] > 1 else "stream"
     lines = [f"**{title}**\n", f"| {many} | " + " | ".join(map(str, counts)) + " |", "|---" * (len(counts) + 1) + "|"]
-    for contender, wire in rows:
+    for contender, wire in _rows(found):
         cells = []
         for count in counts:
             values = [value(one) for one in _those(found, contender, wire, count)]
@@ -111,6 +110,11 @@ def _table(
             cells.append(cell)
         lines.append(f"| {_name(contender, wire)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _rows(found: Iterable[Figures]) -> list[tuple[str, str]]:
+    """Contenders with their wires, in the order in which they were measured."""
+    return list(dict.fromkeys((one["contender"], one["wire"]) for one in found))
 
 
 def _those(found: Iterable[Figures], contender: str, wire: str, count: int) -> list[Figures]:

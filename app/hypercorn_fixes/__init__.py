@@ -14,7 +14,6 @@ from app.hypercorn_fixes.connection import (
     count_connections,
     create_sockets,
     cut_who_does_not_read,
-    forget_closed_connections,
     let_the_app_abort,
     write_before_waiting,
 )
@@ -33,7 +32,7 @@ from app.hypercorn_fixes.http2 import (
     refuse_odd_requests,
     wait_for_the_window,
 )
-from app.hypercorn_fixes.idle import time_idle_connections
+from app.hypercorn_fixes.idle import forget_closed_connections, time_idle_connections
 from app.hypercorn_fixes.outlet import gather_writes
 from app.hypercorn_fixes.stopping import stop_with_open_connections
 from app.hypercorn_fixes.websocket import drop_what_nobody_reads, end_oversized_messages, never_compress

@@ -17,7 +17,7 @@ import h2.connection
 import h2.errors
 import structlog
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import AsyncioSingleTask, WorkerContext
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config, Sockets
 from hypercorn.events import Closed, Event, RawData
 
@@ -83,30 +83,6 @@ def let_the_app_abort() -> None:
         self.state = {**self.state, ABORT_KEY: self.writer.transport.abort}
 
     TCPServer.__init__ = __init__  # type: ignore[method-assign]
-
-
-def forget_closed_connections() -> None:
-    """A connection that the client has closed must not be kept until the idle timeout.
-
-    hypercorn waits for its idle timer, so that each one costs a socket and three tasks for `keep_alive_timeout`, which
-    is long here. Test: `tests/live/test_disconnect.py::test_a_hundred_clients_that_vanish_leave_nothing_behind`.
-    """
-    read = TCPServer._read_data
-
-    async def _read_data(self: TCPServer) -> None:
-        try:
-            await read(self)
-        finally:
-            await self.idle_task.stop()
-            # An answer that ends just now would start the timer again.
-            self.idle_task = _NoTimer()
-
-    TCPServer._read_data = _read_data  # type: ignore[method-assign]
-
-
-class _NoTimer(AsyncioSingleTask):
-    async def restart(self, task_group: Any, action: Any) -> None:
-        pass
 
 
 def write_before_waiting() -> None:

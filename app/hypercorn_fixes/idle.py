@@ -9,7 +9,6 @@ Tests: `tests/app/test_idle.py`, `tests/live/test_connection_limits.py`, `tests/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -27,6 +26,24 @@ def time_idle_connections() -> None:
     TCPServer.__init__ = __init__  # type: ignore[method-assign]
 
 
+def forget_closed_connections() -> None:
+    """A connection that the client has closed must not be kept until the idle timeout.
+
+    hypercorn waits for its idle timer, so that each one costs a socket and its tasks for `keep_alive_timeout`, which is
+    long here. Test: `tests/live/test_disconnect.py::test_a_hundred_clients_that_vanish_leave_nothing_behind`.
+    """
+    read = TCPServer._read_data
+
+    async def _read_data(self: TCPServer) -> None:
+        idle: Any = self.idle_task
+        try:
+            await read(self)
+        finally:
+            await idle.retire()
+
+    TCPServer._read_data = _read_data  # type: ignore[method-assign]
+
+
 class _IdleTimer:
     """In place of hypercorn's task. It may be started again after its end, and stopped at any time."""
 
@@ -34,16 +51,14 @@ class _IdleTimer:
         self._server = server
         self._idle = _Idle.of(server.context)
         self._timer: asyncio.TimerHandle | None = None
+        self._is_retired = False
 
-    async def restart(self, task_group: Any, action: Callable[..., Any]) -> None:
+    async def restart(self, task_group: Any, action: Any) -> None:
         """The connection is idle from now on."""
         await self.stop()
-
-        def end() -> None:
-            task_group.spawn(self._server._initiate_server_close)
-
-        self._timer = asyncio.get_running_loop().call_later(self._server.config.keep_alive_timeout, end)
-        self._idle.add(self, end)
+        if not self._is_retired:
+            self._timer = asyncio.get_running_loop().call_later(self._server.config.keep_alive_timeout, self.end)
+            self._idle.add(self)
 
     async def stop(self) -> None:
         """It is not idle, or gone."""
@@ -52,12 +67,21 @@ class _IdleTimer:
             self._timer = None
         self._idle.discard(self)
 
+    async def retire(self) -> None:
+        """It is gone. An answer that ends just now would start the timer again."""
+        self._is_retired = True
+        await self.stop()
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._server._task_group.spawn(self._server._initiate_server_close)
+
 
 class _Idle:
     """The idle connections of one server, and the one task that waits for its end."""
 
     def __init__(self, context: WorkerContext) -> None:
-        self._ends: dict[_IdleTimer, Callable[[], None]] = {}
+        self._timers: set[_IdleTimer] = set()
         self._context = context
         self._watch = asyncio.create_task(self._end_all())
 
@@ -68,17 +92,17 @@ class _Idle:
             found = context.__dict__["_twowire_idle"] = cls(context)
         return found
 
-    def add(self, timer: _IdleTimer, end: Callable[[], None]) -> None:
+    def add(self, timer: _IdleTimer) -> None:
         if self._context.terminated.is_set():
-            end()
+            timer.end()
         else:
-            self._ends[timer] = end
+            self._timers.add(timer)
 
     def discard(self, timer: _IdleTimer) -> None:
-        self._ends.pop(timer, None)
+        self._timers.discard(timer)
 
     async def _end_all(self) -> None:
         await self._context.terminated.wait()
-        for end in list(self._ends.values()):
-            end()
-        self._ends.clear()
+        for timer in self._timers:
+            timer.end()
+        self._timers.clear()

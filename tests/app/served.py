@@ -1,4 +1,4 @@
-"""Any ASGI app behind the mended hypercorn, on a real socket, in this process.
+"""Any ASGI app behind the mended hypercorn, on a real socket, in this process. The app is for requests alone.
 
 Does not know what is tested. Clients that block belong in a thread: `asyncio.to_thread`.
 """
@@ -29,7 +29,9 @@ async def served(app: Any, **settings: Any) -> AsyncIterator[int]:
         setattr(config, name, value)
     sockets = hypercorn_fixes.create_sockets(config)
     stop = asyncio.Event()
-    serving = asyncio.create_task(worker_serve(ASGIWrapper(app), config, sockets=sockets, shutdown_trigger=stop.wait))
+    serving = asyncio.create_task(
+        worker_serve(ASGIWrapper(_without_lifespan(app)), config, sockets=sockets, shutdown_trigger=stop.wait)
+    )
     try:
         yield sockets.insecure_sockets[0].getsockname()[1]
     finally:
@@ -38,8 +40,15 @@ async def served(app: Any, **settings: Any) -> AsyncIterator[int]:
             await serving
 
 
-async def no_lifespan(receive: Any, send: Any) -> None:
-    """What an app answers that has nothing to start."""
-    for reply in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{reply}.complete"})
+def _without_lifespan(app: Any) -> Any:
+    """`app`, as one that has nothing to start."""
+
+    async def handled(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for reply in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{reply}.complete"})
+
+    return handled

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.hypercorn_fixes import direct_of
-from tests.app.served import no_lifespan, served
+from tests.app.served import served
 from tests.live.raw import RawClient
 from tests.live.raw_http2 import Http2Client
 from tests.live.raw_websocket import frame, handshake
@@ -28,9 +28,7 @@ class App:
         self.has_tried = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await no_lifespan(receive, send)
-        elif scope["type"] == "websocket":
+        if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         else:
             await self._http(scope, send)
@@ -164,9 +162,6 @@ async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -
     begun, refused = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await no_lifespan(receive, send)
-            return
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})

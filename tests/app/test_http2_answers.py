@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.served import no_lifespan, served
+from tests.app.served import served
 from tests.live.raw_http2 import Http2Client, Stream
 
 INTERNAL_ERROR = 2
@@ -16,9 +16,6 @@ LIMIT_S = 5
 
 async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
     """Answers `/whole`; everything else begins, and ends or raises midway."""
-    if scope["type"] == "lifespan":
-        await no_lifespan(receive, send)
-        return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"the beginning", "more_body": True})
     if scope["path"] == "/raises":
@@ -42,9 +39,6 @@ async def test_an_answer_that_breaks_off_is_reset(path: str) -> None:
 
 async def never_answers(scope: Any, receive: Any, send: Any) -> None:
     """Waits until its client goes."""
-    if scope["type"] == "lifespan":
-        await no_lifespan(receive, send)
-        return
     while (await receive())["type"] != "http.disconnect":
         pass
 

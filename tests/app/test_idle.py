@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from tests.app.served import no_lifespan, served
+from tests.app.served import served
 from tests.live.raw import RawClient
 
 IDLE_S = 0.5
@@ -17,9 +17,6 @@ ASKED = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 async def slow_answer(scope: Any, receive: Any, send: Any) -> None:
     """Takes longer than a connection may be idle."""
-    if scope["type"] == "lifespan":
-        await no_lifespan(receive, send)
-        return
     await asyncio.sleep(2 * IDLE_S)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})

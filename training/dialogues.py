@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.noise import Language, framed, roughened
-from training.skills import Exchange, Skills
+from training.skills import FEW_LONG, Exchange, LongCounts, Skills
 from training.spintax import draw
 from training.tools import Case, Tools
 from training.topics import DATA, Topic, read_toml, read_topics
@@ -25,7 +25,8 @@ THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
 COUNT = "count"
 NO_TOOL_SHARE, RESULT_SHARE = 0.2, 0.4
-TOOL_CALL, TOOL_RESULT = "tool call", "tool result"
+TOOL = "tool {}"
+"""The kind of a call and of the answer from its result, by the tool of the data."""
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.", "You are the guide.", "Answer briefly.", "Be concise.", "You are a chatbot.",
     "You are a helpful assistant. Answer in Markdown.", "Help the user with the server.", "Be polite and precise.",
@@ -40,9 +41,16 @@ class Shares:
 
     tools: float
     exercises: Mapping[str, float]
+    long_counts: LongCounts = FEW_LONG
 
 
-SHARES = Shares(0.17, {COUNT: 0.12, "repeat": 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
+SHARES = Shares(0.20, {COUNT: 0.12, "repeat": 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
+# What is learned last: above all what is to be copied letter by letter.
+LAST_SHARES = Shares(
+    0.36,
+    {COUNT: 0.14, "repeat": 0.14, "listing": 0.01, "json": 0.02, "unknown": 0.14},
+    LongCounts(0.2, 400),
+)
 
 
 @dataclass(slots=True)
@@ -55,7 +63,7 @@ class Dialogue:
     is_exact: bool = False
     """The last answer is to be learned to its end: a count, a call, a thought."""
     kind: str = ""
-    """What the last question is about: a topic's name or an exercise's."""
+    """What the last question is about: a topic's name, an exercise's, or a tool's."""
 
     def add(self, question: str, answer: str) -> None:
         self.messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -67,13 +75,13 @@ class Dialogues:
     def __init__(self, shares: Shares = SHARES) -> None:
         self.shares = shares
         self.topics = read_topics()
-        self._skills = Skills()
-        self._tools = Tools()
+        self._skills = Skills(shares.long_counts)
+        self.tools = Tools()
         unknown = read_toml(DATA / "unknown.toml")
         self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
         self._lists: dict[str, list[str]] = unknown["lists"]
         self._names = list(self.topics)
-        names = (*self.topics, *shares.exercises, TOOL_CALL, TOOL_RESULT)
+        names = (*self.topics, *shares.exercises, *map(TOOL.format, self.tools.ids))
         self.kinds = {name: number for number, name in enumerate(names)}
 
     def draw(self, rng: random.Random) -> Dialogue:
@@ -153,25 +161,24 @@ class Dialogues:
 
     def _with_tools(self, dialogue: Dialogue, language: Language, rng: random.Random) -> None:
         """Questions that call for a tool, their results and the answers; in some, no call fits."""
-        offered = self._tools.offered(rng)
+        offered = self.tools.offered(rng)
         dialogue.tools = [one.definition for one in offered]
         if rng.random() < NO_TOOL_SHARE:
             self._turn(dialogue, language, None, rng)
             return
         dialogue.is_exact = True
-        questions = rng.choices((1, 2, 3), (0.5, 0.3, 0.2))[0]
+        questions = rng.choices((1, 2, 3, 4), (0.35, 0.25, 0.2, 0.2))[0]
         for left in reversed(range(questions)):
-            case = self._tools.case(rng.choice(offered), language, rng)
+            case = self.tools.case(rng.choice(offered), language, rng)
             self._call(dialogue, case, language, rng)
             if left or rng.random() < RESULT_SHARE:
-                dialogue.kind = TOOL_RESULT
                 dialogue.messages += [
                     {"role": "tool", "content": case.result},
                     {"role": "assistant", "content": case.answer},
                 ]
 
     def _call(self, dialogue: Dialogue, case: Case, language: Language, rng: random.Random) -> None:
-        dialogue.kind = TOOL_CALL
+        dialogue.kind = TOOL.format(case.tool)
         thought = f"<think>\nThe tool {case.name} fits.\n</think>\n\n" if dialogue.enable_thinking else ""
         call = {"type": "function", "function": {"name": case.name, "arguments": case.arguments}}
         dialogue.messages += [

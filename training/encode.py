@@ -26,10 +26,11 @@ CUT_SHARE = 0.75
 CUT_TOKENS = (4, 12)
 # And where an answer is not cut, not all of its later tokens are learned: a count has hundreds, and they are all alike.
 FIRST_TOKENS, LAST_TOKENS = 12, 6
-COUNTED_SHARE, LATER_SHARE = 0.1, 0.5
+COUNTED_SHARE, LATER_SHARE = 0.35, 0.5
 NO_KIND = -1
 """Of an example that asks nothing."""
-BUCKETS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
+# Lengths of batches: few, for each shape costs a kernel of its own, and close together, for what fills up is lost work.
+BUCKETS = (*range(32, 256, 16), *range(256, 512, 32), *range(512, 2049, 128))
 ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
 
 
@@ -107,27 +108,31 @@ def _end(length: int, answer: int, rng: random.Random) -> int:
 def batches(
     dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, drawn: int, batch_tokens: int
 ) -> Iterator[Batch]:
-    """Draws `drawn` dialogues and gives them in batches of `batch_tokens`, in an order that follows from `seed`."""
+    """Without an end, batches of `batch_tokens` at most, each of dialogues of like length.
+
+    They are drawn `drawn` at a time, and shuffled, in an order that follows from `seed`.
+    """
     rng = random.Random(seed)
-    by_bucket: dict[int, list[Example]] = {bucket: [] for bucket in BUCKETS}
-    for _ in range(drawn):
-        dialogue = dialogues.draw(rng)
-        one = example(dialogue, dialogues.kinds[dialogue.kind], tokenizer, rng)
-        bucket = next((bucket for bucket in BUCKETS if len(one.ids) <= bucket), None)
-        if bucket is not None:
-            by_bucket[bucket].append(one)
-    made = [
-        padded(examples[at : at + batch_tokens // bucket], tokenizer)
-        for bucket, examples in by_bucket.items()
-        for at in range(0, len(examples), batch_tokens // bucket)
-    ]
-    rng.shuffle(made)
-    yield from made
+    waiting: dict[int, list[Example]] = {bucket: [] for bucket in BUCKETS}
+    while True:
+        full: list[Batch] = []
+        for _ in range(drawn):
+            dialogue = dialogues.draw(rng)
+            one = example(dialogue, dialogues.kinds[dialogue.kind], tokenizer, rng)
+            bucket = next((bucket for bucket in BUCKETS if len(one.ids) <= bucket), None)
+            if bucket is None:
+                continue
+            waiting[bucket].append(one)
+            if len(waiting[bucket]) == max(1, batch_tokens // bucket):
+                full.append(padded(waiting[bucket], tokenizer, bucket))
+                waiting[bucket] = []
+        rng.shuffle(full)
+        yield from full
 
 
-def padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Batch:
-    """The examples side by side, the shorter ones filled up."""
-    length = max(len(one.ids) for one in examples)
+def padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast, length: int | None = None) -> Batch:
+    """The examples side by side, the shorter ones filled up to `length`, or to the longest."""
+    length = length or max(len(one.ids) for one in examples)
     padding: Any = tokenizer.pad_token_id
     ids = np.full((len(examples), length), padding, np.int64)
     learned = np.zeros((len(examples), length), np.bool_)

@@ -16,6 +16,20 @@ from training.spintax import draw
 from training.topics import DATA, read_toml
 
 COUNT_MAX = 1000
+COUNT_DOWN_MAX = 300
+USUAL_SPAN = 200
+QUOTATIONS = ('"{text}"', '"{text}"', "'{text}'", "“{text}”")
+
+
+@dataclass(frozen=True, slots=True)
+class LongCounts:
+    """How many counts are longer than usual, and how long at most."""
+
+    share: float
+    longest: int
+
+
+FEW_LONG = LongCounts(0.015, COUNT_MAX - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +48,23 @@ class Exchange:
 class Skills:
     """Draws exercises from the phrasings in `skills.toml` and the words in `words.toml`."""
 
-    def __init__(self) -> None:
+    def __init__(self, long: LongCounts = FEW_LONG) -> None:
+        self._long = long
         self._phrasings: dict[str, Any] = read_toml(DATA / "skills.toml")
         self.words: dict[str, list[str]] = read_toml(DATA / "words.toml")
 
     def count(self, language: Language, rng: random.Random) -> Exchange:
-        first, last = count_range(rng)
-        if first == 1 and rng.random() < 0.3:
-            question = draw(rng.choice(self._phrasings["count_to"][language]), rng)
-        else:
-            question = draw(rng.choice(self._phrasings["count"][language]), rng)
+        first, last = count_range(rng, self._long)
+        phrasings = "count_down" if last < first else "count_to" if first == 1 and rng.random() < 0.3 else "count"
+        question = draw(rng.choice(self._phrasings[phrasings][language]), rng)
+        question = question.replace("{range}", draw(rng.choice(self._phrasings["count_range"][language]), rng))
         question = question.replace("{a}", str(first)).replace("{b}", str(last))
         return Exchange(question, counted(first, last), f"Count from {first} to {last}.")
 
     def repeat(self, language: Language, rng: random.Random) -> Exchange:
         text = self._text(language, rng)
-        question = draw(rng.choice(self._phrasings["repeat"][language]), rng).replace("{text}", text)
+        question = draw(rng.choice(self._phrasings["repeat"][language]), rng)
+        question = question.replace("{quoted}", rng.choice(QUOTATIONS)).replace("{text}", text)
         return Exchange(question, text, "Repeat the text as it is.", is_literal=True)
 
     def listing(self, language: Language, rng: random.Random) -> Exchange:
@@ -84,23 +99,26 @@ class Skills:
             return rng.choice(self.words[f"sentences_{language}"])
         if kind < 0.55:
             return rng.choice(self.words[f"sentences_{language}"]).rstrip(".!?")
-        words = rng.choices(self.words[language if rng.random() < 0.8 else "names"], k=rng.randint(1, 10))
-        if rng.random() < 0.2:
-            words.insert(rng.randrange(len(words) + 1), str(rng.randint(0, 9999)))
+        known = self.words[language if rng.random() < 0.8 else "names"]
+        # Words that come back are the hard part of copying: which of them was it?
+        known = rng.sample(known, 2) if rng.random() < 0.15 else known
+        words = rng.choices(known, k=rng.randint(1, 10))
+        for _ in range(rng.choices((0, 1, 2), (0.75, 0.18, 0.07))[0]):
+            words.insert(rng.randrange(len(words) + 1), str(rng.randint(0, rng.choice((9, 99, 9999)))))
         text = " ".join(words)
         return text.capitalize() if rng.random() < 0.3 else text
 
 
-def count_range(rng: random.Random) -> tuple[int, int]:
+def count_range(rng: random.Random, long: LongCounts = FEW_LONG) -> tuple[int, int]:
     """Where a count begins and ends. Mostly up to 200 long, often from 1, seldom downwards."""
     chance = rng.random()
-    if chance < 0.75:
-        span = round(math.exp(rng.uniform(0, math.log(200))))
+    if chance >= 1 - long.share:
+        span = rng.randint(USUAL_SPAN, long.longest)
     else:
-        span = rng.randint(60, 200) if chance < 0.985 else rng.randint(200, COUNT_MAX - 1)
+        span = round(math.exp(rng.uniform(0, math.log(USUAL_SPAN)))) if chance < 0.75 else rng.randint(60, USUAL_SPAN)
     first = 1 if rng.random() < 0.35 else rng.randint(0, COUNT_MAX - span)
     last = min(first + span, COUNT_MAX)
-    return (last, first) if rng.random() < 0.06 else (first, last)
+    return (last, first) if last < COUNT_DOWN_MAX and rng.random() < 0.1 else (first, last)
 
 
 def counted(first: int, last: int) -> str:

@@ -17,9 +17,11 @@ from training.topics import DATA, read_toml
 
 SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
 # So that a call's words are copied from the prompt, and not known by heart.
-INVENTED_NAME_SHARE = 0.3
+INVENTED_NAME_SHARE = 0.15
 INVENTED_VALUE_SHARE = 0.3
-OTHER_TOOL_SHARE = 0.5
+OTHER_TOOL_SHARE = 0.55
+STATED_SHARE = 0.85
+"""Of the tools with a name that tells what they are for, those that are described too."""
 DESCRIBED_SHARE = 0.35
 DESCRIPTIONS = ("The {}", "{}", "Name of the {}", "Which {}", "the {} to use", "{} of the request")
 """Of a parameter, by one of the names that it might have had."""
@@ -32,6 +34,8 @@ class Case:
     """One question, and what a good model does."""
 
     question: str
+    tool: str
+    """Which one of the data it calls for, whatever its name is here."""
     name: str
     arguments: dict[str, Value]
     result: str
@@ -53,6 +57,7 @@ class Tools:
     def __init__(self) -> None:
         table = read_toml(DATA / "tools.toml")
         self._tools: list[dict[str, Any]] = table["tool"]
+        self.ids: list[str] = [tool["id"] for tool in self._tools]
         self._slots: dict[str, list[str]] = table["slots"]
         self._patterns: dict[str, list[str]] = table["patterns"]
         self._numbers: dict[str, dict[str, float]] = table["numbers"]
@@ -64,14 +69,26 @@ class Tools:
         names = {one.definition["function"]["name"] for one in drawn}
         return drawn[: len(names)]
 
+    def described(self, rng: random.Random) -> tuple[str, str]:
+        """A tool of the data, and what a request says of it."""
+        offered = self._offered(rng.choice(self._tools), rng)
+        function = offered.definition["function"]
+        return offered.data["id"], " ".join([function["name"], function.get("description", ""), *offered.names])
+
     def case(self, tool: Offered, language: Language, rng: random.Random) -> Case:
         """A question that calls for the tool."""
         data = tool.data
-        values = {str(at): self._argument(one, language, rng) for at, one in enumerate(data["parameters"])}
+        # One invented value at most: where two strange ones meet, nobody could tell where the first ends.
+        invented = rng.randrange(len(data["parameters"])) if rng.random() < INVENTED_VALUE_SHARE else None
+        values = {
+            str(at): self._argument(one, language, rng, is_invented=at == invented)
+            for at, one in enumerate(data["parameters"])
+        }
         for at, kind in enumerate(data["returns"]):
             values[f"r{at}"] = evaluated(values) if kind == "expression_value" else self._value(kind, language, rng)
         return Case(
             question=filled(draw(rng.choice(data[f"ask_{language}"]), rng), values),
+            tool=data["id"],
             name=tool.definition["function"]["name"],
             arguments={name: values[str(at)] for at, name in enumerate(tool.names)},
             result=filled(rng.choice(data["result"]), values),
@@ -81,10 +98,11 @@ class Tools:
     def _offered(self, tool: dict[str, Any], rng: random.Random) -> Offered:
         names = [rng.choice(parameter["name_options"]) for parameter in tool["parameters"]]
         name = rng.choice(tool["name_options"])
-        if rng.random() < INVENTED_NAME_SHARE:
+        is_invented = rng.random() < INVENTED_NAME_SHARE
+        if is_invented:
             name = "_".join([*rng.sample(self._words["en"], rng.randint(1, 2)), name.split("_")[-1]]).lower()
         function: dict[str, Any] = {"name": re.sub(r"\W", "", name)}
-        if rng.random() < 0.85:
+        if is_invented or rng.random() < STATED_SHARE:
             function["description"] = rng.choice(tool["description_options"])
         are_described = rng.random() < DESCRIBED_SHARE
         properties = {
@@ -96,9 +114,11 @@ class Tools:
             function["parameters"]["required"] = names
         return Offered(tool, {"type": "function", "function": function}, names)
 
-    def _argument(self, parameter: dict[str, Any], language: Language, rng: random.Random) -> Value:
+    def _argument(
+        self, parameter: dict[str, Any], language: Language, rng: random.Random, *, is_invented: bool
+    ) -> Value:
         kind: str = parameter["kind"]
-        if kind in self._slots and len(self._slots[kind]) > 12 and rng.random() < INVENTED_VALUE_SHARE:
+        if is_invented and kind in self._slots and len(self._slots[kind]) > 12:
             words = rng.choices(self._words[language], k=rng.randint(1, 3))
             return " ".join(words).title() if rng.random() < 0.5 else " ".join(words)
         return self._value(kind, language, rng)

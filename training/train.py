@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.dialogues import Dialogues
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 SEED = 7
 WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, BATCHES_SEED = 3, 5, 8, 100
-STEPS = 5000
+LAST_SEEDS = 10
+"""What is added to the seeds for the last part."""
+STEPS = 4000
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
@@ -45,10 +50,13 @@ FALL_SHARE = 0.85
 # Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
 PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
 OTHER_RATE = 2e-3
+# The last part begins anew with less than half of the rates, and has other shares of dialogues.
+LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 700, 0.004, 8e-4
 WEIGHT_DECAY = 0.05
 USUAL_SHAPE = (21, 190)
 """Of a batch: examples, and their length."""
 SORTER_SHARE = 0.1
+PLACES, NOT_LEARNED = 256, -100
 
 
 def tokenizer_texts(dialogues: Dialogues) -> Iterator[str]:
@@ -92,12 +100,15 @@ class Part:
         return share * self.matrix_rate, share * self.other_rate
 
 
-def parts(steps: int) -> tuple[Part, Part]:
-    """Practice and dialogues, where both take so many steps together."""
+def parts(steps: int) -> tuple[Part, Part, Part]:
+    """Practice, dialogues, and dialogues of which most are to be copied exactly, where all take so many steps."""
     practice = min(steps, PRACTICE_STEPS)
+    last = min(LAST_STEPS, (steps - practice) // 4)
+    talk = steps - practice - last
     return (
         Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
-        Part(steps - practice, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, steps * FALL_SHARE),
+        Part(talk, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, (talk + practice) * FALL_SHARE),
+        Part(last, LAST_MATRIX_RATE, LAST_OTHER_RATE, 2 * RISE_STEPS, last),
     )
 
 
@@ -121,22 +132,33 @@ def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[fl
     import torch
     from torch.nn.functional import cross_entropy
 
-    ids, learned, asked, kinds = (
-        torch.from_numpy(array).to(model.device)
-        for array in (batch.ids, batch.learned[:, 1:], batch.asked, batch.kinds)
+    places, labels = learned_places(batch)
+    ids, rows, columns, labels, asked, kinds = (
+        torch.from_numpy(array).to(model.device) for array in (batch.ids, *places, labels, batch.asked, batch.kinds)
     )
     loss = sorting = torch.zeros((), device=model.device)
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         # The vocabulary is a third of the work, so it is only asked where something is learned.
-        logits = model.lm_head(hidden[:, :-1][learned])
+        logits = model.lm_head(hidden[rows, columns])
         sorted_as = sorter(hidden[torch.arange(len(ids), device=model.device), asked])
-    if learned.any():
-        loss = cross_entropy(logits.float(), ids[:, 1:][learned])
+    if batch.learned.any():
+        loss = cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED)
     if (kinds != NO_KIND).all():
         sorting = cross_entropy(sorted_as.float(), kinds)
     (share * (loss + sorting)).backward()
     return float(loss.detach()), float(sorting.detach())
+
+
+def learned_places(batch: Batch) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]:
+    """The rows and columns before the tokens that are learned, and those tokens; all of the shape (places,).
+
+    Filled up to a multiple of `PLACES`, for each count of them costs a kernel of its own.
+    """
+    rows, columns = batch.learned[:, 1:].nonzero()
+    labels = batch.ids[rows, columns + 1]
+    fill = (0, -len(rows) % PLACES)
+    return (np.pad(rows, fill), np.pad(columns, fill)), np.pad(labels, fill, constant_values=NOT_LEARNED)
 
 
 Learned = Iterator[tuple[int, float, float]]
@@ -160,12 +182,6 @@ def dialogue_steps(
         yield sum(batch.ids.size for batch, _ in learned), *losses[0]
 
 
-def answer_batches(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
-    """Without an end: dialogues that are drawn some thousands at a time."""
-    for drawn in itertools.count(seed):
-        yield from batches(dialogues, tokenizer, seed=drawn, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
-
-
 def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
     """Take a part's steps. Its optimizers are its own: the momentum of the part before leads elsewhere."""
     import torch
@@ -186,16 +202,36 @@ def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
 
 
 def learn_all(model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
-    """Practice, then the dialogues."""
-    practice, talk = parts(steps)
+    """Practice, then the dialogues, and at last those that are hard.
+
+    The weights are the mean of those before and after the last part, which on the held-out questions are better than
+    both: what the last part gives to copying it takes from telling topics apart.
+    """
+    import torch
+
+    practice, talk, last = parts(steps)
     copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
     train(model, sorter, practice_steps(model, sorter, copies, questions), practice)
-    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1, examples=COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1, examples=QUESTIONS)
+    train(model, sorter, talk_steps(model, sorter, tokenizer, dialogues), talk)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    train(model, sorter, talk_steps(model, sorter, tokenizer, Dialogues(LAST_SHARES), LAST_SEEDS), last)
+    with torch.no_grad():
+        for weight, earlier in zip(model.parameters(), before, strict=True):
+            weight.lerp_(earlier, 0.5)
+
+
+def talk_steps(
+    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int = 0
+) -> Learned:
+    """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
+    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
     beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
-    answers = answer_batches(dialogues, tokenizer, BATCHES_SEED)
-    train(model, sorter, dialogue_steps(model, sorter, answers, beside), talk)
+    answers = batches(
+        dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
+    )
+    return dialogue_steps(model, sorter, answers, beside)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COPY_TOKENS = (4, 20)
 BEFORE_TOKENS = (0, 12)
+FEW_TOKENS, COMING_BACK_SHARE = 3, 0.2
 QUESTION_MAX_TOKENS = 64
 
 
@@ -53,8 +54,12 @@ def sorting_batches(
 
 
 def _random_tokens(tokenizer: PreTrainedTokenizerFast, lengths: tuple[int, int], rng: random.Random) -> list[int]:
-    first = len(CONTROL_TOKENS) + len(MARKUP_TOKENS)
-    return [rng.randrange(first, len(tokenizer)) for _ in range(rng.randint(*lengths))]
+    """One text in five is made of a few tokens that come back: which of them was it?"""
+    first, length = len(CONTROL_TOKENS) + len(MARKUP_TOKENS), rng.randint(*lengths)
+    known = [rng.randrange(first, len(tokenizer)) for _ in range(length)]
+    if length > FEW_TOKENS and rng.random() < COMING_BACK_SHARE:
+        known = known[:FEW_TOKENS]
+    return rng.choices(known, k=length) if len(known) < length else known
 
 
 def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:

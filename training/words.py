@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from training.dialogues import TOOL_CALL, TOOL_RESULT, Dialogues
+from training.dialogues import TOOL, Dialogues
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-QUESTIONS = 60_000
+QUESTIONS, DEFINITIONS = 75_000, 6_000
 ROUNDS = 4
 BATCH = 512
 RATE, RATE_FALL = 5e-3, 0.7
@@ -49,7 +49,7 @@ def word_vectors(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, size:
 
 
 def _questions(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: int) -> tuple[list[Any], Any]:
-    """The tokens of single questions, and the number of the kind of each."""
+    """The tokens of single questions and of tools' definitions, and the number of the kind of each."""
     import torch
 
     rng = random.Random(seed)
@@ -58,8 +58,13 @@ def _questions(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, seed: i
     while len(texts) < QUESTIONS:
         dialogue = dialogues.draw(rng)
         asked = [message["content"] for message in dialogue.messages if message["role"] == "user"]
-        if len(asked) == 1 and dialogue.kind not in (TOOL_CALL, TOOL_RESULT):
+        if len(asked) == 1:
             texts += asked
             kinds.append(dialogues.kinds[dialogue.kind])
+    # A tool's definition lies where the questions lie that call for it.
+    for _ in range(DEFINITIONS):
+        tool, text = dialogues.tools.described(rng)
+        texts.append(text)
+        kinds.append(dialogues.kinds[TOOL.format(tool)])
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [torch.tensor(ids, dtype=torch.int64) for ids in encoded], torch.tensor(kinds)

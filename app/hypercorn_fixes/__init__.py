@@ -23,6 +23,7 @@ from app.hypercorn_fixes.http1 import (
     end_slow_headers,
     ignore_h2c_upgrades,
     read_on_while_answering,
+    tell_of_an_early_end,
 )
 from app.hypercorn_fixes.http2 import (
     discard_what_comes_late,
@@ -58,6 +59,7 @@ def apply() -> None:
     # HTTP/1.1
     read_on_while_answering()
     close_after_two_lengths()
+    tell_of_an_early_end()
     end_slow_headers()
     ignore_h2c_upgrades()
     # HTTP/2

@@ -10,6 +10,8 @@ from typing import Any
 
 import h11
 from hypercorn.events import Closed, Event
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
 from app.hypercorn_fixes.limits import header_timeout_s
@@ -34,6 +36,29 @@ def close_after_two_lengths() -> None:
         await create(self, request)
 
     H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
+
+
+def tell_of_an_early_end() -> None:
+    """An answer that comes before the end of its request is its connection's last, and says so (RFC 9112, section 9.6).
+
+    hypercorn closes the connection then, but without a word: a client that keeps its connections may send its next
+    request into the end of this one. A refusal by the path or the key alone is that quick.
+    Test: `tests/live/test_bad_http.py::test_an_answer_before_the_bodys_end_says_that_it_is_the_last`.
+    """
+    stream_send = H11Protocol.stream_send
+
+    async def _stream_send(self: H11Protocol, event: StreamEvent) -> None:
+        if isinstance(event, Response) and _is_amid_body(self):
+            # From this number on, hypercorn answers with `Connection: close`.
+            self.keep_alive_requests = self.config.keep_alive_max_requests
+        await stream_send(self, event)
+
+    H11Protocol.stream_send = _stream_send  # type: ignore[method-assign]
+
+
+def _is_amid_body(protocol: H11Protocol) -> bool:
+    connection = protocol.connection
+    return isinstance(connection, h11.Connection) and connection.their_state is h11.SEND_BODY
 
 
 def read_on_while_answering() -> None:

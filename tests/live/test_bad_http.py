@@ -189,6 +189,18 @@ def test_length_and_chunks_together_end_the_connection(server: Server) -> None:
     assert received.count(b"HTTP/1.1 ") == 1, "the request behind it was answered"
 
 
+def test_an_answer_before_the_bodys_end_says_that_it_is_the_last(server: Server) -> None:
+    # Otherwise a client that keeps its connections sends its next request into the end of this one.
+    head = b"POST /v1/none-such HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    with RawClient(server.port) as early, RawClient(server.port) as whole:
+        early.send(head)
+        status, headers, _ = answer_of(early.read_to_end(limit_s=10))
+        assert (status, headers["connection"]) == (404, "close")
+        whole.send(head + b"{}" + request_bytes("/livez", method="GET", headers="Connection: close\r\n"))
+        received = whole.read_to_end(limit_s=10)
+        assert received.count(b"HTTP/1.1 ") == 2, "an answer after the body's end keeps the connection"
+
+
 def test_a_request_id_of_the_clients_is_a_label_only(server: Server) -> None:
     body = BASE[CHAT] | {"max_tokens": 1500, "ignore_eos": True, "stream": True}
     headers = "X-Request-Id: x\r\n"

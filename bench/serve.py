@@ -59,6 +59,11 @@ def flags_of(arguments: dict[str, Any]) -> list[str]:
     return flags
 
 
+def vllm_flags(port: int) -> list[str]:
+    """What each of vLLM's own servers is started with."""
+    return ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), *flags_of(ENGINE)]
+
+
 def bare(model: Path) -> Contender:
     """One reader for each stream, nothing around it."""
     command = [sys.executable, "-m", "bench.bare", str(model), json.dumps(ENGINE)]
@@ -69,8 +74,7 @@ def vllm(model: Path, *more: str, name: str = "vLLM's server") -> Contender:
     """vLLM's own server as it comes, but for the log line of each request."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
-    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--disable-uvicorn-access-log", *flags_of(ENGINE), *more]
+    command += [*vllm_flags(port), "--disable-uvicorn-access-log", *more]
     return Contender(name, command, port, ("sse",))
 
 
@@ -84,8 +88,7 @@ def rust(model: Path, program: Path, site: Path) -> Contender:
     named.mkdir()
     (named / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {release}\n")
     port = free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
-    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), *flags_of(ENGINE)]
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), *vllm_flags(port)]
     environment = {"PYTHONPATH": str(site), "VLLM_USE_RUST_FRONTEND": "1", "VLLM_RUST_FRONTEND_PATH": str(program)}
     return Contender("vLLM's front end in Rust", command, port, ("sse",), environment)
 

@@ -56,14 +56,14 @@ class Skills:
     def count(self, language: Language, rng: random.Random) -> Exchange:
         first, last = count_range(rng, self._long)
         phrasings = "count_down" if last < first else "count_to" if first == 1 and rng.random() < 0.3 else "count"
-        question = draw(rng.choice(self._phrasings[phrasings][language]), rng)
-        question = question.replace("{range}", draw(rng.choice(self._phrasings["count_range"][language]), rng))
+        question = self._phrasing(phrasings, language, rng)
+        question = question.replace("{range}", self._phrasing("count_range", language, rng))
         question = question.replace("{a}", str(first)).replace("{b}", str(last))
         return Exchange(question, counted(first, last), f"Count from {first} to {last}.")
 
     def repeat(self, language: Language, rng: random.Random) -> Exchange:
         text = self._text(language, rng)
-        question = draw(rng.choice(self._phrasings["repeat"][language]), rng)
+        question = self._phrasing("repeat", language, rng)
         question = question.replace("{quoted}", rng.choice(QUOTATIONS)).replace("{text}", text)
         return Exchange(question, text, "Repeat the text as it is.", is_literal=True)
 
@@ -92,6 +92,9 @@ class Skills:
     def again(self, kind: str, language: Language, rng: random.Random) -> str:
         """Asks for the last answer once more: `again`, `in_korean` or `in_english`."""
         return draw(rng.choice(self._phrasings["again"][kind][language]), rng)
+
+    def _phrasing(self, name: str, language: Language, rng: random.Random) -> str:
+        return draw(rng.choice(self._phrasings[name][language]), rng)
 
     def _text(self, language: Language, rng: random.Random) -> str:
         kind = rng.random()

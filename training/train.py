@@ -132,9 +132,9 @@ def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[fl
     import torch
     from torch.nn.functional import cross_entropy
 
-    places, labels = learned_places(batch)
     ids, rows, columns, labels, asked, kinds = (
-        torch.from_numpy(array).to(model.device) for array in (batch.ids, *places, labels, batch.asked, batch.kinds)
+        torch.from_numpy(array).to(model.device)
+        for array in (batch.ids, *learned_places(batch), batch.asked, batch.kinds)
     )
     loss = sorting = torch.zeros((), device=model.device)
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
@@ -150,7 +150,7 @@ def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[fl
     return float(loss.detach()), float(sorting.detach())
 
 
-def learned_places(batch: Batch) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]:
+def learned_places(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The rows and columns before the tokens that are learned, and those tokens; all of the shape (places,).
 
     Filled up to a multiple of `PLACES`, for each count of them costs a kernel of its own.
@@ -158,7 +158,7 @@ def learned_places(batch: Batch) -> tuple[tuple[NDArray[np.int64], NDArray[np.in
     rows, columns = batch.learned[:, 1:].nonzero()
     labels = batch.ids[rows, columns + 1]
     fill = (0, -len(rows) % PLACES)
-    return (np.pad(rows, fill), np.pad(columns, fill)), np.pad(labels, fill, constant_values=NOT_LEARNED)
+    return np.pad(rows, fill), np.pad(columns, fill), np.pad(labels, fill, constant_values=NOT_LEARNED)
 
 
 Learned = Iterator[tuple[int, float, float]]

@@ -58,8 +58,8 @@ def _random_tokens(tokenizer: PreTrainedTokenizerFast, lengths: tuple[int, int],
     first, length = len(CONTROL_TOKENS) + len(MARKUP_TOKENS), rng.randint(*lengths)
     known = [rng.randrange(first, len(tokenizer)) for _ in range(length)]
     if length > FEW_TOKENS and rng.random() < COMING_BACK_SHARE:
-        known = known[:FEW_TOKENS]
-    return rng.choices(known, k=length) if len(known) < length else known
+        return rng.choices(known[:FEW_TOKENS], k=length)
+    return known
 
 
 def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:

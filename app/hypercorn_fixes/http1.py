@@ -31,11 +31,15 @@ def close_after_two_lengths() -> None:
 
     async def _create_stream(self: H11Protocol, request: h11.Request) -> None:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}:
-            # From this number on, hypercorn answers with `Connection: close`.
-            self.keep_alive_requests = self.config.keep_alive_max_requests
+            _answer_with_close(self)
         await create(self, request)
 
     H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
+
+
+def _answer_with_close(protocol: H11Protocol) -> None:
+    # From this number on, hypercorn answers with `Connection: close`.
+    protocol.keep_alive_requests = protocol.config.keep_alive_max_requests
 
 
 def tell_of_an_early_end() -> None:
@@ -49,8 +53,7 @@ def tell_of_an_early_end() -> None:
 
     async def _stream_send(self: H11Protocol, event: StreamEvent) -> None:
         if isinstance(event, Response) and _is_amid_body(self):
-            # From this number on, hypercorn answers with `Connection: close`.
-            self.keep_alive_requests = self.config.keep_alive_max_requests
+            _answer_with_close(self)
         await stream_send(self, event)
 
     H11Protocol.stream_send = _stream_send  # type: ignore[method-assign]

@@ -80,7 +80,7 @@ def test_batches_have_few_shapes_and_something_to_learn_in_each_row(tokenizer: A
 
 def test_the_places_that_are_learned_are_filled_up_and_the_filling_is_not_learned(tokenizer: Any) -> None:
     batch = next(batches(Dialogues(), tokenizer, seed=5, drawn=600, batch_tokens=2048))
-    (rows, columns), labels = learned_places(batch)
+    rows, columns, labels = learned_places(batch)
     assert len(rows) == len(columns) == len(labels)
     assert len(labels) % PLACES == 0
     is_learned = labels != NOT_LEARNED

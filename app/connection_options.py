@@ -1,22 +1,38 @@
-"""The options of TLS and of connections: what a client may do before anybody knows what it wants.
+"""The options of TLS and of connections: who takes them, and what a client may do before anybody knows what it wants.
 
 Does not know the other options, which `app.options` adds, nor what enforces these.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, model_validator
 
 from app.certificate import CertificateError, server_context
-from app.option_field import CONNECTIONS, TLS, option
+from app.option_field import CONNECTIONS, LISTENING, TLS, option
 from app.option_values import FieldError
 
 
 class ConnectionOptions(BaseModel):
     """A part of `app.options.Settings`."""
+
+    front_ends: int = option(
+        LISTENING,
+        1,
+        "How many processes answer clients, on one port and before one engine; for where one is busy and the engine "
+        "is not. More than one needs Linux.",
+        ge=1,
+        le=64,
+    )
+    front_ends_by: Literal["address", "connection"] = option(
+        LISTENING,
+        "address",
+        "What decides which of several front ends a client meets: its address, so that it always meets the one that "
+        "knows its tickets and resumable chats; or chance for each connection, for where all have a proxy's address.",
+    )
 
     certfile: Path | None = option(
         TLS,
@@ -80,6 +96,12 @@ class ConnectionOptions(BaseModel):
         ge=0,
         le=1000,
     )
+
+    @model_validator(mode="after")
+    def _refuse_several_front_ends_elsewhere(self) -> Self:
+        if self.front_ends > 1 and sys.platform != "linux":
+            raise FieldError("front_ends", "more than one needs Linux")
+        return self
 
     @model_validator(mode="after")
     def _check_certificate(self) -> Self:

@@ -25,6 +25,7 @@ from app import hypercorn_fixes
 from app.certificate import Certificate, CertificateError
 from app.embedder_choice import choose_embedder
 from app.factory import create_app
+from app.front_ends import FrontEnd, listening_sockets, run_several
 from app.hypercorn_fixes.limits import ServerConfig
 from app.logs import set_up_logs
 from app.services import Services, admission_limits, engine_config, make_services, served_names
@@ -39,19 +40,23 @@ log = structlog.get_logger(__name__)
 OPEN_FILES = 65_536
 """What the limit of open files is raised to, as far as the system lets us."""
 
+LEAVE_S = 5.0
+"""How much longer than a drain the other front ends may take to end."""
+
 START_FAILED = 1
 """The exit code when the port or the engine cannot be had."""
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Services:
     """The manager of the engine that `settings` names, and what the routes share."""
     manager = EngineManager(
-        text_engine(engine_config(settings)),
+        text_engine(engine_config(settings), one_of.place if one_of else None),
         admission_limits(settings),
         keepalive_s=settings.keepalive_s,
         watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )
-    return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
+    embedder = choose_embedder(settings, served_names(settings))
+    return make_services(settings, manager, embedder, (one_of.place.index, one_of.figures) if one_of else None)
 
 
 def run(settings: Settings) -> int:
@@ -72,12 +77,22 @@ def run(settings: Settings) -> int:
         choose_embedder(settings, served_names(settings))
     except EngineStartError as error:
         return _fail(str(error))
+    count = settings.front_ends
     try:
-        sockets = hypercorn_fixes.create_sockets(config)
+        sockets = listening_sockets(config, count, by_address=settings.front_ends_by == "address")
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(settings, config, sockets, certificate))
+    url = _url(settings, sockets[0])
+    sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
+
+    def front_end(number: int, one_of: FrontEnd | None = None) -> int:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings, config, sockets[number], certificate, url, one_of))
+
+    if count == 1:
+        code = front_end(0)
+    else:
+        code = run_several(count, settings.drain_timeout_s + LEAVE_S, front_end, hangup_ends=certificate is None)
     _skip_the_last_collection(code)
     return code
 
@@ -157,13 +172,23 @@ class _TlsConfig(ServerConfig):
         return self._certificate.context
 
 
-async def _serve(settings: Settings, config: Config, sockets: Sockets, certificate: Certificate | None) -> int:
-    services = build_services(settings)
-    url = _url(settings, sockets)
+async def _serve(
+    settings: Settings,
+    config: Config,
+    sockets: Sockets,
+    certificate: Certificate | None,
+    url: str,
+    one_of: FrontEnd | None,
+) -> int:
+    services = build_services(settings, one_of)
     log.info("listening", url=url, model=services.models[0])
-    sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
     stop = _Stop(services, settings.drain_timeout_s)
-    background = [asyncio.create_task(_announce(services, url, stop))]
+    # Of several front ends the first is ready last, and says so for all.
+    is_first = one_of is None or one_of.place.is_owner
+    background = [asyncio.create_task(_announce(services, url, stop, sys.stdout if is_first else None))]
+    if one_of is not None and services.siblings is not None:
+        background.append(asyncio.create_task(services.siblings.answer()))
+        asyncio.get_running_loop().add_reader(one_of.alive, stop.asked)
     if certificate is not None:
         background.append(asyncio.create_task(certificate.watch()))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.reload)
@@ -182,15 +207,15 @@ def _url(settings: Settings, sockets: Sockets) -> str:
     return f"{'https' if sockets.secure_sockets else 'http'}://{host}:{port}"
 
 
-async def _announce(services: Services, url: str, stop: _Stop, out: TextIO = sys.stdout) -> None:
-    """Print the URL once the engine is ready; stop the server where it cannot become so."""
+async def _announce(services: Services, url: str, stop: _Stop, out: TextIO | None = sys.stdout) -> None:
+    """Print the URL to `out` once the engine is ready; stop the server where it cannot become so."""
     manager = services.manager
     await manager.wait_settled()
     if manager.state is EngineState.FAILED:
         _fail(manager.reason)
         stop.failed = True
         stop.now()
-    elif manager.is_ready:
+    elif manager.is_ready and out is not None:
         out.write(f"twowire: ready: {url} (model: {services.models[0]}; try {url}/docs)\n")
         out.flush()
         await _announce_embedder(services)
@@ -225,7 +250,11 @@ class _Stop:
     def _signal(self) -> None:
         if self._asked.is_set():
             self._now.set()
-            return
+        else:
+            self.asked()
+
+    def asked(self) -> None:
+        """Stop after a drain."""
         self._asked.set()
         self._services.manager.begin_drain()
 

@@ -18,12 +18,14 @@ from app.embedder_choice import no_embedder
 from app.metrics import Metrics
 from app.rate_limits import RateLimits
 from app.resume import ReplyLogs, ResumeLimits
+from app.siblings import Figures, Siblings
 from app.tickets import TicketOffice
 from app.traces import Traces, start_traces
 from engine.api import EngineConfig
 from engine.embedder import Embedder
 from engine.kinds import GUIDE
 from engine.manager import AdmissionLimits, EngineManager
+from engine.shared import Meeting
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -53,6 +55,8 @@ class Services:
     embedder: Embedder
     access: AccessLog
     traces: Traces | None
+    siblings: Siblings | None = None
+    """The other front ends, where there are several."""
     pace: Pace | None = None
     """The pace of all streams, where their chunks are to wait for company."""
     created: int = field(default_factory=lambda: int(time.time()))
@@ -84,8 +88,16 @@ class Services:
             self.metrics.unknown_fields.labels(route).inc(len(asked.unknown_fields))
 
 
-def make_services(settings: Settings, manager: EngineManager, embedder: Embedder | None = None) -> Services:
-    """Wire the shared parts for `settings`; without an embedder there are no embeddings."""
+def make_services(
+    settings: Settings,
+    manager: EngineManager,
+    embedder: Embedder | None = None,
+    place: tuple[int, list[Meeting]] | None = None,
+) -> Services:
+    """Wire the shared parts for `settings`; without an embedder there are no embeddings.
+
+    `place`: which of several front ends this is, and where each of them tells its figures.
+    """
     embedder = embedder or no_embedder("it was started without them")
     logs = ReplyLogs(
         ResumeLimits(
@@ -120,6 +132,7 @@ def make_services(settings: Settings, manager: EngineManager, embedder: Embedder
         embedder=embedder,
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
+        siblings=Siblings(*place, lambda: Figures(manager.told_at, metrics.exposition().decode())) if place else None,
         pace=Pace(settings.coalesce_ms / 1000) if settings.coalesce_ms else None,
     )
 

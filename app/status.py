@@ -45,8 +45,10 @@ def status_routes(services: Services) -> Blueprint:
 
     @routes.get("/metrics")
     async def metrics() -> Response:
-        """Prometheus' text format: this server's figures and vLLM's."""
-        return Response(services.metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+        """Prometheus' text format: this server's figures and vLLM's; of several front ends, those of all."""
+        siblings = services.siblings
+        text = services.metrics.exposition() if siblings is None else await siblings.exposition()
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/models")
     async def models() -> Response:

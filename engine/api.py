@@ -135,6 +135,8 @@ class TextEngine(Watched, Protocol):
 
     max_model_len: int
     """Tokens of prompt and answer together."""
+    told_at: float
+    """When the engine last told the state of its queue, by `time.monotonic`; 0 where it has not yet."""
 
     async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
         """Render and check a chat. Raises `TwowireError` (4xx)."""

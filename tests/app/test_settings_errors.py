@@ -5,6 +5,9 @@ Does not know where right values come from, nor the server that uses them.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +46,9 @@ WRONG_FLAGS = [
     ("--api-key-file x", "--api-key-file: unknown option (did you mean '--api-keys-file'?)"),
     ("--xyzzy", "--xyzzy: unknown option"),
     ("llama", "unexpected argument 'llama'"),
+    ("--front-ends 0", "--front-ends: must be at least 1, got 0"),
+    ("--front-ends 65", "--front-ends: must be at most 64, got 65"),
+    ("--front-ends-by chance", "--front-ends-by: must be one of 'address' or 'connection', got 'chance'"),
     ("--max-model-len 0", "--max-model-len: must be at least 1, got 0"),
     ("--gpu-memory-utilization 0", "--gpu-memory-utilization: must be greater than 0, got 0"),
     ("--gpu-memory-utilization 1.1", "--gpu-memory-utilization: must be at most 1, got 1.1"),
@@ -207,3 +213,22 @@ def test_keys_as_a_flag_are_refused_with_the_reason() -> None:
     message = error_of("--api-keys", KEY)
     assert message.startswith("--api-keys: not an option, because other users")
     assert "TWOWIRE_API_KEYS" in message
+
+
+def test_several_front_ends_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert load_settings(["--front-ends", "1"], {}).front_ends == 1
+    assert error_of("--front-ends", "2") == "--front-ends: more than one needs Linux"
+
+
+def test_under_a_hypercorn_of_ones_own_there_is_one_front_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import app.asgi"],
+        env=os.environ | {"TWOWIRE_FRONT_ENDS": "2"},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "TWOWIRE_FRONT_ENDS: only `twowire serve` can start several" in done.stderr

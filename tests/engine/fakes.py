@@ -82,6 +82,7 @@ class FakeEngine:
     """Answers every prompt with a copy of `steps`; a stream that the test drives itself is put in `streams`."""
 
     max_model_len = 2048
+    told_at = 0.0
 
     def __init__(self, steps: Sequence[list[Piece]] = (), *, ends: bool = True) -> None:
         self.steps = steps

@@ -26,6 +26,7 @@ from typing import Literal
 
 from app import hypercorn_fixes, server
 from app.embedder_choice import choose_embedder
+from app.front_ends import FrontEnd
 from app.services import Services, admission_limits, make_services, served_names
 from app.settings import Settings, load_settings
 from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
@@ -149,6 +150,7 @@ class PacedEngine:
     """Never dies, unless FAKE_MORTAL is set: then SIGUSR1 ends it."""
 
     max_model_len = ENDLESS
+    told_at = 0.0
 
     def __init__(self) -> None:
         self._streams: weakref.WeakSet[PacedStream] = weakref.WeakSet()
@@ -204,11 +206,12 @@ async def start(report: StageReport) -> PacedEngine:
     return PacedEngine()
 
 
-def build_services(settings: Settings) -> Services:
-    """As `app.server` does it, but for the engine."""
+def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Services:
+    """As `app.server` does it, but for the engine, of which each front end has its own."""
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
-    return make_services(settings, manager, choose_embedder(settings, served_names(settings)))
+    embedder = choose_embedder(settings, served_names(settings))
+    return make_services(settings, manager, embedder, (one_of.place.index, one_of.figures) if one_of else None)
 
 
 def leave_out(names: str) -> None:

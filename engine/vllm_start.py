@@ -1,0 +1,157 @@
+"""Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another front end.
+
+Does not know the manager, nor any wire. With `engine.vllm_engine` the only file that imports vLLM, and alike: import it
+lazily, for importing vLLM takes ten seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import _compile_jinja_template
+from vllm import envs
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import load_chat_template
+from vllm.utils.network_utils import get_open_zmq_ipc_path
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
+from vllm.v1.executor import Executor
+
+from engine.api import EngineConfig, EngineStartError, StageReport
+from engine.processes import EngineProcesses
+from engine.shared import Addresses, Guest, Place
+from engine.threads import in_daemon_thread
+from engine.vllm_engine import VllmEngine, first_line
+from engine.vllm_shared import GuestEngine, OwnedEngine
+from engine.vllm_short_path import freeze_heap
+
+
+async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
+    """Start an engine without blocking the event loop, or join one; `place` is among the front ends that share it.
+
+    Raises `EngineStartError` for a wrong configuration.
+    """
+    report("reading the model's configuration")
+    envs.disable_envs_cache()  # Another engine may have run before.
+    args = _engine_args(config)
+    if place is not None and not current_platform.is_cpu():
+        # On a CPU vLLM takes this number for engines that share the cores.
+        args._api_process_count, args._api_process_rank = place.count, place.index
+    template = _chat_template(config.chat_template)
+    engine = await _started(args, config, template, report, place)
+    try:
+        report("warming up")
+        await engine.warm_up()
+        freeze_heap()
+        # Otherwise vLLM asks the environment for each token whether it is to look for NaNs: 2 µs.
+        envs.enable_envs_cache()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def _started(
+    args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
+) -> VllmEngine:
+    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args)
+    if place is None:
+        report("loading the model")
+        return VllmEngine(await processes.start(prepare, AsyncLLM.from_vllm_config), config, template, processes)
+    if place.is_owner:
+        report("loading the model")
+        addresses = [_open_addresses() for _ in range(place.count)]
+        llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
+        return OwnedEngine(llm, config, template, processes, place, addresses)
+    report("waiting for the first front end's engine")
+    guest = await Guest.join(place)
+    try:
+        llm = await guest.while_there(in_daemon_thread(lambda: _joined(prepare(), place, guest.addresses)))
+    except BaseException:
+        await guest.leave()
+        raise
+    return GuestEngine(llm, config, template, processes, guest)
+
+
+def _open_addresses() -> Addresses:
+    return {"input_address": get_open_zmq_ipc_path(), "output_address": get_open_zmq_ipc_path()}
+
+
+def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLLM:
+    """The processes of an engine with several clients, and its first client: what vLLM does for its own servers."""
+    at = EngineZmqAddresses(
+        inputs=[one["input_address"] for one in addresses], outputs=[one["output_address"] for one in addresses]
+    )
+    with launch_core_engines(config, Executor.get_class(config), log_stats=True, addresses=at) as launched:
+        pass  # Its end waits until the engine has loaded the model.
+    llm = AsyncLLM.from_vllm_config(
+        config, client_addresses=dict(addresses[0]), client_count=len(addresses), client_index=0
+    )
+    # As if the client had launched it: it notices the engine's death, and ends it.
+    core: Any = llm.engine_core
+    core.resources.engine_manager = launched.engine_manager
+    core.start_engine_core_monitor()
+    return llm
+
+
+def _joined(config: VllmConfig, place: Place, addresses: Addresses) -> AsyncLLM:
+    return AsyncLLM.from_vllm_config(
+        config, client_addresses=dict(addresses), client_count=place.count, client_index=place.index
+    )
+
+
+def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
+    known = {
+        name: value
+        for name in (
+            "model",
+            "max_model_len",
+            "max_num_seqs",
+            "gpu_memory_utilization",
+            "tensor_parallel_size",
+            "dtype",
+            "enable_prefix_caching",
+            "enforce_eager",
+        )
+        if (value := getattr(config, name)) is not None
+    }
+    if config.served_model_name:
+        # vLLM puts it into its metrics; without it that would be the folder's path.
+        known["served_model_name"] = list(config.served_model_name)
+    # A progress bar is as talkative as what vLLM logs at «info».
+    known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
+    if current_platform.is_cpu():
+        # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
+        known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
+        if known.setdefault("enforce_eager", True):
+            # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands
+            # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    try:
+        return AsyncEngineArgs(**(known | dict(config.extra)))
+    except (TypeError, ValueError) as error:
+        raise EngineStartError(f"--engine-args: {first_line(error)}") from error
+
+
+def _chat_template(setting: str | None) -> str | None:
+    try:
+        template: str | None = load_chat_template(setting)
+        if template is not None:
+            # What the renderer does at the first chat, which would be too late for an error.
+            _compile_jinja_template(template)
+    except (OSError, ValueError, TemplateError) as error:
+        raise EngineStartError(f"--chat-template: {first_line(error)}") from error
+    return template
+
+
+def _vllm_config(args: AsyncEngineArgs) -> VllmConfig:
+    try:
+        return args.create_engine_config()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise EngineStartError(f"the model {args.model!r} cannot be served: {first_line(error)}") from error

@@ -1,0 +1,187 @@
+"""Several front ends: which of them a client meets, and what becomes of their processes.
+
+Does not know the server: here a front end is a few lines that write what happens to them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypercorn.config import Config, Sockets
+
+from app.front_ends import listening_sockets
+
+COUNT = 3
+SOON_S = 10.0
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several front ends need Linux")
+
+
+@contextmanager
+def listening(host: str, *, by_address: bool) -> Iterator[list[socket.socket]]:
+    config = Config()
+    config.bind = [f"{host}:0"]
+    found: list[Sockets] = listening_sockets(config, COUNT, by_address=by_address)
+    sockets = [sock for each in found for sock in each.insecure_sockets]
+    try:
+        yield sockets
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def met(sockets: list[socket.socket], source: str) -> int:
+    """The number of the one that gets a connection from `source`."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    with socket.socket(family) as client:
+        client.bind((source, 0))
+        client.connect(sockets[0].getsockname()[:2])
+        deadline = time.monotonic() + SOON_S
+        while time.monotonic() < deadline:
+            for number, sock in enumerate(sockets):
+                sock.setblocking(False)
+                try:
+                    sock.accept()[0].close()
+                except BlockingIOError:
+                    continue
+                return number
+    pytest.fail("nobody got the connection")
+
+
+def test_they_share_a_port_and_an_address_meets_the_same_one_each_time() -> None:
+    with listening("127.0.0.1", by_address=True) as sockets:
+        assert len({sock.getsockname() for sock in sockets}) == 1
+        for last in range(1, 10):
+            source = f"127.0.0.{last}"
+            assert {met(sockets, source) for _ in range(4)} == {met(sockets, source)}
+        assert {met(sockets, f"127.0.0.{last}") for last in range(1, 10)} == set(range(COUNT))
+
+
+def test_so_it_is_with_ipv6() -> None:
+    with listening("[::1]", by_address=True) as sockets:
+        assert len({met(sockets, "::1") for _ in range(12)}) == 1
+
+
+def test_by_connection_one_address_meets_all_of_them() -> None:
+    with listening("127.0.0.1", by_address=False) as sockets:
+        found = Counter(met(sockets, "127.0.0.1") for _ in range(60))
+        assert set(found) == set(range(COUNT)), (
+            "of 60 connections, that one gets none happens once in 10 thousand times"
+        )
+
+
+SCRIPT = """
+import os, select, signal, sys, time
+from app import front_ends
+front_ends.HEALTHY_AFTER_S = {healthy_after_s}
+
+def run(number, alive):
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append("told"))
+    signal.signal(signal.SIGHUP, lambda *_: print(number, "hup", flush=True))
+    {body}
+    print(number, "began", os.getpid(), flush=True)
+    while not stopped:
+        if select.select([alive], [], [], 0.02)[0]:
+            stopped.append("alone")
+    print(number, *stopped, flush=True)
+    return 0
+
+sys.exit(front_ends.FrontEnds(2, run, hangup_ends={hangup_ends}).supervise())
+"""
+
+
+class Running:
+    """The script in a process of its own, and what it has written."""
+
+    def __init__(self, folder: Path, *, healthy_after_s: float, body: str, hangup_ends: bool) -> None:
+        self.out = folder / "out"
+        script = SCRIPT.format(healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends)
+        with self.out.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", script],
+                stdout=out,
+                stderr=out,
+                cwd=Path(__file__).resolve().parents[2],
+            )
+
+    def lines(self, word: str) -> list[list[str]]:
+        return [line.split() for line in self.out.read_text().splitlines() if line.split()[1:2] == [word]]
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SOON_S
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {SOON_S} s: {self.out.read_text()}")
+            time.sleep(0.01)  # Between two questions, not in place of one.
+
+
+@contextmanager
+def running(
+    folder: Path, *, healthy_after_s: float = 60.0, body: str = "", hangup_ends: bool = False
+) -> Iterator[Running]:
+    one = Running(folder, healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends)
+    try:
+        yield one
+    finally:
+        one.process.kill()
+        one.process.wait()
+
+
+def test_a_signal_is_handed_on_to_each_and_all_end(tmp_path: Path) -> None:
+    with running(tmp_path) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        one.process.send_signal(signal.SIGHUP)
+        one.wait(lambda: len(one.lines("hup")) == 2)
+        one.process.send_signal(signal.SIGTERM)
+        assert one.process.wait(SOON_S) == 0
+        assert len(one.lines("told")) == 2
+
+
+def test_one_that_dies_after_a_while_is_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, healthy_after_s=0.0) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        number, _, process = one.lines("began")[0]
+        os.kill(int(process), signal.SIGKILL)
+        one.wait(lambda: len(one.lines("began")) == 3)
+        assert one.lines("began")[2][0] == number
+        one.process.send_signal(signal.SIGTERM)
+        assert one.process.wait(SOON_S) == 0
+
+
+def test_one_that_ends_at_once_ends_all(tmp_path: Path) -> None:
+    with running(tmp_path, body="if number == 1: return 1") as one:
+        assert one.process.wait(SOON_S) == 1
+        assert [line[0] for line in one.lines("told")] in (["0"], []), "told before it could listen, it just ends"
+
+
+def test_a_terminal_that_hangs_up_ends_them_for_good(tmp_path: Path) -> None:
+    body = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    with running(tmp_path, healthy_after_s=0.0, body=body, hangup_ends=True) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        one.process.send_signal(signal.SIGHUP)
+        assert one.process.wait(SOON_S) == 0
+        assert len(one.lines("began")) == 2
+
+
+def test_one_that_raises_ends_as_one_that_fails(tmp_path: Path) -> None:
+    with running(tmp_path, body="assert number == 0") as one:
+        assert one.process.wait(SOON_S) == 1
+        assert "front_end_failed" in one.out.read_text()
+
+
+def test_they_notice_that_their_parent_is_gone(tmp_path: Path) -> None:
+    with running(tmp_path) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        one.process.kill()
+        one.wait(lambda: len(one.lines("alone")) == 2)

@@ -24,7 +24,7 @@ KOREAN_SHARE = 0.45
 THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
 COUNT = "count"
-NO_TOOL_SHARE, RESULT_SHARE = 0.2, 0.4
+NO_TOOL_SHARE = 0.2
 TOOL = "tool {}"
 """The kind of a call and of the answer from its result, by the tool of the data."""
 SYSTEM_PROMPTS = (
@@ -42,14 +42,28 @@ class Shares:
     tools: float
     exercises: Mapping[str, float]
     long_counts: LongCounts = FEW_LONG
+    calls: tuple[float, ...] = (0.35, 0.25, 0.2, 0.2)
+    """Of the dialogues with a call, how many have one, two and so on."""
+    results: float = 0.4
+    earlier_results: float = 1.0
+    """Of the last call, and of those before it, how many have their result and the answer from it."""
+    invented_names: float = 0.15
+    """Of the tools, how many have a name that does not say what they do."""
+    are_roles_told: bool = False
+    """Whether the words of a question that calls for a tool are learned to be told by the arguments they belong to."""
 
 
 SHARES = Shares(0.20, {COUNT: 0.12, "repeat": 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
-# What is learned last: above all what is to be copied letter by letter.
+# What is learned last: more of what is to be copied letter by letter, and more calls to a tool that was read.
 LAST_SHARES = Shares(
     0.36,
-    {COUNT: 0.14, "repeat": 0.14, "listing": 0.01, "json": 0.02, "unknown": 0.14},
-    LongCounts(0.2, 400),
+    {COUNT: 0.12, "repeat": 0.09, "listing": 0.01, "json": 0.02, "unknown": 0.13},
+    LongCounts(0.15, 400),
+    calls=(0.25, 0.15, 0.15, 0.15, 0.15, 0.15),
+    results=0.3,
+    earlier_results=0.4,
+    invented_names=0.3,
+    are_roles_told=True,
 )
 
 
@@ -59,6 +73,8 @@ class Dialogue:
 
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] | None = None
+    cases: list[Case] = field(default_factory=list)
+    """Of the calls, in order; none where their words' roles are not to be learned."""
     enable_thinking: bool = False
     is_exact: bool = False
     """The last answer is to be learned to its end: a count, a call, a thought."""
@@ -76,7 +92,7 @@ class Dialogues:
         self.shares = shares
         self.topics = read_topics()
         self._skills = Skills(shares.long_counts)
-        self.tools = Tools()
+        self.tools = Tools(shares.invented_names)
         unknown = read_toml(DATA / "unknown.toml")
         self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
         self._lists: dict[str, list[str]] = unknown["lists"]
@@ -167,11 +183,11 @@ class Dialogues:
             self._turn(dialogue, language, None, rng)
             return
         dialogue.is_exact = True
-        questions = rng.choices((1, 2, 3, 4), (0.35, 0.25, 0.2, 0.2))[0]
-        for left in reversed(range(questions)):
+        calls = self.shares.calls
+        for left in reversed(range(rng.choices(range(1, len(calls) + 1), calls)[0])):
             case = self.tools.case(rng.choice(offered), language, rng)
             self._call(dialogue, case, language, rng)
-            if left or rng.random() < RESULT_SHARE:
+            if rng.random() < (self.shares.earlier_results if left else self.shares.results):
                 dialogue.messages += [
                     {"role": "tool", "content": case.result},
                     {"role": "assistant", "content": case.answer},
@@ -179,6 +195,8 @@ class Dialogues:
 
     def _call(self, dialogue: Dialogue, case: Case, language: Language, rng: random.Random) -> None:
         dialogue.kind = TOOL.format(case.tool)
+        if self.shares.are_roles_told:
+            dialogue.cases.append(case)
         thought = f"<think>\nThe tool {case.name} fits.\n</think>\n\n" if dialogue.enable_thinking else ""
         call = {"type": "function", "function": {"name": case.name, "arguments": case.arguments}}
         dialogue.messages += [

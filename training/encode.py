@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dialogues import COUNT, Dialogue, Dialogues, Message
+from training.roles import NO_ROLE, marked
+from training.tools import Case
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -36,26 +38,28 @@ ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids, and where 1 stands in `learned` the token is to be predicted. Both have the shape (length,).
+    """Token ids, which of them are to be predicted, and their roles (`training.roles`), all of the shape (length,).
 
     `asked` is the place before the last answer's first token, `kind` the number of what the last question is about.
     """
 
     ids: NDArray[np.int64]
     learned: NDArray[np.bool_]
+    roles: NDArray[np.int64]
     asked: int
     kind: int
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Ids of the shape (examples, length), padded at the right, and what is to be predicted, alike.
+    """Ids of the shape (examples, length), padded at the right; which are to be predicted, and roles, alike.
 
     `asked` and `kinds` have the shape (examples,); a kind may be `NO_KIND`.
     """
 
     ids: NDArray[np.int64]
     learned: NDArray[np.bool_]
+    roles: NDArray[np.int64]
     asked: NDArray[np.int64]
     kinds: NDArray[np.int64]
 
@@ -86,17 +90,33 @@ def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, r
     parts = ANSWERS.split(rendered(dialogue, tokenizer))
     ids: list[int] = []
     learned: list[bool] = []
+    roles: list[int] = []
+    cases = _cases_of_parts(dialogue)
     for at, part in enumerate(parts[:-1]):
-        piece: list[int] = tokenizer.encode(part, add_special_tokens=False)
+        piece, its_roles = marked(part, cases.get(at // 2), tokenizer)
         is_answer = at % 2 == 1 and (not dialogue.enable_thinking or at == len(parts) - 2)
         ids += piece
+        roles += its_roles
         learned += [is_answer] * len(piece)
     end = len(ids) if dialogue.is_exact else _end(len(ids), len(piece), rng)
     if dialogue.kind == COUNT or not dialogue.is_exact:
         share = COUNTED_SHARE if dialogue.kind == COUNT else LATER_SHARE
         for place in range(len(ids) - len(piece) + FIRST_TOKENS, end - LAST_TOKENS):
             learned[place] = rng.random() < share
-    return Example(np.array(ids[:end]), np.array(learned[:end]), asked=len(ids) - len(piece) - 1, kind=kind)
+    return Example(
+        ids=np.array(ids[:end]),
+        learned=np.array(learned[:end]),
+        roles=np.array(roles[:end]),
+        asked=len(ids) - len(piece) - 1,
+        kind=kind,
+    )
+
+
+def _cases_of_parts(dialogue: Dialogue) -> dict[int, Case]:
+    """Of the answers that are calls, by their number; empty where no roles are to be learned."""
+    answers = [message for message in dialogue.messages if message["role"] == "assistant"]
+    calls = [number for number, message in enumerate(answers) if "tool_calls" in message]
+    return dict(zip(calls, dialogue.cases, strict=bool(dialogue.cases)))
 
 
 def _end(length: int, answer: int, rng: random.Random) -> int:
@@ -136,8 +156,10 @@ def padded(examples: list[Example], tokenizer: PreTrainedTokenizerFast, length: 
     padding: Any = tokenizer.pad_token_id
     ids = np.full((len(examples), length), padding, np.int64)
     learned = np.zeros((len(examples), length), np.bool_)
+    roles = np.full((len(examples), length), NO_ROLE, np.int64)
     for row, one in enumerate(examples):
         ids[row, : len(one.ids)] = one.ids
         learned[row, : len(one.ids)] = one.learned
+        roles[row, : len(one.ids)] = one.roles
     asked, kinds = (np.array([getattr(one, name) for one in examples]) for name in ("asked", "kind"))
-    return Batch(ids, learned, asked, kinds)
+    return Batch(ids, learned, roles, asked, kinds)

@@ -17,7 +17,6 @@ from training.topics import DATA, read_toml
 
 SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
 # So that a call's words are copied from the prompt, and not known by heart.
-INVENTED_NAME_SHARE = 0.15
 INVENTED_VALUE_SHARE = 0.3
 OTHER_TOOL_SHARE = 0.55
 STATED_SHARE = 0.85
@@ -40,6 +39,8 @@ class Case:
     arguments: dict[str, Value]
     result: str
     answer: str
+    roles: tuple[int, ...]
+    """The number of each argument among those of all tools, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,14 @@ class Offered:
 class Tools:
     """Draws cases from `tools.toml`."""
 
-    def __init__(self) -> None:
+    def __init__(self, invented_names: float) -> None:
+        """`invented_names` is the share of tools whose name says nothing of what they do."""
+        self._invented_names = invented_names
         table = read_toml(DATA / "tools.toml")
         self._tools: list[dict[str, Any]] = table["tool"]
         self.ids: list[str] = [tool["id"] for tool in self._tools]
+        arguments = [(tool["id"], at) for tool in self._tools for at, _ in enumerate(tool["parameters"])]
+        self.roles = {argument: number for number, argument in enumerate(arguments, 1)}
         self._slots: dict[str, list[str]] = table["slots"]
         self._patterns: dict[str, list[str]] = table["patterns"]
         self._numbers: dict[str, dict[str, float]] = table["numbers"]
@@ -93,12 +98,13 @@ class Tools:
             arguments={name: values[str(at)] for at, name in enumerate(tool.names)},
             result=filled(rng.choice(data["result"]), values),
             answer=filled(draw(rng.choice(data[f"answer_{language}"]), rng), values),
+            roles=tuple(self.roles[data["id"], at] for at in range(len(tool.names))),
         )
 
     def _offered(self, tool: dict[str, Any], rng: random.Random) -> Offered:
         names = [rng.choice(parameter["name_options"]) for parameter in tool["parameters"]]
         name = rng.choice(tool["name_options"])
-        is_invented = rng.random() < INVENTED_NAME_SHARE
+        is_invented = rng.random() < self._invented_names
         if is_invented:
             name = "_".join([*rng.sample(self._words["en"], rng.randint(1, 2)), name.split("_")[-1]]).lower()
         function: dict[str, Any] = {"name": re.sub(r"\W", "", name)}

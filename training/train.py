@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,20 @@ from numpy.typing import NDArray
 from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
+from training.roles import NO_ROLE
+from training.student import Student
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
-from training.warm_up import copying_batches, sorting_batches
+from training.warm_up import copying_batches, role_batches, sorting_batches
 from training.words import word_vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SEED = 7
-WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, BATCHES_SEED = 3, 5, 8, 100
+WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, BATCHES_SEED = 3, 5, 8, 30, 100
 LAST_SEEDS = 10
 """What is added to the seeds for the last part."""
-STEPS = 4000
+STEPS = 5800
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
@@ -43,6 +45,7 @@ BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
 PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 150, 64, 128
 COPIES, COPIES_SHARE = 10, 0.2
 QUESTIONS, QUESTIONS_SHARE = 32, 0.5
+ROLES, ROLES_SHARE = 128, 0.5
 PRACTISED_EVERY = 3
 RISE_STEPS = 20
 FALL_SHARE = 0.85
@@ -50,12 +53,11 @@ FALL_SHARE = 0.85
 # Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
 PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
 OTHER_RATE = 2e-3
-# The last part begins anew with less than half of the rates, and has other shares of dialogues.
-LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 700, 0.004, 8e-4
+# The last part begins anew with two thirds of the rates, and has other shares of dialogues.
+LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 2500, 0.006, 1.2e-3
+BEFORE_SHARE = 0.3
+"""Of the weights before the last part in what is kept."""
 WEIGHT_DECAY = 0.05
-USUAL_SHAPE = (21, 190)
-"""Of a batch: examples, and their length."""
-SORTER_SHARE = 0.1
 PLACES, NOT_LEARNED = 256, -100
 
 
@@ -71,17 +73,25 @@ def tokenizer_texts(dialogues: Dialogues) -> Iterator[str]:
             yield json.dumps(tool["function"], ensure_ascii=False)
 
 
-def make_optimizers(model: Any, sorter: Any) -> list[Any]:
+def make_optimizers(student: Student) -> list[Any]:
     """Muon for the layers' matrices, which then learn about twice as much a step; Adam for the rest."""
     import torch
 
-    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    matrices = [weight for weight in student.model.model.layers.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
-    others = [weight for weight in (*model.parameters(), *sorter.parameters()) if id(weight) not in chosen]
+    others = [weight for weight in student.parameters() if id(weight) not in chosen]
     return [
         torch.optim.Muon(matrices, momentum=0.95, weight_decay=WEIGHT_DECAY),
         torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
     ]
+
+
+class Losses(NamedTuple):
+    """Means, in nats."""
+
+    text: float
+    sorting: float
+    roles: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +111,9 @@ class Part:
 
 
 def parts(steps: int) -> tuple[Part, Part, Part]:
-    """Practice, dialogues, and dialogues of which most are to be copied exactly, where all take so many steps."""
+    """Practice, dialogues, and dialogues with more that is to be copied exactly, where all take so many steps."""
     practice = min(steps, PRACTICE_STEPS)
-    last = min(LAST_STEPS, (steps - practice) // 4)
+    last = min(LAST_STEPS, (steps - practice) // 2)
     talk = steps - practice - last
     return (
         Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
@@ -112,42 +122,37 @@ def parts(steps: int) -> tuple[Part, Part, Part]:
     )
 
 
-def make_sorter(model: Any, kinds: Any) -> Any:
-    """The layer that names a question's kind, and is thrown away in the end. `kinds` has the shape (kinds, HALF)."""
-    import torch
+def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:
+    """Adds a share of one batch's gradients; returns the mean loss of its learned tokens, of sorting and of roles.
 
-    sorter = torch.nn.Linear(model.config.hidden_size, len(kinds))
-    with torch.no_grad():
-        sorter.weight.zero_()
-        sorter.weight[:, :HALF] = kinds * SORTER_SHARE
-    return sorter
-
-
-def learn(model: Any, sorter: Any, batch: Batch, share: float = 1.0) -> tuple[float, float]:
-    """Adds a share of one batch's gradients; returns the mean loss of its learned tokens, and that of sorting.
-
-    Beside the next token the model learns what each question is about. Without it, the answers are known by heart long
-    before the questions are told apart. A batch that has only one of the two to learn gives 0 for the other.
+    Beside the next token the model learns what each question is about, and where a call's arguments stand in it.
+    Without that, the answers are known by heart long before the questions are understood. A batch that has nothing to
+    learn of one of them gives 0 for it.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
-    ids, rows, columns, labels, asked, kinds = (
-        torch.from_numpy(array).to(model.device)
-        for array in (batch.ids, *learned_places(batch), batch.asked, batch.kinds)
+    def tensor(array: NDArray[np.int64]) -> Any:
+        return torch.from_numpy(array).to(student.device)
+
+    ids, rows, columns, labels, asked, kinds = map(
+        tensor, (batch.ids, *learned_places(batch), batch.asked, batch.kinds)
     )
-    loss = sorting = torch.zeros((), device=model.device)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    marked_rows, marked_columns, roles = map(tensor, marked_places(batch))
+    none = torch.zeros((), device=student.device)
+    with torch.autocast(student.device.type, dtype=torch.bfloat16):
+        middle, hidden = student.hidden_states(ids)
         # The vocabulary is a third of the work, so it is only asked where something is learned.
-        logits = model.lm_head(hidden[rows, columns])
-        sorted_as = sorter(hidden[torch.arange(len(ids), device=model.device), asked])
-    if batch.learned.any():
-        loss = cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED)
-    if (kinds != NO_KIND).all():
-        sorting = cross_entropy(sorted_as.float(), kinds)
-    (share * (loss + sorting)).backward()
-    return float(loss.detach()), float(sorting.detach())
+        logits = student.model.lm_head(hidden[rows, columns])
+        sorted_as = student.sorter(hidden[torch.arange(len(ids), device=student.device), asked])
+        tagged = student.tagger(middle[marked_rows, marked_columns])
+    losses = (
+        cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED) if batch.learned.any() else none,
+        cross_entropy(sorted_as.float(), kinds) if (batch.kinds != NO_KIND).all() else none,
+        cross_entropy(tagged.float(), roles, ignore_index=NOT_LEARNED) if (batch.roles != NO_ROLE).any() else none,
+    )
+    (share * sum(losses)).backward()
+    return Losses(*(float(loss.detach()) for loss in losses))
 
 
 def learned_places(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -156,40 +161,55 @@ def learned_places(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     Filled up to a multiple of `PLACES`, for each count of them costs a kernel of its own.
     """
     rows, columns = batch.learned[:, 1:].nonzero()
-    labels = batch.ids[rows, columns + 1]
+    return _filled(rows, columns, batch.ids[rows, columns + 1])
+
+
+def marked_places(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The rows and columns of the tokens that have a role, and the roles; filled up alike."""
+    rows, columns = (batch.roles != NO_ROLE).nonzero()
+    return _filled(rows, columns, batch.roles[rows, columns])
+
+
+def _filled(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     fill = (0, -len(rows) % PLACES)
     return np.pad(rows, fill), np.pad(columns, fill), np.pad(labels, fill, constant_values=NOT_LEARNED)
 
 
-Learned = Iterator[tuple[int, float, float]]
-"""Adds the gradients of one step after another; gives its tokens, and the losses of its text and of sorting."""
+Learned = Iterator[tuple[int, Losses]]
+"""Adds the gradients of one step after another; gives its tokens and the losses of its first batch."""
 
 
-def practice_steps(model: Any, sorter: Any, copies: Iterator[Batch], questions: Iterator[Batch]) -> Learned:
-    for practice, asked in zip(copies, questions, strict=False):
-        yield practice.ids.size + asked.ids.size, learn(model, sorter, practice)[0], learn(model, sorter, asked)[1]
+Beside = Sequence[tuple[Iterator[Batch], float]]
+"""What is practised, and the share that each counts."""
 
 
-def dialogue_steps(
-    model: Any, sorter: Any, answers: Iterator[Batch], beside: Sequence[tuple[Iterator[Batch], float]]
-) -> Learned:
+def practice_steps(student: Student, beside: Beside) -> Learned:
+    while True:
+        batches = [next(practice) for practice, _ in beside]
+        losses = [learn(student, batch) for batch in batches]
+        yield sum(batch.ids.size for batch in batches), Losses(*map(sum, zip(*losses, strict=True)))
+
+
+def dialogue_steps(student: Student, answers: Iterator[Batch], beside: Beside) -> Learned:
     """Now and then a step goes on practising, lest it forget: what stands `beside`, with the share that it counts."""
     for step in itertools.count():
         learned = [(next(answers), 1 / BATCHES_PER_STEP) for _ in range(BATCHES_PER_STEP)]
         if step % PRACTISED_EVERY == 0:
             learned += [(next(practice), share) for practice, share in beside]
-        losses = [learn(model, sorter, batch, share) for batch, share in learned]
-        yield sum(batch.ids.size for batch, _ in learned), *losses[0]
+        losses = [learn(student, batch, share) for batch, share in learned]
+        yield sum(batch.ids.size for batch, _ in learned), losses[0]
 
 
-def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
+def train(student: Student, learned: Learned, part: Part) -> None:
     """Take a part's steps. Its optimizers are its own: the momentum of the part before leads elsewhere."""
     import torch
 
-    optimizers = make_optimizers(model, sorter)
+    optimizers = make_optimizers(student)
     started, seen = time.monotonic(), 0
-    for step, (tokens, loss, sorting) in enumerate(itertools.islice(learned, part.steps)):
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for step, (tokens, losses) in enumerate(itertools.islice(learned, part.steps)):
+        torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0)
         for optimizer, rate in zip(optimizers, part.rates_at(step), strict=True):
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
@@ -197,41 +217,54 @@ def train(model: Any, sorter: Any, learned: Learned, part: Part) -> None:
         seen += tokens
         if step % 20 == 19 or step == part.steps - 1:
             spent = time.monotonic() - started
-            pace = f"{seen / spent:.0f} tokens/s, {spent:.0f} s"
-            print(f"step {step + 1}/{part.steps}, loss {loss:.3f}, of sorting {sorting:.3f}, {pace}", flush=True)
+            named = ", ".join(f"{name} {loss:.3f}" for name, loss in losses._asdict().items())
+            print(f"step {step + 1}/{part.steps}, {named}, {seen / spent:.0f} tokens/s, {spent:.0f} s", flush=True)
 
 
-def learn_all(model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
+def learn_all(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
     """Practice, then the dialogues, and at last those that are hard.
 
-    The weights are the mean of those before and after the last part, which on the held-out questions are better than
-    both: what the last part gives to copying it takes from telling topics apart.
+    The weights are a mean of those before and after the last part: it gives to calls what it takes from telling topics
+    apart, and less of it takes less than it gives.
     """
     import torch
 
     practice, talk, last = parts(steps)
     copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
-    train(model, sorter, practice_steps(model, sorter, copies, questions), practice)
-    train(model, sorter, talk_steps(model, sorter, tokenizer, dialogues), talk)
-    before = [weight.detach().clone() for weight in model.parameters()]
-    train(model, sorter, talk_steps(model, sorter, tokenizer, Dialogues(LAST_SHARES), LAST_SEEDS), last)
+    train(student, practice_steps(student, [(copies, 1.0), (questions, 1.0)]), practice)
+    train(student, talk_steps(student, tokenizer, dialogues), talk)
+    before = [weight.detach().clone() for weight in student.model.parameters()]
+    train(student, last_steps(student, tokenizer, Dialogues(LAST_SHARES)), last)
     with torch.no_grad():
-        for weight, earlier in zip(model.parameters(), before, strict=True):
-            weight.lerp_(earlier, 0.5)
+        for weight, earlier in zip(student.model.parameters(), before, strict=True):
+            weight.lerp_(earlier, BEFORE_SHARE)
 
 
-def talk_steps(
-    model: Any, sorter: Any, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int = 0
-) -> Learned:
-    """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
-    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
-    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
-    answers = batches(
-        dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
-    )
-    return dialogue_steps(model, sorter, answers, beside)
+def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
+    beside = _beside(tokenizer, dialogues, 1)
+    return dialogue_steps(student, _answers(tokenizer, dialogues, 0), beside)
+
+
+def last_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
+    """Here the roles of words are told too."""
+    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED, examples=ROLES)
+    beside = [*_beside(tokenizer, dialogues, 1 + LAST_SEEDS), (roles, ROLES_SHARE)]
+    return dialogue_steps(student, _answers(tokenizer, dialogues, LAST_SEEDS), beside)
+
+
+def _beside(
+    tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int
+) -> list[tuple[Iterator[Batch], float]]:
+    """`seeds` is added to the seeds."""
+    copies = copying_batches(tokenizer, seed=COPIES_SEED + seeds, examples=COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + seeds, examples=QUESTIONS)
+    return [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
+
+
+def _answers(tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int) -> Iterator[Batch]:
+    seed = BATCHES_SEED + seeds
+    return batches(dialogues, tokenizer, seed=seed, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -243,21 +276,6 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     ends, pad = tokenizer.convert_tokens_to_ids([TURN_ENDS, END_OF_TEXT])
     GenerationConfig(eos_token_id=ends, pad_token_id=pad, do_sample=True, temperature=0.3).save_pretrained(folder)
-
-
-def _compile(model: Any) -> None:
-    """Makes a step about twice as fast.
-
-    Batches have many shapes, so one program must do for all; it is made for the shape that it sees first.
-    """
-    import torch
-
-    model.model.compile(dynamic=True)
-    ids = torch.zeros(USUAL_SHAPE, dtype=torch.int64, device=model.device)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    hidden.sum().backward()
-    model.zero_grad()
 
 
 def main() -> None:
@@ -275,10 +293,10 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = make_model(tokenizer, vectors).to(device)
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    sorter = make_sorter(model, kinds).to(device)
+    student = Student(model, kinds, 1 + len(dialogues.tools.roles))
     if shutil.which("c++"):
-        _compile(model)
-    learn_all(model, sorter, tokenizer, dialogues, arguments.steps)
+        student.compile()
+    learn_all(student, tokenizer, dialogues, arguments.steps)
     save(model, tokenizer, arguments.folder)
 
 

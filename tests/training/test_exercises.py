@@ -6,19 +6,25 @@ Does not know the weights.
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from training.dialogues import Dialogues
+from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import BUCKETS, batches
+from training.noise import framed
+from training.roles import NO_ARGUMENT, NO_ROLE, marked
 from training.skills import Skills
 from training.spintax import draw
+from training.tools import Case, Tools
 from training.topics import DATA, LANGUAGES, read_toml
-from training.train import NOT_LEARNED, PLACES, learned_places
+from training.train import NOT_LEARNED, PLACES, learned_places, marked_places
+from training.warm_up import role_batches
 
 TOOLS: list[dict[str, Any]] = read_toml(DATA / "tools.toml")["tool"]
 DRAWN = 400
@@ -87,3 +93,50 @@ def test_the_places_that_are_learned_are_filled_up_and_the_filling_is_not_learne
     assert is_learned.sum() == batch.learned[:, 1:].sum()
     assert np.array_equal(labels[is_learned], batch.ids[:, 1:][batch.learned[:, 1:]])
     assert batch.learned[rows[is_learned], columns[is_learned] + 1].all()
+
+
+def test_the_places_that_have_a_role_are_filled_up_alike(tokenizer: Any) -> None:
+    batch = next(role_batches(Dialogues(LAST_SHARES), tokenizer, seed=6, examples=20))
+    rows, columns, roles = marked_places(batch)
+    assert len(roles) % PLACES == 0
+    is_told = roles != NOT_LEARNED
+    assert is_told.sum() == (batch.roles != NO_ROLE).sum()
+    assert np.array_equal(roles[is_told], batch.roles[rows[is_told], columns[is_told]])
+    assert not batch.learned.any(), "questions alone have no answer to learn"
+
+
+def drawn_cases(seed: int) -> Iterator[tuple[Case, str]]:
+    """Cases of which no argument is a part of another, and their questions as they are asked."""
+    tools, rng = Tools(invented_names=0.3), random.Random(seed)
+    for _ in range(DRAWN):
+        language = rng.choice(LANGUAGES)
+        case = tools.case(tools.offered(rng)[0], language, rng)
+        values = [str(value) for value in case.arguments.values()]
+        if all(one not in other for one, other in itertools.permutations(values, 2)):
+            yield case, framed(case.question, language, rng)
+
+
+def test_the_tokens_with_a_role_are_those_of_the_argument(tokenizer: Any) -> None:
+    for case, question in drawn_cases(7):
+        ids, roles = marked(f"<|im_start|>user\n{question}<|im_end|>", case, tokenizer)
+        assert set(roles) <= {NO_ROLE, NO_ARGUMENT, *case.roles}
+        for role, argument in zip(case.roles, case.arguments.values(), strict=True):
+            own = tokenizer.decode([one for one, its in zip(ids, roles, strict=True) if its == role])
+            assert str(argument) in own
+            assert len(own.strip()) <= len(str(argument)) + 2, "a token may reach over the argument's end, by little"
+
+
+def test_a_call_has_each_role_where_the_argument_is_to_be_found_next(tokenizer: Any) -> None:
+    for case, _ in drawn_cases(8):
+        arguments = json.dumps(case.arguments, ensure_ascii=False)
+        ids, roles = marked(f'{{"name": "{case.name}", "arguments": {arguments}}}', case, tokenizer)
+        for role, argument in zip(case.roles, case.arguments.values(), strict=True):
+            at = roles.index(role)
+            assert roles.count(role) == 1
+            assert tokenizer.decode(ids[at + 1 :]).startswith(str(argument))
+
+
+def test_roles_are_told_in_the_last_part_alone(tokenizer: Any) -> None:
+    for shares, are_told in ((Dialogues(), False), (Dialogues(LAST_SHARES), True)):
+        found = itertools.islice(batches(shares, tokenizer, seed=9, drawn=600, batch_tokens=2048), 30)
+        assert any((batch.roles != NO_ROLE).any() for batch in found) == are_told

@@ -1,11 +1,12 @@
 """Runs several front ends, each a process of its own, on one port: starts them, hands on signals, replaces the dead.
 
-Does not know what a front end does. Which of them gets a connection is decided by the client's address, so that a
-client always meets the same one, and finds there what it left: its tickets, its resumable generations.
+Does not know what a front end does. Which of them gets a connection is decided by the client's address, unless it is
+left to chance: a client then meets the same one each time, and finds there what it left.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -16,7 +17,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -29,10 +30,11 @@ from engine.shared import Meeting, Place
 
 log = structlog.get_logger(__name__)
 
-HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEALTHY_AFTER_S = 60.0
 """A front end that lived this long was healthy: another takes its place. Else all end, for so would the next one."""
-FAILED = 1
+START_FAILED = 1
+"""Of a front end: it cannot start, and nor can another in its place. Of all: they have not ended as they were told."""
+CRASHED = 70
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 """Linux, `socket(7)`; Python has no name for it."""
@@ -47,19 +49,22 @@ def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[S
     """
     if count == 1:
         return [hypercorn_fixes.create_sockets(config)]
+    # Once it may be shared, a port could be shared with another server, too.
+    for sock in _all(config.create_sockets()):
+        sock.close()
     config.workers = count  # So that hypercorn lets several sockets have one port.
     found: list[Sockets] = []
     for _ in range(count):
         found.append(hypercorn_fixes.create_sockets(config))
         host, _, _ = config.bind[0].rpartition(":")
-        config.bind = [f"{host}:{_first(found[0]).getsockname()[1]}"]
+        config.bind = [f"{host}:{_all(found[0])[0].getsockname()[1]}"]
     if by_address:
-        _choose_by_address(_first(found[0]), count)
+        _choose_by_address(_all(found[0])[0], count)
     return found
 
 
-def _first(sockets: Sockets) -> socket.socket:
-    return (*sockets.insecure_sockets, *sockets.secure_sockets)[0]
+def _all(sockets: Sockets) -> list[socket.socket]:
+    return [*sockets.insecure_sockets, *sockets.secure_sockets]
 
 
 def _choose_by_address(sock: socket.socket, count: int) -> None:
@@ -101,40 +106,68 @@ def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Life:
+    """Of one process."""
+
+    alive: int
+    """A file descriptor that ends with the process that started this one."""
+    is_replacement: bool
+    """Another has been here before, so that a start can be done."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrontEnd:
     """One of several, as it knows itself."""
 
     place: Place
     figures: list[Meeting]
     """Where each of them tells its own, by number."""
-    alive: int
-    """A file descriptor that ends with the process that started this one."""
+    life: Life
+
+    def ask_when_orphaned(self, stop: Callable[[], None]) -> None:
+        """Call `stop` once, in the running event loop, when the process that started this one is gone."""
+        loop = asyncio.get_running_loop()
+
+        def orphaned() -> None:
+            loop.remove_reader(self.life.alive)
+            stop()
+
+        loop.add_reader(self.life.alive, orphaned)
 
 
-def run_several(count: int, leave_s: float, run: Callable[[int, FrontEnd], int], *, hangup_ends: bool) -> int:
-    """`run` each of them until all have ended; returns the exit code. `leave_s`: see `Place`.
+def run_several(
+    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, FrontEnd], int], *, hangup_ends: bool
+) -> int:
+    """`run` one for each of the `sockets` until all have ended; returns the exit code. `leave_s`: see `Place`.
 
     `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
     """
+    count = len(sockets)
     with meetings(["engine", *map(str, range(count))]) as at:
         figures = [at[str(number)] for number in range(count)]
 
-        def front_end(number: int, alive: int) -> int:
+        def front_end(number: int, life: Life) -> int:
             structlog.contextvars.bind_contextvars(front_end=number)
-            return run(number, FrontEnd(Place(number, count, at["engine"], leave_s), figures, alive))
+            return run(number, FrontEnd(Place(number, count, at["engine"], leave_s), figures, life))
 
-        return FrontEnds(count, front_end, hangup_ends=hangup_ends).supervise()
+        listening = [_all(each) for each in sockets]
+        return FrontEnds(listening, front_end, hangup_ends=hangup_ends).supervise()
 
 
 class FrontEnds:
     """The processes, by their numbers. Forks: to be used before there is a thread or an event loop."""
 
-    def __init__(self, count: int, run: Callable[[int, int], int], *, hangup_ends: bool) -> None:
-        """`run` is what a front end does, given its number and the end of a pipe that closes when this process is gone;
-        it returns its exit code."""
+    def __init__(
+        self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], int], *, hangup_ends: bool
+    ) -> None:
+        """`run` is what a front end does, given its number; it returns the exit code. Each has its own of the sockets
+        that listen. They are kept here as well, so that who comes while a front end is being replaced can wait."""
+        self._listening = listening
         self._run = run
-        self._numbers = range(count)
-        self._ending = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if hangup_ends else set())
+        # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
+        minds_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._ending = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if minds_hangups and hangup_ends else set())
+        self._waited_for = self._ending | {signal.SIGCHLD} | ({signal.SIGHUP} if minds_hangups else set())
         self._running: dict[int, tuple[int, float]] = {}
         self._is_stopping = False
         self._code = 0
@@ -142,38 +175,42 @@ class FrontEnds:
 
     def supervise(self) -> int:
         """Until all have ended; returns the exit code."""
-        waited_for = {*HANDED_ON, signal.SIGCHLD}
-        signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
-        for number in self._numbers:
-            self._start(number)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
+        for number in range(len(self._listening)):
+            self._start(number, Life(self._alive, is_replacement=False))
         while self._running:
-            number_of_signal = signal.sigwait(waited_for)
+            number_of_signal = signal.sigwait(self._waited_for)
             if number_of_signal == signal.SIGCHLD:
                 self._reap()
             else:
-                self._is_stopping |= number_of_signal in self._ending
-                self._tell_all(number_of_signal)
+                self._tell_all(number_of_signal, is_end=number_of_signal in self._ending)
         return self._code
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, life: Life) -> None:
         process = os.fork()
         if process == 0:
+            self._run_and_end(number, life)
+        self._running[process] = (number, time.monotonic())
+
+    def _run_and_end(self, number: int, life: Life) -> NoReturn:
+        code = CRASHED
+        try:
             # Ctrl+C reaches every process of the terminal's group: this one shall have it from its parent, once.
             os.setpgid(0, 0)
             os.close(self._held)
+            # An open copy would keep the port of a front end that has ended.
+            _close(sock for other, own in enumerate(self._listening) if other != number for sock in own)
+            if signal.SIGHUP not in self._ending:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a use for it.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            self._run_and_end(number)
-        self._running[process] = (number, time.monotonic())
-
-    def _run_and_end(self, number: int) -> NoReturn:
-        code = FAILED
-        try:
-            code = self._run(number, self._alive)
+            code = self._run(number, life)
         except BaseException:
             log.exception("front_end_failed")
         finally:
             # No further: what stands around the fork is the parent's to undo.
-            sys.stdout.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+                    stream.flush()
             os._exit(code)
 
     def _reap(self) -> None:
@@ -185,15 +222,25 @@ class FrontEnds:
 
     def _note_end(self, number: int, code: int, lived_s: float) -> None:
         if self._is_stopping:
-            self._code = self._code or max(code, 0)
+            if code != 0 and -code not in self._ending:
+                self._code = self._code or START_FAILED
             return
-        log.error("front_end_ended", front_end=number, exit_code=code)
-        if lived_s > HEALTHY_AFTER_S:
-            self._start(number)
+        log.error("front_end_ended", ended=number, exit_code=code)
+        if lived_s > HEALTHY_AFTER_S and code != START_FAILED:
+            self._start(number, Life(self._alive, is_replacement=True))
             return
-        self._is_stopping, self._code = True, FAILED
-        self._tell_all(signal.SIGTERM)
+        self._code = START_FAILED
+        self._tell_all(signal.SIGTERM, is_end=True)
 
-    def _tell_all(self, number_of_signal: int) -> None:
+    def _tell_all(self, number_of_signal: int, *, is_end: bool) -> None:
+        if is_end and not self._is_stopping:
+            self._is_stopping = True
+            # Those that have ended give up their place, and those that still drain refuse for them.
+            _close(sock for own in self._listening for sock in own)
         for process in self._running:
             os.kill(process, number_of_signal)
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

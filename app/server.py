@@ -54,6 +54,7 @@ def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Servic
         admission_limits(settings),
         keepalive_s=settings.keepalive_s,
         watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
+        has_worked=one_of is not None and one_of.life.is_replacement,
     )
     embedder = choose_embedder(settings, served_names(settings))
     return make_services(settings, manager, embedder, (one_of.place.index, one_of.figures) if one_of else None)
@@ -83,7 +84,6 @@ def run(settings: Settings) -> int:
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
     url = _url(settings, sockets[0])
-    sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
 
     def front_end(number: int, one_of: FrontEnd | None = None) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -92,7 +92,7 @@ def run(settings: Settings) -> int:
     if count == 1:
         code = front_end(0)
     else:
-        code = run_several(count, settings.drain_timeout_s + LEAVE_S, front_end, hangup_ends=certificate is None)
+        code = run_several(sockets, settings.drain_timeout_s + LEAVE_S, front_end, hangup_ends=certificate is None)
     _skip_the_last_collection(code)
     return code
 
@@ -181,14 +181,16 @@ async def _serve(
     one_of: FrontEnd | None,
 ) -> int:
     services = build_services(settings, one_of)
-    log.info("listening", url=url, model=services.models[0])
-    stop = _Stop(services, settings.drain_timeout_s)
     # Of several front ends the first is ready last, and says so for all.
     is_first = one_of is None or one_of.place.is_owner
+    log.info("listening", url=url, model=services.models[0])
+    if is_first:
+        sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
+    stop = _Stop(services, settings.drain_timeout_s)
     background = [asyncio.create_task(_announce(services, url, stop, sys.stdout if is_first else None))]
     if one_of is not None and services.siblings is not None:
         background.append(asyncio.create_task(services.siblings.answer()))
-        asyncio.get_running_loop().add_reader(one_of.alive, stop.asked)
+        one_of.ask_when_orphaned(stop.asked)
     if certificate is not None:
         background.append(asyncio.create_task(certificate.watch()))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.reload)

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.shared import Meeting
+from engine.shared import Meeting, accepted
 
 log = structlog.get_logger(__name__)
 
@@ -44,19 +44,23 @@ class Siblings:
 
     async def answer(self) -> None:
         """Tell the others our figures when they ask; for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(self._meetings[self._index].listener)
-            _, writer = await asyncio.open_unix_connection(sock=connection)
-            figures = self._own()
-            writer.write(f"{figures.told_at}\n{figures.text}".encode())
-            writer.close()
+        async for connection in accepted(self._meetings[self._index]):
+            try:
+                _, writer = await asyncio.open_unix_connection(sock=connection)
+                figures = self._own()
+                writer.write(f"{figures.told_at}\n{figures.text}".encode())
+                writer.close()
+            except Exception:
+                # The next one is to be answered all the same.
+                log.exception("figures_not_told")
 
     async def exposition(self) -> bytes:
         """The figures of all, each with the number of its front end, in Prometheus' text format."""
         asked = [self._ask(number) for number in range(len(self._meetings))]
         answers = await asyncio.gather(*asked)
-        return merged({number: figures for number, figures in enumerate(answers) if figures is not None})
+        told = {number: figures for number, figures in enumerate(answers) if figures is not None}
+        # It takes tens of milliseconds, which no stream is to wait for.
+        return await asyncio.to_thread(merged, told)
 
     async def _ask(self, number: int) -> Figures | None:
         if number == self._index:
@@ -80,11 +84,13 @@ def merged(figures: dict[int, Figures]) -> bytes:
     families: dict[str, Metric] = {}
     for number, one in figures.items():
         for family in text_string_to_metric_families(one.text):
-            if family.name.startswith(ENGINES_OWN) and family.type == "gauge" and number != newest:
+            is_engines_state = family.name.startswith(ENGINES_OWN) and family.type == "gauge"
+            if is_engines_state and number != newest:
                 continue
+            label = {} if is_engines_state else {LABEL: str(number)}
             merged_family = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
-                merged_family.samples.append(sample._replace(labels={**sample.labels, LABEL: str(number)}))
+                merged_family.samples.append(sample._replace(labels={**sample.labels, **label}))
     return generate_latest(_Families(families.values()))
 
 

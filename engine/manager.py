@@ -73,7 +73,9 @@ class EngineManager:
         keepalive_s: float = 15.0,
         backoff_first_s: float = BACKOFF_FIRST_S,
         watch: WatchLimits | None = None,
+        has_worked: bool = False,
     ) -> None:
+        """`has_worked`: an engine has been started so before, by a process that this one replaces."""
         self.state = EngineState.STARTING
         self.reason = "not started yet"
         self.since = time.time()
@@ -85,6 +87,7 @@ class EngineManager:
         self._turns = Turns(limits.running, limits.queued, limits.running_per_client)
         self._keepalive_s = keepalive_s
         self._backoff_first_s = backoff_first_s
+        self._has_worked = has_worked
         self.watch = EngineWatch(watch or WatchLimits())
         self._engine: TextEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -174,7 +177,7 @@ class EngineManager:
             except Exception as error:
                 log.exception("engine_start_failed")
                 died_of = f"{type(error).__name__}: {error}"
-            if not self._settled.is_set():
+            if not (self._settled.is_set() or self._has_worked):
                 # The first start failed: nothing has ever worked, so trying again would only hide the reason.
                 self._become(EngineState.FAILED, died_of)
                 self._settled.set()

@@ -1,10 +1,10 @@
 """Lets several front ends work with one engine: one of them owns it and offers it, the others join it.
 
 Does not know the engine, nor how the front ends were started. They speak over a Unix socket, a line for each thing: a
-guest says which front end it is, and gets the engine's addresses as JSON once there is an engine; then it says `ready`,
-`kill` or `leave`. From time to time both say how many steps of the engine they have seen, as a number. The connection
-lasts as long as both have the engine. A guest that ends without leaving takes the engine with it, which would go on
-generating for it.
+guest says which front end it is, and gets the engine's addresses as JSON once there is an engine; then it says
+`joined`, `ready`, `kill` or `leave`. From time to time both say how many steps of the engine they have seen, as a
+number. The connection lasts as long as both have the engine. A guest that ends without leaving takes the engine with
+it, which would go on generating for it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ import structlog
 log = structlog.get_logger(__name__)
 
 TELL_STEPS_EVERY_S = 0.5
+JOIN_TIMEOUT_S = 300.0
+"""How long the owner waits for guests, which may have to import vLLM, each on a processor that others want."""
+ACCEPT_AGAIN_S = 0.1
 
 T = TypeVar("T")
 
@@ -66,6 +69,7 @@ class Offer:
         self._kill = kill
         self.present: dict[int, asyncio.StreamWriter] = {}
         """The guests that have the engine, by their numbers."""
+        self._joined: set[int] = set()
         self._ready: set[int] = set()
         self._seen: dict[int, int] = {}
         self._changed = asyncio.Condition()
@@ -78,66 +82,97 @@ class Offer:
         return sum(self._seen.values())
 
     async def wait_joined(self) -> None:
-        """Return once every guest can use the engine."""
-        async with self._changed:
+        """Return once every guest can use the engine. Raises `TimeoutError`."""
+        async with asyncio.timeout(JOIN_TIMEOUT_S), self._changed:
             await self._changed.wait_for(lambda: len(self._ready) == self._place.count - 1)
 
     async def close(self, *, wait_s: float = 0.0) -> None:
         """Take the engine back from all guests; `wait_s` is for those that are about to leave by themselves."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s), self._changed:
-                await self._changed.wait_for(lambda: not self.present)
-        self._is_open = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s), self._changed:
+                    await self._changed.wait_for(lambda: not self.present)
+        finally:
+            self._is_open = False
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(self._place.meeting.listener)
+        async for connection in accepted(self._place.meeting):
             task = asyncio.create_task(self._serve(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection)
-        index, has_left = -1, False
+        index, is_here = -1, False
         try:
             index = int(await reader.readline() or -1)
             if index < 0:
                 return
-            self.present[index] = writer
             writer.write(orjson.dumps(self._addresses[index]) + b"\n")
             while line := await reader.readline():
-                match line:
-                    case b"ready\n":
-                        await self._note(self._ready.add, index)
-                    case b"kill\n":
-                        self._kill()
-                    case b"leave\n":
-                        has_left = True
-                    case _:
-                        self._seen[index] = int(line)
+                is_here = line != b"leave\n"
+                await self._hear(index, line, writer)
         except ConnectionError:
             pass
         finally:
             writer.close()
-            if index >= 0:
-                await self._note(lambda gone: self.present.pop(gone, None), index)
-            if index >= 0 and self._is_open and not has_left:
+            if self.present.get(index) is writer:
+                await self._note(index, None)
+            # One that has died before there was an engine has never answered, and nothing is generated for it.
+            if is_here and self._is_open:
                 log.error("front_end_lost", lost=index)
                 self._kill()
 
-    async def _note(self, change: Callable[[int], object], index: int) -> None:
+    async def _hear(self, index: int, line: bytes, writer: asyncio.StreamWriter) -> None:
+        match line:
+            case b"joined\n":
+                if index in self._joined:
+                    # vLLM greets a client once: another in its place would wait for that in vain.
+                    log.warning("front_end_again", again=index)
+                    self._kill()
+                self._joined.add(index)
+                await self._note(index, writer)
+            case b"ready\n":
+                self._ready.add(index)
+                await self._note(index, writer)
+            case b"kill\n":
+                self._kill()
+            case b"leave\n":
+                pass
+            case _:
+                self._seen[index] = int(line)
+
+    async def _note(self, index: int, writer: asyncio.StreamWriter | None) -> None:
+        """That a guest is here, or is not any more."""
         async with self._changed:
-            change(index)
+            if writer is not None:
+                self.present[index] = writer
+            else:
+                del self.present[index]
+                self._ready.discard(index)
             self._changed.notify_all()
 
     async def _tell_steps(self) -> None:
         async for line in _changes(self._steps):
             for writer in self.present.values():
-                writer.write(line)
+                if not writer.is_closing():
+                    writer.write(line)
+
+
+async def accepted(meeting: Meeting) -> AsyncIterator[socket.socket]:
+    """The connections to a meeting, for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            connection, _ = await loop.sock_accept(meeting.listener)
+        except OSError as error:  # Such as too many open files.
+            log.warning("cannot_accept", error=repr(error))
+            await asyncio.sleep(ACCEPT_AGAIN_S)
+            continue
+        yield connection
 
 
 async def _changes(steps: Callable[[], int]) -> AsyncIterator[bytes]:
@@ -168,6 +203,7 @@ class Guest:
             try:
                 writer.write(b"%d\n" % place.index)
                 if line := await reader.readline():
+                    writer.write(b"joined\n")
                     return cls(orjson.loads(line), reader, writer)
             except BaseException:
                 writer.close()

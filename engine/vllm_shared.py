@@ -43,6 +43,7 @@ class OwnedEngine(VllmEngine):
             await asyncio.wait({joined, dead}, return_when=asyncio.FIRST_COMPLETED)
             if not joined.done():
                 raise RuntimeError("it died while the other front ends joined")
+            joined.result()
         finally:
             joined.cancel()
             dead.cancel()

@@ -19,6 +19,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.utils.network_utils import get_open_zmq_ipc_path
+from vllm.v1.engine import core_client
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
@@ -31,6 +32,10 @@ from engine.vllm_engine import VllmEngine, first_line
 from engine.vllm_shared import GuestEngine, OwnedEngine
 from engine.vllm_short_path import freeze_heap
 
+GREETED_AFTER_S = 60
+"""How long a client of an engine that has loaded waits for its greeting: vLLM would wait for ten minutes, even where
+the engine has died meanwhile."""
+
 
 async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
     """Start an engine without blocking the event loop, or join one; `place` is among the front ends that share it.
@@ -40,6 +45,8 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
     args = _engine_args(config)
+    if place is not None and args.data_parallel_size > 1:
+        raise EngineStartError("--front-ends: not with data_parallel_size, whose coordinator would be lost")
     if place is not None and not current_platform.is_cpu():
         # On a CPU vLLM takes this number for engines that share the cores.
         args._api_process_count, args._api_process_rank = place.count, place.index
@@ -72,7 +79,9 @@ async def _started(
     report("waiting for the first front end's engine")
     guest = await Guest.join(place)
     try:
-        llm = await guest.while_there(in_daemon_thread(lambda: _joined(prepare(), place, guest.addresses)))
+        llm = await guest.while_there(
+            in_daemon_thread(lambda: _joined(prepare(), place.count, place.index, guest.addresses))
+        )
     except BaseException:
         await guest.leave()
         raise
@@ -90,9 +99,7 @@ def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLL
     )
     with launch_core_engines(config, Executor.get_class(config), log_stats=True, addresses=at) as launched:
         pass  # Its end waits until the engine has loaded the model.
-    llm = AsyncLLM.from_vllm_config(
-        config, client_addresses=dict(addresses[0]), client_count=len(addresses), client_index=0
-    )
+    llm = _joined(config, len(addresses), 0, addresses[0])
     # As if the client had launched it: it notices the engine's death, and ends it.
     core: Any = llm.engine_core
     core.resources.engine_manager = launched.engine_manager
@@ -100,10 +107,9 @@ def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLL
     return llm
 
 
-def _joined(config: VllmConfig, place: Place, addresses: Addresses) -> AsyncLLM:
-    return AsyncLLM.from_vllm_config(
-        config, client_addresses=dict(addresses), client_count=place.count, client_index=place.index
-    )
+def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) -> AsyncLLM:
+    core_client.VLLM_ENGINE_READY_TIMEOUT_S = GREETED_AFTER_S
+    return AsyncLLM.from_vllm_config(config, client_addresses=dict(addresses), client_count=count, client_index=index)
 
 
 def _engine_args(config: EngineConfig) -> AsyncEngineArgs:

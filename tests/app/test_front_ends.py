@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from hypercorn.config import Config, Sockets
 
@@ -68,8 +69,11 @@ def test_they_share_a_port_and_an_address_meets_the_same_one_each_time() -> None
 
 
 def test_so_it_is_with_ipv6() -> None:
-    with listening("[::1]", by_address=True) as sockets:
-        assert len({met(sockets, "::1") for _ in range(12)}) == 1
+    try:
+        with listening("[::1]", by_address=True) as sockets:
+            assert len({met(sockets, "::1") for _ in range(12)}) == 1
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
 
 
 def test_by_connection_one_address_meets_all_of_them() -> None:
@@ -80,33 +84,50 @@ def test_by_connection_one_address_meets_all_of_them() -> None:
         )
 
 
+def test_a_port_that_another_server_has_is_not_shared_with_it() -> None:
+    with listening("127.0.0.1", by_address=True) as sockets:
+        config = Config()
+        config.bind = [f"127.0.0.1:{sockets[0].getsockname()[1]}"]
+        with pytest.raises(OSError, match="in use"):
+            listening_sockets(config, COUNT, by_address=True)
+
+
 SCRIPT = """
-import os, select, signal, sys, time
+import os, select, signal, socket, sys
 from app import front_ends
 front_ends.HEALTHY_AFTER_S = {healthy_after_s}
+sockets = [[socket.socket()] for _ in range(2)]
+port = 0
+for (own,) in sockets:
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.bind(("127.0.0.1", port))
+    own.listen()
+    port = own.getsockname()[1]
+print("at", "port", port, flush=True)
 
-def run(number, alive):
+def run(number, life):
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append("told"))
     signal.signal(signal.SIGHUP, lambda *_: print(number, "hup", flush=True))
     {body}
-    print(number, "began", os.getpid(), flush=True)
+    print(number, "began", os.getpid(), "again" if life.is_replacement else "first", flush=True)
     while not stopped:
-        if select.select([alive], [], [], 0.02)[0]:
+        if select.select([life.alive], [], [], 0.02)[0]:
             stopped.append("alone")
     print(number, *stopped, flush=True)
     return 0
 
-sys.exit(front_ends.FrontEnds(2, run, hangup_ends={hangup_ends}).supervise())
+{before}
+sys.exit(front_ends.FrontEnds(sockets, run, hangup_ends={hangup_ends}).supervise())
 """
 
 
 class Running:
     """The script in a process of its own, and what it has written."""
 
-    def __init__(self, folder: Path, *, healthy_after_s: float, body: str, hangup_ends: bool) -> None:
+    def __init__(self, folder: Path, *, healthy_after_s: float, body: str, hangup_ends: bool, before: str) -> None:
         self.out = folder / "out"
-        script = SCRIPT.format(healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends)
+        script = SCRIPT.format(healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends, before=before)
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", script],
@@ -128,9 +149,9 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, *, healthy_after_s: float = 60.0, body: str = "", hangup_ends: bool = False
+    folder: Path, *, healthy_after_s: float = 60.0, body: str = "", hangup_ends: bool = False, before: str = ""
 ) -> Iterator[Running]:
-    one = Running(folder, healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends)
+    one = Running(folder, healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends, before=before)
     try:
         yield one
     finally:
@@ -151,10 +172,10 @@ def test_a_signal_is_handed_on_to_each_and_all_end(tmp_path: Path) -> None:
 def test_one_that_dies_after_a_while_is_replaced(tmp_path: Path) -> None:
     with running(tmp_path, healthy_after_s=0.0) as one:
         one.wait(lambda: len(one.lines("began")) == 2)
-        number, _, process = one.lines("began")[0]
+        number, _, process, _ = one.lines("began")[0]
         os.kill(int(process), signal.SIGKILL)
         one.wait(lambda: len(one.lines("began")) == 3)
-        assert one.lines("began")[2][0] == number
+        assert one.lines("began")[2][::3] == [number, "again"]
         one.process.send_signal(signal.SIGTERM)
         assert one.process.wait(SOON_S) == 0
 
@@ -163,6 +184,52 @@ def test_one_that_ends_at_once_ends_all(tmp_path: Path) -> None:
     with running(tmp_path, body="if number == 1: return 1") as one:
         assert one.process.wait(SOON_S) == 1
         assert [line[0] for line in one.lines("told")] in (["0"], []), "told before it could listen, it just ends"
+
+
+def test_one_that_cannot_start_ends_all_however_long_it_took(tmp_path: Path) -> None:
+    with running(tmp_path, healthy_after_s=0.0, body="if number == 1: return 1") as one:
+        assert one.process.wait(SOON_S) == 1
+
+
+def test_one_that_crashes_while_all_end_is_told_of_by_the_exit_code(tmp_path: Path) -> None:
+    body = "signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGKILL)) if number else None"
+    with running(tmp_path, body=body) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        one.process.send_signal(signal.SIGTERM)
+        assert one.process.wait(SOON_S) == 1
+
+
+def listeners(port: int) -> list[int]:
+    """The processes that have a socket which listens on `port`."""
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if any(at.status == psutil.CONN_LISTEN and at.laddr.port == port for at in process.net_connections())
+    ]
+
+
+def test_while_they_drain_only_those_that_are_left_have_the_port(tmp_path: Path) -> None:
+    """Else whoever is meant for one that has ended would wait for nobody."""
+    body = "signal.signal(signal.SIGTERM, lambda *_: None) if number else None"
+    with running(tmp_path, body=body) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        port = int(one.lines("port")[0][2])
+        left = int(next(line[2] for line in one.lines("began") if line[0] == "1"))
+        one.process.send_signal(signal.SIGTERM)
+        one.wait(lambda: len(one.lines("told")) == 1)
+        one.wait(lambda: listeners(port) == [left])
+        os.kill(left, signal.SIGKILL)
+        assert one.process.wait(SOON_S) == 1
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    before = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    body = before
+    with running(tmp_path, healthy_after_s=0.0, body=body, hangup_ends=True, before=before) as one:
+        one.wait(lambda: len(one.lines("began")) == 2)
+        one.process.send_signal(signal.SIGHUP)
+        os.kill(int(one.lines("began")[0][2]), signal.SIGKILL)
+        one.wait(lambda: len(one.lines("began")) == 3)
 
 
 def test_a_terminal_that_hangs_up_ends_them_for_good(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Owner:
 async def joined(meeting: Meeting) -> AsyncIterator[tuple[Owner, Guest, Guest]]:
     owner = Owner(meeting)
     one, other = await asyncio.gather(*(Guest.join(Place(number, 3, meeting, 1.0)) for number in (1, 2)))
+    await until(lambda: len(owner.offer.present) == 2)
     try:
         yield owner, one, other
     finally:
@@ -132,3 +133,41 @@ async def test_the_owner_waits_for_guests_that_are_about_to_leave(meeting: Meeti
         assert not done
         await other.leave()
         await asyncio.wait_for(closing, SOON_S)
+
+
+async def test_one_that_died_before_there_was_an_engine_takes_none_with_it(meeting: Meeting) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.connect(str(meeting.path))
+        dead.send(b"1\n")
+    async with joined(meeting) as (owner, one, other):
+        waiting = asyncio.create_task(owner.offer.wait_joined())
+        one.ready(lambda: 0)
+        other.ready(lambda: 0)
+        await asyncio.wait_for(waiting, SOON_S)
+        assert owner.kills == 0
+
+
+async def test_one_that_comes_again_gets_another_engine(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        await one.leave()
+        again = await Guest.join(Place(1, 3, meeting, 1.0))
+        await until(lambda: owner.kills == 1)
+        await again.leave()
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        closing = asyncio.create_task(owner.offer.close(wait_s=60))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait_for(one.wait_gone(), SOON_S)
+        assert owner.kills == 0
+
+
+async def test_the_owner_does_not_wait_for_ever_for_one_that_does_not_join(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "JOIN_TIMEOUT_S", 0.05)
+    async with joined(meeting) as (owner, _, _):
+        with pytest.raises(TimeoutError):
+            await owner.offer.wait_joined()

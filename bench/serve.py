@@ -158,12 +158,15 @@ class Running:
             self._process.stdin.flush()
             figures = orjson.loads(self._line(b"{"))
         cpu_s = self.cpu_s() - before
-        found: dict[str, Any] = figures | {"cpu_s": cpu_s, "rss_bytes": self._known.memory_info().rss}
+        found: dict[str, Any] = figures | {"cpu_s": cpu_s, "rss_bytes": self._rss_bytes()}
         return found
 
     def cpu_s(self) -> float:
         """What the front end took of the processors since it began: the first process, and those that listen for it."""
         return sum(_cpu_s(process) for process in self._front_end)
+
+    def _rss_bytes(self) -> int:
+        return sum(process.memory_info().rss for process in self._front_end)
 
     def _listening(self) -> list[psutil.Process]:
         """The first process, and those of its children that listen on the port. An engine may have inherited that."""

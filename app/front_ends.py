@@ -95,14 +95,7 @@ def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
     folder = Path(tempfile.mkdtemp(prefix="twowire-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        made: dict[str, Meeting] = {}
-        for name in names:
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(str(folder / name))
-            listener.listen()
-            listener.setblocking(False)
-            made[name] = Meeting(folder / name, listener)
-        yield made
+        yield {name: stack.enter_context(Meeting.at(folder / name)) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

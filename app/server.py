@@ -57,7 +57,7 @@ def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Servic
         has_worked=one_of is not None and one_of.life.is_replacement,
     )
     embedder = choose_embedder(settings, served_names(settings))
-    return make_services(settings, manager, embedder, (one_of.place.index, one_of.figures) if one_of else None)
+    return make_services(settings, manager, embedder, one_of)
 
 
 def run(settings: Settings) -> int:

@@ -15,6 +15,7 @@ from app.auth import HostCheck, KeyRing
 from app.coalesce import Pace
 from app.connections import Connections
 from app.embedder_choice import no_embedder
+from app.front_ends import FrontEnd
 from app.metrics import Metrics
 from app.rate_limits import RateLimits
 from app.resume import ReplyLogs, ResumeLimits
@@ -25,7 +26,6 @@ from engine.api import EngineConfig
 from engine.embedder import Embedder
 from engine.kinds import GUIDE
 from engine.manager import AdmissionLimits, EngineManager
-from engine.shared import Meeting
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -92,11 +92,11 @@ def make_services(
     settings: Settings,
     manager: EngineManager,
     embedder: Embedder | None = None,
-    place: tuple[int, list[Meeting]] | None = None,
+    one_of: FrontEnd | None = None,
 ) -> Services:
     """Wire the shared parts for `settings`; without an embedder there are no embeddings.
 
-    `place`: which of several front ends this is, and where each of them tells its figures.
+    `one_of`: which of several front ends this is.
     """
     embedder = embedder or no_embedder("it was started without them")
     logs = ReplyLogs(
@@ -132,9 +132,16 @@ def make_services(
         embedder=embedder,
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
-        siblings=Siblings(*place, lambda: Figures(manager.told_at, metrics.exposition().decode())) if place else None,
+        siblings=_siblings(one_of, manager, metrics) if one_of else None,
         pace=Pace(settings.coalesce_ms / 1000) if settings.coalesce_ms else None,
     )
+
+
+def _siblings(one_of: FrontEnd, manager: EngineManager, metrics: Metrics) -> Siblings:
+    def own() -> Figures:
+        return Figures(manager.told_at, metrics.exposition().decode())
+
+    return Siblings(one_of.place.index, one_of.figures, own)
 
 
 def admission_limits(settings: Settings) -> AdmissionLimits:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 import structlog
@@ -39,6 +39,15 @@ class Meeting:
 
     path: Path
     listener: socket.socket
+
+    @classmethod
+    @contextlib.contextmanager
+    def at(cls, path: Path) -> Iterator[Self]:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            listener.setblocking(False)
+            yield cls(path, listener)
 
 
 @dataclass(frozen=True, slots=True)

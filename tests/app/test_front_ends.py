@@ -96,6 +96,8 @@ SCRIPT = """
 import os, select, signal, socket, sys
 from app import front_ends
 front_ends.HEALTHY_AFTER_S = {healthy_after_s}
+# However the tests themselves were started.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sockets = [[socket.socket()] for _ in range(2)]
 port = 0
 for (own,) in sockets:

@@ -6,7 +6,6 @@ Does not know the figures that a server has.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,14 +75,7 @@ def test_a_family_is_described_once() -> None:
 @pytest.fixture
 def meetings(tmp_path: Path) -> Iterator[list[Meeting]]:
     with ExitStack() as stack:
-        made = []
-        for number in range(2):
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(str(tmp_path / str(number)))
-            listener.listen()
-            listener.setblocking(False)
-            made.append(Meeting(tmp_path / str(number), listener))
-        yield made
+        yield [stack.enter_context(Meeting.at(tmp_path / str(number))) for number in range(2)]
 
 
 async def test_each_asks_the_other(meetings: list[Meeting]) -> None:

@@ -23,11 +23,8 @@ SOON_S = 5.0
 @pytest.fixture
 def meeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
     monkeypatch.setattr(shared, "TELL_STEPS_EVERY_S", 0.01)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "engine"))
-        listener.listen()
-        listener.setblocking(False)
-        yield Meeting(tmp_path / "engine", listener)
+    with Meeting.at(tmp_path / "engine") as made:
+        yield made
 
 
 class Owner:

@@ -211,7 +211,7 @@ def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Servic
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
     embedder = choose_embedder(settings, served_names(settings))
-    return make_services(settings, manager, embedder, (one_of.place.index, one_of.figures) if one_of else None)
+    return make_services(settings, manager, embedder, one_of)
 
 
 def leave_out(names: str) -> None:

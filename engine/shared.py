@@ -193,6 +193,19 @@ async def _changes(steps: Callable[[], int]) -> AsyncIterator[bytes]:
             yield b"%d\n" % now
 
 
+async def unless_gone(work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, object]) -> T:
+    """The outcome of `work`. Raises `RuntimeError` where `gone`, which waits for the engine's end, returns before."""
+    working, going = asyncio.ensure_future(work), asyncio.ensure_future(gone)
+    try:
+        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise RuntimeError("the engine died while the front ends joined it")
+        return working.result()
+    finally:
+        working.cancel()
+        going.cancel()
+
+
 class Guest:
     """Another front end's end, for the life of one engine. Made by `join`."""
 
@@ -221,14 +234,7 @@ class Guest:
 
     async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of `work`. Raises `RuntimeError` where the engine goes meanwhile, and cancels it."""
-        working = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({working, self._gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise RuntimeError("the engine died while this front end joined it")
-            return working.result()
-        finally:
-            working.cancel()
+        return await unless_gone(work, self.wait_gone())
 
     def ready(self, steps: Callable[[], int]) -> None:
         """Say that this front end can generate; from now on tell `steps`, those of the engine's that it has seen."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -58,20 +59,29 @@ def first_line(error: BaseException) -> str:
     return " ".join(lines[:2])[:400] if lines else type(error).__name__
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start has made, and what of the configuration the engine needs."""
+
+    llm: AsyncLLM
+    config: EngineConfig
+    chat_template: str | None
+    processes: EngineProcesses
+
+
 class VllmEngine:
     """A running `AsyncLLM`, as the manager wants it."""
 
-    def __init__(
-        self, llm: AsyncLLM, config: EngineConfig, chat_template: str | None, processes: EngineProcesses
-    ) -> None:
-        self._llm = llm
+    def __init__(self, started: Started) -> None:
+        self._llm = llm = started.llm
         self._prompts = Prompts(llm.renderer)
-        self._processes = processes
-        self._allowed_template_kwargs = config.allowed_template_kwargs
-        self._chat_template = chat_template
+        self._processes = started.processes
+        self._allowed_template_kwargs = started.config.allowed_template_kwargs
+        self._chat_template = started.chat_template
         self._model_config = llm.model_config
         self.max_model_len: int = llm.model_config.max_model_len
-        self._steps = 0
+        self.own_steps = 0
+        """Of the engine's steps those that this client was told of: all, where it is the only one."""
         self.told_at = 0.0
         self._count_steps()
         self._shorten()
@@ -91,7 +101,7 @@ class VllmEngine:
 
         async def counted() -> Any:
             outputs = await get_output()
-            self._steps += 1
+            self.own_steps += 1
             if outputs.scheduler_stats is not None:
                 self.told_at = time.monotonic()
             return outputs
@@ -106,13 +116,8 @@ class VllmEngine:
                 quicken(histogram)
 
     @property
-    def own_steps(self) -> int:
-        """Of the engine's steps those that this client was told of: all, where it is the only one."""
-        return self._steps
-
-    @property
     def steps_taken(self) -> int:
-        return self._steps
+        return self.own_steps
 
     @property
     def has_died(self) -> bool:

@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-from engine.api import EngineConfig
-from engine.processes import EngineProcesses
-from engine.shared import Addresses, Guest, Offer, Place
-from engine.vllm_engine import VllmEngine
+from engine.shared import Addresses, Guest, Offer, Place, unless_gone
+from engine.vllm_engine import Started, VllmEngine
 
 
 class OwnedEngine(VllmEngine):
     """The engine of the front end that has its processes. It is ready when all of them are."""
 
-    def __init__(
-        self,
-        llm: Any,
-        config: EngineConfig,
-        chat_template: str | None,
-        processes: EngineProcesses,
-        place: Place,
-        addresses: Sequence[Addresses],
-    ) -> None:
-        super().__init__(llm, config, chat_template, processes)
+    def __init__(self, started: Started, place: Place, addresses: Sequence[Addresses]) -> None:
+        super().__init__(started)
         self._leave_s = place.leave_s
         self._offer = Offer(place, addresses, steps=lambda: self.steps_taken, kill=self.kill)
 
@@ -38,15 +27,7 @@ class OwnedEngine(VllmEngine):
 
     async def warm_up(self) -> None:
         await super().warm_up()
-        joined, dead = asyncio.ensure_future(self._offer.wait_joined()), asyncio.ensure_future(self.wait_dead())
-        try:
-            await asyncio.wait({joined, dead}, return_when=asyncio.FIRST_COMPLETED)
-            if not joined.done():
-                raise RuntimeError("it died while the other front ends joined")
-            joined.result()
-        finally:
-            joined.cancel()
-            dead.cancel()
+        await unless_gone(self._offer.wait_joined(), self.wait_dead())
 
     async def close(self) -> None:
         # The others were told to stop when this one was, and may have streams that still finish.
@@ -59,15 +40,8 @@ class OwnedEngine(VllmEngine):
 class GuestEngine(VllmEngine):
     """The engine of a front end that has joined another's."""
 
-    def __init__(
-        self,
-        llm: Any,
-        config: EngineConfig,
-        chat_template: str | None,
-        processes: EngineProcesses,
-        guest: Guest,
-    ) -> None:
-        super().__init__(llm, config, chat_template, processes)
+    def __init__(self, started: Started, guest: Guest) -> None:
+        super().__init__(started)
         self._guest = guest
 
     @property
@@ -85,9 +59,10 @@ class GuestEngine(VllmEngine):
         dead, gone = asyncio.ensure_future(super().wait_dead()), asyncio.ensure_future(self._guest.wait_gone())
         try:
             await asyncio.wait({dead, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not dead.done():
-                self.fail_streams()
-            return "the first front end has it no more" if not dead.done() else dead.result()
+            if dead.done():
+                return dead.result()
+            self.fail_streams()
+            return "the first front end has it no more"
         finally:
             dead.cancel()
             gone.cancel()

@@ -28,7 +28,7 @@ from engine.api import EngineConfig, EngineStartError, StageReport
 from engine.processes import EngineProcesses
 from engine.shared import Addresses, Guest, Place
 from engine.threads import in_daemon_thread
-from engine.vllm_engine import VllmEngine, first_line
+from engine.vllm_engine import Started, VllmEngine, first_line
 from engine.vllm_shared import GuestEngine, OwnedEngine
 from engine.vllm_short_path import freeze_heap
 
@@ -68,14 +68,18 @@ async def _started(
     args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
 ) -> VllmEngine:
     processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args)
+
+    def started(llm: AsyncLLM) -> Started:
+        return Started(llm, config, template, processes)
+
     if place is None:
         report("loading the model")
-        return VllmEngine(await processes.start(prepare, AsyncLLM.from_vllm_config), config, template, processes)
+        return VllmEngine(started(await processes.start(prepare, AsyncLLM.from_vllm_config)))
     if place.is_owner:
         report("loading the model")
         addresses = [_open_addresses() for _ in range(place.count)]
         llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
-        return OwnedEngine(llm, config, template, processes, place, addresses)
+        return OwnedEngine(started(llm), place, addresses)
     report("waiting for the first front end's engine")
     guest = await Guest.join(place)
     try:
@@ -85,7 +89,7 @@ async def _started(
     except BaseException:
         await guest.leave()
         raise
-    return GuestEngine(llm, config, template, processes, guest)
+    return GuestEngine(started(llm), guest)
 
 
 def _open_addresses() -> Addresses:

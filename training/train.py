@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SEED = 7
-WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, BATCHES_SEED = 3, 5, 8, 30, 100
+WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, BATCHES_SEED = 3, 5, 8, 20, 100
 LAST_SEEDS = 10
 """What is added to the seeds for the last part."""
 STEPS = 5800
@@ -187,9 +187,9 @@ Beside = Sequence[tuple[Iterator[Batch], float]]
 
 def practice_steps(student: Student, beside: Beside) -> Learned:
     while True:
-        batches = [next(practice) for practice, _ in beside]
-        losses = [learn(student, batch) for batch in batches]
-        yield sum(batch.ids.size for batch in batches), Losses(*map(sum, zip(*losses, strict=True)))
+        learned = [(next(practice), share) for practice, share in beside]
+        losses = [learn(student, batch, share) for batch, share in learned]
+        yield sum(batch.ids.size for batch, _ in learned), Losses(*map(sum, zip(*losses, strict=True)))
 
 
 def dialogue_steps(student: Student, answers: Iterator[Batch], beside: Beside) -> Learned:
@@ -235,36 +235,24 @@ def learn_all(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: D
     train(student, practice_steps(student, [(copies, 1.0), (questions, 1.0)]), practice)
     train(student, talk_steps(student, tokenizer, dialogues), talk)
     before = [weight.detach().clone() for weight in student.model.parameters()]
-    train(student, last_steps(student, tokenizer, Dialogues(LAST_SHARES)), last)
+    train(student, talk_steps(student, tokenizer, Dialogues(LAST_SHARES), LAST_SEEDS), last)
     with torch.no_grad():
         for weight, earlier in zip(student.model.parameters(), before, strict=True):
             weight.lerp_(earlier, BEFORE_SHARE)
 
 
-def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
-    beside = _beside(tokenizer, dialogues, 1)
-    return dialogue_steps(student, _answers(tokenizer, dialogues, 0), beside)
-
-
-def last_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
-    """Here the roles of words are told too."""
-    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED, examples=ROLES)
-    beside = [*_beside(tokenizer, dialogues, 1 + LAST_SEEDS), (roles, ROLES_SHARE)]
-    return dialogue_steps(student, _answers(tokenizer, dialogues, LAST_SEEDS), beside)
-
-
-def _beside(
-    tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int
-) -> list[tuple[Iterator[Batch], float]]:
-    """`seeds` is added to the seeds."""
-    copies = copying_batches(tokenizer, seed=COPIES_SEED + seeds, examples=COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + seeds, examples=QUESTIONS)
-    return [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
-
-
-def _answers(tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int) -> Iterator[Batch]:
-    seed = BATCHES_SEED + seeds
-    return batches(dialogues, tokenizer, seed=seed, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS)
+def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int = 0) -> Learned:
+    """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
+    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
+    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
+    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
+    if dialogues.shares.are_roles_told:
+        roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=ROLES)
+        beside.append((roles, ROLES_SHARE))
+    answers = batches(
+        dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
+    )
+    return dialogue_steps(student, answers, beside)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

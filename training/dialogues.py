@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.noise import Language, framed, roughened
+from training.roles import Definition, Marks
 from training.skills import FEW_LONG, Exchange, LongCounts, Skills
 from training.spintax import draw
 from training.tools import Case, Tools
@@ -23,10 +24,12 @@ Message = dict[str, Any]
 KOREAN_SHARE = 0.45
 THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
-COUNT = "count"
+COUNT, REPEAT = "count", "repeat"
 NO_TOOL_SHARE = 0.2
 TOOL = "tool {}"
 """The kind of a call and of the answer from its result, by the tool of the data."""
+COPYING = {TOOL: 0.6, COUNT: 0.2, REPEAT: 0.2}
+"""Of the questions that are answered by copying, when they are asked alone."""
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.", "You are the guide.", "Answer briefly.", "Be concise.", "You are a chatbot.",
     "You are a helpful assistant. Answer in Markdown.", "Help the user with the server.", "Be polite and precise.",
@@ -49,21 +52,18 @@ class Shares:
     """Of the last call, and of those before it, how many have their result and the answer from it."""
     invented_names: float = 0.15
     """Of the tools, how many have a name that does not say what they do."""
-    are_roles_told: bool = False
-    """Whether the words of a question that calls for a tool are learned to be told by the arguments they belong to."""
 
 
-SHARES = Shares(0.20, {COUNT: 0.12, "repeat": 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
+SHARES = Shares(0.24, {COUNT: 0.12, REPEAT: 0.10, "listing": 0.015, "json": 0.03, "unknown": 0.14})
 # What is learned last: more of what is to be copied letter by letter, and more calls to a tool that was read.
 LAST_SHARES = Shares(
     0.36,
-    {COUNT: 0.12, "repeat": 0.09, "listing": 0.01, "json": 0.02, "unknown": 0.13},
+    {COUNT: 0.12, REPEAT: 0.09, "listing": 0.01, "json": 0.02, "unknown": 0.13},
     LongCounts(0.15, 400),
     calls=(0.25, 0.15, 0.15, 0.15, 0.15, 0.15),
     results=0.3,
     earlier_results=0.4,
     invented_names=0.3,
-    are_roles_told=True,
 )
 
 
@@ -73,16 +73,19 @@ class Dialogue:
 
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] | None = None
-    cases: list[Case] = field(default_factory=list)
-    """Of the calls, in order; none where their words' roles are not to be learned."""
+    marks: list[Marks | None] = field(default_factory=list)
+    """Of each answer's question."""
+    definitions: list[Definition] = field(default_factory=list)
+    """Of the tools."""
     enable_thinking: bool = False
     is_exact: bool = False
     """The last answer is to be learned to its end: a count, a call, a thought."""
     kind: str = ""
     """What the last question is about: a topic's name, an exercise's, or a tool's."""
 
-    def add(self, question: str, answer: str) -> None:
-        self.messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    def add(self, role: str, asked: str, answer: Message, marks: Marks | None) -> None:
+        self.messages += [{"role": role, "content": asked}, {"role": "assistant", **answer}]
+        self.marks.append(marks)
 
 
 class Dialogues:
@@ -116,6 +119,16 @@ class Dialogues:
                 language = "en" if language == "ko" else "ko"
             last = self._turn(dialogue, language, last, rng)
         return dialogue
+
+    def marked(self, language: Language, rng: random.Random) -> tuple[str, str, Marks | None]:
+        """A question that is answered by copying parts of it, its kind, and its marks."""
+        kind = rng.choices(*zip(*COPYING.items(), strict=True))[0]
+        if kind == TOOL:
+            case = self.tools.case(self.tools.offered(rng)[0], language, rng)
+            return framed(case.question, language, rng), TOOL.format(case.tool), case.marks
+        exchange = self._exercise(kind, language, rng)
+        question = exchange.question if exchange.is_literal else framed(exchange.question, language, rng)
+        return question, kind, exchange.marks
 
     def _turn(self, dialogue: Dialogue, language: Language, last: Topic | None, rng: random.Random) -> Topic | None:
         """Adds a turn that may lean on the one before; returns its topic, if it has one."""
@@ -173,12 +186,13 @@ class Dialogues:
             question = framed(question, language, rng)
         thought = f"<think>\n{exchange.thought}\n</think>\n\n" if dialogue.enable_thinking else ""
         dialogue.is_exact = dialogue.enable_thinking or exchange.is_exact
-        dialogue.add(question, thought + exchange.answer)
+        dialogue.add("user", question, {"content": thought + exchange.answer}, exchange.marks)
 
     def _with_tools(self, dialogue: Dialogue, language: Language, rng: random.Random) -> None:
         """Questions that call for a tool, their results and the answers; in some, no call fits."""
         offered = self.tools.offered(rng)
         dialogue.tools = [one.definition for one in offered]
+        dialogue.definitions = [one.roles for one in offered]
         if rng.random() < NO_TOOL_SHARE:
             self._turn(dialogue, language, None, rng)
             return
@@ -188,21 +202,14 @@ class Dialogues:
             case = self.tools.case(rng.choice(offered), language, rng)
             self._call(dialogue, case, language, rng)
             if rng.random() < (self.shares.earlier_results if left else self.shares.results):
-                dialogue.messages += [
-                    {"role": "tool", "content": case.result},
-                    {"role": "assistant", "content": case.answer},
-                ]
+                dialogue.add("tool", case.result, {"content": case.answer}, None)
 
     def _call(self, dialogue: Dialogue, case: Case, language: Language, rng: random.Random) -> None:
         dialogue.kind = TOOL.format(case.tool)
-        if self.shares.are_roles_told:
-            dialogue.cases.append(case)
         thought = f"<think>\nThe tool {case.name} fits.\n</think>\n\n" if dialogue.enable_thinking else ""
         call = {"type": "function", "function": {"name": case.name, "arguments": case.arguments}}
-        dialogue.messages += [
-            {"role": "user", "content": framed(case.question, language, rng)},
-            {"role": "assistant", "content": thought, "tool_calls": [call]},
-        ]
+        answer: Message = {"content": thought, "tool_calls": [call]}
+        dialogue.add("user", framed(case.question, language, rng), answer, case.marks)
 
 
 def topic_exchange(question: str, topic: Topic, language: Language, rng: random.Random) -> Exchange:

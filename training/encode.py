@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dialogues import COUNT, Dialogue, Dialogues, Message
-from training.roles import NO_ROLE, marked
-from training.tools import Case
+from training.roles import NO_ROLE, marked_answer, marked_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -91,9 +90,12 @@ def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, r
     ids: list[int] = []
     learned: list[bool] = []
     roles: list[int] = []
-    cases = _cases_of_parts(dialogue)
     for at, part in enumerate(parts[:-1]):
-        piece, its_roles = marked(part, cases.get(at // 2), tokenizer)
+        marks = dialogue.marks[at // 2]
+        if at % 2:
+            piece, its_roles = marked_answer(part, marks, tokenizer)
+        else:
+            piece, its_roles = marked_prompt(part, marks, dialogue.definitions, tokenizer)
         is_answer = at % 2 == 1 and (not dialogue.enable_thinking or at == len(parts) - 2)
         ids += piece
         roles += its_roles
@@ -110,13 +112,6 @@ def example(dialogue: Dialogue, kind: int, tokenizer: PreTrainedTokenizerFast, r
         asked=len(ids) - len(piece) - 1,
         kind=kind,
     )
-
-
-def _cases_of_parts(dialogue: Dialogue) -> dict[int, Case]:
-    """Of the answers that are calls, by their number; empty where no roles are to be learned."""
-    answers = [message for message in dialogue.messages if message["role"] == "assistant"]
-    calls = [number for number, message in enumerate(answers) if "tool_calls" in message]
-    return dict(zip(calls, dialogue.cases, strict=bool(dialogue.cases)))
 
 
 def _end(length: int, answer: int, rng: random.Random) -> int:

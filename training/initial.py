@@ -33,7 +33,7 @@ DIGITS = 3
 OWN_SHARE = 0.8
 """Of a number's embedding, beside its digits' parts, which are 1 long: 42 lies near 43, and yet they are told apart."""
 SPACED_SHARE = 0.5
-"""Of a spaced token's own direction, beside that of the token without the space: one is found where the other was."""
+"""Of the space's direction in a spaced token, beside that of the token without it: one is found where the other was."""
 OUTPUT_SHARE = 0.5
 HANDED_ON = 0.5
 # Where the looking back has its pairs of dimensions: those that turn fastest tell neighbours apart.
@@ -51,7 +51,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
         vocab_size=len(tokenizer),
         max_position_embeddings=CONTEXT_TOKENS,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
-        tie_word_embeddings=False,
+        # What is copied is told by where it lies alone, so a token that is seldom seen is copied as well as any.
+        tie_word_embeddings=True,
         bos_token_id=begins,
         eos_token_id=ends,
         pad_token_id=pad,
@@ -67,7 +68,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, vectors: Any) -> Any:
 def _identities(tokenizer: PreTrainedTokenizerFast) -> Any:
     """A random direction for each token, of the shape (tokens, HALF).
 
-    Numbers share their digits' directions, and a token with a space before it has nearly that of the one without.
+    Numbers share their digits' directions, and a space before a token is the same step from it for all.
     """
     import torch
 
@@ -78,18 +79,20 @@ def _identities(tokenizer: PreTrainedTokenizerFast) -> Any:
         shared = sum(digits[place, number // 10**place % 10] for place in range(DIGITS))
         own[token] = OWN_SHARE * own[token] + shared
     own = torch.nn.functional.normalize(own, dim=1)
+    space = torch.nn.functional.normalize(torch.randn(HALF), dim=0)
     for spaced, bare in spaced_pairs(tokenizer):
-        own[spaced] = own[bare] + SPACED_SHARE * own[spaced]
+        own[spaced] = own[bare] + SPACED_SHARE * space
     return torch.nn.functional.normalize(own, dim=1)
 
 
 def _begin_tokens(model: Any, vectors: Any, identities: Any) -> None:
-    embeddings, output = model.model.embed_tokens.weight, model.lm_head.weight
+    embeddings, output = model.model.embed_tokens.weight, model.model.norm.weight
     # Most words say nothing of any topic, so that the mean length would make the telling ones too long.
     embeddings[:, :HALF] = vectors / vectors.norm(dim=1).quantile(0.9)
     embeddings[:, CONSTANT] = 1.0
     embeddings[:, HALF:] = identities
-    output[:, HALF:] = identities * OUTPUT_SHARE
+    # The output is made of the same embeddings, and which topic a word tells of does not make it the next one.
+    output[:HALF], output[HALF:] = 0.0, OUTPUT_SHARE
 
 
 def _begin_attention(layers: list[Any]) -> None:

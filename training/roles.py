@@ -1,76 +1,135 @@
-"""Says of each token of a question which of a call's arguments it is part of, so that a model can be told as much.
+"""Says of tokens what they are to the answer: which argument, which end of a count, the name of which tool.
 
-Does not know how questions are made. A call teaches by its arguments' first tokens alone where the arguments stood in
-the question; here each token of a question teaches it.
+Does not know how questions are made. An answer teaches by its first tokens alone where what it copies stood in the
+question, and by a tool's name alone which of two tools fits; here each token that matters teaches it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from training.tools import Case
-
 NO_ROLE = -1
 """Of a token of which nothing is to be told."""
-NO_ARGUMENT = 0
-"""Of a token of a question that is part of no argument."""
+NOT_COPIED = 0
+"""Of a token of a question that is no part of the answer."""
+FIRST_NUMBER, LAST_NUMBER, REPEATED = 1, 2, 3
+TOOL_ROLES = 4
+"""From here on, the tools and their arguments have theirs."""
 
 Span = tuple[int, int]
 """Of characters: the first, and the one behind the last."""
+Part = tuple[str, int]
+"""A text and its role."""
 
 
-def marked(text: str, case: Case | None, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """The tokens of a text that has the case's question or its call in it, and the role of each token.
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Of a tool that a request offers: its name and its parameters' names."""
 
-    In a question, the tokens of an argument have the argument's role. In a call, the token before each argument has it:
-    that is where the argument must be looked for.
-    """
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids: list[int] = encoded["input_ids"]
-    roles = [NO_ROLE] * len(ids)
-    if case is None:
-        return ids, roles
-    spans: list[Span] = encoded["offset_mapping"]
-    begins = text.rfind(case.question)
-    if begins >= 0:
-        question = (begins, begins + len(case.question))
-        arguments = dict(zip(case.roles, _arguments(text, question, case), strict=True))
-        for at, span in enumerate(spans):
-            if _overlap(span, question):
-                own = (role for role, argument in arguments.items() if _overlap(span, argument))
-                roles[at] = next(own, NO_ARGUMENT)
-    else:
-        for role, begin in zip(case.roles, _argument_begins(text, case), strict=True):
-            first = next(at for at, span in enumerate(spans) if span[1] > begin)
-            roles[first - 1] = role
+    name: Part
+    parameters: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Of one question: the parts of it that the answer copies, and which of them the answer begins with."""
+
+    question: str
+    parts: tuple[Part, ...]
+    begins_with: int
+    called: Definition | None = None
+    """The tool, where the answer is a call. The parts are then its arguments, in order."""
+
+
+def marked_prompt(
+    text: str, marks: Marks | None, definitions: Sequence[Definition], tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[int]]:
+    """The tokens of a text up to an answer, and the role of each. It may hold the definitions, and the question."""
+    spans = list(_defined(text, definitions))
+    begins = text.rfind(marks.question) if marks else -1
+    if marks and begins >= 0:
+        spans.append(((begins, begins + len(marks.question)), NOT_COPIED))
+        spans += _copied(text, begins, marks.parts)
+        spans.append(((len(text) - 1, len(text)), marks.begins_with))
+    ids, roles, _ = _marked(text, spans, tokenizer)
     return ids, roles
 
 
-def _arguments(text: str, question: Span, case: Case) -> Iterator[Span]:
-    """Where each argument stands. Where two are alike, the first has the first place, as in most questions."""
+def marked_answer(text: str, marks: Marks | None, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """The tokens of an answer, and the role of each: in a call, that of what it copies, also at the token before.
+
+    There the model has to look for it.
+    """
+    spans = list(_called(text, marks.called, marks.parts)) if marks and marks.called else []
+    ids, roles, firsts = _marked(text, spans, tokenizer)
+    for first, (_, role) in zip(firsts, spans, strict=True):
+        roles[first - 1] = role
+    return ids, roles
+
+
+def _marked(
+    text: str, spans: Iterable[tuple[Span, int]], tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[int], list[int]]:
+    """Tokens, their roles, and the first token of each span. A span counts over those before it."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets: list[Span] = encoded["offset_mapping"]
+    roles = [NO_ROLE] * len(offsets)
+    firsts: list[int] = []
+    for (first, end), role in spans:
+        places = [at for at, (its_first, its_end) in enumerate(offsets) if its_first < end and first < its_end]
+        roles[places[0] : places[-1] + 1] = [role] * len(places)
+        firsts.append(places[0])
+    return encoded["input_ids"], roles, firsts
+
+
+def _defined(text: str, definitions: Sequence[Definition]) -> Iterator[tuple[Span, int]]:
+    at = text.find("<tools>")
+    for definition in definitions if at >= 0 else ():
+        name, role = definition.name
+        at = text.index(f'"name": {_json(name)}', at) + len('"name": "')
+        yield (at, at + len(name)), role
+        for parameter, its_role in definition.parameters:
+            at = text.index(f"{_json(parameter)}: {{", at) + 1
+            yield (at, at + len(parameter)), its_role
+
+
+def _copied(text: str, begins: int, parts: Sequence[Part]) -> Iterator[tuple[Span, int]]:
+    """Where each part stands. Where two are alike, the first has the first place, as in most questions."""
     taken: list[Span] = []
-    for argument in map(str, case.arguments.values()):
-        begin = text.find(argument, question[0])
-        while any(_overlap((begin, begin + len(argument)), other) for other in taken):
-            further = text.find(argument, begin + 1)
-            if further < 0:
-                break
-            begin = further
-        taken.append((begin, begin + len(argument)))
-        yield taken[-1]
+    for part, role in parts:
+        found = [match.span() for match in _pattern(part).finditer(text, begins)]
+        free = [span for span in found if not any(_overlap(span, other) for other in taken)]
+        if found:
+            taken.append((free or found)[0])
+            yield taken[-1], role
 
 
-def _argument_begins(text: str, case: Case) -> Iterator[int]:
-    at = text.index('"arguments": ')
-    for name, argument in case.arguments.items():
-        key = f"{json.dumps(name, ensure_ascii=False)}: "
+def _pattern(part: str) -> re.Pattern[str]:
+    """7 does not stand in 17."""
+    return re.compile(rf"(?<!\d){part}(?!\d)" if part.isdecimal() else re.escape(part))
+
+
+def _called(text: str, tool: Definition, arguments: Sequence[Part]) -> Iterator[tuple[Span, int]]:
+    name, role = tool.name
+    at = text.index(f'{{"name": {_json(name)}, "arguments": ') + len('{"name": "')
+    yield (at, at + len(name)), role
+    at += len(name)
+    for (parameter, role), (argument, _) in zip(tool.parameters, arguments, strict=True):
+        key = f"{_json(parameter)}: "
         at = text.index(key, at) + len(key)
-        yield at + isinstance(argument, str)
+        begin = at + (text[at] == '"')
+        yield (begin, begin + len(argument)), role
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _overlap(one: Span, other: Span) -> bool:

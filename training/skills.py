@@ -11,13 +11,17 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from training.invented import made_up
 from training.noise import Language
+from training.roles import FIRST_NUMBER, LAST_NUMBER, REPEATED, Marks
 from training.spintax import draw
 from training.topics import DATA, read_toml
 
 COUNT_MAX = 1000
 COUNT_DOWN_MAX = 300
 USUAL_SPAN = 200
+MADE_UP_SHARE = 0.3
+"""Of the texts to be repeated, those with a word that there is not."""
 QUOTATIONS = ('"{text}"', '"{text}"', "'{text}'", "“{text}”")
 
 
@@ -43,6 +47,7 @@ class Exchange:
     """Every letter of the question matters, so it is not roughened."""
     is_literal: bool = False
     """Nothing may be put before or after the question either."""
+    marks: Marks | None = None
 
 
 class Skills:
@@ -59,13 +64,15 @@ class Skills:
         question = self._phrasing(phrasings, language, rng)
         question = question.replace("{range}", self._phrasing("count_range", language, rng))
         question = question.replace("{a}", str(first)).replace("{b}", str(last))
-        return Exchange(question, counted(first, last), f"Count from {first} to {last}.")
+        marks = Marks(question, ((str(last), LAST_NUMBER), (str(first), FIRST_NUMBER)), FIRST_NUMBER)
+        return Exchange(question, counted(first, last), f"Count from {first} to {last}.", marks=marks)
 
     def repeat(self, language: Language, rng: random.Random) -> Exchange:
         text = self._text(language, rng)
         question = self._phrasing("repeat", language, rng)
         question = question.replace("{quoted}", rng.choice(QUOTATIONS)).replace("{text}", text)
-        return Exchange(question, text, "Repeat the text as it is.", is_literal=True)
+        marks = Marks(question, ((text, REPEATED),), REPEATED)
+        return Exchange(question, text, "Repeat the text as it is.", is_literal=True, marks=marks)
 
     def listing(self, language: Language, rng: random.Random) -> Exchange:
         name = rng.choice(("days", "months", "planets"))
@@ -108,6 +115,8 @@ class Skills:
         words = rng.choices(known, k=rng.randint(1, 10))
         for _ in range(rng.choices((0, 1, 2), (0.75, 0.18, 0.07))[0]):
             words.insert(rng.randrange(len(words) + 1), str(rng.randint(0, rng.choice((9, 99, 9999)))))
+        if rng.random() < MADE_UP_SHARE:
+            words[rng.randrange(len(words))] = made_up(language, self.words, rng)
         text = " ".join(words)
         return text.capitalize() if rng.random() < 0.3 else text
 

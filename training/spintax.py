@@ -10,6 +10,10 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from training.korean import particle
+
+SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
+
 Part = str | list["Parts"]
 Parts = list[Part]
 """Literal texts, and groups: a group is a list of alternatives."""
@@ -98,3 +102,16 @@ def _literal(text: str, words: Words) -> str:
 def normalised(text: str) -> str:
     """Without case, spaces and punctuation: what two questions may differ in and still be the same question."""
     return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def filled(template: str, values: Mapping[str, str | int | float]) -> str:
+    """The template with its slots filled; a Korean particle behind a slot takes the form that fits the value."""
+
+    def one(found: re.Match[str]) -> str:
+        name, is_alone, form = found.groups()
+        value = str(values[name])
+        if form is None:
+            return value
+        return particle(value, form) if is_alone else value + particle(value, form)
+
+    return SLOT.sub(one, template)

@@ -10,20 +10,27 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from training.korean import particle
+from training.invented import invented
 from training.noise import Language
-from training.spintax import draw
+from training.roles import TOOL_ROLES, Definition, Marks
+from training.spintax import draw, filled
 from training.topics import DATA, read_toml
 
-SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
 # So that a call's words are copied from the prompt, and not known by heart.
-INVENTED_VALUE_SHARE = 0.3
+INVENTED_VALUE_SHARE = 0.5
+PHRASES = frozenset(
+    ("topic", "phrase", "message", "task", "subject", "song", "film", "book", "dish", "restaurant", "product", "file")
+)
+"""The kinds of values that may be made of several words with «of» or «for» between them."""
 OTHER_TOOL_SHARE = 0.55
 STATED_SHARE = 0.85
 """Of the tools with a name that tells what they are for, those that are described too."""
 DESCRIBED_SHARE = 0.35
 DESCRIPTIONS = ("The {}", "{}", "Name of the {}", "Which {}", "the {} to use", "{} of the request")
 """Of a parameter, by one of the names that it might have had."""
+
+NAME = -1
+"""Of a tool's roles, the one that is none of its arguments'."""
 
 Value = str | int | float
 
@@ -39,8 +46,7 @@ class Case:
     arguments: dict[str, Value]
     result: str
     answer: str
-    roles: tuple[int, ...]
-    """The number of each argument among those of all tools, from 1."""
+    marks: Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Offered:
     data: dict[str, Any]
     definition: dict[str, Any]
     names: list[str]
+    roles: Definition
 
 
 class Tools:
@@ -61,8 +68,9 @@ class Tools:
         table = read_toml(DATA / "tools.toml")
         self._tools: list[dict[str, Any]] = table["tool"]
         self.ids: list[str] = [tool["id"] for tool in self._tools]
-        arguments = [(tool["id"], at) for tool in self._tools for at, _ in enumerate(tool["parameters"])]
-        self.roles = {argument: number for number, argument in enumerate(arguments, 1)}
+        told = [(tool["id"], at) for tool in self._tools for at in (NAME, *range(len(tool["parameters"])))]
+        self.roles = {one: number for number, one in enumerate(told, TOOL_ROLES)}
+        """Of each tool's name and of its arguments."""
         self._slots: dict[str, list[str]] = table["slots"]
         self._patterns: dict[str, list[str]] = table["patterns"]
         self._numbers: dict[str, dict[str, float]] = table["numbers"]
@@ -91,14 +99,21 @@ class Tools:
         }
         for at, kind in enumerate(data["returns"]):
             values[f"r{at}"] = evaluated(values) if kind == "expression_value" else self._value(kind, language, rng)
+        question = filled(draw(rng.choice(data[f"ask_{language}"]), rng), values)
+        arguments = {name: values[str(at)] for at, name in enumerate(tool.names)}
         return Case(
-            question=filled(draw(rng.choice(data[f"ask_{language}"]), rng), values),
+            question=question,
             tool=data["id"],
             name=tool.definition["function"]["name"],
-            arguments={name: values[str(at)] for at, name in enumerate(tool.names)},
+            arguments=arguments,
             result=filled(rng.choice(data["result"]), values),
             answer=filled(draw(rng.choice(data[f"answer_{language}"]), rng), values),
-            roles=tuple(self.roles[data["id"], at] for at in range(len(tool.names))),
+            marks=Marks(
+                question,
+                tuple((str(arguments[name]), role) for name, role in tool.roles.parameters),
+                tool.roles.name[1],
+                tool.roles,
+            ),
         )
 
     def _offered(self, tool: dict[str, Any], rng: random.Random) -> Offered:
@@ -118,15 +133,16 @@ class Tools:
         function["parameters"] = {"type": "object", "properties": properties}
         if rng.random() < 0.7:
             function["parameters"]["required"] = names
-        return Offered(tool, {"type": "function", "function": function}, names)
+        parameters = tuple((name, self.roles[tool["id"], at]) for at, name in enumerate(names))
+        roles = Definition((function["name"], self.roles[tool["id"], NAME]), parameters)
+        return Offered(tool, {"type": "function", "function": function}, names, roles)
 
     def _argument(
         self, parameter: dict[str, Any], language: Language, rng: random.Random, *, is_invented: bool
     ) -> Value:
         kind: str = parameter["kind"]
         if is_invented and kind in self._slots and len(self._slots[kind]) > 12:
-            words = rng.choices(self._words[language], k=rng.randint(1, 3))
-            return " ".join(words).title() if rng.random() < 0.5 else " ".join(words)
+            return invented(language, self._words, rng, may_be_phrase=kind in PHRASES)
         return self._value(kind, language, rng)
 
     def _value(self, kind: str, language: Language, rng: random.Random) -> Value:
@@ -190,15 +206,3 @@ def evaluated(values: dict[str, Value]) -> Value:
     text = next(value for value in values.values() if isinstance(value, str) and re.fullmatch(r"[\d+*/() -]+", value))
     value: float = eval(text, {"__builtins__": {}})  # noqa: S307  # made above, and matched against the pattern
     return int(value) if value == int(value) else round(value, 2)
-
-
-def filled(template: str, values: dict[str, Value]) -> str:
-    """The template with its slots filled; a Korean particle behind a slot takes the form that fits the value."""
-
-    def one(found: re.Match[str]) -> str:
-        value = str(values[found[1]])
-        if found[3] is None:
-            return value
-        return particle(value, found[3]) if found[2] else value + particle(value, found[3])
-
-    return SLOT.sub(one, template)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
-from training.roles import NO_ROLE
+from training.roles import NO_ROLE, TOOL_ROLES
 from training.student import Student
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
 from training.warm_up import copying_batches, role_batches, sorting_batches
@@ -35,7 +35,7 @@ SEED = 7
 WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, BATCHES_SEED = 3, 5, 8, 20, 100
 LAST_SEEDS = 10
 """What is added to the seeds for the last part."""
-STEPS = 5800
+STEPS = 3900
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
@@ -43,9 +43,9 @@ BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
 # The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch, and
 # not each step does.
 PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 150, 64, 128
-COPIES, COPIES_SHARE = 10, 0.2
+COPIES, COPIES_SHARE = 16, 0.2
 QUESTIONS, QUESTIONS_SHARE = 32, 0.5
-ROLES, ROLES_SHARE = 128, 0.5
+ROLES, ROLES_SHARE = 96, 0.5
 PRACTISED_EVERY = 3
 RISE_STEPS = 20
 FALL_SHARE = 0.85
@@ -54,7 +54,7 @@ FALL_SHARE = 0.85
 PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
 OTHER_RATE = 2e-3
 # The last part begins anew with two thirds of the rates, and has other shares of dialogues.
-LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 2500, 0.006, 1.2e-3
+LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 1300, 0.006, 1.2e-3
 BEFORE_SHARE = 0.3
 """Of the weights before the last part in what is kept."""
 WEIGHT_DECAY = 0.05
@@ -141,10 +141,10 @@ def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:
     marked_rows, marked_columns, roles = map(tensor, marked_places(batch))
     none = torch.zeros((), device=student.device)
     with torch.autocast(student.device.type, dtype=torch.bfloat16):
-        middle, hidden = student.hidden_states(ids)
+        middle, last, hidden = student.hidden_states(ids)
         # The vocabulary is a third of the work, so it is only asked where something is learned.
         logits = student.model.lm_head(hidden[rows, columns])
-        sorted_as = student.sorter(hidden[torch.arange(len(ids), device=student.device), asked])
+        sorted_as = student.sorter(last[torch.arange(len(ids), device=student.device), asked])
         tagged = student.tagger(middle[marked_rows, marked_columns])
     losses = (
         cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED) if batch.learned.any() else none,
@@ -245,10 +245,8 @@ def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: 
     """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
     copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
-    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE)]
-    if dialogues.shares.are_roles_told:
-        roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=ROLES)
-        beside.append((roles, ROLES_SHARE))
+    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=ROLES)
+    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE), (roles, ROLES_SHARE)]
     answers = batches(
         dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
     )
@@ -281,7 +279,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = make_model(tokenizer, vectors).to(device)
     print(f"model: {sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    student = Student(model, kinds, 1 + len(dialogues.tools.roles))
+    student = Student(model, kinds, TOOL_ROLES + len(dialogues.tools.roles))
     if shutil.which("c++"):
         student.compile()
     learn_all(student, tokenizer, dialogues, arguments.steps)

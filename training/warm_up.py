@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.dialogues import KOREAN_SHARE, TOOL, Dialogues
+from training.dialogues import KOREAN_SHARE, Dialogues
 from training.encode import NO_KIND, Batch, Example, padded
-from training.noise import Language, framed
-from training.roles import NO_ROLE, marked
+from training.noise import Language
+from training.roles import NO_ROLE, NOT_COPIED, REPEATED, marked_prompt
 from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS, spaced_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 COPY_TOKENS = (4, 20)
-BEFORE_TOKENS = (0, 12)
+BEFORE_TOKENS = (0, 96)
+SAME_SHARE = 0.15
+"""Of the tokens before a text, those that are in it too: the text is to be copied, and not what looks like it."""
 FEW_TOKENS, COMING_BACK_SHARE = 3, 0.2
 QUESTION_MAX_TOKENS = 64
 
@@ -41,8 +43,11 @@ def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: 
         for _ in range(examples):
             before, text = (_random_tokens(tokenizer, lengths, rng) for lengths in (BEFORE_TOKENS, COPY_TOKENS))
             text[0] = rng.choice(spaced)
+            before = [rng.choice(text) if rng.random() < SAME_SHARE else token for token in before]
             answer = [without_space[text[0]], *text[1:], turn_ends]
-            made.append(_example([*begins, *before, *colon, *text, *ends], answer))
+            roles = [NOT_COPIED] * len(before + colon) + [REPEATED] * len(text) + [NO_ROLE] * (len(ends) - 1)
+            roles = [*[NO_ROLE] * len(begins), *roles, *[REPEATED] * len(answer), NO_ROLE]
+            made.append(_example([*begins, *before, *colon, *text, *ends], answer, roles))
         yield padded(made, tokenizer)
 
 
@@ -58,13 +63,13 @@ def sorting_batches(
 def role_batches(
     dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
 ) -> Iterator[Batch]:
-    """Without an end: questions that call for a tool, without the tool, of which the roles are to be learned.
+    """Without an end: questions with words that the answer copies, without tools, of which roles are to be learned.
 
     Tools are long. Without them, a token says four times as much of how questions are asked.
     """
     rng = random.Random(seed)
     while True:
-        yield padded([_tool_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+        yield padded([_marked_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
 
 
 def _random_tokens(tokenizer: PreTrainedTokenizerFast, lengths: tuple[int, int], rng: random.Random) -> list[int]:
@@ -89,13 +94,14 @@ def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: ran
             return _example(ids, [], kind=dialogues.kinds[dialogue.kind])
 
 
-def _tool_question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+def _marked_question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
     language: Language = "ko" if rng.random() < KOREAN_SHARE else "en"
-    case = dialogues.tools.case(dialogues.tools.offered(rng)[0], language, rng)
-    message = {"role": "user", "content": framed(case.question, language, rng)}
-    prompt: Any = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
-    ids, roles = marked(prompt, case, tokenizer)
-    return _example(ids, [], roles, dialogues.kinds[TOOL.format(case.tool)])
+    question, kind, marks = dialogues.marked(language, rng)
+    prompt: Any = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
+    )
+    ids, roles = marked_prompt(prompt, marks, (), tokenizer)
+    return _example(ids, [], roles, dialogues.kinds[kind])
 
 
 def _example(prompt: list[int], answer: list[int], roles: list[int] | None = None, kind: int = NO_KIND) -> Example:

@@ -6,11 +6,14 @@ Does not know whether the guide is right: `make guide-eval` asks it.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from engine.kinds import GUIDE
+from training.tokenizer import TEMPLATE
+from training.topics import read_topics
 
 SIZE_MAX_BYTES = 16 * 2**20
 
@@ -22,6 +25,14 @@ def test_the_folder_is_small_and_says_what_it_is() -> None:
     config = json.loads((GUIDE / "config.json").read_text("utf-8"))
     assert config["dtype"] == "bfloat16"
     assert config["max_position_embeddings"] >= 2048
+
+
+def test_the_guide_tells_its_true_size() -> None:
+    parameters = (GUIDE / "model.safetensors").stat().st_size / 2
+    answers = [text for topic in read_topics().values() for texts in topic.answers.values() for text in texts]
+    told = re.findall(r"(\d+) million parameters|(\d+)00만", " ".join(answers))
+    assert told
+    assert {"".join(either) for either in told} == {f"{parameters / 1e6:.0f}"}
 
 
 def test_each_number_to_a_thousand_is_one_token(tokenizer: Any) -> None:
@@ -55,6 +66,33 @@ def test_the_template_writes_tools_calls_and_results(tokenizer: Any) -> None:
         '<|im_start|>user\n<tool_response>\n{"time": "7:00"}\n</tool_response><|im_end|>\n'
         "<|im_start|>assistant\n"
     )
+
+
+def test_the_template_tells_what_a_tool_is_for_before_its_name(tokenizer: Any) -> None:
+    properties = {"city": {"type": "string", "description": "도시"}}
+    schema = {"type": "object", "properties": properties, "required": ["city"]}
+    described = {"name": "get_time", "description": 'The "local" time', "parameters": schema}
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}],
+        tools=[
+            {"type": "function", "function": described},
+            {"type": "function", "function": {"name": "bare", "description": None}},
+            {"type": "function", "function": {"name": "free", "parameters": {"type": "object"}}},
+        ],
+        tokenize=False,
+    )
+    written = json.dumps(properties, ensure_ascii=False)
+    assert text.split("\n")[1:6] == [
+        "<tools>",
+        '{"description": "The \\"local\\" time", "name": "get_time", "parameters": ' + written + "}",
+        '{"name": "bare", "parameters": {}}',
+        '{"name": "free", "parameters": {"type": "object"}}',
+        "</tools><|im_end|>",
+    ]
+
+
+def test_the_guide_has_the_template_of_its_training(tokenizer: Any) -> None:
+    assert tokenizer.chat_template == TEMPLATE.read_text(encoding="utf-8")
 
 
 def test_the_template_shows_no_earlier_thoughts(tokenizer: Any) -> None:

@@ -40,6 +40,19 @@ def test_attention_looks_up_what_followed_a_token_before(model: Any, tokenizer: 
     assert sum(found) >= 0.9 * TEXT_TOKENS
 
 
+def test_a_space_before_a_token_is_the_same_step_for_all(model: Any, tokenizer: Any) -> None:
+    import torch
+
+    from training.initial import HALF, SPACED_SHARE
+    from training.tokenizer import spaced_pairs
+
+    identities = model.model.embed_tokens.weight[:, HALF:].detach()
+    spaced, bare = torch.tensor(spaced_pairs(tokenizer)).T
+    steps = identities[spaced] * (1 + SPACED_SHARE**2) ** 0.5 - identities[bare]
+    likeness = torch.nn.functional.cosine_similarity(steps, steps.mean(0, keepdim=True))
+    assert float(likeness.mean()) > 0.9
+
+
 def test_a_number_lies_near_the_next_one(model: Any, tokenizer: Any) -> None:
     import torch
 

@@ -131,7 +131,8 @@ class Running:
     def __init__(self, folder: Path, *, healthy_after_s: float, body: str, hangup_ends: bool, before: str) -> None:
         self.out = folder / "out"
         script = SCRIPT.format(healthy_after_s=healthy_after_s, body=body, hangup_ends=hangup_ends, before=before)
-        with self.out.open("w") as out:
+        # Appended to, for several processes write: two that write at once must not write at one place.
+        with self.out.open("a") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", script],
                 stdout=out,

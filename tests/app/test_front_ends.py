@@ -96,6 +96,11 @@ SCRIPT = """
 import os, select, signal, socket, sys
 from app import front_ends
 front_ends.HEALTHY_AFTER_S = {healthy_after_s}
+
+def tell(*words):
+    # In one go, which print does not promise: several processes write, and a signal may come meanwhile.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
 # However the tests themselves were started.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sockets = [[socket.socket()] for _ in range(2)]
@@ -105,19 +110,18 @@ for (own,) in sockets:
     own.bind(("127.0.0.1", port))
     own.listen()
     port = own.getsockname()[1]
-print("at", "port", port, flush=True)
+tell("at", "port", port)
 
 def run(number, life):
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append("told"))
-    # Not printed: the signal may come while the line that it waits for is being printed, and Python forbids the second.
-    signal.signal(signal.SIGHUP, lambda *_: os.write(1, f"{{number}} hup\\n".encode()))
+    signal.signal(signal.SIGHUP, lambda *_: tell(number, "hup"))
     {body}
-    print(number, "began", os.getpid(), "again" if life.is_replacement else "first", flush=True)
+    tell(number, "began", os.getpid(), "again" if life.is_replacement else "first")
     while not stopped:
         if select.select([life.alive], [], [], 0.02)[0]:
             stopped.append("alone")
-    print(number, *stopped, flush=True)
+    tell(number, *stopped)
     return 0
 
 {before}

@@ -33,7 +33,8 @@ MADE_UP_SHARE, PHRASE_SHARE = 0.3, 0.5
 def invented(language: Language, words: Mapping[str, Sequence[str]], rng: random.Random, *, may_be_phrase: bool) -> str:
     """One to five words, or a name."""
     if may_be_phrase and rng.random() < PHRASE_SHARE:
-        return phrase(language, [_word(language, words, rng) for _ in range(3)], rng)
+        slots = {str(at): _word(language, words, rng) for at in range(3)}
+        return filled(rng.choice(PHRASES[language]), slots)
     text = " ".join(_word(language, words, rng) for _ in range(rng.choices((1, 2, 3), (0.5, 0.35, 0.15))[0]))
     return text.title() if rng.random() < 0.5 else text
 
@@ -48,8 +49,3 @@ def made_up(language: Language, words: Mapping[str, Sequence[str]], rng: random.
     if language == "ko":
         return "".join(rng.choice(rng.choice(words["ko"]).replace(" ", "")) for _ in range(count + 1))
     return "".join(rng.choice(STARTS) + rng.choice(VOWELS) + rng.choice(ENDS) for _ in range(count))
-
-
-def phrase(language: Language, words: Sequence[str], rng: random.Random) -> str:
-    """Three words at most, with others that hold them together."""
-    return filled(rng.choice(PHRASES[language]), {str(at): word for at, word in enumerate(words)})

@@ -51,10 +51,10 @@ class Marks:
 def marked_prompt(
     text: str, marks: Marks | None, definitions: Sequence[Definition], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[list[int], list[int]]:
-    """The tokens of a text up to an answer, and the role of each. It may hold the definitions, and the question."""
+    """The tokens of a text up to an answer, and the role of each. It may hold the definitions."""
     spans = list(_defined(text, definitions))
-    begins = text.rfind(marks.question) if marks else -1
-    if marks and begins >= 0:
+    if marks:
+        begins = text.rindex(marks.question)
         spans.append(((begins, begins + len(marks.question)), NOT_COPIED))
         spans += _copied(text, begins, marks.parts)
         spans.append(((len(text) - 1, len(text)), marks.begins_with))

@@ -18,7 +18,7 @@ from training.topics import DATA, read_toml
 
 # So that a call's words are copied from the prompt, and not known by heart.
 INVENTED_VALUE_SHARE = 0.5
-PHRASES = frozenset(
+PHRASE_KINDS = frozenset(
     ("topic", "phrase", "message", "task", "subject", "song", "film", "book", "dish", "restaurant", "product", "file")
 )
 """The kinds of values that may be made of several words with «of» or «for» between them."""
@@ -51,11 +51,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A tool as the data has it, as a request states it, and its parameters' names in order."""
+    """A tool as the data has it, as a request states it, and its roles."""
 
     data: dict[str, Any]
     definition: dict[str, Any]
-    names: list[str]
     roles: Definition
 
 
@@ -86,21 +85,22 @@ class Tools:
         """A tool of the data, and what a request says of it."""
         offered = self._offered(rng.choice(self._tools), rng)
         function = offered.definition["function"]
-        return offered.data["id"], " ".join([function["name"], function.get("description", ""), *offered.names])
+        parameters = (name for name, _ in offered.roles.parameters)
+        return offered.data["id"], " ".join([function["name"], function.get("description", ""), *parameters])
 
     def case(self, tool: Offered, language: Language, rng: random.Random) -> Case:
         """A question that calls for the tool."""
         data = tool.data
         # One invented value at most: where two strange ones meet, nobody could tell where the first ends.
-        invented = rng.randrange(len(data["parameters"])) if rng.random() < INVENTED_VALUE_SHARE else None
+        strange = rng.randrange(len(data["parameters"])) if rng.random() < INVENTED_VALUE_SHARE else None
         values = {
-            str(at): self._argument(one, language, rng, is_invented=at == invented)
+            str(at): self._argument(one, language, rng, is_invented=at == strange)
             for at, one in enumerate(data["parameters"])
         }
         for at, kind in enumerate(data["returns"]):
             values[f"r{at}"] = evaluated(values) if kind == "expression_value" else self._value(kind, language, rng)
         question = filled(draw(rng.choice(data[f"ask_{language}"]), rng), values)
-        arguments = {name: values[str(at)] for at, name in enumerate(tool.names)}
+        arguments = {name: values[str(at)] for at, (name, _) in enumerate(tool.roles.parameters)}
         return Case(
             question=question,
             tool=data["id"],
@@ -135,14 +135,14 @@ class Tools:
             function["parameters"]["required"] = names
         parameters = tuple((name, self.roles[tool["id"], at]) for at, name in enumerate(names))
         roles = Definition((function["name"], self.roles[tool["id"], NAME]), parameters)
-        return Offered(tool, {"type": "function", "function": function}, names, roles)
+        return Offered(tool, {"type": "function", "function": function}, roles)
 
     def _argument(
         self, parameter: dict[str, Any], language: Language, rng: random.Random, *, is_invented: bool
     ) -> Value:
         kind: str = parameter["kind"]
         if is_invented and kind in self._slots and len(self._slots[kind]) > 12:
-            return invented(language, self._words, rng, may_be_phrase=kind in PHRASES)
+            return invented(language, self._words, rng, may_be_phrase=kind in PHRASE_KINDS)
         return self._value(kind, language, rng)
 
     def _value(self, kind: str, language: Language, rng: random.Random) -> Value:

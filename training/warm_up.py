@@ -45,8 +45,15 @@ def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: 
             text[0] = rng.choice(spaced)
             before = [rng.choice(text) if rng.random() < SAME_SHARE else token for token in before]
             answer = [without_space[text[0]], *text[1:], turn_ends]
-            roles = [NOT_COPIED] * len(before + colon) + [REPEATED] * len(text) + [NO_ROLE] * (len(ends) - 1)
-            roles = [*[NO_ROLE] * len(begins), *roles, *[REPEATED] * len(answer), NO_ROLE]
+            roles = [
+                *(NO_ROLE for _ in begins),
+                *(NOT_COPIED for _ in before + colon),
+                *(REPEATED for _ in text),
+                *(NO_ROLE for _ in ends[1:]),
+                # One place earlier: there the next token of the text is to be found.
+                *(REPEATED for _ in answer),
+                NO_ROLE,
+            ]
             made.append(_example([*begins, *before, *colon, *text, *ends], answer, roles))
         yield padded(made, tokenizer)
 

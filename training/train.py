@@ -130,7 +130,7 @@ def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:
     learn of one of them gives 0 for it.
     """
     import torch
-    from torch.nn.functional import cross_entropy, rms_norm
+    from torch.nn.functional import cross_entropy
 
     def tensor(array: NDArray[np.int64]) -> Any:
         return torch.from_numpy(array).to(student.device)
@@ -141,12 +141,11 @@ def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:
     marked_rows, marked_columns, roles = map(tensor, marked_places(batch))
     none = torch.zeros((), device=student.device)
     with torch.autocast(student.device.type, dtype=torch.bfloat16):
-        middle, last = student.hidden_states(ids)
-        size = last.shape[-1:]
+        middle, last, hidden = student.hidden_states(ids)
         # The vocabulary is a third of the work, so it is only asked where something is learned.
-        logits = student.model.lm_head(student.model.model.norm(last[rows, columns]))
-        sorted_as = student.sorter(rms_norm(last[torch.arange(len(ids), device=student.device), asked], size))
-        tagged = student.tagger(rms_norm(middle[marked_rows, marked_columns], size))
+        logits = student.model.lm_head(hidden[rows, columns])
+        sorted_as = student.sorter(last[torch.arange(len(ids), device=student.device), asked])
+        tagged = student.tagger(middle[marked_rows, marked_columns])
     losses = (
         cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED) if batch.learned.any() else none,
         cross_entropy(sorted_as.float(), kinds) if (batch.kinds != NO_KIND).all() else none,

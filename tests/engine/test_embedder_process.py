@@ -41,6 +41,8 @@ class CountingModel:
     now: int = 0
     most: int = 0
     """How many batches were computed at a time."""
+    taken: int = 0
+    """How many texts have come to it."""
     computed: int = 0
     batches: list[int] = field(default_factory=list)
     used: list[int] = field(default_factory=list)
@@ -49,6 +51,7 @@ class CountingModel:
     may_compute: threading.Event = field(default_factory=threading.Event)
 
     def tokens(self, texts: Sequence[str | list[int]], wanted: Any) -> list[Tokens]:
+        self.taken += len(texts)
         return [Tokens([0] * len(text), is_too_long=len(text) > 100 and not wanted["truncate"]) for text in texts]
 
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Any]) -> list[bytes]:
@@ -105,7 +108,7 @@ async def test_a_long_list_comes_back_in_its_order(process: EmbedderProcess, mod
 async def test_requests_that_wait_are_computed_together(process: EmbedderProcess, model: CountingModel) -> None:
     model.may_compute.clear()
     runs = [asyncio.create_task(process.run(Job("m", ["x" * 10]), "client")) for _ in range(30)]
-    await until(lambda: len(process._slices) == 30)
+    await until(lambda: model.taken == 30)
     model.may_compute.set()
     await asyncio.gather(*runs)
     assert len(model.batches) < 10

@@ -134,7 +134,7 @@ async def test_one_batch_is_computed_at_a_time_while_chats_run(process: Embedder
     model.may_compute.clear()
     # Each too large for the other's batch.
     runs = [asyncio.create_task(process.run(Job("m", ["x" * 100] * 10), "client")) for _ in range(2)]
-    await until(lambda: len(process._slices) == 2 and len(model.used) == 1)
+    await until(lambda: model.taken == 20 and len(model.used) == 1)
     model.may_compute.set()
     await asyncio.gather(*runs)
     assert model.most == 1

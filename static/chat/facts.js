@@ -4,6 +4,9 @@ import { language, t } from "./i18n.js";
 
 /** @typedef {import("./types.js").Answer} Answer */
 
+// What comes in less time was waiting: the page was busy, and then read it all at once.
+const SPEED_MIN_S = 0.1;
+
 /** @param {number} value */
 function decimal(value) {
   const digits = value < 10 ? 2 : value < 100 ? 1 : 0;
@@ -29,7 +32,7 @@ export function speedFacts(answer) {
   if (first > 0 && !wasInterrupted) facts.push(t("firstToken", { seconds: decimal((first - sent) / 1000) }));
   // The first token's time is the prompt's.
   const seconds = (last - first) / 1000;
-  if (usage !== null && usage.completion > 1 && seconds > 0 && !wasInterrupted) {
+  if (usage !== null && usage.completion > 1 && seconds >= SPEED_MIN_S && !wasInterrupted) {
     facts.push(t("speed", { rate: decimal((usage.completion - 1) / seconds) }));
   }
   if (usage !== null) {

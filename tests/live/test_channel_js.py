@@ -1,6 +1,7 @@
 """The browser's client, `static/channel.js`, under Node: its own tests, and those against the real server.
 
-The tests are in `tests/js`. The server that asks for a key has a fake engine: only who may enter is tested there.
+With them, what the chat says of an answer's speed. The tests are in `tests/js`. The server that asks for a key has a
+fake engine: only who may enter is tested there.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def node(*files: str, env: dict[str, str] | None = None) -> str:
     """What Node's test runner prints for these files of `tests/js`; with it, the test fails where one of them does."""
     program = shutil.which("node")
     if program is None:
-        pytest.skip("node is not installed: the tests of static/channel.js need it")
+        pytest.skip("node is not installed: the tests of tests/js need it")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHANNEL_", "NODE_"))}
     # Node 20 has no WebSocket without the flag; the later ones accept it.
     command = [program, "--test", "--experimental-websocket", *(str(FOLDER / name) for name in files)]
@@ -75,6 +76,10 @@ async def server_with_a_key() -> AsyncIterator[str]:
 def test_the_client_by_itself() -> None:
     printed = node("generations.test.mjs", "connection.test.mjs")
     assert "# skipped 0" in printed
+
+
+def test_what_the_chat_says_of_an_answers_speed() -> None:
+    assert "# pass 3" in node("facts.test.mjs")
 
 
 @pytest.mark.live

@@ -48,7 +48,9 @@ async def test_an_answer_is_streamed_and_kept_and_its_speed_is_told(chat: Chat, 
     assert answer["text"] == whole
     assert answer["answer"]["state"] == "done"
     facts = await chat.page.locator(f"{LAST_ANSWER} .facts").inner_text()
-    assert re.fullmatch(r"[\d.,]+ s to the first token · [\d.,]+ tokens/s · [\d,]+ tokens, [\d,]+ in the prompt", facts)
+    # A browser that is busy meanwhile may read all of it at once, which tells no speed.
+    speed = r" · [\d.,]+ tokens/s" if answer["answer"]["last"] - answer["answer"]["first"] >= 100 else ""
+    assert re.fullmatch(rf"[\d.,]+ s to the first token{speed} · [\d,]+ tokens, [\d,]+ in the prompt", facts)
     assert answer["answer"]["usage"]["completion"] > 100
 
 

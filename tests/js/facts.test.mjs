@@ -1,0 +1,28 @@
+// What the chat says below an answer of its speed.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { speedFacts } from "../../static/chat/facts.js";
+
+const SENT = 1_000_000;
+const TOKENS = "201 tokens, 9 in the prompt";
+
+function facts(fields) {
+  const usage = { prompt: 9, completion: 201 };
+  const first = SENT + 50;
+  return speedFacts({ state: "done", usage, sent: SENT, first, last: first + 1000, wasInterrupted: false, restarts: 0, ...fields });
+}
+
+test("the first token's time is not the others'", () => {
+  assert.deepEqual(facts({}), ["0.05 s to the first token", "200 tokens/s", TOKENS]);
+});
+
+test("an answer that was read all at once has no speed", () => {
+  assert.deepEqual(facts({ last: SENT + 50 + 99 }), ["0.05 s to the first token", TOKENS]);
+  assert.deepEqual(facts({ last: SENT + 50 + 100 }), ["0.05 s to the first token", "2,000 tokens/s", TOKENS]);
+});
+
+test("an answer that was interrupted has no times", () => {
+  assert.deepEqual(facts({ wasInterrupted: true }), [TOKENS]);
+});

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,19 @@ class Stream(threading.Thread):
         return [event.removeprefix("data: ") for event in self.text.split("\n\n") if event.startswith("data: ")]
 
 
+@contextmanager
+def streaming_slowly(
+    launch: Callable[..., Command], file: Path, **fields: Any
+) -> Iterator[tuple[Command, str, Stream]]:
+    """A server, its URL, and a stream whose first token has come; the others take their time until the block ends."""
+    command = launch(*SERVE, "--port", "0", "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(file)})
+    url = command.wait_url()
+    with braked(file):
+        stream = Stream(url, **fields)
+        command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
+        yield command, url, stream
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -226,13 +240,7 @@ def test_an_unknown_engine_argument_ends_in_one_line(launch: Callable[..., Comma
 def test_sigterm_lets_a_stream_finish_and_refuses_new_ones(
     launch: Callable[..., Command], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    file = tmp_path / "step_s"
-    command = launch(*SERVE, "--port", "0", "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(file)})
-    url = command.wait_url()
-    show(capsys, f"ready after {time.monotonic() - command.started_at:.1f} s")
-    with braked(file):
-        stream = Stream(url, n=4)
-        command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
+    with streaming_slowly(launch, tmp_path / "step_s", n=4) as (command, url, stream):
         command.process.send_signal(signal.SIGTERM)
         command.wait_until(lambda: "draining" in httpx.get(f"{url}/health", timeout=30).text, 5, "it does not drain")
         assert httpx.get(f"{url}/livez", timeout=30).status_code == 200
@@ -250,12 +258,7 @@ def test_sigterm_lets_a_stream_finish_and_refuses_new_ones(
 
 
 def test_ctrl_c_drains_and_ctrl_c_again_ends_at_once(launch: Callable[..., Command], tmp_path: Path) -> None:
-    file = tmp_path / "step_s"
-    command = launch(*SERVE, "--port", "0", "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(file)})
-    url = command.wait_url()
-    with braked(file):
-        stream = Stream(url)
-        command.wait_until(lambda: '"content"' in stream.text, 60, "no token came")
+    with streaming_slowly(launch, tmp_path / "step_s") as (command, url, stream):
         command.interrupt()
         command.wait_until(lambda: "draining" in httpx.get(f"{url}/health", timeout=30).text, 5, "it does not drain")
         # The engine's processes have got the signal too, and must go on.

@@ -11,6 +11,8 @@ import pytest
 from tests.live.conftest import MODEL, Server
 
 QUESTION = "Count from 1 to 300"
+OPEN: dict[str, object] = {"messages": [{"role": "user", "content": "Hello"}]}
+"""What has many answers. Of a count, the guide is so sure that two seeds often give the same."""
 GREEDY = {"temperature": 0, "max_tokens": 24}
 UNENDING = {"ignore_eos": True}
 """The length decides where an answer ends."""
@@ -116,14 +118,16 @@ def test_models_are_listed_and_found(server: Server) -> None:
 
 
 def test_several_choices_greedy_and_not(server: Server) -> None:
-    sampled = ask(server, n=3, temperature=2, seed=7)
+    sampled = ask(server, n=3, temperature=2, seed=7, **OPEN)
     assert [choice.index for choice in sampled.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in sampled.choices}) > 1
+    one = ask(server, **OPEN)
     assert sampled.usage is not None
+    assert one.usage is not None
+    assert sampled.usage.prompt_tokens == one.usage.prompt_tokens
     greedy = ask(server, n=2)
     assert greedy.choices[0].message.content == greedy.choices[1].message.content
     assert greedy.usage is not None
-    assert greedy.usage.prompt_tokens == sampled.usage.prompt_tokens
     assert greedy.usage.completion_tokens == 48
     chunks = server.sdk().chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": QUESTION}], n=3, max_tokens=9, stream=True
@@ -133,9 +137,9 @@ def test_several_choices_greedy_and_not(server: Server) -> None:
 
 
 def test_a_seed_repeats_the_answer(server: Server) -> None:
-    texts = {ask(server, temperature=2, seed=11).choices[0].message.content for _ in range(3)}
+    texts = {ask(server, temperature=2, seed=11, **OPEN).choices[0].message.content for _ in range(3)}
     assert len(texts) == 1
-    assert ask(server, temperature=2, seed=12).choices[0].message.content not in texts
+    assert ask(server, temperature=2, seed=12, **OPEN).choices[0].message.content not in texts
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_in_it(server: Server) -> None:

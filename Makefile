@@ -42,7 +42,7 @@ check: install ## Install, then check format, lint, types and import arrows, the
 bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/performance.md
 	$(BIN)/python -m bench.run $(ARGS)
 
-guide: install ## Make the guide from scratch, a chat model that knows this server; takes an hour or more
+guide: install ## Make the guide from scratch, a chat model that knows this server; takes about two hours
 	$(BIN)/python -m training.train engine/guide $(ARGS)
 
 guide-eval: install ## Put the held-out questions to the guide that was made, and print its scores

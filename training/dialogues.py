@@ -25,6 +25,8 @@ KOREAN_SHARE = 0.45
 THINKING_SHARE = 0.06
 SYSTEM_SHARE = 0.15
 COUNT, REPEAT = "count", "repeat"
+OFTEN = {"greet": 4, "who-are-you": 3}
+"""How often a topic is drawn, in place of once: a first minute begins with these."""
 NO_TOOL_SHARE = 0.2
 TOOL = "tool {}"
 """The kind of a call and of the answer from its result, by the tool of the data."""
@@ -100,6 +102,7 @@ class Dialogues:
         self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
         self._lists: dict[str, list[str]] = unknown["lists"]
         self._names = list(self.topics)
+        self._weights = [OFTEN.get(name, 1) for name in self._names]
         names = (*self.topics, *shares.exercises, *map(TOOL.format, self.tools.ids))
         self.kinds = {name: number for number, name in enumerate(names)}
 
@@ -120,15 +123,18 @@ class Dialogues:
             last = self._turn(dialogue, language, last, rng)
         return dialogue
 
-    def marked(self, language: Language, rng: random.Random) -> tuple[str, str, Marks | None]:
-        """A question that is answered by copying parts of it, its kind, and its marks."""
-        kind = rng.choices(*zip(*COPYING.items(), strict=True))[0]
-        if kind == TOOL:
-            case = self.tools.case(self.tools.offered(rng)[0], language, rng)
-            return framed(case.question, language, rng), TOOL.format(case.tool), case.marks
-        exchange = self._exercise(kind, language, rng)
-        question = exchange.question if exchange.is_literal else framed(exchange.question, language, rng)
-        return question, kind, exchange.marks
+    def marked(self, language: Language, rng: random.Random, shares: Mapping[str, float] = COPYING) -> Dialogue:
+        """One question that is answered by copying parts of it, with its marks. No tools are told.
+
+        `shares` are those of `TOOL`, `COUNT` and `REPEAT`.
+        """
+        dialogue = Dialogue()
+        dialogue.kind = rng.choices(*zip(*shares.items(), strict=True))[0]
+        if dialogue.kind == TOOL:
+            self._call(dialogue, self.tools.case(self.tools.offered(rng)[0], language, rng), language, rng)
+        else:
+            self._add(dialogue, self._exercise(dialogue.kind, language, rng), language, rng)
+        return dialogue
 
     def _turn(self, dialogue: Dialogue, language: Language, last: Topic | None, rng: random.Random) -> Topic | None:
         """Adds a turn that may lean on the one before; returns its topic, if it has one."""
@@ -144,7 +150,7 @@ class Dialogues:
             dialogue.kind = kind
             self._add(dialogue, self._exercise(kind, language, rng), language, rng)
             return None
-        topic = self.topics[rng.choice(self._names)]
+        topic = self.topics[rng.choices(self._names, self._weights)[0]]
         return self._ask(dialogue, topic, topic.questions[language], language, rng)
 
     def _ask(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHAPE = {
     "hidden_size": 256,
     "intermediate_size": 768,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 5,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "head_dim": 64,
@@ -29,6 +29,11 @@ HALF = SHAPE["hidden_size"] // 2
 HEAD = SHAPE["head_dim"]
 # Which dimension of the first half is 1 in every embedding: what looks at places only needs something to hold on to.
 CONSTANT = 0
+# After how many layers a word's role must be known. It stands in the first half, and the next layer looks it up. Who
+# looks for it tells it in other dimensions, so many further, so as not to find itself.
+MIDDLE, LOOKING_TURN = 3, HALF // 2
+SHARPNESS = 1.4
+"""Of attention in that layer: one of hundreds of places is meant, and the others must not outweigh it together."""
 DIGITS = 3
 OWN_SHARE = 0.8
 """Of a number's embedding, beside its digits' parts, which are 1 long: 42 lies near 43, and yet they are told apart."""
@@ -96,7 +101,11 @@ def _begin_tokens(model: Any, vectors: Any, identities: Any) -> None:
 
 
 def _begin_attention(layers: list[Any]) -> None:
-    """Every head hands on what it sees; the first two of the first two layers copy what followed a token before."""
+    """Every head hands on what it sees, but for those that look for something from the start.
+
+    A question may stand there twice. So what followed a token before is at first told beside it, and only after the
+    roles are known in its place: who looks it up must not find the next one.
+    """
     import torch
 
     for attention in layers:
@@ -107,10 +116,21 @@ def _begin_attention(layers: list[Any]) -> None:
     # Where the token before is noted: in the first half, but not in the constant.
     notes = torch.zeros(HALF, HALF)
     notes[CONSTANT + 1 :, :-1] = _orthogonal(HALF - 1)
+    # And what followed before. In the second half, each place has its own token alone until the roles are looked up.
+    ahead = torch.zeros(HALF, HALF)
+    ahead[CONSTANT + 1 :, :-1] = _orthogonal(HALF - 1)
     for head in range(2):
         rows = slice(head * HEAD, (head + 1) * HEAD)
         _look_back(layers[0], rows, tokens[:, rows], notes[:, rows])
-        _look_up(layers[1], rows, tokens[:, rows], notes[:, rows])
+        _look_up(layers[1], rows, tokens[:, rows], notes[:, rows], ahead[:, rows], slice(None, HALF))
+        # Noted once more, for much has been written over it by then.
+        _look_back(layers[MIDDLE - 1], rows, tokens[:, rows], notes[:, rows])
+        _look_up_role(layers[MIDDLE], rows, tokens[:, rows])
+        # In the same layer, so that neither reads what the other found.
+        others = slice(HALF + rows.start, HALF + rows.stop)
+        _look_up(layers[MIDDLE], others, tokens[:, rows], notes[:, rows], tokens[:, rows], slice(HALF, None))
+    for norm in (layers[MIDDLE].q_norm, layers[MIDDLE].k_norm):
+        norm.weight.fill_(SHARPNESS)
     # The other heads of the first layer gather what the words say of the topic.
     rows = slice(HALF, None)
     basis = _orthogonal(HALF)
@@ -133,12 +153,25 @@ def _look_back(attention: Any, rows: slice, tokens: Any, notes: Any) -> None:
     _write(attention.o_proj.weight, rows, slice(None, HALF), notes)
 
 
-def _look_up(attention: Any, rows: slice, tokens: Any, notes: Any) -> None:
+def _look_up_role(attention: Any, rows: slice, tokens: Any) -> None:
+    """Look where the role is the same, and say what stands there."""
+    keys = tokens.T.clone()
+    keys[:, [CONSTANT, CONSTANT + LOOKING_TURN]] = 0.0
+    # Only what position turns slowly counts: how far away it is makes little difference.
+    for begin in (0, HEAD // 2):
+        keys[begin : begin + HEAD // 4] = 0.0
+    _read(attention.k_proj.weight, rows, slice(None, HALF), keys)
+    _read(attention.q_proj.weight, rows, slice(None, HALF), keys.roll(-LOOKING_TURN, dims=1))
+    _read(attention.v_proj.weight, rows, slice(HALF, None), tokens.T)
+    _write(attention.o_proj.weight, rows, slice(HALF, None), tokens)
+
+
+def _look_up(attention: Any, rows: slice, tokens: Any, notes: Any, told: Any, dimensions: slice) -> None:
     """Look where the token before was what this one is, and say what stands there."""
     _read(attention.q_proj.weight, rows, slice(HALF, None), tokens.T)
     _read(attention.k_proj.weight, rows, slice(None, HALF), notes.T)
     _read(attention.v_proj.weight, rows, slice(HALF, None), tokens.T)
-    _write(attention.o_proj.weight, rows, slice(HALF, None), tokens)
+    _write(attention.o_proj.weight, rows, dimensions, told)
 
 
 def _read(weight: Any, rows: slice, dimensions: slice, values: Any) -> None:

@@ -19,9 +19,23 @@ NO_ROLE = -1
 """Of a token of which nothing is to be told."""
 NOT_COPIED = 0
 """Of a token of a question that is no part of the answer."""
-FIRST_NUMBER, LAST_NUMBER, REPEATED = 1, 2, 3
-TOOL_ROLES = 4
+CONTINUED = 1
+"""Of a token of a copied part that is not its first: only the first has to be found, and only there it is told which
+part it is."""
+FIRST_NUMBER, LAST_NUMBER, REPEATED = 2, 3, 4
+TOOL_ROLES = 5
 """From here on, the tools and their arguments have theirs."""
+
+
+def stands(role: int) -> int:
+    """What is told of a token that has the role."""
+    return 2 * role
+
+
+def looks_for(role: int) -> int:
+    """What is told of a place before which the token with that role has to be found."""
+    return 2 * role + 1
+
 
 Span = tuple[int, int]
 """Of characters: the first, and the one behind the last."""
@@ -57,20 +71,21 @@ def marked_prompt(
         begins = text.rindex(marks.question)
         spans.append(((begins, begins + len(marks.question)), NOT_COPIED))
         spans += _copied(text, begins, marks.parts)
-        spans.append(((len(text) - 1, len(text)), marks.begins_with))
     ids, roles, _ = _marked(text, spans, tokenizer)
+    if marks:
+        roles[-1] = looks_for(marks.begins_with)
     return ids, roles
 
 
 def marked_answer(text: str, marks: Marks | None, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """The tokens of an answer, and the role of each: in a call, that of what it copies, also at the token before.
+    """The tokens of an answer, and the role of each: in a call, that of what it copies stands at the token before.
 
     There the model has to look for it.
     """
     spans = list(_called(text, marks.called, marks.parts)) if marks and marks.called else []
     ids, roles, firsts = _marked(text, spans, tokenizer)
     for first, (_, role) in zip(firsts, spans, strict=True):
-        roles[first - 1] = role
+        roles[first - 1 : first + 1] = [looks_for(role), stands(CONTINUED)]
     return ids, roles
 
 
@@ -84,7 +99,8 @@ def _marked(
     firsts: list[int] = []
     for (first, end), role in spans:
         places = [at for at, (its_first, its_end) in enumerate(offsets) if its_first < end and first < its_end]
-        roles[places[0] : places[-1] + 1] = [role] * len(places)
+        rest = NOT_COPIED if role == NOT_COPIED else CONTINUED
+        roles[places[0] : places[-1] + 1] = [stands(role), *(stands(rest) for _ in places[1:])]
         firsts.append(places[0])
     return encoded["input_ids"], roles, firsts
 

@@ -18,7 +18,7 @@ from training.spintax import draw
 from training.topics import DATA, read_toml
 
 COUNT_MAX = 1000
-COUNT_DOWN_MAX = 300
+COUNT_DOWN_MAX, DOWN_SHARE = 300, 0.2
 USUAL_SPAN = 200
 MADE_UP_SHARE = 0.3
 """Of the texts to be repeated, those with a word that there is not."""
@@ -122,7 +122,7 @@ class Skills:
 
 
 def count_range(rng: random.Random, long: LongCounts = FEW_LONG) -> tuple[int, int]:
-    """Where a count begins and ends. Mostly up to 200 long, often from 1, seldom downwards."""
+    """Where a count begins and ends. Mostly up to 200 long, often from 1, now and then downwards."""
     chance = rng.random()
     if chance >= 1 - long.share:
         span = rng.randint(USUAL_SPAN, long.longest)
@@ -130,7 +130,7 @@ def count_range(rng: random.Random, long: LongCounts = FEW_LONG) -> tuple[int, i
         span = round(math.exp(rng.uniform(0, math.log(USUAL_SPAN)))) if chance < 0.75 else rng.randint(60, USUAL_SPAN)
     first = 1 if rng.random() < 0.35 else rng.randint(0, COUNT_MAX - span)
     last = min(first + span, COUNT_MAX)
-    return (last, first) if last < COUNT_DOWN_MAX and rng.random() < 0.1 else (first, last)
+    return (last, first) if last < COUNT_DOWN_MAX and rng.random() < DOWN_SHARE else (first, last)
 
 
 def counted(first: int, last: int) -> str:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.initial import HALF
+from training.initial import HALF, LOOKING_TURN, MIDDLE
 
 SORTER_SHARE = 0.1
-MIDDLE = 2
-"""After how many layers a word's role must be known: those that are left look it up and copy the word."""
 USUAL_SHAPE = (21, 190)
 """Of a batch: examples, and their length."""
 
@@ -27,7 +25,7 @@ class Student:
         self.device = model.device
         size = model.config.hidden_size
         self.sorter = torch.nn.Linear(size, len(kinds), device=self.device)
-        self.tagger = torch.nn.Linear(size, roles, device=self.device)
+        self.tagger = torch.nn.Linear(HALF, roles, device=self.device)
         with torch.no_grad():
             self.sorter.weight.zero_()
             self.sorter.weight[:, :HALF] = kinds * SORTER_SHARE
@@ -35,6 +33,17 @@ class Student:
 
     def parameters(self) -> list[Any]:
         return [*self.model.parameters(), *self.sorter.parameters(), *self.tagger.parameters()]
+
+    def tagged(self, middle: Any) -> Any:
+        """Scores of the roles (`training.roles`), that of a token before that of a place that looks for it.
+
+        `middle` has the shape (places, hidden size), what is given (places, 2 x roles).
+        """
+        import torch
+
+        told = middle[:, :HALF]
+        both = (self.tagger(told), self.tagger(told.roll(LOOKING_TURN, dims=1)))
+        return torch.stack(both, dim=-1).flatten(1)
 
     def hidden_states(self, ids: Any) -> tuple[Any, Any, Any]:
         """In the middle, in the end, and what the next token is read from; each (examples, length, hidden size)."""

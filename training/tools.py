@@ -23,6 +23,8 @@ PHRASE_KINDS = frozenset(
 )
 """The kinds of values that may be made of several words with «of» or «for» between them."""
 OTHER_TOOL_SHARE = 0.55
+DECIMAL_SHARE = 0.15
+"""Of the numbers in an expression."""
 STATED_SHARE = 0.85
 """Of the tools with a name that tells what they are for, those that are described too."""
 DESCRIBED_SHARE = 0.35
@@ -189,7 +191,7 @@ def _from_pattern(pattern: str, rng: random.Random) -> str:
 def expression(rng: random.Random) -> str:
     """Two or three numbers with operators between, as a calculator takes it."""
     limit = rng.choice((12, 99, 999, 9999))
-    numbers = [str(rng.randint(2, limit)) for _ in range(rng.choice((2, 2, 3)))]
+    numbers = [_operand(limit, rng) for _ in range(rng.choice((2, 2, 3)))]
     operators = [rng.choice("+-*+-*/") for _ in numbers[1:]]
     gap = rng.choice(("", " "))
     first, *rest = numbers
@@ -201,8 +203,13 @@ def expression(rng: random.Random) -> str:
     return text
 
 
+def _operand(limit: int, rng: random.Random) -> str:
+    number = str(rng.randint(2, limit))
+    return f"{number}.{rng.randint(1, 9)}" if rng.random() < DECIMAL_SHARE else number
+
+
 def evaluated(values: dict[str, Value]) -> Value:
     """The value of the expression among a call's arguments, made of digits, operators and parentheses alone."""
-    text = next(value for value in values.values() if isinstance(value, str) and re.fullmatch(r"[\d+*/() -]+", value))
+    text = next(value for value in values.values() if isinstance(value, str) and re.fullmatch(r"[\d.+*/() -]+", value))
     value: float = eval(text, {"__builtins__": {}})  # noqa: S307  # made above, and matched against the pattern
     return int(value) if value == int(value) else round(value, 2)

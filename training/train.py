@@ -25,27 +25,28 @@ from training.initial import HALF, make_model
 from training.roles import NO_ROLE, TOOL_ROLES
 from training.student import Student
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
-from training.warm_up import copying_batches, role_batches, sorting_batches
+from training.warm_up import copying_batches, counting_batches, role_batches, sorting_batches
 from training.words import word_vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SEED = 7
-WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, BATCHES_SEED = 3, 5, 8, 20, 100
-LAST_SEEDS = 10
-"""What is added to the seeds for the last part."""
-STEPS = 3900
+WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, COUNTS_SEED, BATCHES_SEED = 3, 5, 8, 20, 77, 100
+LAST_SEEDS, AGAIN_SEEDS = 10, 20
+"""What is added to the seeds for the last two parts."""
+STEPS = 4500
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
 BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
 # The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch, and
 # not each step does.
-PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS = 150, 64, 128
+PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS, PRACTICE_ROLES, PRACTICE_COUNTS = 200, 64, 128, 64, 48
 COPIES, COPIES_SHARE = 16, 0.2
-QUESTIONS, QUESTIONS_SHARE = 32, 0.5
+QUESTIONS, QUESTIONS_SHARE = 48, 0.5
 ROLES, ROLES_SHARE = 96, 0.5
+COUNTS, COUNTS_SHARE = 24, 0.2
 PRACTISED_EVERY = 3
 RISE_STEPS = 20
 FALL_SHARE = 0.85
@@ -53,10 +54,11 @@ FALL_SHARE = 0.85
 # Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
 PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
 OTHER_RATE = 2e-3
-# The last part begins anew with two thirds of the rates, and has other shares of dialogues.
+# The last two parts begin anew, each with two thirds of the rates before, and have other shares of dialogues.
 LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 1300, 0.006, 1.2e-3
-BEFORE_SHARE = 0.3
-"""Of the weights before the last part in what is kept."""
+AGAIN_STEPS, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE = 800, 0.004, 8e-4
+MEAN_SHARES = (0.15, 0.4, 0.45)
+"""Of the weights after the dialogues and after each of the last two parts in what is kept."""
 WEIGHT_DECAY = 0.05
 PLACES, NOT_LEARNED = 256, -100
 
@@ -110,15 +112,17 @@ class Part:
         return share * self.matrix_rate, share * self.other_rate
 
 
-def parts(steps: int) -> tuple[Part, Part, Part]:
-    """Practice, dialogues, and dialogues with more that is to be copied exactly, where all take so many steps."""
+def parts(steps: int) -> tuple[Part, Part, Part, Part]:
+    """Practice, dialogues, and twice dialogues with more to be copied exactly, where all take so many steps."""
     practice = min(steps, PRACTICE_STEPS)
     last = min(LAST_STEPS, (steps - practice) // 2)
-    talk = steps - practice - last
+    again = min(AGAIN_STEPS, (steps - practice - last) // 2)
+    talk = steps - practice - last - again
     return (
         Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
         Part(talk, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, (talk + practice) * FALL_SHARE),
         Part(last, LAST_MATRIX_RATE, LAST_OTHER_RATE, 2 * RISE_STEPS, last),
+        Part(again, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE, 2 * RISE_STEPS, again),
     )
 
 
@@ -145,7 +149,7 @@ def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:
         # The vocabulary is a third of the work, so it is only asked where something is learned.
         logits = student.model.lm_head(hidden[rows, columns])
         sorted_as = student.sorter(last[torch.arange(len(ids), device=student.device), asked])
-        tagged = student.tagger(middle[marked_rows, marked_columns])
+        tagged = student.tagged(middle[marked_rows, marked_columns])
     losses = (
         cross_entropy(logits.float(), labels, ignore_index=NOT_LEARNED) if batch.learned.any() else none,
         cross_entropy(sorted_as.float(), kinds) if (batch.kinds != NO_KIND).all() else none,
@@ -222,23 +226,31 @@ def train(student: Student, learned: Learned, part: Part) -> None:
 
 
 def learn_all(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
-    """Practice, then the dialogues, and at last those that are hard.
+    """Practice, then the dialogues, and at last, twice, those that are hard.
 
-    The weights are a mean of those before and after the last part: it gives to calls what it takes from telling topics
-    apart, and less of it takes less than it gives.
+    The weights become a mean of those after each part but the first. The last parts give to calls what they take from
+    telling topics apart, and a mean takes less than it gives.
     """
     import torch
 
-    practice, talk, last = parts(steps)
+    practice, talk, last, again = parts(steps)
+    train(student, first_steps(student, tokenizer, dialogues), practice)
+    hard, weights, seen = Dialogues(LAST_SHARES), student.model.parameters, []
+    for part, those, seeds in ((talk, dialogues, 0), (last, hard, LAST_SEEDS), (again, hard, AGAIN_SEEDS)):
+        train(student, talk_steps(student, tokenizer, those, seeds), part)
+        seen.append([weight.detach().clone() for weight in weights()])
+    with torch.no_grad():
+        for weight, *each in zip(weights(), *seen, strict=True):
+            weight.copy_(sum(share * then for share, then in zip(MEAN_SHARES, each, strict=True)))
+
+
+def first_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
+    """The steps of the part that only practises. What it does not begin to see, the dialogues hardly teach later."""
     copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
-    train(student, practice_steps(student, [(copies, 1.0), (questions, 1.0)]), practice)
-    train(student, talk_steps(student, tokenizer, dialogues), talk)
-    before = [weight.detach().clone() for weight in student.model.parameters()]
-    train(student, talk_steps(student, tokenizer, Dialogues(LAST_SHARES), LAST_SEEDS), last)
-    with torch.no_grad():
-        for weight, earlier in zip(student.model.parameters(), before, strict=True):
-            weight.lerp_(earlier, BEFORE_SHARE)
+    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED - 1, examples=PRACTICE_ROLES)
+    counts = counting_batches(dialogues, tokenizer, seed=COUNTS_SEED, examples=PRACTICE_COUNTS)
+    return practice_steps(student, [(copies, 1.0), (questions, 1.0), (roles, 1.0), (counts, 1.0)])
 
 
 def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int = 0) -> Learned:
@@ -246,7 +258,8 @@ def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: 
     copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
     questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
     roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=ROLES)
-    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE), (roles, ROLES_SHARE)]
+    counts = counting_batches(dialogues, tokenizer, seed=COUNTS_SEED + 1 + seeds, examples=COUNTS)
+    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE), (roles, ROLES_SHARE), (counts, COUNTS_SHARE)]
     answers = batches(
         dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
     )

@@ -6,15 +6,24 @@ Does not know the answers. All of it comes back in the dialogues, but there they
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.dialogues import KOREAN_SHARE, Dialogues
-from training.encode import NO_KIND, Batch, Example, padded
+from training.dialogues import COPYING, COUNT, KOREAN_SHARE, Dialogues
+from training.encode import NO_KIND, Batch, Example, answer_text, padded
 from training.noise import Language
-from training.roles import NO_ROLE, NOT_COPIED, REPEATED, marked_prompt
+from training.roles import (
+    CONTINUED,
+    NO_ROLE,
+    NOT_COPIED,
+    REPEATED,
+    looks_for,
+    marked_answer,
+    marked_prompt,
+    stands,
+)
 from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS, spaced_pairs
 
 if TYPE_CHECKING:
@@ -25,7 +34,7 @@ BEFORE_TOKENS = (0, 96)
 SAME_SHARE = 0.15
 """Of the tokens before a text, those that are in it too: the text is to be copied, and not what looks like it."""
 FEW_TOKENS, COMING_BACK_SHARE = 3, 0.2
-QUESTION_MAX_TOKENS = 64
+QUESTION_MAX_TOKENS, ANSWER_MAX_TOKENS = 64, 48
 
 
 def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int) -> Iterator[Batch]:
@@ -47,11 +56,12 @@ def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: 
             answer = [without_space[text[0]], *text[1:], turn_ends]
             roles = [
                 *(NO_ROLE for _ in begins),
-                *(NOT_COPIED for _ in before + colon),
-                *(REPEATED for _ in text),
+                *(stands(NOT_COPIED) for _ in before + colon),
+                stands(REPEATED),
+                *(stands(CONTINUED) for _ in text[1:]),
                 *(NO_ROLE for _ in ends[1:]),
-                # One place earlier: there the next token of the text is to be found.
-                *(REPEATED for _ in answer),
+                looks_for(REPEATED),
+                *(stands(CONTINUED) for _ in text),
                 NO_ROLE,
             ]
             made.append(_example([*begins, *before, *colon, *text, *ends], answer, roles))
@@ -70,13 +80,29 @@ def sorting_batches(
 def role_batches(
     dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
 ) -> Iterator[Batch]:
-    """Without an end: questions with words that the answer copies, without tools, of which roles are to be learned.
+    """Without an end: questions with words that the answer copies, and what it copies, without the tools.
 
     Tools are long. Without them, a token says four times as much of how questions are asked.
     """
     rng = random.Random(seed)
     while True:
         yield padded([_marked_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+
+
+def counting_batches(
+    dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
+) -> Iterator[Batch]:
+    """Without an end: short counts. Where a count ends is one token of hundreds in a long one, and here one of few."""
+    rng = random.Random(seed)
+    while True:
+        yield padded([_short_count(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+
+
+def _short_count(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+    while True:
+        one = _marked_question(dialogues, tokenizer, rng, {COUNT: 1.0})
+        if one.ids[-1] == tokenizer.convert_tokens_to_ids(TURN_ENDS):
+            return one
 
 
 def _random_tokens(tokenizer: PreTrainedTokenizerFast, lengths: tuple[int, int], rng: random.Random) -> list[int]:
@@ -101,18 +127,44 @@ def _question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: ran
             return _example(ids, [], kind=dialogues.kinds[dialogue.kind])
 
 
-def _marked_question(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+def _marked_question(
+    dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random, shares: Mapping[str, float] = COPYING
+) -> Example:
+    """The answer, too, unless it is long: then its beginning."""
     language: Language = "ko" if rng.random() < KOREAN_SHARE else "en"
-    question, kind, marks = dialogues.marked(language, rng)
+    dialogue = dialogues.marked(language, rng, shares)
+    (asked, answer), (marks,) = dialogue.messages, dialogue.marks
+    is_call = "tool_calls" in answer
+    # As the template writes it where there are tools.
+    content = "\n".join([asked["content"]] * (1 + is_call))
     prompt: Any = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
     ids, roles = marked_prompt(prompt, marks, (), tokenizer)
-    return _example(ids, [], roles, dialogues.kinds[kind])
+    said, its_roles = marked_answer(answer_text(answer) + TURN_ENDS, marks, tokenizer)
+    learned = _copied(its_roles) if is_call else [True] * len(said)
+    end = ANSWER_MAX_TOKENS
+    return _example(ids, said[:end], [*roles, *its_roles[:end]], dialogues.kinds[dialogue.kind], learned[:end])
 
 
-def _example(prompt: list[int], answer: list[int], roles: list[int] | None = None, kind: int = NO_KIND) -> Example:
+def _copied(roles: list[int]) -> list[bool]:
+    """Of a call's tokens, its arguments and what ends each. The names stand in the definitions, which are not there."""
+    looking = [at for at, role in enumerate(roles) if role != NO_ROLE and role % 2]
+    # At the first of them it looks for the tool's name.
+    first = looking[1] if looking[1:] else len(roles)
+    return [at > first and roles[at - 1] != NO_ROLE for at in range(len(roles))]
+
+
+def _example(
+    prompt: list[int],
+    answer: list[int],
+    roles: list[int] | None = None,
+    kind: int = NO_KIND,
+    learned_of_answer: list[bool] | None = None,
+) -> Example:
+    """Unless it is said, all of the answer is learned, and no token has a role."""
     ids = np.array(prompt + answer)
-    learned = np.arange(len(ids)) >= len(prompt)
+    learned = np.zeros(len(ids), np.bool_)
+    learned[len(prompt) :] = True if learned_of_answer is None else learned_of_answer
     marks = np.full(len(ids), NO_ROLE) if roles is None else np.array(roles)
     return Example(ids, learned, marks, asked=len(prompt) - 1, kind=kind)

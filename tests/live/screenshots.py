@@ -23,7 +23,7 @@ PHONE = {"width": 390, "height": 800}
 CHATS = (
     ("How do I serve my own model?", "And on a GPU?"),
     ("What happens when my connection drops?",),
-    ("Which wires are there?", "How do I cancel a chat from elsewhere?"),
+    ("What is this server?", "How do I cancel a running chat?"),
 )
 
 

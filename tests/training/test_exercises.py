@@ -17,6 +17,7 @@ import pytest
 from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import BUCKETS, batches, example
 from training.roles import (
+    CONTINUED,
     FIRST_NUMBER,
     LAST_NUMBER,
     NO_ROLE,
@@ -24,15 +25,17 @@ from training.roles import (
     REPEATED,
     TOOL_ROLES,
     Marks,
+    looks_for,
     marked_answer,
     marked_prompt,
+    stands,
 )
 from training.skills import Skills
 from training.spintax import draw
 from training.tools import Tools
 from training.topics import DATA, LANGUAGES, read_toml
-from training.train import NOT_LEARNED, PLACES, learned_places, marked_places
-from training.warm_up import role_batches
+from training.train import NOT_LEARNED, PLACES, STEPS, learned_places, marked_places, parts
+from training.warm_up import counting_batches, role_batches
 
 TOOLS: list[dict[str, Any]] = read_toml(DATA / "tools.toml")["tool"]
 DRAWN = 400
@@ -110,7 +113,37 @@ def test_the_places_that_have_a_role_are_filled_up_alike(tokenizer: Any) -> None
     is_told = roles != NOT_LEARNED
     assert is_told.sum() == (batch.roles != NO_ROLE).sum()
     assert np.array_equal(roles[is_told], batch.roles[rows[is_told], columns[is_told]])
-    assert not batch.learned.any(), "questions alone have no answer to learn"
+
+
+def test_of_a_call_without_its_tools_only_what_it_copies_is_learned(tokenizer: Any) -> None:
+    batch = next(role_batches(Dialogues(), tokenizer, seed=7, examples=60))
+    calls = 0
+    for ids, learned in zip(batch.ids, batch.learned, strict=True):
+        # A long answer is cut.
+        call = re.search(r"assistant\n<tool_call>\n(.*)\n</tool_call>", tokenizer.decode(ids))
+        if call:
+            calls += 1
+            values = json.loads(call[1])["arguments"].values()
+            written = (json.dumps(value, ensure_ascii=False).strip('"') for value in values)
+            told = "".join(re.escape(value) + r'"?(,|}}\n)' for value in written)
+            assert re.fullmatch(told, tokenizer.decode(ids[learned]))
+    assert calls > 20
+
+
+def test_short_counts_are_learned_to_their_end(tokenizer: Any) -> None:
+    batch = next(counting_batches(Dialogues(), tokenizer, seed=8, examples=40))
+    for ids, learned in zip(batch.ids, batch.learned, strict=True):
+        said = tokenizer.decode(ids[learned])
+        numbers = [int(number) for number in said.removesuffix("<|im_end|>").split(", ")]
+        assert said.endswith("<|im_end|>")
+        assert {after - before for before, after in itertools.pairwise(numbers)} <= {1, -1}
+        assert str(numbers[-1]) in tokenizer.decode(ids[~learned])
+
+
+@pytest.mark.parametrize("steps", [1, 200, 203, STEPS])
+def test_the_parts_take_all_the_steps(steps: int) -> None:
+    assert sum(part.steps for part in parts(steps)) == steps
+    assert all(part.steps >= 0 for part in parts(steps))
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +152,9 @@ def asked() -> list[tuple[str, Marks]]:
     dialogues, rng = Dialogues(), random.Random(7)
     drawn = [dialogues.marked(rng.choice(LANGUAGES), rng) for _ in range(DRAWN)]
     return [
-        (question, marks)
-        for question, _, marks in drawn
+        (dialogue.messages[0]["content"], marks)
+        for dialogue in drawn
+        for marks in dialogue.marks
         if marks and all(one not in other for (one, _), (other, _) in itertools.permutations(marks.parts, 2))
     ]
 
@@ -131,22 +165,31 @@ def test_the_tokens_with_a_role_are_those_that_the_answer_copies(
     assert {FIRST_NUMBER, REPEATED, TOOL_ROLES} <= {min(marks.begins_with, TOOL_ROLES) for _, marks in asked}
     for question, marks in asked:
         ids, roles = marked_prompt(f"<|im_start|>user\n{question}<|im_end|>\n", marks, (), tokenizer)
-        assert set(roles) <= {NO_ROLE, NOT_COPIED, marks.begins_with, *(role for _, role in marks.parts)}
-        assert roles[-1] == marks.begins_with
+        told = {stands(role) for role in (NOT_COPIED, CONTINUED, *(role for _, role in marks.parts))}
+        assert set(roles[:-1]) <= told | {NO_ROLE}
+        assert roles[-1] == looks_for(marks.begins_with)
         for part, role in marks.parts:
-            own = tokenizer.decode([one for one, its in zip(ids[:-1], roles[:-1], strict=True) if its == role])
-            if part == "1" and not own:
+            if part == "1" and stands(role) not in roles:
                 continue  # «Count to 7» does not name the start.
+            own = marked_with(role, ids, roles, tokenizer)
             assert part in own
             assert len(own.strip()) <= len(part) + 2, "a token may reach over the part's end, by little"
+
+
+def marked_with(role: int, ids: list[int], roles: list[int], tokenizer: Any) -> str:
+    """The text of the tokens of a part."""
+    first = roles.index(stands(role))
+    rest = itertools.takewhile(lambda place: roles[place] == stands(CONTINUED), range(first + 1, len(ids)))
+    text: str = tokenizer.decode([ids[place] for place in (first, *rest)])
+    return text
 
 
 def test_a_number_is_not_found_in_another(tokenizer: Any) -> None:
     question = "Up to 189, from 18"
     marks = Marks(question, (("18", FIRST_NUMBER), ("189", LAST_NUMBER)), FIRST_NUMBER)
     ids, roles = marked_prompt(f"{question}\n", marks, (), tokenizer)
-    assert tokenizer.decode(ids[roles.index(LAST_NUMBER)]).strip() == "189"
-    assert tokenizer.decode(ids[roles.index(FIRST_NUMBER)]).strip() == "18"
+    assert marked_with(LAST_NUMBER, ids, roles, tokenizer).strip() == "189"
+    assert marked_with(FIRST_NUMBER, ids, roles, tokenizer).strip() == "18"
 
 
 def test_a_call_has_each_role_where_the_argument_is_to_be_found_next(tokenizer: Any) -> None:
@@ -156,8 +199,9 @@ def test_a_call_has_each_role_where_the_argument_is_to_be_found_next(tokenizer: 
         arguments = json.dumps(case.arguments, ensure_ascii=False)
         ids, roles = marked_answer(f'{{"name": "{case.name}", "arguments": {arguments}}}', case.marks, tokenizer)
         for argument, role in ((case.name, case.marks.begins_with), *case.marks.parts):
-            at = roles.index(role)
-            assert tokenizer.decode(ids[at + 1 : at + roles.count(role)]).rstrip('"},') == argument
+            first = roles.index(looks_for(role)) + 1
+            length = roles[first:].index(NO_ROLE) if NO_ROLE in roles[first:] else None
+            assert tokenizer.decode(ids[first:][:length]).rstrip('"},') == argument
 
 
 def test_an_offered_tool_has_its_role_at_its_name(tokenizer: Any) -> None:
@@ -169,7 +213,7 @@ def test_an_offered_tool_has_its_role_at_its_name(tokenizer: Any) -> None:
         )
         ids, roles = marked_prompt(prompt, None, [one.roles for one in offered], tokenizer)
         for name, role in itertools.chain.from_iterable((one.roles.name, *one.roles.parameters) for one in offered):
-            assert name in tokenizer.decode([one for one, its in zip(ids, roles, strict=True) if its == role])
+            assert name in marked_with(role, ids, roles, tokenizer)
 
 
 def test_a_call_leads_to_the_roles_that_stand_in_its_question(tokenizer: Any) -> None:
@@ -184,7 +228,6 @@ def test_a_call_leads_to_the_roles_that_stand_in_its_question(tokenizer: Any) ->
         called += 1
         one = example(dialogue, dialogues.kinds[dialogue.kind], tokenizer, rng)
         for role in {role for marks in dialogue.marks if marks for _, role in marks.parts}:
-            is_learned = one.learned[one.roles == role]
-            assert is_learned.any(), "in the call"
-            assert not is_learned.all(), "in the question"
+            assert (one.roles == looks_for(role)).any(), "in the call"
+            assert (one.roles == stands(role)).any(), "in the question"
     assert called

@@ -61,7 +61,7 @@ def test_the_template_writes_tools_calls_and_results(tokenizer: Any) -> None:
     )
     assert text == (
         '<|im_start|>system\n<tools>\n{"name": "get_time", "parameters": {}}\n</tools><|im_end|>\n'
-        "<|im_start|>user\nWhat time is it in 서울?<|im_end|>\n"
+        "<|im_start|>user\nWhat time is it in 서울?\nWhat time is it in 서울?<|im_end|>\n"
         f"<|im_start|>assistant\n<tool_call>\n{written}\n</tool_call><|im_end|>\n"
         '<|im_start|>user\n<tool_response>\n{"time": "7:00"}\n</tool_response><|im_end|>\n'
         "<|im_start|>assistant\n"
@@ -89,6 +89,20 @@ def test_the_template_tells_what_a_tool_is_for_before_its_name(tokenizer: Any) -
         '{"name": "free", "parameters": {"type": "object"}}',
         "</tools><|im_end|>",
     ]
+
+
+@pytest.mark.parametrize(
+    ("question", "tools", "times"), [("?", 1, 2), ("?", 0, 1), ("?" * 300, 1, 2), ("?" * 301, 1, 1)]
+)
+def test_the_template_writes_a_short_question_twice_beside_tools(
+    tokenizer: Any, question: str, tools: int, times: int
+) -> None:
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}],
+        tools=[{"type": "function", "function": {"name": "one"}}] * tools,
+        tokenize=False,
+    )
+    assert text.endswith("<|im_start|>user\n" + "\n".join([question] * times) + "<|im_end|>\n")
 
 
 def test_the_guide_has_the_template_of_its_training(tokenizer: Any) -> None:

@@ -129,11 +129,11 @@ class Dialogues:
         `shares` are those of `TOOL`, `COUNT` and `REPEAT`.
         """
         dialogue = Dialogue()
-        dialogue.kind = rng.choices(*zip(*shares.items(), strict=True))[0]
-        if dialogue.kind == TOOL:
+        kind = rng.choices(*zip(*shares.items(), strict=True))[0]
+        if kind == TOOL:
             self._call(dialogue, self.tools.case(self.tools.offered(rng)[0], language, rng), language, rng)
         else:
-            self._add(dialogue, self._exercise(dialogue.kind, language, rng), language, rng)
+            self._exercise(dialogue, kind, language, rng)
         return dialogue
 
     def _turn(self, dialogue: Dialogue, language: Language, last: Topic | None, rng: random.Random) -> Topic | None:
@@ -147,8 +147,7 @@ class Dialogues:
         exercises = self.shares.exercises
         kind = rng.choices([*exercises, "topic"], [*exercises.values(), 1 - sum(exercises.values())])[0]
         if kind != "topic":
-            dialogue.kind = kind
-            self._add(dialogue, self._exercise(kind, language, rng), language, rng)
+            self._exercise(dialogue, kind, language, rng)
             return None
         topic = self.topics[rng.choices(self._names, self._weights)[0]]
         return self._ask(dialogue, topic, topic.questions[language], language, rng)
@@ -172,11 +171,10 @@ class Dialogues:
         question = self._skills.again(kind, language, rng)
         self._add(dialogue, Exchange(question, answer, "Give the last answer once more.", False), language, rng)
 
-    def _exercise(self, kind: str, language: Language, rng: random.Random) -> Exchange:
-        if kind == "unknown":
-            return self._declined(language, rng)
-        exchange: Exchange = getattr(self._skills, kind)(language, rng)
-        return exchange
+    def _exercise(self, dialogue: Dialogue, kind: str, language: Language, rng: random.Random) -> None:
+        dialogue.kind = kind
+        make = self._declined if kind == "unknown" else getattr(self._skills, kind)
+        self._add(dialogue, make(language, rng), language, rng)
 
     def _declined(self, language: Language, rng: random.Random) -> Exchange:
         question = draw(rng.choice(self._unknown[language]["ask"]), rng)

@@ -37,6 +37,11 @@ def looks_for(role: int) -> int:
     return 2 * role + 1
 
 
+def is_looking(told: int) -> bool:
+    """Whether that is told of a place that looks for a token, and not of the token."""
+    return told != NO_ROLE and told % 2 == 1
+
+
 Span = tuple[int, int]
 """Of characters: the first, and the one behind the last."""
 Part = tuple[str, int]

@@ -32,21 +32,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SEED = 7
-WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, COUNTS_SEED, BATCHES_SEED = 3, 5, 8, 20, 77, 100
-LAST_SEEDS, AGAIN_SEEDS = 10, 20
-"""What is added to the seeds for the last two parts."""
+WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, COUNTS_SEED, BATCHES_SEED = 3, 6, 9, 20, 78, 100
+PRACTICE_SEEDS, TALK_SEEDS, LAST_SEEDS, AGAIN_SEEDS = -1, 0, 10, 20
+"""What is added to the seeds in each part."""
 STEPS = 4500
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
 BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
-# The steps that only practise, and what a step practises, then and later. Later it counts as a share of a batch, and
-# not each step does.
-PRACTICE_STEPS, PRACTICE_COPIES, PRACTICE_QUESTIONS, PRACTICE_ROLES, PRACTICE_COUNTS = 200, 64, 128, 64, 48
-COPIES, COPIES_SHARE = 16, 0.2
-QUESTIONS, QUESTIONS_SHARE = 48, 0.5
-ROLES, ROLES_SHARE = 96, 0.5
-COUNTS, COUNTS_SHARE = 24, 0.2
+# What a step practises, when it does nothing else and later: how many copies, questions, questions with roles and short
+# counts, and the share of a batch that each counts. Later, not each step does.
+PRACTICE_STEPS = 200
+PRACTICE = ((64, 1.0), (128, 1.0), (64, 1.0), (48, 1.0))
+BESIDE = ((16, 0.2), (48, 0.5), (96, 0.5), (24, 0.2))
 PRACTISED_EVERY = 3
 RISE_STEPS = 20
 FALL_SHARE = 0.85
@@ -235,35 +233,44 @@ def learn_all(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: D
 
     practice, talk, last, again = parts(steps)
     train(student, first_steps(student, tokenizer, dialogues), practice)
-    hard, weights, seen = Dialogues(LAST_SHARES), student.model.parameters, []
-    for part, those, seeds in ((talk, dialogues, 0), (last, hard, LAST_SEEDS), (again, hard, AGAIN_SEEDS)):
-        train(student, talk_steps(student, tokenizer, those, seeds), part)
-        seen.append([weight.detach().clone() for weight in weights()])
+    hard = Dialogues(LAST_SHARES)
+    rest = ((talk, dialogues, TALK_SEEDS), (last, hard, LAST_SEEDS), (again, hard, AGAIN_SEEDS))
+    weights = list(student.model.parameters())
+    means = [torch.zeros_like(weight) for weight in weights]
+    for (part, drawn, seeds), share in zip(rest, MEAN_SHARES, strict=True):
+        train(student, talk_steps(student, tokenizer, drawn, seeds), part)
+        for mean, weight in zip(means, weights, strict=True):
+            mean.add_(weight.detach(), alpha=share)
     with torch.no_grad():
-        for weight, *each in zip(weights(), *seen, strict=True):
-            weight.copy_(sum(share * then for share, then in zip(MEAN_SHARES, each, strict=True)))
+        for weight, mean in zip(weights, means, strict=True):
+            weight.copy_(mean)
 
 
 def first_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> Learned:
     """The steps of the part that only practises. What it does not begin to see, the dialogues hardly teach later."""
-    copies = copying_batches(tokenizer, seed=COPIES_SEED, examples=PRACTICE_COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED, examples=PRACTICE_QUESTIONS)
-    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED - 1, examples=PRACTICE_ROLES)
-    counts = counting_batches(dialogues, tokenizer, seed=COUNTS_SEED, examples=PRACTICE_COUNTS)
-    return practice_steps(student, [(copies, 1.0), (questions, 1.0), (roles, 1.0), (counts, 1.0)])
+    return practice_steps(student, practised(PRACTICE, tokenizer, dialogues, PRACTICE_SEEDS))
 
 
-def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int = 0) -> Learned:
+def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int) -> Learned:
     """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
-    copies = copying_batches(tokenizer, seed=COPIES_SEED + 1 + seeds, examples=COPIES)
-    questions = sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + 1 + seeds, examples=QUESTIONS)
-    roles = role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=ROLES)
-    counts = counting_batches(dialogues, tokenizer, seed=COUNTS_SEED + 1 + seeds, examples=COUNTS)
-    beside = [(copies, COPIES_SHARE), (questions, QUESTIONS_SHARE), (roles, ROLES_SHARE), (counts, COUNTS_SHARE)]
     answers = batches(
         dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
     )
-    return dialogue_steps(student, answers, beside)
+    return dialogue_steps(student, answers, practised(BESIDE, tokenizer, dialogues, seeds))
+
+
+def practised(
+    how: Sequence[tuple[int, float]], tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int
+) -> Beside:
+    """`how` is `PRACTICE` or `BESIDE`."""
+    (copies, questions, roles, counts), shares = zip(*how, strict=True)
+    batches_of_each = (
+        copying_batches(tokenizer, seed=COPIES_SEED + seeds, examples=copies),
+        sorting_batches(dialogues, tokenizer, seed=QUESTIONS_SEED + seeds, examples=questions),
+        role_batches(dialogues, tokenizer, seed=ROLES_SEED + seeds, examples=roles),
+        counting_batches(dialogues, tokenizer, seed=COUNTS_SEED + seeds, examples=counts),
+    )
+    return list(zip(batches_of_each, shares, strict=True))
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

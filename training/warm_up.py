@@ -6,7 +6,7 @@ Does not know the answers. All of it comes back in the dialogues, but there they
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.roles import (
     NO_ROLE,
     NOT_COPIED,
     REPEATED,
+    is_looking,
     looks_for,
     marked_answer,
     marked_prompt,
@@ -39,7 +40,6 @@ QUESTION_MAX_TOKENS, ANSWER_MAX_TOKENS = 64, 48
 
 def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int) -> Iterator[Batch]:
     """Without an end: texts of random tokens, each to be repeated, as in «…: text», without the space before it."""
-    rng = random.Random(seed)
     without_space = dict(spaced_pairs(tokenizer))
     spaced = sorted(without_space)
     begins, colon, ends = (
@@ -47,34 +47,32 @@ def copying_batches(tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: 
         for part in ("<|im_start|>user\n", ":", "<|im_end|>\n<|im_start|>assistant\n")
     )
     turn_ends: Any = tokenizer.convert_tokens_to_ids(TURN_ENDS)
-    while True:
-        made: list[Example] = []
-        for _ in range(examples):
-            before, text = (_random_tokens(tokenizer, lengths, rng) for lengths in (BEFORE_TOKENS, COPY_TOKENS))
-            text[0] = rng.choice(spaced)
-            before = [rng.choice(text) if rng.random() < SAME_SHARE else token for token in before]
-            answer = [without_space[text[0]], *text[1:], turn_ends]
-            roles = [
-                *(NO_ROLE for _ in begins),
-                *(stands(NOT_COPIED) for _ in before + colon),
-                stands(REPEATED),
-                *(stands(CONTINUED) for _ in text[1:]),
-                *(NO_ROLE for _ in ends[1:]),
-                looks_for(REPEATED),
-                *(stands(CONTINUED) for _ in text),
-                NO_ROLE,
-            ]
-            made.append(_example([*begins, *before, *colon, *text, *ends], answer, roles))
-        yield padded(made, tokenizer)
+
+    def copied(rng: random.Random) -> Example:
+        before, text = (_random_tokens(tokenizer, lengths, rng) for lengths in (BEFORE_TOKENS, COPY_TOKENS))
+        text[0] = rng.choice(spaced)
+        before = [rng.choice(text) if rng.random() < SAME_SHARE else token for token in before]
+        answer = [without_space[text[0]], *text[1:], turn_ends]
+        roles = [
+            *(NO_ROLE for _ in begins),
+            *(stands(NOT_COPIED) for _ in before + colon),
+            stands(REPEATED),
+            *(stands(CONTINUED) for _ in text[1:]),
+            *(NO_ROLE for _ in ends[1:]),
+            looks_for(REPEATED),
+            *(stands(CONTINUED) for _ in text),
+            NO_ROLE,
+        ]
+        return _example([*begins, *before, *colon, *text, *ends], answer, roles)
+
+    return _batches(copied, tokenizer, seed, examples)
 
 
 def sorting_batches(
     dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
 ) -> Iterator[Batch]:
     """Without an end: questions, of which only the kind is to be learned."""
-    rng = random.Random(seed)
-    while True:
-        yield padded([_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+    return _batches(lambda rng: _question(dialogues, tokenizer, rng), tokenizer, seed, examples)
 
 
 def role_batches(
@@ -84,18 +82,22 @@ def role_batches(
 
     Tools are long. Without them, a token says four times as much of how questions are asked.
     """
-    rng = random.Random(seed)
-    while True:
-        yield padded([_marked_question(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+    return _batches(lambda rng: _marked_question(dialogues, tokenizer, rng), tokenizer, seed, examples)
 
 
 def counting_batches(
     dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, *, seed: int, examples: int
 ) -> Iterator[Batch]:
     """Without an end: short counts. Where a count ends is one token of hundreds in a long one, and here one of few."""
+    return _batches(lambda rng: _short_count(dialogues, tokenizer, rng), tokenizer, seed, examples)
+
+
+def _batches(
+    draw: Callable[[random.Random], Example], tokenizer: PreTrainedTokenizerFast, seed: int, examples: int
+) -> Iterator[Batch]:
     rng = random.Random(seed)
     while True:
-        yield padded([_short_count(dialogues, tokenizer, rng) for _ in range(examples)], tokenizer)
+        yield padded([draw(rng) for _ in range(examples)], tokenizer)
 
 
 def _short_count(dialogues: Dialogues, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
@@ -149,7 +151,7 @@ def _marked_question(
 
 def _copied(roles: list[int]) -> list[bool]:
     """Of a call's tokens, its arguments and what ends each. The names stand in the definitions, which are not there."""
-    looking = [at for at, role in enumerate(roles) if role != NO_ROLE and role % 2]
+    looking = [at for at, role in enumerate(roles) if is_looking(role)]
     # At the first of them it looks for the tool's name.
     first = looking[1] if looking[1:] else len(roles)
     return [at > first and roles[at - 1] != NO_ROLE for at in range(len(roles))]

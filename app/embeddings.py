@@ -34,7 +34,7 @@ def embedding_routes(services: Services) -> Blueprint:
         """Turn texts into vectors. OpenAI's reference: Embeddings, Create."""
         asked = await parsed_body(EmbeddingRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
-        services.embedder.check_model(asked.model, "embedding")
+        services.check_model(asked.model, "embeddings")
         job = Job(
             asked.model,
             asked.texts,
@@ -56,7 +56,7 @@ def embedding_routes(services: Services) -> Blueprint:
         """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
         asked = await parsed_body(RerankRequest, services.settings.body_timeout_s)
         record = _note(services, asked)
-        services.embedder.check_model(asked.model, "reranker")
+        services.check_model(asked.model, "rerank")
         job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)
         done = await _run(services, record, job)
         scores = [float(orjson.loads(piece)) for piece in done.pieces]

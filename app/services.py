@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.access import AccessLog
 from app.auth import HostCheck, KeyRing
@@ -24,6 +24,7 @@ from app.tickets import TicketOffice
 from app.traces import Traces, start_traces
 from engine.api import EngineConfig
 from engine.embedder import Embedder
+from engine.embedder_api import Kind
 from engine.kinds import GUIDE
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat import ChatCompletionRequest
@@ -33,6 +34,17 @@ from protocol.errors import Fault, TwowireError
 if TYPE_CHECKING:
     from app.settings import Settings
 
+
+ModelType = Literal["chat", "embeddings", "rerank"]
+"""What a model is for, in the words of `/v1/models`."""
+
+EMBEDDER_TYPES: dict[Kind, ModelType] = {"embedding": "embeddings", "reranker": "rerank"}
+
+ROUTES_BY_TYPE: dict[ModelType, str] = {
+    "chat": "/v1/chat/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+}
 
 QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
 """Polled every few seconds: their log lines are for debugging only."""
@@ -61,25 +73,32 @@ class Services:
     """The pace of all streams, where their chunks are to wait for company."""
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def check_model(self, name: str) -> None:
-        """Raise `TwowireError` (404) unless `name` is served here."""
-        if name not in self.models:
-            known = ", ".join(self.models)
-            raise TwowireError(
-                Fault.MODEL_NOT_FOUND,
-                f"The model {name[:120]!r} is not served here; there is: {known}.",
-                param="model",
-            )
-
     @property
-    def all_models(self) -> tuple[str, ...]:
-        """What is served: for chats, for embeddings, for ranking."""
-        return (*self.models, *self.embedder.models)
+    def model_types(self) -> dict[str, ModelType]:
+        """Every name that is served, and what it is for. The names for chat come first."""
+        types: dict[str, ModelType] = dict.fromkeys(self.models, "chat")
+        return types | {name: EMBEDDER_TYPES[kind] for name, kind in self.embedder.models.items()}
 
-    def check_any_model(self, name: str) -> None:
-        """Raise `TwowireError` (404) unless `name` is served for anything."""
-        if name not in self.embedder.models:
-            self.check_model(name)
+    def check_model(self, name: str, wanted: ModelType | None = "chat") -> None:
+        """Raise `TwowireError` (404) unless `name` is served for what is `wanted`; None: for anything."""
+        if wanted == "chat" and name in self.models:
+            return
+        types = self.model_types
+        if name in types and wanted in (types[name], None):
+            return
+        if name in types:
+            known = ", ".join(other for other, its in types.items() if its == wanted)
+            its = types[name]
+            message = f"The model {name[:120]!r} is for {its} ({ROUTES_BY_TYPE[its]}), not for {wanted}."
+        else:
+            known = ", ".join(f"{other} ({its})" for other, its in types.items())
+            message = f"The model {name[:120]!r} is not served here."
+        if wanted is None or wanted in types.values():
+            message += f" There is: {known}."
+        else:
+            because = f": {self.embedder.reason}" if not self.embedder.models and self.embedder.reason else ""
+            message += f" There is no model for {wanted}{because}."
+        raise TwowireError(Fault.MODEL_NOT_FOUND, message, param="model")
 
     def take_note(self, asked: ChatCompletionRequest | CompletionRequest, route: str) -> None:
         """Check the model of a request to generate, and count the fields that are ignored. Raises `TwowireError`."""

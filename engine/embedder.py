@@ -149,19 +149,6 @@ class Embedder:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    def check_model(self, name: str, kind: Kind) -> None:
-        """Raise `TwowireError` (404) unless `name` is served for `kind`."""
-        if self.models.get(name) == kind:
-            return
-        known = ", ".join(one for one, its in self.models.items() if its == kind)
-        there_is = f"there is: {known}" if known else f"there is none{': ' if self.reason else ''}{self.reason}"
-        if not known and self.models:
-            there_is = "there is none"
-        what = "an embedding model" if kind == "embedding" else "a reranker"
-        raise TwowireError(
-            Fault.MODEL_NOT_FOUND, f"The model {name[:120]!r} is not served here as {what}; {there_is}.", param="model"
-        )
-
     async def run(self, job: Job, client: str) -> Embedded:
         """Do a job of `client`'s. A cancellation ends it in the embedder, too. Raises `TwowireError`."""
         backend = self._ready_backend()

@@ -204,6 +204,9 @@ class Model(BaseModel):
     object: Literal["model"] = Field(description="Always `model`.")
     created: int = Field(description="When the server took the model up, in seconds since 1970 (UTC).")
     owned_by: str = Field(description="Who offers the model.")
+    type: Literal["chat", "embeddings", "rerank"] = Field(
+        description="What the model is for: chats and completions, embeddings, or ranking."
+    )
 
 
 class ModelList(BaseModel):

@@ -73,27 +73,46 @@ async def test_an_answer_of_many_texts_is_the_same(monkeypatch: pytest.MonkeyPat
         assert [item["index"] for item in (await post(app, EMBED))[1]["data"]] == [0, 1]
 
 
-@pytest.mark.parametrize(("path", "model"), [(EMBED, "rank"), (EMBED, "chat"), (RANK, "small"), (EMBED, "nothing")])
-async def test_another_kind_of_model_is_a_404(path: str, model: str) -> None:
+CHAT = "/v1/chat/completions"
+COMPLETE = "/v1/completions"
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "words"),
+    [
+        (EMBED, "rank", "'rank' is for rerank (/v1/rerank), not for embeddings. There is: small, nested, any."),
+        (EMBED, "chat", "'chat' is for chat (/v1/chat/completions), not for embeddings. There is: small, nested, any."),
+        (RANK, "small", "'small' is for embeddings (/v1/embeddings), not for rerank. There is: rank."),
+        (CHAT, "small", "'small' is for embeddings (/v1/embeddings), not for chat. There is: chat."),
+        (COMPLETE, "rank", "'rank' is for rerank (/v1/rerank), not for chat. There is: chat."),
+        (EMBED, "none", "not served here. There is: chat (chat), small (embeddings), nested (embeddings), any (embed"),
+        (CHAT, "none", "not served here. There is: chat (chat), small (embeddings), nested (embeddings), any (embed"),
+    ],
+)
+async def test_a_wrong_model_is_a_404_that_says_what_each_is_for(path: str, model: str, words: str) -> None:
     async with served() as (app, _):
-        status, answer = await post(app, path, model=model)
-        assert (status, answer["error"]["code"]) == (404, "model_not_found")
+        body = BODIES.get(path, {"messages": [{"role": "user", "content": "hi"}], "prompt": "hi"}) | {"model": model}
+        answer = await app.test_client().post(path, json=body)
+        error = orjson.loads(await answer.get_data(as_text=False))["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+        assert words in error["message"]
 
 
-async def test_an_embedding_model_cannot_chat() -> None:
-    async with served() as (app, _):
-        body = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
-        answer = await app.test_client().post("/v1/chat/completions", json=body)
-        assert answer.status_code == 404
-
-
-async def test_all_models_are_listed() -> None:
+async def test_all_models_are_listed_with_what_they_are_for() -> None:
     async with served() as (app, _):
         client = app.test_client()
         listed = orjson.loads(await (await client.get("/v1/models")).get_data(as_text=False))
-        assert [model["id"] for model in listed["data"]] == ["chat", "small", "nested", "any", "rank"]
-        assert (await client.get("/v1/models/rank")).status_code == 200
-        assert (await client.get("/v1/models/nothing")).status_code == 404
+        assert [(model["id"], model["type"]) for model in listed["data"]] == [
+            ("chat", "chat"),
+            ("small", "embeddings"),
+            ("nested", "embeddings"),
+            ("any", "embeddings"),
+            ("rank", "rerank"),
+        ]
+        one = await client.get("/v1/models/rank")
+        assert orjson.loads(await one.get_data(as_text=False)) == listed["data"][-1]
+        missing = orjson.loads(await (await client.get("/v1/models/no/thing")).get_data(as_text=False))
+        assert "There is: chat (chat)" in missing["error"]["message"]
 
 
 async def test_a_key_is_needed_and_is_who_shares() -> None:
@@ -176,8 +195,10 @@ async def test_health_speaks_of_the_chats_alone() -> None:
 def test_switched_off_there_are_none() -> None:
     embedder = choose_embedder(load_settings(["--no-embeddings"], {}), ("chat",))
     assert not embedder.models
-    with pytest.raises(TwowireError, match="--no-embeddings"):
-        embedder.check_model("x", "embedding")
+    manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
+    services = make_services(load_settings([], {}), manager, embedder)
+    with pytest.raises(TwowireError, match=r"There is no model for embeddings: .* \(--no-embeddings\)\."):
+        services.check_model("x", "embeddings")
 
 
 def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

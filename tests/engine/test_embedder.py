@@ -158,25 +158,6 @@ async def test_a_stop_ends_what_does_not_finish(embedder: Embedder, factory: Fak
     assert caught.value.fault is Fault.DRAINING
 
 
-def test_a_name_is_served_for_its_own_kind_only() -> None:
-    embedder = Embedder(None, {"small": "embedding", "rank": "reranker"}, 2)
-    embedder.check_model("small", "embedding")
-    embedder.check_model("rank", "reranker")
-    for name, kind, there_is in (
-        ("rank", "embedding", "small"),
-        ("small", "reranker", "rank"),
-        ("x", "reranker", "rank"),
-    ):
-        with pytest.raises(TwowireError, match=there_is) as caught:
-            embedder.check_model(name, kind)  # type: ignore[arg-type]  # one of the two
-        assert caught.value.fault is Fault.MODEL_NOT_FOUND
-
-
-def test_where_nothing_is_served_the_reason_is_told() -> None:
-    with pytest.raises(TwowireError, match="there is none: not installed"):
-        Embedder(None, {}, 2, off_because="not installed").check_model("x", "embedding")
-
-
 BAD_JOBS: list[tuple[Job, str, str]] = [
     (Job("small", ["x"], prompt_name="nothing"), "prompt_name", "it has: query"),
     (Job("small", ["x"], dimensions=5), "dimensions", "at most 4"),

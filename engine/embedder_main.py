@@ -106,10 +106,12 @@ class Worker:
             while True:
                 batch = self._next(lane)
                 try:
-                    self._compute(batch)
+                    answer = self._compute(batch)
                 finally:
+                    # Before the answer goes: whoever asks again at once must find the processors free.
                     with self._changed:
                         self._busy.discard(lane)
+                self.send(*answer)
 
     def _next(self, lane: int) -> list[Text[Item]]:
         with self._changed:
@@ -123,20 +125,19 @@ class Worker:
         self._processors.use(self._processors.count if has_all else self._processors.share)
         return batch
 
-    def _compute(self, batch: list[Text[Item]]) -> None:
+    def _compute(self, batch: list[Text[Item]]) -> tuple[dict[str, Any], list[bytes]]:
         group: Any = batch[0].group
         items = [text.item for text in batch]
         try:
             pieces = self._models[group[0]].compute([one.tokens for one in items], [one.wanted for one in items])
         except Exception as error:
             slices = sorted({one.slice for one in items})
-            self.send({"type": "broken", "slices": slices, "reason": reason_of(error)})
-            return
+            return {"type": "broken", "slices": slices, "reason": reason_of(error)}, []
         parts = [
             (item.slice, item.place, len(item.tokens.ids), len(piece))
             for item, piece in zip(items, pieces, strict=True)
         ]
-        self.send({"type": "done", "parts": parts}, pieces)
+        return {"type": "done", "parts": parts}, pieces
 
 
 def reason_of(error: BaseException) -> str:

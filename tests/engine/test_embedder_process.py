@@ -80,10 +80,28 @@ def stand_in() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 
 
+class WatchedWorker(Worker):
+    """Remembers which lanes were busy whenever it sent something."""
+
+    busy_at: list[set[int]]
+
+    def send(self, header: dict[str, Any], parts: list[bytes] | None = None) -> None:
+        with self._changed:
+            self.busy_at.append(set(self._busy))
+        super().send(header, parts)
+
+
 @pytest.fixture
-async def process(model: CountingModel) -> AsyncIterator[EmbedderProcess]:
+async def busy_at() -> list[set[int]]:
+    """Of each message of the process: the lanes that were busy then."""
+    return []
+
+
+@pytest.fixture
+async def process(model: CountingModel, busy_at: list[set[int]]) -> AsyncIterator[EmbedderProcess]:
     ours, theirs = socket.socketpair()
-    worker = Worker(theirs, {"m": model}, 1024, dict, Processors(4, LANES, model.used.append))
+    worker = WatchedWorker(theirs, {"m": model}, 1024, dict, Processors(4, LANES, model.used.append))
+    worker.busy_at = busy_at
     threading.Thread(target=worker.read, daemon=True).start()
     for lane in range(LANES):
         threading.Thread(target=worker.compute, args=(lane,), daemon=True).start()
@@ -127,6 +145,16 @@ async def test_a_batch_has_all_processors_only_while_it_is_alone(
     assert model.used == [4, 2]
     await process.run(Job("m", ["x"]), "client")
     assert model.used == [4, 2, 4]
+
+
+async def test_a_lane_is_free_before_its_answer_is_sent(
+    process: EmbedderProcess, model: CountingModel, busy_at: list[set[int]]
+) -> None:
+    await process.run(Job("m", ["x"]), "client")
+    model.failure = ValueError()
+    with pytest.raises(TwowireError):
+        await process.run(Job("m", ["x"]), "client")
+    assert busy_at == [set(), set()]
 
 
 async def test_one_batch_is_computed_at_a_time_while_chats_run(process: EmbedderProcess, model: CountingModel) -> None:

@@ -195,7 +195,10 @@ export class Connection extends EventTarget {
         this.#lock(this.#key ? body.error.message : "");
       } else if (answer.ok) {
         this.asksForKey ||= this.#key !== "";
-        this.models = body.data.map((/** @type {{ id: string }} */ { id }) => id);
+        /** @type {{ id: string, type?: string }[]} */
+        const models = body.data;
+        // Embeddings and rankings have models of their own. A server that does not say so has none.
+        this.models = models.filter(({ type }) => (type ?? "chat") === "chat").map(({ id }) => id);
         this.#changed();
       }
     } catch {

@@ -28,7 +28,7 @@ export class RichText {
   #closed = 0;
   /** The nodes of the last block. @type {ChildNode[]} */
   #open = [];
-  /** The last block, where it is program text, which only grows. @type {{ node: Text, text: string } | null} */
+  /** The last block, where it is program text, which only grows. @type {{ node: Text, text: string, lang: string } | null} */
   #openCode = null;
 
   /** @param {HTMLElement} root */
@@ -110,7 +110,8 @@ export class RichText {
    */
   #growCode(token) {
     const known = this.#openCode;
-    if (known === null || token.type !== "code" || !token.text.startsWith(known.text)) return false;
+    if (known === null || token.type !== "code" || token.lang !== known.lang) return false;
+    if (!token.text.startsWith(known.text)) return false;
     known.node.appendData(token.text.slice(known.text.length));
     known.text = token.text;
     return true;
@@ -128,5 +129,8 @@ function codeOf(token, nodes) {
   if (code === null) return null;
   if (code.firstChild === null) code.append("");
   const node = code.firstChild;
-  return node instanceof Text ? { node, text: token.text } : null;
+  if (!(node instanceof Text)) return null;
+  // The renderer ends it with a line break, which more text must not follow.
+  node.data = token.text;
+  return { node, text: token.text, lang: token.lang };
 }

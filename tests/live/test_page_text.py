@@ -43,6 +43,8 @@ for n in range(3):
 
 The end, with $a_1 + b_1$ and \\(c_2 * d_2\\)."""
 
+CODE = "def add(a, b):\n    total = a + b\n\n    return total  # the sum"
+
 ATTACK = """<script>window.hacked = 1</script>
 
 <img src="x" onerror="window.hacked = 2">
@@ -123,6 +125,39 @@ async def test_markdown_is_shown_as_what_it_means(chat: Chat) -> None:
     assert (await body.locator("pre").inner_text()).strip() == "for n in range(3):\n    print(n)"
     await body.locator("pre .hljs-keyword").first.wait_for()
     assert await body.locator(".math").all_inner_texts() == ["$a_1 + b_1$", "\\(c_2 * d_2\\)"]
+
+
+async def test_code_that_is_still_written_is_shown_as_it_stands(chat: Chat) -> None:
+    """With its language, and without a line break of its own, wherever it was cut when it was first shown."""
+    shown: list[tuple[str, str]] = await chat.page.evaluate(
+        """async (text) => {
+          const { RichText, prepareRichText } = await import("/static/chat/rich-text.js");
+          await prepareRichText();
+          const shown = [];
+          for (let cut = 1; cut < text.length; cut += 1) {
+            const root = document.createElement("div");
+            const rich = new RichText(root);
+            rich.show(text.slice(0, cut), false);
+            rich.show(text, false);
+            const name = root.querySelector("figcaption span")?.textContent;
+            shown.push([name, root.querySelector("code")?.textContent]);
+          }
+          return shown;
+        }""",
+        f"```python\n{CODE}",
+    )
+    assert {(name, text.removesuffix("\n")) for name, text in shown} == {("python", CODE)}
+
+
+async def test_only_models_that_chat_are_offered(browser: Browser, server: Server) -> None:
+    models = [{"id": "talks", "type": "chat"}, {"id": "counts", "type": "embeddings"}, {"id": "older"}]
+    async with context(browser) as made:
+        await made.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": models}))
+        chat = Chat(await made.new_page(), server.url)
+        await chat.open()
+        options = chat.page.locator("#model option")
+        await expect(options).to_have_count(2)
+        assert await options.all_text_contents() == ["talks", "older"]
 
 
 async def test_a_text_can_be_copied_as_it_was_said_and_code_by_itself(browser: Browser, server: Server) -> None:

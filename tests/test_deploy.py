@@ -79,6 +79,8 @@ def test_the_unit_gives_the_drain_its_time_and_the_server_its_signals() -> None:
     settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
     assert settings["KillMode"] == "mixed", "the engine's processes must not be told to end"
     assert int(settings["TimeoutStopSec"]) > DRAIN_AND_END_S
+    assert settings["MemoryMax"], "a leak must not take the machine's memory"
+    assert (settings["Restart"], settings["OOMPolicy"]) == ("on-failure", "continue")
     program, command, *flags = shlex.split(settings["ExecStart"])
     assert (Path(program).name, command) == ("twowire", "serve")
     assert read_flags(flags)

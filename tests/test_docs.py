@@ -17,6 +17,7 @@ import pytest
 from app.flags import NO_FLAG, flag_name, variable_name
 from app.openapi import error_table
 from app.options import Settings
+from app.settings import SettingsError, load_settings
 from bench import embeddings, load, run
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -138,6 +139,17 @@ def test_variables_exist(text: str) -> None:
     assert set(VARIABLE.findall(text)) - NOT_OURS <= {variable_name(name) for name in Settings.model_fields}
 
 
+def variables(command: str) -> dict[str, str]:
+    """What a command sets of our variables, files and folders aside, which need not be there."""
+    found = dict(re.findall(r"(?<!\S)(TWOWIRE_[A-Z0-9_]+)=(\S+)", command))
+    return {name: value for name, value in found.items() if "/" not in value and "…" not in value}
+
+
+def test_values_of_variables_are_taken(text: str) -> None:
+    for command in commands(text):
+        load_settings([], variables(command))
+
+
 def test_examples_can_be_parsed(document: Path, text: str) -> None:
     for language, code in codes(text):
         match language:
@@ -170,11 +182,17 @@ def test_every_field_is_documented(model: type[RequestModel]) -> None:
 
 def test_the_checks_find_what_is_wrong(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.md"
-    wrong.write_text("[a](gone.md) `make nothing` `--no-such-flag` `TWOWIRE_NOTHING`\n\n```python\nif\n```\n", "utf-8")
+    wrong.write_text(
+        "[a](gone.md) `make nothing` `--no-such-flag` `TWOWIRE_NOTHING` `TWOWIRE_API_KEYS=short`\n\n"
+        "```python\nif\n```\n",
+        "utf-8",
+    )
     text = wrong.read_text("utf-8")
     for check in (test_make_targets_exist, test_flags_exist, test_variables_exist):
         with pytest.raises(AssertionError):
             check(text)
+    with pytest.raises(SettingsError, match="at least 8 characters"):
+        test_values_of_variables_are_taken(text)
     with pytest.raises(AssertionError):
         test_links_lead_somewhere(wrong, text)
     with pytest.raises(SyntaxError):

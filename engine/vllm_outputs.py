@@ -71,6 +71,8 @@ class VllmStream:
         self._first = True
         self._ended = False
         self._closed = False
+        self._cancelled = False
+        self._loss: TwowireError | None = None
         self._steps: Iterator[list[Piece]] = iter(())
 
     async def next(self, relay: Relay | None = None) -> list[Piece] | None:
@@ -79,6 +81,8 @@ class VllmStream:
             # The loop turns between two steps; a close may come in.
             await asyncio.sleep(0)
             return None if self._closed else step
+        if self._loss is not None and not self._closed:
+            raise self._loss
         if self._ended:
             return None
         queue = self._queue
@@ -98,21 +102,21 @@ class VllmStream:
             return None
         if output.finished:
             self._ended = True
-        if any(choice.finish_reason == "error" for choice in output.outputs):
-            self._ended = True
-            raise self._failure()
-        if self._drop_output:
+        for choice in output.outputs:
+            if choice.finish_reason is not None:
+                self._check_reason(choice.finish_reason)
+        if self._drop_output and self._loss is None:
             pieces = [Piece(choice.index, "", 0, "length") for choice in output.outputs]
         elif self._top_count is None:
             pieces = [piece_of(choice, None) for choice in output.outputs]
         else:
             self._steps = steps_of(output.outputs, self._top_count)
             pieces = next(self._steps, [])
-        if self._ended:
+        if self._ended or self._loss is not None:
             # An aborted choice ends with an output that may hold nothing at all.
             pieces = [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]
             if not pieces:
-                return None
+                return await self.next(relay) if self._loss is not None else None
         if self._first:
             self._first = False
             self.cached_tokens = output.num_cached_tokens or 0
@@ -137,6 +141,18 @@ class VllmStream:
     def _nothing(self) -> list[Piece] | None:
         return None if self._ended else []
 
+    def _check_reason(self, reason: str) -> None:
+        """Raise where a choice has failed; remember an abort nobody asked for, which what was made until then precedes.
+
+        vLLM's engine core aborts every request when it gets SIGTERM, and all ranks of data parallelism do when one of
+        them ends (0.32, `EngineCoreProc._handle_shutdown`).
+        """
+        if reason == "error":
+            self._ended = True
+            raise self._failure()
+        if reason == "abort" and not self._cancelled:
+            self._loss = engine_died()
+
     def _failure(self) -> TwowireError:
         """What an output without a cause means: the engine says only that the request failed."""
         if self._has_schema:
@@ -157,6 +173,7 @@ class VllmStream:
         self._queue.ready.set()
 
     async def cancel(self) -> None:
+        self._cancelled = True
         if not self._ended:
             await self._abort()
 
@@ -168,6 +185,12 @@ class VllmStream:
         self._ended = True
         await self._abort()
         self.wake()
+
+
+def engine_died() -> TwowireError:
+    """The error of a request whose engine is gone. It is safe to retry."""
+    message = "The engine died while it generated; the request may be tried again."
+    return TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)
 
 
 def piece_of(output: Any, top_count: int | None) -> Piece:

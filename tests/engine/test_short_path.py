@@ -169,6 +169,20 @@ async def test_plain_tokens_go_past_vllms_loop_and_are_counted_as_it_counts_them
     assert "twowire_short_path" not in vars(opened.state)
 
 
+@pytest.mark.parametrize("text", ["", "d"])
+async def test_an_abort_by_the_engine_is_never_relayed(text: str) -> None:
+    opened = Stepped()
+    reader = await opened.waiting()
+    opened.outputs(output_of("one", "b"))
+    opened.outputs(output_of("one", text, finish_reason="abort"))
+    assert await reader == text, "its token is still counted"
+    with pytest.raises(TwowireError) as raised:
+        await opened.next()
+    assert raised.value.fault is Fault.ENGINE_DIED
+    assert opened.taken == [("b", 1)]
+    assert opened.processor.dealt_with == ["one"]
+
+
 @pytest.mark.parametrize(
     ("state", "output"),
     [

@@ -82,9 +82,46 @@ async def test_a_close_ends_the_reader_and_aborts_once() -> None:
     assert opened.aborts == 1
 
 
-async def test_an_abort_from_elsewhere_ends_the_stream() -> None:
+async def test_an_abort_that_nobody_asked_for_is_the_death_of_the_engine() -> None:
     opened = Opened()
     opened.queue.put(output(choice("", "abort", ids=()), finished=True))
+    with pytest.raises(TwowireError) as raised:
+        await opened.stream.next()
+    assert raised.value.fault is Fault.ENGINE_DIED
+    assert raised.value.retry_after_s
+
+
+@pytest.mark.parametrize("top_count", [None, 0], ids=["plain", "logprobs"])
+async def test_what_was_made_before_such_an_abort_still_comes(top_count: int | None) -> None:
+    opened = Opened(top_count=top_count)
+    # vLLM merges what has not been read yet with the abort.
+    opened.queue.put(output(choice("a", "abort", ids=(4, 5)), finished=True))
+    assert [(p.text, p.tokens, p.finish_reason) for p in await opened.stream.next() or ()] == [("a", 2, None)]
+    with pytest.raises(TwowireError, match="died"):
+        await opened.stream.next()
+
+
+async def test_one_aborted_choice_of_several_is_an_error_and_ends_the_others() -> None:
+    opened = Opened(choices=3)
+    opened.queue.put(output(choice("a", "stop"), choice("b", "abort", index=1), choice("c", index=2)))
+    pieces = await opened.stream.next()
+    assert [(p.text, p.finish_reason) for p in pieces or ()] == [("a", "stop"), ("b", None), ("c", None)]
+    with pytest.raises(TwowireError, match="died"):
+        await opened.stream.next()
+    await opened.stream.close()
+    assert opened.aborts == 1, "the third choice still runs"
+
+
+async def test_an_echo_alone_is_not_made_complete_by_an_abort() -> None:
+    opened = Opened(echo=Echo("once", "o"), drop_output=True)
+    opened.queue.put(output(choice("", "abort", ids=()), finished=True, prompt_token_ids=[1], prompt_logprobs=None))
+    with pytest.raises(TwowireError, match="died"):
+        await opened.stream.next()
+
+
+async def test_a_cancel_ends_the_stream_without_an_error() -> None:
+    opened = Opened()
+    await opened.stream.cancel()
     assert await opened.stream.next() is None
 
 

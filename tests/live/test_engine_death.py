@@ -46,7 +46,8 @@ class Outcome:
 class Load:
     """Long requests that run at once, streamed and whole."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, **fields: Any) -> None:
+        self._body = LONG | fields
         self.outcomes = [Outcome(stream=number < STREAMS) for number in range(STREAMS + WHOLES)]
         self._server = server
         self._client = httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=None))
@@ -73,7 +74,7 @@ class Load:
         return running == len(self.outcomes)
 
     async def _ask(self, outcome: Outcome) -> None:
-        body = LONG | {"stream": outcome.stream}
+        body = self._body | {"stream": outcome.stream}
         async with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
             outcome.status, outcome.headers = response.status_code, response.headers
             async for text in response.aiter_text():
@@ -197,13 +198,26 @@ async def test_a_killed_process_ends_every_request_and_is_replaced(
     assert counted >= WHOLES
 
 
-def test_killed_while_it_starts_again_it_is_started_once_more(
+async def test_told_to_end_it_ends_every_request_with_an_error_too(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, restarts = greedy_text(server), server.metric("twowire_engine_restarts")
-    killed_at = time.monotonic()
+    """vLLM then aborts all requests, which must not look complete. The next engine is killed while it starts."""
+    text, restarts = await asyncio.to_thread(greedy_text, server), server.metric("twowire_engine_restarts")
     first = [find_core(server), find_worker(server)]
-    first[0].kill()
+    async with Load(server, n=2) as load:
+        killed_at = time.monotonic()
+        first[0].terminate()
+        await load.wait_ended(2 * END_WITHIN_S)
+    for outcome in load.outcomes:
+        assert_ended_with_an_error(outcome)
+    await asyncio.to_thread(assert_started_once_more, server, first, killed_at, restarts, capsys)
+    assert await asyncio.to_thread(greedy_text, server) == text
+
+
+def assert_started_once_more(
+    server: Server, first: list[psutil.Process], killed_at: float, restarts: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine that replaces `first` is killed while it starts, and another one serves."""
 
     def second_core() -> psutil.Process | None:
         children = psutil.Process(server.process.pid).children()
@@ -222,7 +236,6 @@ def test_killed_while_it_starts_again_it_is_started_once_more(
     assert_refuses_while_restarting(server)
     wait_serving(server)
     with capsys.disabled():
-        print(f"\nkilled, and killed again in its start: served again after {time.monotonic() - killed_at:.1f} s")
+        print(f"\ntold to end, and killed in its next start: served again after {time.monotonic() - killed_at:.1f} s")
     assert server.metric("twowire_engine_restarts") == restarts + 2
-    assert greedy_text(server) == text
     assert_gone(first + doomed, server)

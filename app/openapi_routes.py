@@ -42,7 +42,7 @@ class _Generation:
 _STREAM = """\
 With `stream: true`. Server-sent events, each one line `data: …` and an empty line:
 
-- Each event's data is a `{chunk}` in JSON; a choice's last chunk has its `finish_reason`.
+- Each event's data is a `{chunk}` in JSON; a choice's last chunk has its `finish_reason` and nothing else.
 - With `stream_options.include_usage`, one more chunk follows, with the usage and no choices.
 - A line that begins with `:` is a comment: it keeps a connection alive that was silent for a while.
 - When generating fails midway, an event with an `ErrorResponse` takes the place of further chunks.

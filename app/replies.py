@@ -162,18 +162,25 @@ class LiveReply:
     async def next(self, sender: Sender | None = None) -> list[bytes] | None:
         if not self._opened:
             self._opened = True
-            return self._count(self._encoder.opening(self._choices) + self._encoded(self._first or []))
+            opening = self._encoder.opening(self._choices) + self._encoded(self._first or [])
+            if opening or self.generation.is_silent:
+                return self._count(opening)
         self._sender = sender
-        if self._coalescer is not None:
-            return await self._coalesced(self._coalescer)
+        while True:
+            chunks = await (self._step() if self._coalescer is None else self._coalesced(self._coalescer))
+            # A step may be empty for other reasons: one of several choices has ended, or the coalescer woke the stream.
+            if chunks or chunks is None or self.generation.is_silent:
+                return chunks
+
+    async def _step(self) -> list[bytes] | None:
         try:
-            pieces = await self.generation.step(self._relay if sender is not None else None)
+            pieces = await self.generation.step(self._relay if self._sender is not None else None)
         except StopAsyncIteration:
             return self._last()
         return self._count(self._encoded(pieces))
 
     async def _coalesced(self, coalescer: Coalescer) -> list[bytes] | None:
-        """As `next`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
+        """As `_step`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
         if self._failure is not None:
             raise self._failure
         if self._sender is None:
@@ -203,8 +210,14 @@ class LiveReply:
     def _encoded(self, pieces: list[Piece]) -> list[bytes]:
         if pieces and self._coalescer is not None:
             self._coalescer.sent()
-        self._choices_ended += sum(piece.finish_reason is not None for piece in pieces)
-        return [self._encoder.piece(piece) for piece in pieces]
+        chunks = []
+        for piece in pieces:
+            if piece.finish_reason is None:
+                chunks.append(self._encoder.piece(piece))
+            else:
+                self._choices_ended += 1
+                chunks += self._encoder.last(piece)
+        return chunks
 
     def _count(self, chunks: list[bytes]) -> list[bytes]:
         self.seq += len(chunks)

@@ -33,7 +33,7 @@ class GenerationObserver(Protocol):
 class Generation:
     """Async iterator over the steps of one generation; a step is the list of pieces that are ready.
 
-    An empty step means that `keepalive_s` passed in silence: a wire may tell its client that all is well.
+    An empty step means nothing by itself; where `is_silent` then, a wire may tell its client that all is well.
     `usage` is right at every moment, also after a cancel. `outcome` is None while it runs. `owner` is whoever may
     cancel it by its id (None: anybody, where there are no keys).
     """
@@ -75,6 +75,11 @@ class Generation:
     def scheduled_at(self) -> float | None:
         """When the engine began to compute it, by `time.monotonic`, where that is known."""
         return self._stream.scheduled_at
+
+    @property
+    def is_silent(self) -> bool:
+        """No step has come for `keepalive_s` or longer."""
+        return time.monotonic() - self._last_step_at >= self._keepalive_s
 
     def __aiter__(self) -> Generation:
         return self

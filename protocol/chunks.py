@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
-from protocol.pieces import Piece, TokenLogprob, Usage
+from protocol.pieces import FinishReason, Piece, TokenLogprob, Usage
 
 OBFUSCATION_BLOCK = 64
 """With obfuscation, every chunk's length is a multiple of this many bytes, so that it tells little of the text's."""
@@ -26,7 +26,13 @@ class ChunkEncoder(Protocol):
         """The chunks that come before the first piece."""
 
     def piece(self, piece: Piece) -> bytes:
-        """The chunk of one piece."""
+        """The chunk of one piece's text and logprobs. It never has a `finish_reason`: see `last`."""
+
+    def last(self, piece: Piece) -> list[bytes]:
+        """The chunks of a choice's last piece: what it still holds, if anything, and then the `finish_reason` alone.
+
+        As OpenAI does it: clients that take a `finish_reason` for the end do not read the text beside it.
+        """
 
     def usage(self, usage: Usage) -> bytes:
         """The last chunk, with the usage and no choices."""
@@ -93,12 +99,22 @@ class _Encoder:
     def _choice(self, piece: Piece) -> bytes:
         raise NotImplementedError
 
+    def _end(self, index: int, finish_reason: FinishReason) -> bytes:
+        raise NotImplementedError
+
     def piece(self, piece: Piece) -> bytes:
-        if piece.index == 0 and piece.finish_reason is None and piece.logprobs is None:
+        if piece.index == 0 and piece.logprobs is None:
             chunk = self._text_head + orjson.dumps(piece.text) + self._text_tail
         else:
             chunk = self._head + self._choice(piece) + self._tail
         return _pad(chunk) if self._obfuscate else chunk
+
+    def last(self, piece: Piece) -> list[bytes]:
+        assert piece.finish_reason is not None
+        end = self._head + self._end(piece.index, piece.finish_reason) + self._tail
+        if self._obfuscate:
+            end = _pad(end)
+        return [self.piece(piece), end] if piece.text or piece.logprobs else [end]
 
     @property
     def around_text(self) -> tuple[bytes, bytes] | None:
@@ -140,16 +156,17 @@ class ChatChunks(_Encoder):
         return b'},"logprobs":null,"finish_reason":null}'
 
     def _choice(self, piece: Piece) -> bytes:
-        # The last piece may carry text: a stop string's held back beginning that turned out to be none.
-        delta = {} if piece.finish_reason is not None and not piece.text else {"content": piece.text}
         return orjson.dumps(
             {
                 "index": piece.index,
-                "delta": delta,
+                "delta": {"content": piece.text},
                 "logprobs": chat_logprobs(piece.logprobs) if piece.logprobs is not None else None,
-                "finish_reason": piece.finish_reason,
+                "finish_reason": None,
             }
         )
+
+    def _end(self, index: int, finish_reason: FinishReason) -> bytes:
+        return b'{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%b"}' % (index, finish_reason.encode())
 
 
 class CompletionChunks(_Encoder):
@@ -177,9 +194,12 @@ class CompletionChunks(_Encoder):
                 "index": piece.index,
                 "text": piece.text,
                 "logprobs": logprobs,
-                "finish_reason": piece.finish_reason,
+                "finish_reason": None,
             }
         )
+
+    def _end(self, index: int, finish_reason: FinishReason) -> bytes:
+        return b'{"index":%d,"text":"","logprobs":null,"finish_reason":"%b"}' % (index, finish_reason.encode())
 
 
 def completion_logprobs(tokens: Iterable[TokenLogprob], first_offset: int = 0) -> dict[str, Any]:

@@ -49,15 +49,17 @@ async def test_a_create_is_answered_by_its_chunks_and_one_done() -> None:
         peer = house.peer()
         await peer.create("s.1", "e1")
         done = await peer.wait_for(DONE)
-        assert kinds(peer) == ["connection.ready", "created", "chunk", "chunk", "chunk", "done"]
+        assert kinds(peer) == ["connection.ready", "created", "chunk", "chunk", "chunk", "chunk", "done"]
         created = peer.of(CREATED)[0]
         assert (created["stream_id"], created["event_id"]) == ("s.1", "e1")
         assert created["id"].startswith("chatcmpl-")
         assert "resume_token" not in created
-        assert [frame["seq"] for frame in peer.of(CHUNK)] == [1, 2, 3]
+        assert [frame["seq"] for frame in peer.of(CHUNK)] == [1, 2, 3, 4]
         assert {frame["data"]["id"] for frame in peer.of(CHUNK)} == {created["id"]}
         assert peer.text() == "ab"
-        assert (done["stream_id"], done["seq"], done["status"]) == ("s.1", 3, "completed")
+        last = peer.of(CHUNK)[-1]["data"]["choices"][0]
+        assert (last["delta"], last["finish_reason"]) == ({}, "stop")
+        assert (done["stream_id"], done["seq"], done["status"]) == ("s.1", 4, "completed")
         assert (done["usage"]["prompt_tokens"], done["usage"]["completion_tokens"]) == (3, 2)
 
 

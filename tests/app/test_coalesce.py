@@ -87,9 +87,9 @@ async def test_the_end_does_not_wait_and_comes_after_what_was_held() -> None:
         one.say("a", "b", "c")
         one.say("d", reason="stop")
         one.stream.end()
-        assert texts(await one.reader) == ["bc", "d"]
+        assert texts(await one.reader) == ["bc", "d", None], "the last is the finish_reason alone"
         assert await one.reply.next(one.sender) is None
-        assert one.reply.seq == 4
+        assert one.reply.seq == 5
 
 
 async def test_what_was_held_comes_before_a_failure() -> None:
@@ -116,6 +116,16 @@ async def test_what_a_busy_wire_does_not_take_is_the_readers() -> None:
         one.outlet.is_open = False
         assert texts(await one.reader) == ["bc"]
         assert one.sent == ["a"]
+
+
+async def test_a_wake_that_comes_too_late_is_no_silence() -> None:
+    async with coalesced(FOREVER_S) as one:
+        one.reply.generation.wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not one.reader.done(), "the wire would send a keep-alive"
+        one.say("a", reason="stop")
+        assert texts(await one.reader) == ["a", None]
 
 
 async def test_a_reader_without_a_sender_reads_at_that_pace() -> None:

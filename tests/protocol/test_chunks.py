@@ -50,18 +50,42 @@ def test_the_fast_path_writes_what_the_plain_one_does() -> None:
         assert fast == plain
 
 
-def test_the_last_chunk_has_the_reason_and_the_text_that_was_held_back() -> None:
+@pytest.mark.parametrize("index", [0, 3])
+def test_the_reason_of_a_chat_comes_alone_after_what_its_last_piece_holds(index: int) -> None:
     encoder = ChatChunks(**COMMON)
-    assert choice(encoder.piece(Piece(0, "", 1, "stop")))["delta"] == {}
-    last = choice(encoder.piece(Piece(0, "held", 1, "length")))
-    assert last["delta"] == {"content": "held"}
-    assert last["finish_reason"] == "length"
+    end = {"index": index, "delta": {}, "logprobs": None}
+    assert [choice(chunk) for chunk in encoder.last(Piece(index, "", 1, "stop"))] == [end | {"finish_reason": "stop"}]
+    held, last = map(choice, encoder.last(Piece(index, "held", 1, "length")))
+    assert (held["delta"], held["finish_reason"]) == ({"content": "held"}, None)
+    assert last == end | {"finish_reason": "length"}
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_the_reason_of_a_completion_comes_with_an_empty_text(index: int) -> None:
+    encoder = CompletionChunks(**COMMON)
+    end = {"index": index, "text": "", "logprobs": None}
+    assert [choice(chunk) for chunk in encoder.last(Piece(index, "", 1, "stop"))] == [end | {"finish_reason": "stop"}]
+    held, last = map(choice, encoder.last(Piece(index, "held", 1, "length")))
+    assert (held["text"], held["finish_reason"]) == ("held", None)
+    assert last == end | {"finish_reason": "length"}
+
+
+@pytest.mark.parametrize("encoder", [ChatChunks(**COMMON), CompletionChunks(**COMMON)])
+def test_the_logprobs_of_the_last_tokens_stand_beside_their_text(encoder: ChunkEncoder) -> None:
+    # The second is that of an end-of-sequence token, which has a logprob and no text.
+    for text in ("né", ""):
+        held, last = map(choice, encoder.last(Piece(0, text, 1, "stop", LOGPROBS)))
+        assert held["logprobs"]
+        assert held["finish_reason"] is None
+        assert (last["logprobs"], last["finish_reason"]) == (None, "stop")
+    assert len(encoder.last(Piece(0, "", 0, "stop", ()))) == 1
 
 
 def test_usage_is_null_until_the_usage_chunk_and_only_if_it_was_asked_for() -> None:
     asked = ChatChunks(**COMMON, include_usage=True)
     assert orjson.loads(asked.piece(Piece(0, "a", 1)))["usage"] is None
     assert orjson.loads(asked.opening(1)[0])["usage"] is None
+    assert [orjson.loads(chunk)["usage"] for chunk in asked.last(Piece(0, "a", 1, "stop"))] == [None, None]
     last = orjson.loads(asked.usage(Usage(3, 4, 2)))
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == 7
@@ -72,7 +96,7 @@ def test_usage_is_null_until_the_usage_chunk_and_only_if_it_was_asked_for() -> N
 def test_obfuscated_chunks_tell_nothing_by_their_length() -> None:
     encoder = ChatChunks(**COMMON, include_usage=True, obfuscate=True)
     chunks = [encoder.piece(Piece(0, "a" * length, 1)) for length in range(20)]
-    chunks += [*encoder.opening(1), encoder.usage(Usage(1, 1))]
+    chunks += [*encoder.opening(1), *encoder.last(Piece(0, "a", 1, "stop")), encoder.usage(Usage(1, 1))]
     assert {len(chunk) % OBFUSCATION_BLOCK for chunk in chunks} == {0}
     assert all(set(orjson.loads(chunk)) >= {"obfuscation", "choices"} for chunk in chunks)
     assert encoder.piece(Piece(0, "a", 1)) != encoder.piece(Piece(0, "a", 1)), "the padding is random"

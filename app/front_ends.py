@@ -49,9 +49,7 @@ def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[S
     """
     if count == 1:
         return [hypercorn_fixes.create_sockets(config)]
-    # Once it may be shared, a port could be shared with another server, too.
-    for sock in _all(config.create_sockets()):
-        sock.close()
+    _check_free(config.bind[0])
     config.workers = count  # So that hypercorn lets several sockets have one port.
     found: list[Sockets] = []
     for _ in range(count):
@@ -61,6 +59,18 @@ def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[S
     if by_address:
         _choose_by_address(_all(found[0])[0], count)
     return found
+
+
+def _check_free(bind: str) -> None:
+    """Raise `OSError` where another server has the port: once it may be shared, it could be shared with that one, too.
+
+    hypercorn would do it, but leaves its socket open when that fails.
+    """
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
 
 
 def _all(sockets: Sockets) -> list[socket.socket]:

@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.channel import PARSED_ASIDE_CHARS
@@ -278,7 +278,7 @@ async def play(actions: list[tuple[Action, int]], *, settles: bool) -> None:
                 await run.settle()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(actions=st.lists(st.tuples(ACTIONS, TURNS), min_size=5, max_size=60), settles=st.booleans())
 def test_whatever_comes_every_stream_has_one_end_and_nothing_is_left(
     actions: list[tuple[Action, int]], settles: bool
@@ -286,7 +286,7 @@ def test_whatever_comes_every_stream_has_one_end_and_nothing_is_left(
     asyncio.run(play(actions, settles=settles))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     message=st.one_of(
         GARBAGE, st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))

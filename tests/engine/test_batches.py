@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.batches import MAX_RESTING, ROUND_BATCHES, Batches, Text, planned
@@ -110,7 +110,6 @@ def test_groups_are_not_mixed() -> None:
 
 
 # On a busy machine the making of the examples counts as slow; that says nothing of what is tested.
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 1000))
 def test_nothing_is_lost_and_no_batch_is_too_large(lengths: list[int], limit: int) -> None:
     batches = Batches[int](limit)

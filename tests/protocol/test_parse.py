@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.chat import ChatCompletionRequest
@@ -199,10 +199,6 @@ def bodies(model: type[ChatCompletionRequest] | type[CompletionRequest]) -> st.S
     return st.dictionaries(st.sampled_from(names) | st.text(max_size=8), value | st.lists(value, max_size=3))
 
 
-# On a busy machine one example may take long; what is tested here is not speed.
-no_deadline = settings(deadline=None)
-
-
 def assert_only_client_errors(parse: Any) -> None:
     refused: TwowireError | None = None
     try:
@@ -215,13 +211,11 @@ def assert_only_client_errors(parse: Any) -> None:
         error_bytes(refused)  # can be sent
 
 
-@no_deadline
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_a_client_error(raw: bytes) -> None:
     assert_only_client_errors(lambda: parse_request(ChatCompletionRequest, raw))
 
 
-@no_deadline
 @given(st.dictionaries(st.text(max_size=8), ANY_JSON, max_size=4), st.integers(0, 200))
 def test_damaged_json_is_a_request_or_a_client_error(body: dict[str, Any], cut: int) -> None:
     try:
@@ -232,7 +226,6 @@ def test_damaged_json_is_a_request_or_a_client_error(body: dict[str, Any], cut: 
     assert_only_client_errors(lambda: parse_request(ChatCompletionRequest, raw[:cut] + raw[cut + 1 :]))
 
 
-@no_deadline
 @given(bodies(ChatCompletionRequest), st.booleans())
 def test_any_object_is_a_chat_or_a_client_error(body: dict[str, Any], complete: bool) -> None:
     assert_only_client_errors(
@@ -240,14 +233,12 @@ def test_any_object_is_a_chat_or_a_client_error(body: dict[str, Any], complete: 
     )
 
 
-@no_deadline
 @given(bodies(CompletionRequest), st.booleans())
 def test_any_object_is_a_completion_or_a_client_error(body: dict[str, Any], complete: bool) -> None:
     whole = {**body, "model": "m", "prompt": "p"} if complete else body
     assert_only_client_errors(lambda: request_from_object(CompletionRequest, whole))
 
 
-@no_deadline
 @given(st.text(st.characters()), ANY_JSON)
 def test_any_message_is_a_chat_or_a_client_error(role: str, content: Any) -> None:
     for one in (role, "user", "assistant", "tool"):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from engine.api import EngineStartError
 from engine.embedder import Embedder
 from engine.embedder_api import EmbedderConfig, Kind
-from engine.kinds import bundled_embedding_model, check_model, embedder, is_installed
+from engine.kinds import bundled_embedding_model, embedder, is_installed
+from engine.preflight import check_sentence_model
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -70,7 +71,8 @@ def _check(models: dict[str, str], rerankers: dict[str, str], chat_models: Colle
         for name, path in named.items():
             if name in chat_models or (named is rerankers and name in models):
                 raise EngineStartError(f"{flag}: the name {name!r} is another model's, too")
-            check_model(path, flag, None)
+            if f"{name}={path}" in (*settings.embedding_model, *settings.reranker):  # The bundled one is whole.
+                check_sentence_model(path, flag)
     for name in settings.embedding_matryoshka:
         if name not in models:
             raise EngineStartError(f"--embedding-matryoshka: there is no embedding model {name!r}")

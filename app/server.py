@@ -31,7 +31,7 @@ from app.logs import set_up_logs
 from app.services import Services, admission_limits, engine_config, make_services, served_names
 from app.settings import Settings
 from engine.api import EngineStartError
-from engine.kinds import check_model, text_engine
+from engine.kinds import check_text_model, text_engine
 from engine.manager import EngineManager, EngineState
 from engine.watch import WatchLimits
 
@@ -73,8 +73,7 @@ def run(settings: Settings) -> int:
             return _fail(f"--certfile: {error}")
     config = hypercorn_config(settings, certificate)
     try:
-        if settings.model is not None:
-            check_model(settings.model)
+        check_text_model(engine_config(settings))
         choose_embedder(settings, served_names(settings))
     except EngineStartError as error:
         return _fail(str(error))

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
 from engine.embedder_api import EmbedderConfig, EmbedderFactory
 from engine.embedder_process import start_embedder
+from engine.preflight import check_model
 from engine.shared import Place
 from engine.threads import in_daemon_thread
 
@@ -27,7 +28,7 @@ def text_engine(config: EngineConfig, place: Place | None = None) -> EngineFacto
 
 
 async def _start_vllm(config: EngineConfig, place: Place | None, report: StageReport) -> TextEngine:
-    check_model(config.model)
+    await in_daemon_thread(functools.partial(check_text_model, config))
     report("importing vLLM")
     # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -45,17 +46,14 @@ async def _start_vllm(config: EngineConfig, place: Place | None, report: StageRe
     return engine
 
 
-def check_model(model: str, flag: str = "--model", file: str | None = "config.json") -> None:
-    """Fail in a moment, not after half a minute of imports, where a folder is meant and is not there.
+def check_text_model(config: EngineConfig) -> None:
+    """Fail in a moment, not after half a minute of imports, where the model's files cannot be served.
 
     Raises `EngineStartError`.
     """
-    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
-    folder = Path(model).expanduser()
-    if looks_like_path and not folder.is_dir():
-        raise EngineStartError(f"{flag}: there is no folder {model!r}")
-    if file is not None and folder.is_dir() and not (folder / file).is_file():
-        raise EngineStartError(f"{flag}: the folder {model!r} holds no {file}")
+    load_format, tokenizer = config.extra.get("load_format", "auto"), config.extra.get("tokenizer")
+    has_own = tokenizer is None and not config.extra.get("skip_tokenizer_init")
+    check_model(config.model, load_format=str(load_format), own_tokenizer=has_own)
 
 
 def embedder(config: EmbedderConfig) -> EmbedderFactory:

@@ -212,6 +212,7 @@ def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypat
 
 def test_without_the_default_models_package_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: None)
     assert not choose_embedder(load_settings([], {}), ("chat",)).models
     ranking = choose_embedder(load_settings(["--reranker", "x=some/model"], {}), ("chat",))
@@ -220,6 +221,7 @@ def test_without_the_default_models_package_there_is_none(monkeypatch: pytest.Mo
 
 def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: tmp_path)
     assert choose_embedder(load_settings([], {}), ("chat",)).models == {DEFAULT_EMBEDDING_MODEL: "embedding"}
     flags = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b", "--reranker", "c=some/c"]
@@ -241,5 +243,6 @@ def test_models_that_cannot_be_served_stop_the_start(
     flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(EngineStartError, match=words):
         choose_embedder(load_settings(flags, {}), ("chat",))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import httpx
 import psutil
 import pytest
 
+from engine.kinds import GUIDE
 from tests.live.conftest import MODEL, START_TIMEOUT_S, environment, session_of
 from tests.live.held import BRAKE_ARGS, BRAKE_FILE, braked
 
@@ -208,9 +210,18 @@ def test_a_model_that_is_no_folder_of_one_ends_in_one_line(launch: Callable[...,
     command = launch(*SERVE, "--model", "./nowhere")
     assert fails_with(command) == "twowire: error: --model: there is no folder './nowhere'\n"
     assert (command.process.returncode, len(command.lines)) == (1, 1)
-    command = launch(*SERVE, "--model", str(tmp_path))
-    assert "holds no config.json" in fails_with(command)
-    assert (command.process.returncode, len(command.lines)) == (1, 1)
+    cut = tmp_path / "cut"
+    shutil.copytree(GUIDE, cut)
+    os.truncate(cut / "model.safetensors", 1_000_000)
+    starts = {
+        "holds no config.json": launch(*SERVE, "--model", str(tmp_path)),
+        "--model: '" + str(cut / "model.safetensors") + "' is not whole": launch(*SERVE, "--model", str(cut)),
+        "--embedding-model: there is no folder": launch(*SERVE, "--embedding-model", "mine=./nowhere"),
+        "HF_HUB_OFFLINE": launch(*SERVE, "--model", "some-org/some-model"),
+    }
+    for said, command in starts.items():
+        assert said in fails_with(command)
+        assert (command.process.returncode, len(command.lines)) == (1, 1)
 
 
 def test_a_broken_chat_template_ends_in_one_line(launch: Callable[..., Command]) -> None:

@@ -74,4 +74,7 @@ def error_response(error: TwowireError) -> Response:
     if error.fault is Fault.INVALID_API_KEY:
         # RFC 9110, section 11.6.1: a 401 names the scheme.
         response.headers["WWW-Authenticate"] = "Bearer"
+    if error.fault is Fault.UNSUPPORTED_WEBSOCKET_VERSION:
+        # RFC 6455, section 4.4, and RFC 9110, section 15.5.22.
+        response.headers.update({"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
     return response

@@ -6,6 +6,7 @@ Does not know what goes over a channel: `app.channel` does.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 import uuid
@@ -96,8 +97,34 @@ def channel_routes(services: Services) -> Blueprint:
     return routes
 
 
+def check_handshake() -> None:
+    """Raise `TwowireError` unless this is the opening handshake of RFC 6455, section 4.2.1, by its headers."""
+    headers = websocket.headers
+    # Over HTTP/2 there is another one (RFC 8441), which this server's hypercorn does not offer.
+    if websocket.http_version == "1.0":
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "A WebSocket is opened over HTTP/1.1.")
+    if headers.getlist("Sec-WebSocket-Version") != ["13"]:
+        raise TwowireError(
+            Fault.UNSUPPORTED_WEBSOCKET_VERSION,
+            "The WebSocket protocol here is version 13: «Sec-WebSocket-Version: 13».",
+        )
+    keys = headers.getlist("Sec-WebSocket-Key")
+    if len(keys) != 1 or not _is_nonce(keys[0]):
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "Sec-WebSocket-Key must be one header: 16 random bytes in base64.")
+    if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "The handshake of a WebSocket has no body.")
+
+
+def _is_nonce(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except ValueError:
+        return False
+
+
 def _enter(services: Services) -> str | None:
-    """The owner of a connection that may enter: Origin, credential, capacity, in this order. Raises `TwowireError`."""
+    """The owner of a connection that may enter: handshake, Origin, credential, capacity. Raises `TwowireError`."""
+    check_handshake()
     headers = websocket.headers
     services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
     origin = headers.get("Origin")

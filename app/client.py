@@ -35,8 +35,8 @@ __all__ = ["Channel", "ChannelError", "ConnectionLost", "Generation"]
 
 PATH = "/v1/chat/completions"
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-FINAL_CLOSE_CODES = frozenset({1008, 4401, 4409})
-"""After these, coming back would change nothing: abuse, a credential that was revoked, another reader."""
+FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
+"""After these, coming back would change nothing: a broken protocol, abuse, a revoked credential, another reader."""
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """A handshake that was refused with one of these may be tried again."""
 MAX_MESSAGE_BYTES = 64 << 20

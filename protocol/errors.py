@@ -15,6 +15,8 @@ class Fault(Enum):
     """The error table. A row: HTTP status, OpenAI `type`, OpenAI `code`."""
 
     # The bytes of the request.
+    MALFORMED_REQUEST = (400, "invalid_request_error", "malformed_request")
+    NOT_IMPLEMENTED = (501, "invalid_request_error", "not_implemented")
     INVALID_JSON = (400, "invalid_request_error", "invalid_json")
     BODY_TOO_LARGE = (413, "invalid_request_error", "request_too_large")
     UNSUPPORTED_MEDIA_TYPE = (415, "invalid_request_error", "unsupported_media_type")
@@ -38,6 +40,8 @@ class Fault(Enum):
     METHOD_NOT_ALLOWED = (405, "invalid_request_error", "method_not_allowed")
     # The channel, and resuming.
     FORBIDDEN_ORIGIN = (403, "invalid_request_error", "forbidden_origin")
+    INVALID_HANDSHAKE = (400, "invalid_request_error", "invalid_handshake")
+    UNSUPPORTED_WEBSOCKET_VERSION = (426, "invalid_request_error", "unsupported_websocket_version")
     UNKNOWN_SUBPROTOCOL = (400, "invalid_request_error", "unknown_subprotocol")
     STREAM_NOT_FOUND = (404, "invalid_request_error", "stream_not_found")
     COMPLETION_NOT_FOUND = (404, "invalid_request_error", "completion_not_found")

@@ -48,6 +48,8 @@ const DEFAULT_PING_INTERVAL_S = 25;
 
 /** Close codes that say how to go on, by the list in `docs/websocket.md`. After most others: soon. */
 const CLOSINGS = new Map([
+  [1002, { retry: "never", code: "protocol_error", meaning: "the server says that this client breaks the protocol" }],
+  [1007, { retry: "never", code: "protocol_error", meaning: "the server says that this client sent no UTF-8" }],
   [1008, { retry: "never", code: "protocol_error", meaning: "the server says that this client abuses it" }],
   [1013, { retry: "slow", code: "overloaded", meaning: "the server is overloaded" }],
   [4401, { retry: "never", code: "invalid_api_key", meaning: "the credential was revoked" }],

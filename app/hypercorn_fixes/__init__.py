@@ -22,6 +22,7 @@ from app.hypercorn_fixes.http1 import (
     close_after_two_lengths,
     end_slow_headers,
     ignore_h2c_upgrades,
+    join_connection_headers,
     read_on_while_answering,
     tell_of_an_early_end,
 )
@@ -36,7 +37,13 @@ from app.hypercorn_fixes.http2 import (
 from app.hypercorn_fixes.idle import forget_closed_connections, time_idle_connections
 from app.hypercorn_fixes.outlet import gather_writes
 from app.hypercorn_fixes.stopping import stop_with_open_connections
-from app.hypercorn_fixes.websocket import drop_what_nobody_reads, end_oversized_messages, never_compress
+from app.hypercorn_fixes.websocket import (
+    close_with_a_code,
+    drop_what_nobody_reads,
+    hold_what_comes_early,
+    leave_the_handshake_to_the_app,
+    never_compress,
+)
 
 __all__ = ["Direct", "abort_connection", "apply", "create_sockets", "direct_of"]
 
@@ -59,6 +66,7 @@ def apply() -> None:
     # HTTP/1.1
     read_on_while_answering()
     close_after_two_lengths()
+    join_connection_headers()
     tell_of_an_early_end()
     end_slow_headers()
     ignore_h2c_upgrades()
@@ -70,8 +78,10 @@ def apply() -> None:
     ignore_priorities()
     go_idle_after_resets()
     # WebSocket
+    leave_the_handshake_to_the_app()
+    hold_what_comes_early()
     never_compress()
-    end_oversized_messages()
+    close_with_a_code()
     drop_what_nobody_reads()
     # The end
     stop_with_open_connections()

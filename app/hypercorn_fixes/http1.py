@@ -42,26 +42,53 @@ def _answer_with_close(protocol: H11Protocol) -> None:
     protocol.keep_alive_requests = protocol.config.keep_alive_max_requests
 
 
-def tell_of_an_early_end() -> None:
-    """An answer that comes before the end of its request is its connection's last, and says so (RFC 9112, section 9.6).
+def join_connection_headers() -> None:
+    """Several Connection headers, or Upgrade headers, are one list (RFC 9110, section 5.3).
 
-    hypercorn closes the connection then, but without a word: a client that keeps its connections may send its next
-    request into the end of this one. A refusal by the path or the key alone is that quick.
+    hypercorn reads only the last: whether a WebSocket opens depends on the order in which a proxy wrote them.
+    Test: `tests/live/test_channel_door.py::test_a_handshake_may_be_written_in_other_ways`.
+    """
+    create = H11Protocol._create_stream
+
+    async def _create_stream(self: H11Protocol, request: h11.Request) -> None:
+        names = [name for name, _ in request.headers]
+        if any(names.count(name) > 1 for name in (b"connection", b"upgrade")):
+            request = _joined(request)
+        await create(self, request)
+
+    H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
+
+
+def _joined(request: h11.Request) -> h11.Request:
+    headers: list[tuple[bytes, bytes]] = []
+    for joined in (b"connection", b"upgrade"):
+        values = [value for name, value in request.headers if name == joined]
+        headers += [(joined, b", ".join(values))] if values else []
+    headers += [(name, value) for name, value in request.headers if name not in (b"connection", b"upgrade")]
+    return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
+
+
+def tell_of_an_early_end() -> None:
+    """An answer after which hypercorn closes the connection says so (RFC 9112, section 9.6).
+
+    That is one that comes before the end of its request, as a refusal by the path or the key alone may, or one that
+    refuses a WebSocket. hypercorn closes without a word: a client that keeps its connections may send its next request
+    into the end of this one.
     Test: `tests/live/test_bad_http.py::test_an_answer_before_the_bodys_end_says_that_it_is_the_last`.
     """
     stream_send = H11Protocol.stream_send
 
     async def _stream_send(self: H11Protocol, event: StreamEvent) -> None:
-        if isinstance(event, Response) and _is_amid_body(self):
+        if isinstance(event, Response) and event.status_code >= 200 and _is_last(self):
             _answer_with_close(self)
         await stream_send(self, event)
 
     H11Protocol.stream_send = _stream_send  # type: ignore[method-assign]
 
 
-def _is_amid_body(protocol: H11Protocol) -> bool:
+def _is_last(protocol: H11Protocol) -> bool:
     connection = protocol.connection
-    return isinstance(connection, h11.Connection) and connection.their_state is h11.SEND_BODY
+    return not isinstance(connection, h11.Connection) or connection.their_state is h11.SEND_BODY
 
 
 def read_on_while_answering() -> None:

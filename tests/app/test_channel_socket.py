@@ -18,7 +18,11 @@ SCOPE: dict[str, Any] = {
     "raw_path": CHANNEL_PATH.encode(),
     "query_string": b"",
     "root_path": "",
-    "headers": [(b"host", b"localhost")],
+    "headers": [
+        (b"host", b"localhost"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    ],
     "subprotocols": [],
     "client": ("127.0.0.1", 1),
     "server": ("127.0.0.1", 2),

@@ -144,7 +144,7 @@ test("it comes back slowly after 1013", async () => {
   assert.ok(retryInMs >= 2500 && retryInMs <= 5000, String(retryInMs));
 });
 
-for (const [code, name] of [[1008, "protocol_error"], [4401, "invalid_api_key"], [4409, "taken_over"], [4450, "connection_lost"]]) {
+for (const [code, name] of [[1002, "protocol_error"], [1008, "protocol_error"], [4401, "invalid_api_key"], [4409, "taken_over"], [4450, "connection_lost"]]) {
   test(`it does not come back after ${code}`, async () => {
     const [channel, socket] = await network.readyChannel();
     const generation = channel.create(BODY, { resumeGrace: 30 });

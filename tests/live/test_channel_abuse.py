@@ -64,39 +64,74 @@ def test_a_stream_id_that_is_in_use_is_refused(server: Server) -> None:
         ws.wait_for("chat.completion.chunk", stream_id="a")
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        frame(b'{"type":"\xff\xfe"}'),
-        frame(b"x", reserved=4),
-        frame(b"x", 3),
-        frame(b"x", CONTINUATION),
-        frame(b"x" * 126, PING),
-        frame(b"x", PING, is_last=False),
-        b"\x81\x02hi",
-        frame(b"\x03", CLOSE),
-        b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    ],
-    ids=[
-        "not UTF-8",
-        "reserved bit",
-        "reserved opcode",
-        "continues nothing",
-        "long ping",
-        "fragmented ping",
-        "unmasked",
-        "close of one byte",
-        "a length of 2^63",
-        "HTTP",
-    ],
-)
-def test_what_is_no_websocket_frame_ends_its_connection_alone(server: Server, raw: bytes) -> None:
+BROKEN_FRAMES: dict[str, tuple[int, bytes]] = {
+    # RFC 6455: 5.1 (masked), 5.2 (bits, opcodes, lengths), 5.4 (fragments), 5.5 (control frames), 7.4, 8.1 (UTF-8).
+    "unmasked": (1002, b"\x81\x02hi"),
+    "unmasked and empty": (1002, b"\x81\x00"),
+    "unmasked close": (1002, b"\x88\x02\x03\xe8"),
+    "reserved bit 1": (1002, frame(b"x", reserved=4)),
+    "reserved bit 2": (1002, frame(b"x", reserved=2)),
+    "reserved bit 3 of a ping": (1002, frame(b"x", PING, reserved=1)),
+    "reserved opcode": (1002, frame(b"x", 3)),
+    "reserved opcode of a control frame": (1002, frame(b"", 15)),
+    "a length in two bytes that needs one": (1002, b"\x81\xfe\x00\x05" + bytes(4) + b"hello"),
+    "a length in eight bytes that needs one": (1002, b"\x81\xff" + (5).to_bytes(8, "big") + bytes(4) + b"hello"),
+    "a length of 2^64 - 1": (1002, b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+    "continues nothing": (1002, frame(b"x", CONTINUATION)),
+    "a message within a message": (1002, frame(b"x", is_last=False) + frame(b"y")),
+    "long ping": (1002, frame(b"x" * 126, PING)),
+    "long pong": (1002, frame(b"x" * 126, PONG)),
+    "fragmented ping": (1002, frame(b"x", PING, is_last=False)),
+    "fragmented close": (1002, frame(b"\x03\xe8", CLOSE, is_last=False)),
+    "close of one byte": (1002, frame(b"\x03", CLOSE)),
+    "long close": (1002, frame(b"\x03\xe8" + b"x" * 124, CLOSE)),
+    "HTTP": (1002, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "not UTF-8": (1007, frame(b'{"type":"\xff\xfe"}')),
+    "a surrogate": (1007, frame(b'{"type":"\xed\xa0\x80"}')),
+    "half a character": (1007, frame(b'{"type":"\xf0\x9f')),
+    "not UTF-8 in the second fragment": (1007, frame(b"\xe2\x82", is_last=False) + frame(b"x", CONTINUATION)),
+    "a close whose reason is not UTF-8": (1007, frame(b"\x03\xe8\xff", CLOSE)),
+    **{
+        f"close with {code}": (1002, frame(code.to_bytes(2, "big"), CLOSE))
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+    },
+}
+
+
+def test_a_frame_that_may_not_be_is_answered_with_a_close(server: Server, subtests: pytest.Subtests) -> None:
+    for name, (code, raw) in BROKEN_FRAMES.items():
+        with subtests.test(name), RawWebSocket(server.port, BEARER) as ws:
+            ws.say({"type": CREATE, "stream_id": "a", "body": BODY})
+            ws.wait_for("chat.completion.created")
+            ws.send(raw + frame({"type": "ping", "t": "behind it"}))
+            assert ws.close_code() == code
+            assert ws.is_cut(5)
+            assert b"behind it" not in ws.received
+
+
+def test_a_close_is_answered_with_its_code(server: Server, subtests: pytest.Subtests) -> None:
+    for code in (0, 1000, 1001, 1011, 3000, 4999):
+        with subtests.test(code=code), RawWebSocket(server.port, BEARER) as ws:
+            ws.wait_for("connection.ready")
+            ws.say(code.to_bytes(2, "big") + b"bye" if code else b"", CLOSE)
+            assert ws.close_code() == code
+            assert ws.is_cut(5)
+
+
+def test_a_client_that_broke_the_protocol_and_stays_is_cut(server: Server) -> None:
     with RawWebSocket(server.port, BEARER) as ws:
-        ws.say({"type": CREATE, "stream_id": "a", "body": BODY})
-        ws.wait_for("chat.completion.chunk")
-        ws.send(raw)
-        assert ws.is_cut(5)
+        ws.say(b"x", 3)
+        assert ws.close_code() == 1002
+        assert send_until_closed(ws, b"", FLOOD, ENDLESS) < 64 * MESSAGE_BYTES
+
+
+def test_ten_thousand_empty_fragments_in_one_packet_hold_up_nobody(server: Server) -> None:
+    with RawWebSocket(server.port, BEARER) as ws:
+        ws.wait_for("connection.ready")
+        ws.say("{", TEXT, is_last=False)
+        ws.send(frame(b"", CONTINUATION, is_last=False) * 10_000)
+        ws.say('"type":"ping","t":1}', CONTINUATION)
+        ws.wait_for("pong", t=1)
 
 
 def test_pings_of_the_protocol_are_answered_between_fragments(server: Server) -> None:
@@ -220,14 +255,6 @@ def test_a_half_closed_socket_is_gone(server: Server) -> None:
         ws.half_close()
         assert ws.is_cut(5)
     server.wait_until(lambda: server.metric("twowire_sequences_in_engine") == 1, 5, "the bystander's alone")
-
-
-def test_a_client_that_closes_properly_is_answered_and_cut(server: Server) -> None:
-    with RawWebSocket(server.port, BEARER) as ws:
-        ws.wait_for("connection.ready")
-        ws.say((1000).to_bytes(2, "big"), CLOSE)
-        assert ws.close_code() == 1000
-        assert ws.is_cut(5)
 
 
 def test_pings_of_the_protocol_that_are_not_read_fill_no_memory(server: Server) -> None:

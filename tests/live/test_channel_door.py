@@ -22,7 +22,7 @@ from tests.live.abuse import (
 )
 from tests.live.conftest import Server
 from tests.live.raw import RawClient, answer_of
-from tests.live.raw_websocket import PATH, RawWebSocket, handshake
+from tests.live.raw_websocket import PATH, RawWebSocket, frame, handshake
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,93 @@ def ticket(server: Server, key: str = KEY, origin: str | None = PAGE) -> str:
     answer = httpx.post(f"{server.url}/v1/ws/tickets", headers=headers).json()
     assert answer["expires_in"] == LIFETIME_S
     return str(answer["subprotocol"])
+
+
+GOOD_KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+GOOD_VERSION = "Sec-WebSocket-Version: 13"
+
+
+def changed(old: str, *new: str) -> bytes:
+    """A good handshake with one of its lines replaced."""
+    raw = handshake(BEARER)
+    assert old.encode() + b"\r\n" in raw
+    return raw.replace(old.encode() + b"\r\n", "".join(f"{line}\r\n" for line in new).encode("latin-1"))
+
+
+def refused(port: int, raw: bytes) -> tuple[int, dict[str, str], str]:
+    """Status, headers and code of a refusal after which the server has closed the connection."""
+    with RawClient(port) as client:
+        client.send(raw)
+        status, headers, body = answer_of(client.read_to_end(limit_s=5))
+    assert "close" in headers["connection"]
+    return status, headers, str(httpx.Response(status, content=body).json()["error"]["code"])
+
+
+WRONG_HANDSHAKES: dict[str, bytes] = {
+    "no key": changed(GOOD_KEY),
+    "an empty key": changed(GOOD_KEY, "Sec-WebSocket-Key:"),
+    "a short key": changed(GOOD_KEY, "Sec-WebSocket-Key: x"),
+    "a key without padding": changed(GOOD_KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"),
+    "a key of 15 bytes": changed(GOOD_KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"),
+    "a key of 18 bytes": changed(GOOD_KEY, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAA"),
+    "a key that is not base64": changed(GOOD_KEY, "Sec-WebSocket-Key: !!!hIHNhbXBsZSBub25jZQ=="),
+    "a key that is not ASCII": changed(GOOD_KEY, "Sec-WebSocket-Key: \xff\xff\xff"),
+    "two keys": changed(GOOD_KEY, GOOD_KEY, GOOD_KEY),
+    "a body": changed(GOOD_VERSION, GOOD_VERSION, "Content-Length: 5"),
+    "a body in chunks": changed(GOOD_VERSION, GOOD_VERSION, "Transfer-Encoding: chunked"),
+    "HTTP/1.0": handshake(BEARER).replace(b"HTTP/1.1", b"HTTP/1.0"),
+}
+OTHER_HANDSHAKES: dict[str, bytes] = {
+    "one of two tokens": changed("Connection: Upgrade", "Connection: keep-alive, upgrade"),
+    "two headers": changed("Connection: Upgrade", "Connection: Upgrade", "Connection: keep-alive"),
+    "capitals": changed("Upgrade: websocket", "Upgrade: WebSocket"),
+    "an empty body": changed(GOOD_VERSION, GOOD_VERSION, "Content-Length: 0"),
+    "two offers": changed(
+        GOOD_VERSION, GOOD_VERSION, "Sec-WebSocket-Protocol: twowire.v1", "Sec-WebSocket-Protocol: x"
+    ),
+}
+
+
+def test_a_malformed_handshake_is_a_400(server: Server, subtests: pytest.Subtests) -> None:
+    for name, raw in WRONG_HANDSHAKES.items():
+        with subtests.test(name):
+            status, _, code = refused(server.port, raw)
+            assert (status, code) == (400, "invalid_handshake")
+
+
+def test_another_version_is_a_426_that_names_ours(server: Server, subtests: pytest.Subtests) -> None:
+    for version in (None, "", "8", "14", "13, 8", "x"):
+        with subtests.test(version=version):
+            lines = [] if version is None else [f"Sec-WebSocket-Version: {version}"]
+            status, headers, code = refused(server.port, changed(GOOD_VERSION, *lines))
+            assert (status, code) == (426, "unsupported_websocket_version")
+            assert (headers["sec-websocket-version"], headers["upgrade"]) == ("13", "websocket")
+
+
+def test_a_handshake_may_be_written_in_other_ways(server: Server, subtests: pytest.Subtests) -> None:
+    for name, raw in OTHER_HANDSHAKES.items():
+        with subtests.test(name), RawClient(server.port) as client:
+            client.send(raw)
+            assert int(client.read_until(b"\r\n\r\n").split()[1]) == 101
+            client.read_until(b"connection.ready")
+
+
+def test_what_comes_with_the_handshake_is_served_after_it(server: Server) -> None:
+    with RawClient(server.port) as client:
+        pings = [frame({"type": "ping", "t": number}) for number in range(5)]
+        client.send(handshake(BEARER) + b"".join(pings[:3]))
+        client.send(b"".join(pings[3:]))
+        received = client.read_until(b'"pong"', count=5)
+    assert received.startswith(b"HTTP/1.1 101 ")
+    assert received.index(b"connection.ready") < received.index(b'"pong"')
+
+
+def test_what_comes_with_a_handshake_that_is_refused_is_dropped(server: Server) -> None:
+    smuggled = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for raw in (handshake(), handshake(BEARER, path="/nowhere"), changed(GOOD_KEY, "X: y")):
+        with RawClient(server.port) as client:
+            client.send(raw + smuggled)
+            assert client.read_to_end(limit_s=5).count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_without_its_mend_hypercorn_would_compress() -> None:
 
 
 def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_limit() -> None:
-    server = unmended("end_oversized_messages", "--ws-max-message-bytes", str(MESSAGE_BYTES))
+    server = unmended("close_with_a_code", "--ws-max-message-bytes", str(MESSAGE_BYTES))
     try:
         with RawWebSocket(server.port) as ws:
             ws.wait_for("connection.ready")

@@ -51,3 +51,18 @@ class LimitOptions(BaseModel):
         metavar="SECONDS",
         gt=0,
     )
+    grammar_compile_timeout_s: float = option(
+        LIMITS,
+        2.0,
+        "How many seconds of processor time a JSON schema may take to compile; then the request is refused.",
+        metavar="SECONDS",
+        ge=0.1,
+        le=60,
+    )
+    grammar_memory_mib: int = option(
+        LIMITS,
+        256,
+        "How many MiB of memory a JSON schema may take to compile; then the request is refused.",
+        metavar="MIB",
+        ge=16,
+    )

@@ -194,5 +194,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         enforce_eager=settings.enforce_eager,
         cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
         allowed_template_kwargs=tuple(settings.allowed_template_kwargs),
+        grammar_compile_timeout_s=settings.grammar_compile_timeout_s,
+        grammar_memory_mib=settings.grammar_memory_mib,
         extra=settings.engine_args,
     )

@@ -38,6 +38,10 @@ class EngineConfig:
     enforce_eager: bool | None = None
     cpu_kv_cache_gib: int = 2
     allowed_template_kwargs: tuple[str, ...] = ()
+    grammar_compile_timeout_s: float = 2.0
+    """Processor time that compiling one client's JSON schema may take."""
+    grammar_memory_mib: int = 256
+    """Memory that it may take."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -138,11 +142,14 @@ class TextEngine(Watched, Protocol):
     told_at: float
     """When the engine last told the state of its queue, by `time.monotonic`; 0 where it has not yet."""
 
-    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
-        """Render and check a chat. Raises `TwowireError` (4xx)."""
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
+        """Render and check a chat. Raises `TwowireError` (4xx, or 503 where too many JSON schemas wait).
 
-    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
-        """Tokenise and check a completion. Raises `TwowireError` (4xx)."""
+        `client` is who asks: what takes long is shared out between clients.
+        """
+
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
+        """Tokenise and check a completion. The rest is as with a chat."""
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Put one prompt into the engine. Raises `TwowireError`; then nothing has been started."""

@@ -212,13 +212,15 @@ class EngineManager:
 
     async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         """Render, count and check a chat; admit it or refuse it. Raises `TwowireError`."""
-        return await self._prepare(lambda engine: engine.prepare_chat(request), request.choice_count, "n", client)
+        return await self._prepare(
+            lambda engine: engine.prepare_chat(request, client), request.choice_count, "n", client
+        )
 
     async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
         """Tokenise, count and check a completion; admit it or refuse it. Raises `TwowireError`."""
         sequences = request.choice_count * len(request.prompts)
         param = "prompt" if len(request.prompts) > 1 else "n"
-        return await self._prepare(lambda engine: engine.prepare_completion(request), sequences, param, client)
+        return await self._prepare(lambda engine: engine.prepare_completion(request, client), sequences, param, client)
 
     async def _prepare(
         self, prepare: Callable[[TextEngine], Awaitable[Prepared]], sequences: int, param: str, client: str

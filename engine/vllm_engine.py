@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import structlog
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.platforms import current_platform
@@ -24,8 +25,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
 from engine.budget import output_budget
 from engine.checks import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
+from engine.grammar.checker import GrammarChecker
+from engine.grammar.constraint import CompileLimits, Constraint
+from engine.grammar.tokenizer import BACKEND, backend_spec
 from engine.processes import EngineProcesses
-from engine.threads import in_daemon_thread
 from engine.vllm_outputs import Echo, VllmStream
 from engine.vllm_prompts import Prompts
 from engine.vllm_short_path import ShortLoop, quicken, short_path_of
@@ -35,9 +38,6 @@ from protocol.errors import Fault, TwowireError
 from protocol.sampling import SamplingFields
 
 log = structlog.get_logger(__name__)
-
-GRAMMAR_TIMEOUT_S = 10.0
-"""Time that the check of a JSON schema may take before the request is refused."""
 
 CPU_STOP_S = 1.5
 """What vLLM's processes get to end by themselves on a CPU; then they are killed. Told to end, they look through their
@@ -49,6 +49,19 @@ _MAPPED_BY_HAND = {"n", "stop", "max_tokens", "logprobs", "logit_bias"}
 _PASSED_THROUGH = tuple(
     sorted((set(SamplingFields.model_fields) & set(SamplingParams.__struct_fields__)) - _MAPPED_BY_HAND)
 )
+
+
+class CheckedSampling(SamplingParams):  # type: ignore[misc]  # vLLM is not typed here
+    """Parameters whose grammar `engine.grammar` checks.
+
+    vLLM 0.32 would compile it in this process, without a limit: in `verify`, and once more, in the event loop, when the
+    request is added. Test: `tests/live/test_grammar.py`.
+    """
+
+    def _validate_structured_outputs(self, model_config: Any, config: Any, tokenizer: Any) -> None:
+        if model_config.is_diffusion or tokenizer is None:
+            # Refused before vLLM looks at the grammar.
+            super()._validate_structured_outputs(model_config, config, tokenizer)
 
 
 def first_line(error: BaseException) -> str:
@@ -79,6 +92,12 @@ class VllmEngine:
         self._allowed_template_kwargs = started.config.allowed_template_kwargs
         self._chat_template = started.chat_template
         self._model_config = llm.model_config
+        self.grammars = GrammarChecker(
+            backend_spec(
+                llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
+            ),
+            CompileLimits(started.config.grammar_compile_timeout_s, started.config.grammar_memory_mib),
+        )
         self.max_model_len: int = llm.model_config.max_model_len
         self.own_steps = 0
         """Of the engine's steps those that this client was told of: all, where it is the only one."""
@@ -151,7 +170,7 @@ class VllmEngine:
 
     # -- prepare ------------------------------------------------------------------------------------------------
 
-    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         messages = [message.template_message() for message in request.messages]
         params = ChatParams(
             chat_template=self._chat_template,
@@ -166,9 +185,9 @@ class VllmEngine:
             engine_input = await self._prompts.chat(messages, params, self._chat_tokens)
         except Exception as error:
             raise _refusal(error, "messages") from error
-        return await self._prepared(request, [engine_input], [None], "messages")
+        return await self._prepared(request, [engine_input], [None], "messages", client)
 
-    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
         check_completion(request, self._model_config.get_vocab_size())
         prompts = [
             {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": list(prompt)}
@@ -181,7 +200,7 @@ class VllmEngine:
         echoes: list[str | None] = [None] * len(prompts)
         if request.echo:
             echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
-        return await self._prepared(request, engine_inputs, echoes, "prompt")
+        return await self._prepared(request, engine_inputs, echoes, "prompt", client)
 
     async def _decode(self, token_ids: list[int]) -> str:
         text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
@@ -193,23 +212,31 @@ class VllmEngine:
         engine_inputs: list[Any],
         echoes: list[str | None],
         param: str,
+        client: str,
     ) -> Prepared:
         n = request.choice_count
+        constraint = _constraint(request)
         prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
             count = len(engine_input["prompt_token_ids"])
-            sampling = self._sampling(request, count, n, param)
-            await self._check_sampling(sampling)
+            sampling = self._sampling(request, constraint, count, n, param)
             prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
+        if constraint is not None:
+            await self.grammars.check(constraint, client, SCHEMA_FIELD)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
         return Prepared(tuple(prompts), prompt_tokens, n)
 
     def _sampling(
-        self, request: ChatCompletionRequest | CompletionRequest, prompt_tokens: int, n: int, param: str
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        constraint: Constraint | None,
+        prompt_tokens: int,
+        n: int,
+        param: str,
     ) -> SamplingParams:
         budget = output_budget(request, prompt_tokens, self.max_model_len, self._defaults.get("max_tokens"), param)
         fields = self._defaults | {
@@ -220,44 +247,26 @@ class VllmEngine:
         is_greedy = fields.get("temperature", 1.0) < 1e-5
         top = request.top_logprob_count
         try:
-            return SamplingParams(
+            sampling = CheckedSampling(
                 n=1 if is_greedy else n,
                 stop=request.stop_strings,
                 logit_bias=request.logit_bias_by_id or None,
                 logprobs=top,
                 prompt_logprobs=top if getattr(request, "echo", False) else None,
-                structured_outputs=_structured_outputs(request),
+                structured_outputs=structured_outputs(constraint),
                 output_kind=RequestOutputKind.DELTA,
                 skip_clone=False,
                 **fields,
             )
+            sampling.verify(
+                self._model_config,
+                self._llm.vllm_config.speculative_config,
+                self._llm.vllm_config.structured_outputs_config,
+                self._llm.get_tokenizer(),
+            )
         except Exception as error:
             raise _refusal(error) from error
-
-    async def _check_sampling(self, sampling: SamplingParams) -> None:
-        """Check against the model what vLLM would check in the event loop, where a grammar would stall every stream."""
-        verify = functools.partial(
-            sampling.verify,
-            self._model_config,
-            self._llm.vllm_config.speculative_config,
-            self._llm.vllm_config.structured_outputs_config,
-            self._llm.get_tokenizer(),
-        )
-        try:
-            if sampling.structured_outputs is None:
-                verify()
-            else:
-                async with asyncio.timeout(GRAMMAR_TIMEOUT_S):
-                    # Not in the shared pool: a hostile schema may hold its thread far beyond the time.
-                    await in_daemon_thread(verify)
-        except TimeoutError as error:
-            raise TwowireError(
-                Fault.INVALID_SCHEMA,
-                f"The JSON schema takes more than {GRAMMAR_TIMEOUT_S:g} s to check; make it simpler.",
-                param=SCHEMA_FIELD,
-            ) from error
-        except Exception as error:
-            raise _refusal(error, SCHEMA_FIELD if sampling.structured_outputs else None) from error
+        return sampling
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -266,15 +275,6 @@ class VllmEngine:
         assert isinstance(sampling, SamplingParams)
         engine_input: Any = prompt.engine_input
         try:
-            if sampling.structured_outputs is not None:
-                # vLLM would check the grammar once more, in the event loop; given a finished request it does not.
-                engine_input = await asyncio.to_thread(
-                    self._llm.input_processor.process_inputs,
-                    request_id,
-                    engine_input,
-                    sampling,
-                    supported_tasks=await self._llm.get_supported_tasks(),
-                )
             queue = await self._llm.add_request(request_id, engine_input, sampling)
         except asyncio.CancelledError:
             # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
@@ -310,6 +310,7 @@ class VllmEngine:
         return "its process ended unexpectedly"
 
     async def close(self) -> None:
+        await self.grammars.close()
         if self._llm.output_handler is not None:
             # Otherwise it takes the end of the engine for its death, and logs that.
             self._llm.output_handler.cancel()
@@ -327,15 +328,23 @@ class VllmEngine:
         self._processes.kill()
 
 
-def _structured_outputs(request: SamplingFields) -> StructuredOutputsParams | None:
+def _constraint(request: SamplingFields) -> Constraint | None:
+    """What the answer's form is constrained by, as the engine will compile it."""
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return None
-    if wanted.type == "json_object":
-        return StructuredOutputsParams(json_object=True)
-    assert wanted.json_schema is not None
-    schema = wanted.json_schema.definition
-    return StructuredOutputsParams(json_object=True) if schema is None else StructuredOutputsParams(json=schema)
+    schema = wanted.json_schema.definition if wanted.json_schema is not None else None
+    return Constraint("json_object", "") if schema is None else Constraint("json", orjson.dumps(schema).decode())
+
+
+def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:
+    """vLLM's form of a constraint."""
+    if constraint is None:
+        return None
+    wanted = StructuredOutputsParams(**{constraint.kind: constraint.text or True})
+    # Otherwise set by the check that is left out: see `CheckedSampling`.
+    wanted._backend = BACKEND
+    return wanted
 
 
 def _refusal(error: Exception, param: str | None = None) -> TwowireError:

@@ -141,7 +141,7 @@ class SlowFactory(FakeFactory):
         engine = await super().__call__(report)
         prepare = engine.prepare_chat
 
-        async def prepare_chat(request: ChatCompletionRequest) -> Prepared:
+        async def prepare_chat(request: ChatCompletionRequest, client: str = "") -> Prepared:
             self.preparing.set()
             await self.prepares.wait()
             return await prepare(request)

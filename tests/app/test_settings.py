@@ -114,6 +114,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         first-token-timeout-s = 5
         request-timeout-s = 60
         max-running-per-key = 4
+        grammar-compile-timeout-s = 3.5
+        grammar-memory-mib = 128
         requests-per-minute = 100
         tokens-per-minute = 10000
         max-queued = 0

@@ -97,10 +97,10 @@ class FakeEngine:
         self.beats_are_answered = True
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         return self._prepared(1, request.choice_count)
 
-    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
         return self._prepared(len(request.prompts), request.choice_count)
 
     def _prepared(self, prompts: int, n: int) -> Prepared:

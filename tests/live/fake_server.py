@@ -163,10 +163,10 @@ class PacedEngine:
         for stream in list(self._streams):
             stream.die()
 
-    async def prepare_chat(self, request: ChatCompletionRequest) -> Prepared:
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         return self._prepared(script_of(request))
 
-    async def prepare_completion(self, request: CompletionRequest) -> Prepared:
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
         return self._prepared(Script(word, request.output_token_limit or ENDLESS))
 
     def _prepared(self, script: Script) -> Prepared:

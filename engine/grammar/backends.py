@@ -1,0 +1,76 @@
+"""Compiles a constraint as vLLM's engine would, with the same library, options and tokenizer.
+
+Runs in the worker. vLLM itself is not imported there, which would take ten seconds and half a gigabyte:
+`tests/live/test_grammar.py` compares what is compiled here with what vLLM 0.32 compiles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from engine.grammar.constraint import BackendSpec, Kind
+
+
+class RefusedError(Exception):
+    """The backend does not take the constraint; the message says why."""
+
+
+Compile = Callable[[Kind, str], None]
+"""Compiles a constraint, and computes which tokens may come first. Raises `RefusedError` or the library's errors."""
+
+
+def compile_with(spec: BackendSpec) -> Compile:
+    """Load the backend's library and the tokenizer, once."""
+    return BACKENDS[spec.name](spec)
+
+
+def _guidance(spec: BackendSpec) -> Compile:
+    import llguidance
+
+    tokenizer = llguidance.LLTokenizer(spec.tokenizer, n_vocab=spec.vocab_size, eos_token=spec.eos_token_id)
+
+    def compile_(kind: Kind, text: str) -> None:
+        try:
+            source = guidance_source(kind, text, any_whitespace=spec.any_whitespace)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError(str(error)) from error
+        matcher = llguidance.LLMatcher(tokenizer, source, log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()
+        if message := matcher.get_error():
+            raise RefusedError(message)
+
+    # Whatever the library builds when it is first used, it builds here, and not in each child.
+    compile_("json_object", "")
+    return compile_
+
+
+BACKENDS: dict[str, Callable[[BackendSpec], Compile]] = {"guidance": _guidance}
+"""By vLLM's name in `structured_outputs_config.backend`."""
+
+
+def guidance_source(kind: Kind, text: str, *, any_whitespace: bool) -> str:
+    """The grammar in llguidance's own form: `vllm.v1.structured_output.backend_guidance.serialize_guidance_grammar`.
+
+    Raises ValueError, KeyError or TypeError for what cannot be one.
+    """
+    import llguidance
+
+    if kind == "json" or kind == "json_object":
+        schema = text if kind == "json" else '{"type": "object"}'
+        return llguidance.LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": any_whitespace})
+    if kind != "structural_tag":
+        return llguidance.grammar_from(kind, text)
+    wanted: dict[str, Any] = json.loads(text)
+    tags = []
+    for one in wanted["structures"]:
+        trigger = next((word for word in wanted["triggers"] if one["begin"].startswith(word)), None)
+        if trigger is None:
+            raise ValueError("A structure begins with none of the triggers.")
+        inner = guidance_source("json", json.dumps(one["schema"]), any_whitespace=any_whitespace)
+        tags.append(llguidance.StructTag(trigger=trigger, begin=one["begin"], grammar=inner, end=one["end"]))
+    if not tags:
+        raise ValueError("There are no structures.")
+    return llguidance.StructTag.to_grammar(tags)

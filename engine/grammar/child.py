@@ -1,0 +1,155 @@
+"""One compile, in a process of its own with limits that the kernel holds, however the compiler behaves.
+
+Runs in the worker, which forks the child and reads what came of it. Does not know the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from typing import NoReturn
+
+import orjson
+
+from engine.grammar.backends import Compile, RefusedError
+from engine.grammar.constraint import CompileLimits, Constraint, Outcome, Verdict
+
+MAX_MESSAGE_CHARS = 600
+MAX_STDERR_BYTES = 64 * 1024
+NICE = 5
+"""Below the engine: a compile that takes seconds should not take them from running streams."""
+STACK_BYTES = 4 * 1024 * 1024
+"""Half of what the engine's threads have: what does not overflow it here will not overflow theirs."""
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Child:
+    """A running compile, as the worker sees it."""
+
+    def __init__(self, constraint: Constraint, compile_: Compile, limits: CompileLimits, not_for_it: list[int]) -> None:
+        """Fork. Raises OSError where the machine has no process or memory left. `not_for_it`: files to close in it."""
+        self._stderr = os.memfd_create("stderr")
+        try:
+            self.answer, theirs = os.pipe()
+        except OSError:
+            os.close(self._stderr)
+            raise
+        parent = os.getpid()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            for number in (self._stderr, self.answer, theirs):
+                os.close(number)
+            raise
+        if not self.pid:
+            _run(constraint, compile_, limits, theirs, self._stderr, [*not_for_it, self.answer], parent)
+        os.close(theirs)
+        self._said = b""
+
+    def read(self) -> bool:
+        """Take what the child says. Returns False once it has ended, or is about to."""
+        part = os.read(self.answer, 65536)
+        self._said += part
+        return bool(part)
+
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def reap(self) -> Verdict:
+        """Wait for its end, and say what came of it."""
+        _, status, usage = os.wait4(self.pid, 0)
+        os.close(self.answer)
+        stderr = os.pread(self._stderr, 4096, 0)
+        os.close(self._stderr)
+        cost = round(usage.ru_utime + usage.ru_stime, 4), usage.ru_maxrss / 1024
+        if self._said and os.waitstatus_to_exitcode(status) == 0:
+            said = orjson.loads(self._said)
+            return Verdict(said["outcome"], said["message"], *cost)
+        return Verdict(_outcome(os.waitstatus_to_exitcode(status), stderr), "", *cost)
+
+
+def _outcome(code: int, stderr: bytes) -> Outcome:
+    """What the end of a child means that could not say it. `code`: its exit code, or minus the signal's number."""
+    if code in (-signal.SIGPROF, -signal.SIGXCPU):
+        return "too_slow"
+    if code == -signal.SIGKILL:
+        # Not by us, so by the kernel, for want of memory.
+        return "busy"
+    # Rust aborts with these words; C++ with the second where nobody catches the exception.
+    if b"memory allocation of" in stderr or b"bad_alloc" in stderr:
+        return "too_large"
+    return "crashed"
+
+
+def _run(
+    constraint: Constraint,
+    compile_: Compile,
+    limits: CompileLimits,
+    answer: int,
+    stderr: int,
+    not_for_it: list[int],
+    parent: int,
+) -> NoReturn:
+    try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It has ended before that.
+            os._exit(1)
+        for number in not_for_it:
+            os.close(number)
+        os.dup2(stderr, 2)
+        _limit(limits)
+        outcome, message = _compiled(constraint, compile_)
+        os.write(answer, orjson.dumps({"outcome": outcome, "message": message[:MAX_MESSAGE_CHARS]}))
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def _limit(limits: CompileLimits) -> None:
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    # Where the machine has no memory left, the kernel ends this process before others.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, MAX_STDERR_BYTES)
+    _lower(resource.RLIMIT_STACK, STACK_BYTES)
+    _lower(resource.RLIMIT_DATA, _data_bytes() + limits.memory_mib * 1024 * 1024)
+    # The timer counts fractions of a second; its signal ends a process that does not handle it.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)
+    _lower(resource.RLIMIT_CPU, int(limits.cpu_s) + 2)
+
+
+def _lower(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def _data_bytes() -> int:
+    """What RLIMIT_DATA counts of this process now: proc(5), VmData."""
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _compiled(constraint: Constraint, compile_: Compile) -> tuple[Outcome, str]:
+    try:
+        compile_(constraint.kind, constraint.text)
+    except RefusedError as error:
+        return "refused", str(error)
+    except MemoryError:
+        return "too_large", ""
+    except BaseException:  # A panic of Rust is not an Exception.
+        return "crashed", ""
+    return "accepted", ""

@@ -1,0 +1,289 @@
+"""Whose constraint is compiled when, with a worker that compiles when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import pytest
+
+from engine.grammar.cache import VerdictCache
+from engine.grammar.checker import AT_ONCE, MAX_QUEUED, MAX_QUEUED_PER_CLIENT, GrammarChecker
+from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
+from engine.grammar.process import WorkerDiedError
+from protocol.errors import Fault, TwowireError
+
+LIMITS = CompileLimits(cpu_s=2.0, memory_mib=256)
+OK = Verdict("accepted", cpu_s=0.001)
+
+
+class FakeProcess:
+    """Compiles nothing; `end` says what came of the constraint with that text."""
+
+    def __init__(self) -> None:
+        self.is_alive = True
+        self.compiled: list[str] = []
+        self.running: dict[str, asyncio.Future[Verdict]] = {}
+        self.cancelled: list[str] = []
+
+    async def compile(self, constraint: Constraint) -> Verdict:
+        text = constraint.text
+        self.compiled.append(text)
+        self.running[text] = asyncio.get_running_loop().create_future()
+        try:
+            return await self.running[text]
+        except asyncio.CancelledError:
+            self.cancelled.append(text)
+            raise
+        finally:
+            del self.running[text]
+
+    def die(self) -> None:
+        self.is_alive = False
+        for future in self.running.values():
+            future.set_exception(WorkerDiedError("killed"))
+
+    async def close(self) -> None:
+        self.is_alive = False
+
+
+class House:
+    """A checker, the processes that it has started, and requests that wait in it."""
+
+    def __init__(self) -> None:
+        self.processes: list[FakeProcess] = []
+        self.failures: deque[Exception] = deque()
+        self.checker = GrammarChecker(BackendSpec("guidance", "byte"), LIMITS, self._start)
+
+    async def _start(self, spec: BackendSpec, limits: CompileLimits) -> FakeProcess:
+        if self.failures:
+            raise self.failures.popleft()
+        self.processes.append(FakeProcess())
+        return self.processes[-1]
+
+    async def ask(self, text: str, client: str = "a") -> asyncio.Task[None]:
+        """A request that has come as far as it can by itself."""
+        task = asyncio.create_task(self.checker.check(Constraint("json", text), client, "schema"))
+        await settled()
+        return task
+
+    @property
+    def running(self) -> list[str]:
+        return list(self.processes[-1].running)
+
+    async def end(self, text: str, verdict: Verdict = OK) -> None:
+        self.processes[-1].running[text].set_result(verdict)
+        await settled()
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def fault_of(task: asyncio.Task[Any]) -> tuple[Fault, str]:
+    with pytest.raises(TwowireError) as raised:
+        await asyncio.wait_for(task, 5)
+    return raised.value.fault, raised.value.message
+
+
+async def test_the_same_constraint_is_compiled_once_for_all_who_wait() -> None:
+    house = House()
+    tasks = [await house.ask("same", client) for client in ("a", "b", "a")]
+    assert house.processes[0].compiled == ["same"]
+    await house.end("same")
+    for task in tasks:
+        await task
+    await (await house.ask("same", "c"))
+    assert (house.processes[0].compiled, house.checker.figures.hits) == (["same"], 1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict("refused", "Unknown type."), "cannot be followed: Unknown type."),
+        (Verdict("too_slow"), "takes more than 2 s to compile"),
+        (Verdict("too_large"), "takes more than 256 MiB of memory to compile"),
+        (Verdict("crashed"), "makes the grammar compiler fail"),
+    ],
+)
+async def test_a_refusal_says_why_and_is_remembered(verdict: Verdict, words: str) -> None:
+    house = House()
+    first = await house.ask("bad")
+    await house.end("bad", verdict)
+    second = await house.ask("bad", "b")
+    for task in (first, second):
+        fault, message = await fault_of(task)
+        assert fault is Fault.INVALID_SCHEMA
+        assert words in message
+    assert house.processes[0].compiled == ["bad"]
+
+
+@pytest.mark.parametrize("outcome", ["late", "busy"])
+async def test_what_a_busy_machine_is_to_blame_for_is_tried_anew(outcome: Any) -> None:
+    house = House()
+    task = await house.ask("good")
+    await house.end("good", Verdict(outcome))
+    assert (await fault_of(task))[0] is Fault.QUEUE_FULL
+    await house.ask("good")
+    assert house.running == ["good"]
+    await house.checker.close()
+
+
+async def test_clients_take_turns() -> None:
+    """One that floods has one of the two places, and another's constraint does not wait for its queue."""
+    house = House()
+    for number in range(4):
+        await house.ask(f"a{number}", "a")
+    assert house.running == ["a0"]
+    await house.ask("b0", "b")
+    assert house.running == ["a0", "b0"]
+    await house.ask("c0", "c")
+    await house.end("a0")
+    await house.end("a1")
+    assert house.running == ["b0", "c0"]
+    await house.end("b0")
+    assert house.running == ["c0", "a2"]
+    await house.checker.close()
+
+
+async def test_at_most_two_at_a_time() -> None:
+    house = House()
+    for number in range(2 * AT_ONCE):
+        await house.ask(f"text{number}", f"client{number}")
+    assert len(house.running) == AT_ONCE
+    await house.checker.close()
+
+
+async def test_a_constraint_that_another_client_shares_need_not_wait_for_the_first_ones_queue() -> None:
+    house = House()
+    for text in ("a0", "a1", "shared"):
+        await house.ask(text, "a")
+    task = await house.ask("shared", "b")
+    assert house.running == ["a0", "shared"]
+    await house.end("shared")
+    await task
+    await house.end("a0")
+    assert house.running == ["a1"]
+    await house.end("a1")
+    assert house.processes[0].compiled == ["a0", "shared", "a1"]
+
+
+async def test_a_client_has_a_bounded_queue() -> None:
+    house = House()
+    tasks = [await house.ask(f"text{number}") for number in range(2 + MAX_QUEUED_PER_CLIENT)]
+    fault, message = await fault_of(tasks[-1])
+    assert (fault, str(MAX_QUEUED_PER_CLIENT) in message) == (Fault.QUEUE_FULL, True)
+    # What waits already may be asked for again.
+    assert not (await house.ask("text3")).done()
+    await house.checker.close()
+
+
+async def test_all_clients_have_a_bounded_queue_and_who_has_least_in_it_gets_in() -> None:
+    house = House()
+    clients = MAX_QUEUED // MAX_QUEUED_PER_CLIENT
+    tasks = {}
+    for client in range(clients):
+        for number in range(MAX_QUEUED_PER_CLIENT + (client < AT_ONCE)):
+            tasks[client, number] = await house.ask(f"{client}-{number}", str(client))
+    assert sum(task.done() for task in tasks.values()) == 0
+    overflow = [await house.ask(f"{client}-last", f"late{client}") for client in range(AT_ONCE + 1)]
+    assert not any(task.done() for task in overflow)
+    pushed_out = [task for task in tasks.values() if task.done()]
+    assert pushed_out
+    for task in pushed_out:
+        assert (await fault_of(task))[0] is Fault.QUEUE_FULL
+    await house.checker.close()
+
+
+async def test_a_compile_ends_when_the_last_who_waits_leaves() -> None:
+    house = House()
+    first, second = await house.ask("one", "a"), await house.ask("one", "b")
+    await house.ask("two", "a")
+    first.cancel()
+    await settled()
+    assert house.processes[0].cancelled == []
+    second.cancel()
+    await settled()
+    assert (house.processes[0].cancelled, house.running) == (["one"], ["two"])
+    await house.checker.close()
+
+
+async def test_who_leaves_the_queue_gives_the_place_back() -> None:
+    house = House()
+    await house.ask("runs")
+    for number in range(3 * MAX_QUEUED_PER_CLIENT):
+        task = await house.ask(f"text{number}")
+        assert not task.done()
+        task.cancel()
+        await settled()
+    await house.end("runs")
+    assert house.processes[0].compiled == ["runs"]
+    await house.ask("next")
+    assert house.running == ["next"]
+    await house.checker.close()
+
+
+async def test_a_client_that_leaves_at_once_gives_its_turn_back() -> None:
+    """A task that is cancelled before it begins runs nothing at all, not even what is to happen in any case."""
+    house = House()
+    for number in range(3 * AT_ONCE):
+        task = asyncio.create_task(house.checker.check(Constraint("json", f"t{number}"), str(number), "schema"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await settled()
+    await house.ask("next")
+    assert house.running == ["next"]
+    await house.checker.close()
+
+
+async def test_a_worker_that_died_is_replaced_and_the_constraint_compiled_by_the_next() -> None:
+    house = House()
+    task = await house.ask("one")
+    house.processes[0].die()
+    await settled()
+    assert len(house.processes) == 2
+    await house.end("one")
+    await task
+
+
+async def test_a_worker_that_cannot_start_is_the_servers_fault_and_tried_again_for_the_next() -> None:
+    house = House()
+    house.failures.extend([WorkerDiedError("no memory"), WorkerDiedError("no memory")])
+    assert (await fault_of(await house.ask("one")))[0] is Fault.INTERNAL
+    task = await house.ask("one")
+    await house.end("one")
+    await task
+
+
+async def test_closing_fails_what_waits_and_ends_the_worker() -> None:
+    house = House()
+    tasks = [await house.ask("runs"), await house.ask("waits")]
+    await house.checker.close()
+    for task in tasks:
+        assert (await fault_of(task))[0] is Fault.ENGINE_NOT_READY
+    assert not house.processes[0].is_alive
+
+
+async def test_no_worker_runs_before_there_is_a_constraint() -> None:
+    house = House()
+    assert house.processes == []
+    await house.checker.close()
+
+
+def test_the_cache_is_bounded_and_slow_constraints_are_few_in_it() -> None:
+    cache = VerdictCache(max_verdicts=3, max_slow=1)
+    for number in range(5):
+        cache.put(b"%d" % number, OK)
+    cache.get(b"2")
+    cache.put(b"5", OK)
+    assert [key for key in (b"2", b"3", b"4", b"5") if cache.get(key)] == [b"2", b"4", b"5"]
+    slow = Verdict("accepted", cpu_s=1.0)
+    cache.put(b"slow", slow)
+    cache.put(b"slower", slow)
+    assert (cache.get(b"slow"), cache.get(b"slower"), len(cache)) == (None, slow, 4)
+
+
+def test_a_constraints_key_tells_its_kind_apart() -> None:
+    assert Constraint("regex", "a").key != Constraint("grammar", "a").key

@@ -1,0 +1,39 @@
+"""That the grammar worker compiles what vLLM would, and that vLLM itself does not, in the server's process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.live.conftest import environment
+
+START_S = 240
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.live.grammar"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    return answer
+
+
+def test_the_worker_compiles_what_the_engine_will(found: dict[str, Any]) -> None:
+    assert found["same"] == [True] * 10
+
+
+def test_the_engine_gets_the_text_that_was_checked(found: dict[str, Any]) -> None:
+    assert [(one["kind"], one["backend"]) for one in found["wire"]] == [
+        (kind, "guidance") for kind in ("json", "json_object", "regex", "grammar", "structural_tag")
+    ]
+    assert json.loads(found["wire"][0]["text"])["required"] == ["a"]
+
+
+def test_vllm_does_not_compile_in_the_servers_process(found: dict[str, Any]) -> None:
+    """It would take all memory: the schema is one that the worker refuses."""
+    assert found["verify_s"] < 1

@@ -6,7 +6,9 @@ Does not know what the JSON means.
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from quart import Response, request
 
@@ -15,17 +17,37 @@ from protocol.parse import parse_request
 from protocol.request import RequestModel
 
 T = TypeVar("T", bound=RequestModel)
+R = TypeVar("R")
 
 PARSED_ASIDE_BYTES = 64 * 1024
-"""A body from this size on is parsed in a thread: a hostile one of 16 MiB keeps a core busy for seconds."""
+"""A body from this size on is parsed in a thread: one of 16 MiB may take a tenth of a second and more."""
 
 
-async def parsed_body(model: type[T], timeout_s: float) -> T:
+class ParserThread:
+    """Parses what is large beside the event loop, one at a time.
+
+    A parser holds Python's lock for tens of milliseconds, in whatever thread. Several that take turns with it would
+    keep the event loop waiting for all of them. Test: `tests/app/test_bodies.py`.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "parser")
+
+    async def run(self, parse: Callable[..., R], *arguments: Any) -> R:
+        """What `parse(*arguments)` returns, or raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, parse, *arguments)
+
+    def close(self) -> None:
+        """Take nothing more; returns at once."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def parsed_body(model: type[T], parser: ParserThread, timeout_s: float) -> T:
     """The request's body as a `model`; it must arrive within `timeout_s`. Raises `TwowireError` (4xx)."""
     body = await json_body(timeout_s)
     if len(body) < PARSED_ASIDE_BYTES:
         return parse_request(model, body)
-    return await asyncio.to_thread(parse_request, model, body)
+    return await parser.run(parse_request, model, body)
 
 
 async def json_body(timeout_s: float) -> bytes:

@@ -12,6 +12,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import Any
 
 import structlog
 
@@ -77,13 +78,16 @@ class Channel:
         limits: ChannelLimits,
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[bytes], bool] | None = None,
+        parse_aside: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
+        """`parse_aside` runs a function beside the event loop: large messages are parsed by it."""
         loop = asyncio.get_running_loop()
         self.id = connection_id
         self.ended: asyncio.Future[Closing] = loop.create_future()
         self._backend = backend
         self._limits = limits
         self._clock = clock
+        self._parse_aside = parse_aside
         self._streams: dict[str, _Stream] = {}
         self._refused: set[str] = set()
         """The streams that will not be, until the client can know of it: till then their names are not free."""
@@ -122,7 +126,7 @@ class Channel:
             return
         try:
             if isinstance(message, str) and len(message) >= PARSED_ASIDE_CHARS:
-                frame = await asyncio.to_thread(frames.parse_frame, message)
+                frame = await self._parse_aside(frames.parse_frame, message)
                 if self.ended.done():
                     return
             else:

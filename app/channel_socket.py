@@ -174,7 +174,8 @@ async def _serve(services: Services, owner: str | None) -> None:
     backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
     direct = direct_of(websocket.scope)
     write = direct.write if direct is not None else None
-    channel = Channel(connection_id, backend, send, channel_limits(services), write=write)
+    limits, aside = channel_limits(services), services.parser.run
+    channel = Channel(connection_id, backend, send, limits, write=write, parse_aside=aside)
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
     record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)

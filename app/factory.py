@@ -99,6 +99,7 @@ def create_app(services: Services) -> Quart:
         await services.manager.stop()
         await services.embedder.stop()
         await services.logs.close()
+        services.parser.close()
         if services.traces is not None:
             await services.traces.close()
 

@@ -64,7 +64,7 @@ def generation_routes(services: Services) -> Blueprint:
     async def chat_completions() -> Response:
         """Answer a chat. OpenAI's reference: Chat Completions, Create."""
         asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
-        asked = await parsed_body(ChatCompletionRequest, services.settings.body_timeout_s)
+        asked = await parsed_body(ChatCompletionRequest, services.parser, services.settings.body_timeout_s)
         record = _note(services, asked)
         deadlines = deadlines_of(services.settings, asked_s)
         async with deadlines.limit():
@@ -75,7 +75,7 @@ def generation_routes(services: Services) -> Blueprint:
     async def completions() -> Response:
         """Continue a text. OpenAI's reference: Completions, Create."""
         asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
-        asked = await parsed_body(CompletionRequest, services.settings.body_timeout_s)
+        asked = await parsed_body(CompletionRequest, services.parser, services.settings.body_timeout_s)
         record = _note(services, asked)
         deadlines = deadlines_of(services.settings, asked_s)
         async with deadlines.limit():

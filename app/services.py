@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.access import AccessLog
 from app.auth import HostCheck, KeyRing
+from app.bodies import ParserThread
 from app.coalesce import Pace
 from app.connections import Connections
 from app.embedder_choice import no_embedder
@@ -67,6 +68,7 @@ class Services:
     embedder: Embedder
     access: AccessLog
     traces: Traces | None
+    parser: ParserThread = field(default_factory=ParserThread)
     siblings: Siblings | None = None
     """The other front ends, where there are several."""
     pace: Pace | None = None

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from protocol.errors import Fault, TwowireError
 from protocol.request import SHOWN_CHARS, RequestModel, quoted, shown
+from protocol.structure import excess_of
 from protocol.unsupported import check_field
 
 T = TypeVar("T", bound=RequestModel)
@@ -61,21 +62,25 @@ def refusal_of(failure: ValidationError, body: dict[str, Any]) -> TwowireError:
 def parse_json_object(raw: bytes) -> dict[str, Any]:
     """The JSON object (RFC 8259, UTF-8) that is the whole of `raw`.
 
-    Raises `TwowireError(INVALID_JSON)`: for a blank body, anything but an object, NaN and numbers beyond a
+    Raises `TwowireError`, BODY_TOO_LARGE where it would take too much memory (see `protocol.structure`), and
+    INVALID_JSON: for a blank body, anything but an object, NaN and numbers beyond a
     double, a byte order mark, bytes that are not UTF-8, lone surrogates, raw NUL, more after the object,
     nesting deeper than the parsers go (1024 and less), and a key given twice in one object (RFC 8259,
     section 4, leaves open what that means).
     """
+    if excess := excess_of(raw):
+        raise TwowireError(Fault.BODY_TOO_LARGE, f"The body {excess}")
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as failure:
         raise TwowireError(Fault.INVALID_JSON, _why_not_json(raw, failure)) from None
     if not isinstance(value, dict):
         raise TwowireError(Fault.INVALID_JSON, f"The body must be a JSON object, got {shown(value)}.")
-    try:
-        _DUPLICATE_FINDER.decode(raw.decode())
-    except RecursionError:
-        raise TwowireError(Fault.INVALID_JSON, "The body is nested too deeply.") from None
+    if _may_have_duplicates(raw, value):
+        try:
+            _DUPLICATE_FINDER.decode(raw.decode())
+        except RecursionError:
+            raise TwowireError(Fault.INVALID_JSON, "The body is nested too deeply.") from None
     return value
 
 
@@ -94,6 +99,24 @@ def _why_not_json(raw: bytes, failure: orjson.JSONDecodeError) -> str:
     return f"The body is not valid JSON: {failure.msg} {where}."
 
 
+def _may_have_duplicates(raw: bytes, value: dict[str, Any]) -> bool:
+    """False where no key in `raw`, from which `value` was parsed, is given twice in one object.
+
+    orjson keeps the last of two equal keys and cannot be told otherwise. It encodes `value` to the same bytes where
+    `raw` is compact, and so nothing was dropped. Otherwise both must have as many colons, of which a dropped key takes
+    one with it; only an escaped colon could make up for that.
+    """
+    try:
+        kept = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # It is nested deeper than orjson writes (254).
+        return True
+    if kept == raw:
+        return False
+    if b"\\" in raw and b"\\u003" in raw and (b"\\u003a" in raw or b"\\u003A" in raw):
+        return True
+    return kept.count(b":") != raw.count(b":")
+
+
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
     # Returns None: orjson has built the value already, this pass only looks at the keys.
     if len({key for key, _ in pairs}) == len(pairs):
@@ -105,7 +128,6 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
         seen.add(key)
 
 
-# orjson keeps the last of two equal keys and cannot be told otherwise.
 _DUPLICATE_FINDER = json.JSONDecoder(object_pairs_hook=_refuse_duplicates)
 
 

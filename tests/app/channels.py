@@ -6,7 +6,7 @@ Does not know sockets. The backend, the logs and the manager are the server's ow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -131,11 +131,17 @@ class House:
         return self.engine.opened
 
     def peer(
-        self, limits: ChannelLimits | None = None, *, owner: str | None = None, clock: Callable[[], float] | None = None
+        self,
+        limits: ChannelLimits | None = None,
+        *,
+        owner: str | None = None,
+        clock: Callable[[], float] | None = None,
+        parse_aside: Callable[..., Awaitable[Any]] | None = None,
     ) -> Peer:
         """A client that has just connected."""
         backend = ChannelBackend(self.services, Asker.of(owner, None), "connection")
-        more: dict[str, Any] = {} if clock is None else {"clock": clock}
+        given = {"clock": clock, "parse_aside": parse_aside}
+        more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))
         self.peers.append(peer)
         peer.channel.start()

@@ -97,11 +97,8 @@ async def test_a_client_that_makes_answers_and_never_reads_them_is_cut_off() -> 
         assert peer.channel.ended.result().code == PROTOCOL_ABUSE
 
 
-async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_nothing() -> None:
     async with open_house() as house:
-        peer = house.peer()
         parsing, may_end = asyncio.Event(), asyncio.Event()
 
         async def aside(function: object, message: str) -> object:
@@ -110,7 +107,7 @@ async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_
             assert callable(function)
             return function(message)
 
-        monkeypatch.setattr(asyncio, "to_thread", aside)
+        peer = house.peer(parse_aside=aside)
         text = orjson.dumps({"type": CREATE, "stream_id": "a", "body": BODY, "x": "x" * PARSED_ASIDE_CHARS}).decode()
         receiving = asyncio.create_task(peer.say(text))
         await parsing.wait()

@@ -67,8 +67,8 @@ async def test_a_client_that_sends_faster_than_is_read_has_to_wait(monkeypatch: 
         await may_end.wait()
         return function(message)
 
-    monkeypatch.setattr(asyncio, "to_thread", slowly)
     async with open_house() as house:
+        monkeypatch.setattr(house.services.parser, "run", slowly)
         socket = Socket("[" + " " * 100_000 + "]")
         serving = await serve(house, socket)
         async with asyncio.timeout(5):

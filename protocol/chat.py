@@ -90,6 +90,11 @@ class ChatCompletionRequest(SamplingFields):
         return self
 
     @model_validator(mode="after")
+    def _check_last_message(self) -> ChatCompletionRequest:
+        self.messages[-1].check_last(len(self.messages) - 1)
+        return self
+
+    @model_validator(mode="after")
     def _check_continuation(self) -> ChatCompletionRequest:
         if self.add_generation_prompt is not None and self.add_generation_prompt == self.continue_final_message:
             raise refusal(

@@ -27,13 +27,15 @@ def _refuse_legacy_role(role: Any) -> Any:
 
 
 Role = Annotated[Literal["system", "developer", "user", "assistant", "tool"], BeforeValidator(_refuse_legacy_role)]
-Name = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
+Name = Annotated[str, Field(max_length=256), NO_NUL]
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""The types of a part that is text. Chats begun with OpenAI's Responses have the longer ones."""
 
 
 class TextPart(RequestPart):
     """A piece of a message's text."""
 
-    type: Literal["text"]
+    type: Literal["text", "input_text", "output_text"]
     text: Text
 
 
@@ -46,7 +48,7 @@ class RefusalPart(RequestPart):
 
 def _refuse_other_media(part: Any) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in ("text", "refusal"):
+    if isinstance(kind, str) and kind not in (*TEXT_PARTS, "refusal"):
         predicate = f"{quoted(kind)} is not supported: this server reads text only, and fetches nothing."
         raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
     return part
@@ -69,7 +71,7 @@ ContentPart = Annotated[
 ]
 Content = Annotated[
     Annotated[Text, Tag("<text>")]
-    | Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_CONTENT_PARTS, fail_fast=True), Tag("<parts>")],
+    | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True), Tag("<parts>")],
     Discriminator(
         _content_shape,
         custom_error_type=Fault.INVALID_TYPE.name,
@@ -87,35 +89,57 @@ def _parsed_arguments(arguments: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _refuse_deep_arguments(arguments: str) -> str:
+def _arguments_object(arguments: str | dict[str, Any]) -> dict[str, Any]:
+    parsed = _parsed_arguments(arguments) if isinstance(arguments, str) else arguments
     # A template writes arguments with a recursive encoder, which deep ones would end.
-    if is_nested_deeper(_parsed_arguments(arguments), MAX_ARGUMENTS_DEPTH):
+    if is_nested_deeper(parsed, MAX_ARGUMENTS_DEPTH):
         raise refusal(Fault.INVALID_VALUE, f"must be nested at most {MAX_ARGUMENTS_DEPTH} levels deep.")
-    return arguments
+    return parsed
+
+
+def _arguments_shape(value: Any) -> str | None:
+    return "<text>" if isinstance(value, str) else "<object>" if isinstance(value, dict) else None
+
+
+Arguments = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[dict[str, Any], Tag("<object>")],
+    Discriminator(
+        _arguments_shape,
+        custom_error_type=Fault.INVALID_TYPE.name,
+        custom_error_message="must be a string or an object",
+    ),
+    AfterValidator(_arguments_object),
+]
 
 
 class FunctionCall(RequestPart):
-    """The function an assistant called. `arguments` is JSON as text, as a model wrote it: valid or not."""
+    """The function an assistant called.
+
+    `arguments` is JSON as text, as a model wrote it, valid or not; or the object, as Ollama's clients keep it.
+    """
 
     name: Name
-    arguments: Annotated[Text, AfterValidator(_refuse_deep_arguments)]
+    arguments: Arguments | None = None
 
 
 class ToolCall(RequestPart):
-    """A call the assistant made earlier in the chat."""
+    """A call the assistant made earlier in the chat. OpenAI requires `id` and `type`; not every client keeps them."""
 
-    id: Name
-    type: Literal["function"]
+    id: Name | None = None
+    type: Literal["function"] | None = None
     function: FunctionCall
 
     def template_call(self) -> dict[str, Any]:
-        """The call as templates expect it: `arguments` is an object, not text.
+        """The call as templates expect it: `arguments` is an object, not text; `id` is there where it was given.
 
         https://huggingface.co/docs/transformers/chat_extras. Arguments that are not a JSON object become
         `{}`, as in vLLM, because a chat would otherwise never get past one malformed call.
         """
-        function = {"name": self.function.name, "arguments": _parsed_arguments(self.function.arguments)}
-        return {"id": self.id, "type": self.type, "function": function}
+        call = {
+            "type": "function",
+            "function": {"name": self.function.name, "arguments": self.function.arguments or {}},
+        }
+        return call if self.id is None else {"id": self.id} | call
 
 
 class ChatMessage(RequestPart):
@@ -152,17 +176,25 @@ class ChatMessage(RequestPart):
                     if isinstance(part, RefusalPart):
                         at = ("content", index, "type")
                         raise refusal(Fault.INVALID_VALUE, "'refusal' is only allowed for role 'assistant'.", at)
-        if self.content is None:
-            if self.role != "assistant":
-                raise refusal(Fault.MISSING_FIELD, f"is required for role '{self.role}'.", ("content",))
-            if not self.tool_calls and self.refusal is None:
-                raise refusal(Fault.MISSING_FIELD, "is required unless there are tool_calls.", ("content",))
         return self
+
+    def check_last(self, position: int) -> None:
+        """Raise where this message, the last of its chat, has no content, unless its role allows for that.
+
+        Earlier messages are what some client has kept of a chat. Refusing one would end that chat for good, so there
+        null and an empty list are an empty text, for every role.
+        """
+        if self.content or isinstance(self.content, str) or self.role in ("assistant", "tool"):
+            return
+        at = ("messages", position, "content")
+        if self.content is None:
+            raise refusal(Fault.MISSING_FIELD, f"is required for role '{self.role}'.", at)
+        raise refusal(Fault.INVALID_VALUE, "must not be empty.", at)
 
     @property
     def text(self) -> str:
-        """The message's text: its parts joined with nothing between; empty where there is only a call."""
-        if self.content is None:
+        """The message's text: its parts joined with nothing between; empty where there are none."""
+        if not self.content:
             return self.refusal or ""
         if isinstance(self.content, str):
             return self.content
@@ -174,7 +206,7 @@ class ChatMessage(RequestPart):
         `role` and `content` (always a string); where they were given, `name`, `tool_call_id`, `tool_calls`.
         """
         message: dict[str, Any] = {"role": self.role, "content": self.text}
-        if self.name is not None:
+        if self.name:
             message["name"] = self.name
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id

@@ -52,6 +52,40 @@ def test_an_empty_text_is_a_text() -> None:
     assert template({"role": "user", "content": ""})["content"] == ""
 
 
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+def test_parts_of_openais_other_interface_are_text(kind: str) -> None:
+    part = {"type": kind, "text": "a", "annotations": [], "cache_control": {"type": "ephemeral"}}
+    assert template({"role": "user", "content": [part, {"type": "text", "text": "b"}]})["content"] == "ab"
+
+
+NOTHING: list[dict[str, Any]] = [{}, {"content": None}, {"content": []}, {"content": ""}]
+
+
+@pytest.mark.parametrize("content", NOTHING)
+@pytest.mark.parametrize("more", [{}, {"tool_calls": None}, {"tool_calls": []}, {"refusal": None}])
+def test_an_assistant_that_said_nothing_does_not_end_the_chat(content: dict[str, Any], more: dict[str, Any]) -> None:
+    turn = {"role": "assistant", **content, **more}
+    assert template(turn) == {"role": "assistant", "content": ""}
+    assert parse([{"role": "user", "content": "a"}, turn, {"role": "user", "content": "b"}]).messages[1].text == ""
+
+
+@pytest.mark.parametrize("content", NOTHING)
+def test_a_tool_that_gave_nothing_does_not_end_the_chat(content: dict[str, Any]) -> None:
+    assert template({"role": "tool", "tool_call_id": "c1", **content})["content"] == ""
+
+
+@pytest.mark.parametrize("content", NOTHING[:3])
+@pytest.mark.parametrize("role", ["system", "developer", "user"])
+def test_only_the_last_message_must_have_content(role: str, content: dict[str, Any]) -> None:
+    odd, question = {"role": role, **content}, {"role": "user", "content": "a"}
+    assert [message.text for message in parse([odd, question]).messages] == ["", "a"]
+    assert refused([question, odd]).param == "messages[1].content"
+
+
+def test_an_empty_name_is_none() -> None:
+    assert template({"role": "user", "content": "a", "name": ""}) == {"role": "user", "content": "a"}
+
+
 def test_a_tool_result_carries_its_call() -> None:
     assert template({"role": "tool", "content": "7", "tool_call_id": "c1"}) == {
         "role": "tool",
@@ -69,6 +103,34 @@ def test_tool_calls_reach_the_template_with_their_arguments_as_an_object() -> No
         ]
 
 
+@pytest.mark.parametrize(
+    ("call", "seen"),
+    [
+        ({"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}, {"id": "c1"}),
+        ({"id": "c1", "function": {"name": "f", "arguments": '{"x": 1}'}}, {"id": "c1"}),
+        ({"id": "", "type": None, "function": {"name": "f", "arguments": {"x": 1}}}, {"id": ""}),
+        ({"function": {"name": "f", "arguments": {"x": 1}}}, {}),
+    ],
+    ids=["object", "no type", "empty id", "no id"],
+)
+def test_calls_that_other_servers_made_are_taken(call: dict[str, Any], seen: dict[str, Any]) -> None:
+    message = template({"role": "assistant", "tool_calls": [call]})
+    assert message["tool_calls"] == [{**seen, "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"arguments": None}, {"arguments": {}}])
+def test_a_call_without_arguments_has_none(arguments: dict[str, Any]) -> None:
+    call = {"id": "c1", "function": {"name": "f", **arguments}}
+    message = template({"role": "assistant", "tool_calls": [call]})
+    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": {}}
+
+
+def test_arguments_of_another_type_are_refused() -> None:
+    error = refused([{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": 5}}]}])
+    assert (error.fault, error.param) == (Fault.INVALID_TYPE, "messages[0].tool_calls[0].function.arguments")
+    assert error.message.endswith("must be a string or an object, got 5.")
+
+
 @pytest.mark.parametrize("arguments", ["", "not json", "[1]", '{"x":', "1" * 5000, '{"x":NaN}', "[" * 100_000])
 def test_arguments_that_are_not_an_object_do_not_end_the_chat(arguments: str) -> None:
     call = {**CALL, "function": {"name": "f", "arguments": arguments}}
@@ -76,8 +138,10 @@ def test_arguments_that_are_not_an_object_do_not_end_the_chat(arguments: str) ->
     assert message["tool_calls"][0]["function"]["arguments"] == {}
 
 
-def test_arguments_nested_deeply_are_refused() -> None:
-    call = {**CALL, "function": {"name": "f", "arguments": '{"a":' * 500 + "1" + "}" * 500}}
+@pytest.mark.parametrize("parsed", [False, True], ids=["text", "object"])
+def test_arguments_nested_deeply_are_refused(parsed: bool) -> None:
+    text = '{"a":' * 100 + "1" + "}" * 100
+    call = {**CALL, "function": {"name": "f", "arguments": orjson.loads(text) if parsed else text}}
     error = refused([{"role": "assistant", "tool_calls": [call]}])
     assert (error.fault, error.param) == (Fault.INVALID_VALUE, "messages[0].tool_calls[0].function.arguments")
 
@@ -158,8 +222,6 @@ def test_wrong_content_is_named(content: object, fault: Fault, param: str) -> No
         ({"role": ["user"], "content": "a"}, Fault.INVALID_TYPE, "messages[0].role"),
         ({"role": "function", "name": "f", "content": "a"}, Fault.UNSUPPORTED_CONTENT, "messages[0].role"),
         ({"role": "user"}, Fault.MISSING_FIELD, "messages[0].content"),
-        ({"role": "assistant"}, Fault.MISSING_FIELD, "messages[0].content"),
-        ({"role": "assistant", "tool_calls": []}, Fault.MISSING_FIELD, "messages[0].content"),
         ({"role": "tool", "content": "a"}, Fault.MISSING_FIELD, "messages[0].tool_call_id"),
         (
             {"role": "user", "content": "a", "tool_calls": [CALL]},
@@ -167,7 +229,7 @@ def test_wrong_content_is_named(content: object, fault: Fault, param: str) -> No
             "messages[0].tool_calls",
         ),
         ({"role": "assistant", "tool_calls": [CALL] * 129}, Fault.INVALID_VALUE, "messages[0].tool_calls"),
-        ({"role": "assistant", "tool_calls": [{}]}, Fault.MISSING_FIELD, "messages[0].tool_calls[0].id"),
+        ({"role": "assistant", "tool_calls": [{}]}, Fault.MISSING_FIELD, "messages[0].tool_calls[0].function"),
         (
             {"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]},
             Fault.INVALID_VALUE,
@@ -179,7 +241,7 @@ def test_wrong_content_is_named(content: object, fault: Fault, param: str) -> No
             "messages[0].function_call",
         ),
         ({"role": "assistant", "audio": {"id": "a"}}, Fault.UNSUPPORTED_CONTENT, "messages[0].audio"),
-        ({"role": "user", "content": "a", "name": ""}, Fault.INVALID_VALUE, "messages[0].name"),
+        ({"role": "user", "content": "a", "name": "n" * 257}, Fault.INVALID_VALUE, "messages[0].name"),
     ],
 )
 def test_a_wrong_message_is_named(message: object, fault: Fault, param: str) -> None:

@@ -19,9 +19,8 @@ def output_budget(
 ) -> int:
     """The most tokens to generate, at least 1: what was asked for, cut to what the context leaves.
 
-    A limit that the context could never hold is refused; one that only this prompt leaves no room for is cut, as
-    vLLM's and OpenAI's servers do, and the answer then ends with `length`. `default_limit` is the model's own.
-    Raises `TwowireError` (400).
+    A limit is an upper bound: editors and agents send a fixed one, whatever the model's context. So it is cut, and an
+    answer that reaches the cut ends with `length`. `default_limit` is the model's own. Raises `TwowireError` (400).
     """
     room = max_model_len - prompt_tokens
     limit = request.output_token_limit
@@ -31,13 +30,6 @@ def output_budget(
             f"The model's context is {max_model_len} tokens; the prompt takes {prompt_tokens} and leaves no room for"
             " an answer.",
             param=prompt_field,
-        )
-    if limit is not None and limit > max_model_len:
-        is_new_field = getattr(request, "max_completion_tokens", None) is not None
-        raise TwowireError(
-            Fault.CONTEXT_LENGTH_EXCEEDED,
-            f"The model's context is {max_model_len} tokens, prompt and answer together; {limit} were asked for.",
-            param="max_completion_tokens" if is_new_field else "max_tokens",
         )
     if limit is None:
         limit = default_limit

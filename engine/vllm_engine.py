@@ -243,6 +243,9 @@ class VllmEngine:
             name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
         }
         fields["max_tokens"] = budget
+        if fields.get("top_p") == 0:
+            # OpenAI allows it, vLLM does not. The fewest tokens that make up no probability: the likeliest alone.
+            fields |= {"temperature": 0.0, "top_p": 1.0}
         # vLLM refuses several greedy choices; OpenAI gives the same one n times. The caller repeats the prompt.
         is_greedy = fields.get("temperature", 1.0) < 1e-5
         top = request.top_logprob_count

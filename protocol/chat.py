@@ -58,7 +58,7 @@ class ChatCompletionRequest(SamplingFields):
         default=None,
         ge=0,
         le=20,
-        description="With `logprobs`: how many candidates to report for each position.",
+        description="With `logprobs`: how many candidates to report for each position. Without, only 0.",
     )
     chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_arguments)] | None = Field(
         default=None, description="Arguments for the chat template; only the names that the server allows."
@@ -85,7 +85,7 @@ class ChatCompletionRequest(SamplingFields):
 
     @model_validator(mode="after")
     def _check_logprobs(self) -> ChatCompletionRequest:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise refusal(Fault.INVALID_VALUE, "is only allowed when logprobs is true.", ("top_logprobs",))
         return self
 

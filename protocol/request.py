@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from protocol.errors import Fault
@@ -24,8 +24,33 @@ class RequestPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**63 else value
+
+
+def _whole_items(value: Any) -> Any:
+    if type(value) is not list or not value or type(value[0]) is not float:
+        return value
+    return [_whole(item) for item in value]
+
+
+def _with_integers(value: Any) -> Any:
+    """`value`, a field of a request, with 8.0 as 8; in lists, and lists of lists, where they begin with a float."""
+    if type(value) is float:
+        return _whole(value)
+    if type(value) is list and value and type(value[0]) is list:
+        return [_whole_items(item) for item in value]
+    return _whole_items(value)
+
+
 class RequestModel(RequestPart):
     """A whole request. Build one with `protocol.parse`, which turns what is wrong into a `TwowireError`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_whole_floats(cls, body: Any) -> Any:
+        # To JSON, 8.0 is the number 8, and languages without integers write it so.
+        return {name: _with_integers(value) for name, value in body.items()} if isinstance(body, dict) else body
 
     field_rules: ClassVar[Mapping[str, FieldRule]] = {}
     """Fields that are known but not honoured; see `protocol.unsupported`."""

@@ -14,7 +14,8 @@ from protocol.json_schema import ResponseFormat
 from protocol.request import NO_NUL, RequestModel, RequestPart, at_most_entries, refusal
 
 MAX_INT32 = 2**31 - 1
-MAX_STOP_STRINGS = 4
+MAX_STOP_STRINGS = 16
+"""OpenAI takes 4, vLLM any number. Frameworks for local models send six and more."""
 MAX_LOGIT_BIAS = 1024
 DEFAULT_N = 1
 
@@ -75,9 +76,9 @@ class SamplingFields(RequestModel):
     )
     top_p: float | None = Field(
         default=None,
-        gt=0,
+        ge=0,
         le=1,
-        description="Sample from the likeliest tokens that make up this probability.",
+        description="Sample from the likeliest tokens that make up this probability; 0 always takes the likeliest.",
     )
     top_k: int | None = Field(
         default=None, ge=-1, le=MAX_INT32, description="Sample from so many tokens; 0 or -1 for all."
@@ -111,7 +112,7 @@ class SamplingFields(RequestModel):
     bad_words: list[BadWord] | None = Field(
         default=None, max_length=128, fail_fast=True, description="Texts that must not occur in the answer."
     )
-    stop: Stop | None = Field(default=None, description="Up to 4 strings that end the answer and are not part of it.")
+    stop: Stop | None = Field(default=None, description="Up to 16 strings that end the answer and are not part of it.")
     stop_token_ids: list[TokenId] | None = Field(
         default=None, max_length=128, fail_fast=True, description="Tokens that end the answer."
     )
@@ -138,7 +139,7 @@ class SamplingFields(RequestModel):
 
     @property
     def stop_strings(self) -> list[str]:
-        """`stop` as a list: empty, or up to 4 non-empty strings."""
+        """`stop` as a list: empty, or up to 16 non-empty strings."""
         if self.stop is None:
             return []
         return [self.stop] if isinstance(self.stop, str) else self.stop

@@ -27,8 +27,13 @@ class FieldRule:
 
     def allows(self, value: object) -> bool:
         """Whether `value` would leave the answer as it is."""
-        # The type is compared too: to Python, true equals 1.
-        return self.accepts_all or any(type(value) is type(one) and value == one for one in self.accepted)
+        return self.accepts_all or any(_is_same(value, one) for one in self.accepted)
+
+
+def _is_same(value: object, one: object) -> bool:
+    # The type is compared too: to Python, true equals 1. To JSON, 1 and 1.0 are the same number.
+    numbers = (int, float)
+    return value == one and (type(value) is type(one) or (type(value) in numbers and type(one) in numbers))
 
 
 def check_field(name: str, value: object, rule: FieldRule) -> None:
@@ -75,10 +80,10 @@ _VLLM_FIELDS: dict[str, FieldRule] = {
     "cache_salt": _REFUSED,
     # Decoding.
     "use_beam_search": _only(False),
-    "length_penalty": _only(1.0, 1),
+    "length_penalty": _only(1),
     "logits_processors": _only([]),
     "repetition_detection": _REFUSED,
-    "thinking_token_budget": _REFUSED,
+    "thinking_token_budget": _only(-1),
     "vllm_xargs": _only({}),
     "watermarking": _only(False),
     # Constrained output.
@@ -92,10 +97,9 @@ _VLLM_FIELDS: dict[str, FieldRule] = {
     "guided_whitespace_pattern": _REFUSED,
     "structural_tag": _REFUSED,
     # How the prompt is made.
-    "add_special_tokens": _REFUSED,
     "truncate_prompt_tokens": _REFUSED,
     "truncation_side": _ACCEPTED,
-    "mm_payload": _REFUSED,
+    "mm_payload": _ACCEPTED,
     # What the answer shows.
     "include_stop_str_in_output": _only(False),
     "spaces_between_special_tokens": _only(True),
@@ -139,6 +143,7 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
     # vLLM's.
     "chat_template": _UNTRUSTED,
     "documents": _UNTRUSTED_ARGUMENT,
+    "add_special_tokens": _only(False),
     "include_reasoning": _ACCEPTED,
     "media_io_kwargs": _only({}),
     "mm_processor_kwargs": _only({}),
@@ -150,7 +155,8 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
 COMPLETION_FIELDS: Mapping[str, FieldRule] = {
     "prompt_embeds": _REFUSED,
     "max_completion_tokens": _REFUSED,
-    "top_logprobs": _REFUSED,
+    "top_logprobs": _only(0),
+    "add_special_tokens": _only(True),
     "tools": _only([]),
     "store": _only(False),
     "service_tier": _ACCEPTED,

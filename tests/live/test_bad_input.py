@@ -59,8 +59,6 @@ GROUPS: dict[str, list[Row]] = {
     ],
     "token bounds": [
         *((CHAT, {"max_tokens": n}, VALUE, "max_tokens") for n in (0, -1, 2**31, 2**63, 10**30)),
-        (CHAT, {"max_tokens": 2**31 - 1}, CONTEXT, "max_tokens"),
-        (CHAT, {"max_completion_tokens": 5000}, CONTEXT, "max_completion_tokens"),
         (CHAT, {"max_completion_tokens": 0}, VALUE, "max_completion_tokens"),
         (COMPLETION, {"max_tokens": 0}, VALUE, "max_tokens"),
         (CHAT, {"min_tokens": 5}, VALUE, "min_tokens"),
@@ -76,7 +74,7 @@ GROUPS: dict[str, list[Row]] = {
         *((CHAT, {name: True}, TYPE, name) for name in NUMBERS),
         *((CHAT, {name: 1e300}, VALUE, name) for name in NUMBERS),
         *((CHAT, {name: -3}, VALUE, name) for name in NUMBERS),
-        (CHAT, {"top_p": 0}, VALUE, "top_p"),
+        (CHAT, {"top_p": -0.1}, VALUE, "top_p"),
         (CHAT, {"max_tokens": 1.5}, TYPE, "max_tokens"),
         (CHAT, {"max_tokens": "4"}, TYPE, "max_tokens"),
         (CHAT, {"seed": 2**64}, VALUE, "seed"),
@@ -110,7 +108,7 @@ GROUPS: dict[str, list[Row]] = {
         (COMPLETION, {"prompt": None}, MISSING, "prompt"),
     ],
     "lists": [
-        (CHAT, {"stop": ["x"] * 5}, VALUE, "stop"),
+        (CHAT, {"stop": ["x"] * 17}, VALUE, "stop"),
         (CHAT, {"stop": ["x"] * 100_000}, VALUE, "stop"),
         (CHAT, {"stop": ["x" * 100_000]}, VALUE, "stop[0]"),
         (CHAT, {"stop": ""}, VALUE, "stop"),

@@ -57,6 +57,7 @@ def test_a_chat_is_streamed_from_its_role_to_its_usage(server: Server) -> None:
     reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices]
     assert reasons[-1] == "length"
     assert set(reasons[:-1]) == {None}
+    assert chunks[-2].choices[0].delta.content is None, "clients may stop at the reason, and miss the text beside it"
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 24
@@ -134,6 +135,22 @@ def test_several_choices_greedy_and_not(server: Server) -> None:
     )
     seen = {choice.index for chunk in chunks for choice in chunk.choices if choice.finish_reason}
     assert seen == {0, 1, 2}
+
+
+@pytest.mark.parametrize("temperature", [0, 2])
+def test_a_choice_that_ends_before_the_others_is_no_silence(server: Server, temperature: float) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "n": 3, "max_tokens": 9}
+    body |= {"stream": True, "temperature": temperature}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert "keep-alive" not in answer.text
+
+
+def test_a_nucleus_of_nothing_is_the_likeliest_token(server: Server) -> None:
+    text = ask(server).choices[0].message.content
+    answer = ask(server, temperature=2, top_p=0, n=2, max_tokens=24)
+    assert [choice.message.content for choice in answer.choices] == [text, text]
 
 
 def test_a_seed_repeats_the_answer(server: Server) -> None:

@@ -66,6 +66,13 @@ def test_logprobs_without_a_count_report_only_the_chosen_token() -> None:
     assert chat(logprobs=True, top_logprobs=20).top_logprob_count == 20
 
 
+def test_no_candidates_need_no_logprobs() -> None:
+    # vLLM's clients spell its defaults out.
+    assert chat(top_logprobs=0).top_logprob_count is None
+    assert chat(top_logprobs=0, logprobs=False).top_logprob_count is None
+    assert chat(top_logprobs=0, logprobs=True).top_logprob_count == 0
+
+
 def test_top_logprobs_have_bounds_and_need_logprobs() -> None:
     for fields in ({"top_logprobs": 2}, {"top_logprobs": 2, "logprobs": False}):
         assert refused(**fields).param == "top_logprobs"

@@ -37,7 +37,7 @@ def schema_format(schema: object) -> dict[str, Any]:
     ("name", "inside", "outside"),
     [
         ("temperature", [0, 0.7, 2], [-0.1, 2.1, 1e300]),
-        ("top_p", [0.001, 1], [0, -1, 1.1]),
+        ("top_p", [0, 0.001, 1], [-0.1, -1, 1.1]),
         ("min_p", [0, 0.5, 1], [-0.1, 1.1]),
         ("top_k", [-1, 0, 50], [-2, 2**31, 2**63]),
         ("n", [1, 128], [0, -1, 129, 2**63]),
@@ -59,6 +59,19 @@ def test_numbers_have_bounds(name: str, inside: list[float], outside: list[float
     for value in NO_VALUE_FITS:
         error = refused(**{name: value})
         assert (error.fault, error.param) == (Fault.INVALID_TYPE, name)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "min_tokens", "n", "seed", "top_k"])
+def test_a_whole_float_is_an_integer(name: str) -> None:
+    value = getattr(chat(**{name: 8.0}), name)
+    assert (value, type(value)) == (8, int)
+    assert refused(**{name: 8.5}).fault is Fault.INVALID_TYPE
+
+
+def test_whole_floats_are_token_ids() -> None:
+    ids = chat(stop_token_ids=[1.0, 2, 3.0]).stop_token_ids
+    assert (ids, {type(one) for one in ids or ()}) == ([1, 2, 3], {int})
+    assert refused(stop_token_ids=[1.0, 2.5]).param == "stop_token_ids[1]"
 
 
 def test_the_bound_is_in_the_message() -> None:
@@ -98,7 +111,7 @@ def test_null_flags_take_their_defaults() -> None:
 
 def test_stop_is_one_string_or_a_few() -> None:
     assert chat(stop="\n").stop_strings == ["\n"]
-    assert chat(stop=["a", "b", "c", "d"]).stop_strings == ["a", "b", "c", "d"]
+    assert chat(stop=list("abcdefghijklmnop")).stop_strings == list("abcdefghijklmnop")
     assert chat(stop=[]).stop_strings == []
 
 
@@ -107,7 +120,7 @@ def test_stop_is_one_string_or_a_few() -> None:
     [
         ("", "stop"),
         ([""], "stop[0]"),
-        (["a"] * 5, "stop"),
+        (["a"] * 17, "stop"),
         (["a"] * 100_000, "stop"),
         ("x" * 1001, "stop"),
         (["a", "x" * 1001], "stop[1]"),

@@ -69,7 +69,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
     section 4, leaves open what that means).
     """
     if excess := excess_of(raw):
-        raise TwowireError(Fault.BODY_TOO_LARGE, f"The body {excess}")
+        raise _too_large(raw, excess)
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as failure:
@@ -82,6 +82,19 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
         except RecursionError:
             raise TwowireError(Fault.INVALID_JSON, "The body is nested too deeply.") from None
     return value
+
+
+def _too_large(raw: bytes, excess: str) -> TwowireError:
+    try:
+        orjson.loads(raw[:_BEGINNING_BYTES])
+    except orjson.JSONDecodeError as failure:
+        if failure.msg.startswith("depth limit"):
+            return TwowireError(Fault.INVALID_JSON, _why_not_json(raw, failure))
+    return TwowireError(Fault.BODY_TOO_LARGE, f"The body {excess}")
+
+
+_BEGINNING_BYTES = 8 * 1024
+"""Enough to see that a body consists of nesting alone."""
 
 
 def _why_not_json(raw: bytes, failure: orjson.JSONDecodeError) -> str:

@@ -16,6 +16,7 @@ from app.services import make_services
 from app.settings import load_settings
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
+from tests.app.channels import open_house
 from tests.engine.fakes import FakeFactory
 
 CHAT = "/v1/chat/completions"
@@ -55,25 +56,30 @@ async def test_a_large_body_of_an_app_is_parsed_by_its_parser(monkeypatch: pytes
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank"])
 async def test_sixteen_mebibytes_of_brackets_are_refused_unparsed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.parse.orjson.loads", lambda raw: pytest.fail("it was parsed"))
+    loads, parsed = orjson.loads, [0]
+
+    def counted(raw: bytes) -> object:
+        parsed.append(len(raw))
+        return loads(raw)
+
+    monkeypatch.setattr("protocol.parse.orjson.loads", counted)
     app = create_app(make_services(load_settings([], {}), EngineManager(FakeFactory(), AdmissionLimits(1, 1))))
     async with app.test_app():
         answer = await app.test_client().post(path, data=BRACKETS, headers={"Content-Type": "application/json"})
         text = await answer.get_data(as_text=False)
-    monkeypatch.undo()
+    assert max(parsed) < PARSED_ASIDE_BYTES
     error = orjson.loads(text)["error"]
     assert (answer.status_code, error["code"]) == (413, "request_too_large")
     assert "more than 250000 lists, objects and keys" in error["message"]
 
 
 async def test_a_message_of_brackets_is_refused_and_the_channel_goes_on() -> None:
-    app = create_app(make_services(load_settings([], {}), EngineManager(FakeFactory(), AdmissionLimits(1, 1))))
-    message = '{"type":"ping","x":[' + ",".join(["[]"] * 300_000) + "]}"
-    assert len(message) > PARSED_ASIDE_CHARS
-    async with app.test_app(), app.test_client().websocket(CHAT) as socket:
-        assert orjson.loads(await socket.receive())["type"] == "connection.ready"
-        await socket.send(message)
-        refused = orjson.loads(await socket.receive())
+    async with open_house() as house:
+        peer = house.peer(parse_aside=house.services.parser.run)
+        message = '{"type":"ping","x":[' + ",".join(["[]"] * 300_000) + "]}"
+        assert len(message) > PARSED_ASIDE_CHARS
+        await peer.say(message)
+        refused = await peer.wait_for("error")
         assert (refused["status"], refused["error"]["code"]) == (413, "request_too_large")
-        await socket.send('{"type":"ping","t":1}')
-        assert orjson.loads(await socket.receive()) == {"type": "pong", "t": 1}
+        await peer.say('{"type":"ping","t":1}')
+        assert (await peer.wait_for("pong"))["t"] == 1

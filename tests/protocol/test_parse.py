@@ -48,6 +48,7 @@ NOT_A_JSON_OBJECT = {
     "UTF-8-encoded surrogate": b'{"model":"\xed\xa0\x80"}',
     "gzip": gzip.compress(b"{}"),
     "lists 100,000 deep": b'{"a":' + b"[" * 100_000,
+    "lists without end": b"[" * (16 << 20),
     "objects 100,000 deep": b'{"a":' * 100_000,
     "deep, and closed": b'{"a":' * 1023 + b"1" + b"}" * 1023,
     "duplicate key": b'{"model":"a","model":"b"}',

@@ -33,7 +33,7 @@ TOO_MUCH = {
     "numbers": (many(b"1", MAX_VALUES + 2), VALUES),
     "strings": (many(b'"a"', MAX_VALUES + 2), VALUES),
     "lists beside strings": (many(rb'["\\","\""]', MAX_PARTS), PARTS),
-    "16 MiB of brackets": (b'{"x":' + b"[" * (16 << 20), PARTS),
+    "16 MiB of brackets": (b'{"x":' + b"[]" * (8 << 20), PARTS),
     "16 MiB of commas": (b'{"x":[' + b"," * (16 << 20), VALUES),
 }
 

@@ -51,6 +51,14 @@ class KeyRing:
         return given_digest.hex()
 
 
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=256)
 def _is_reachable(address: str) -> bool:
     """Whether other machines can reach `address`; a name or a socket's path is no address, and is not judged."""
@@ -80,8 +88,11 @@ class HostCheck:
         self._is_open = is_open
         self._allowed = frozenset(name.lower() for name in allowed)
 
-    def check(self, hosts: Sequence[str], address: Sequence[object] | None = None) -> None:
+    def check(self, hosts: Sequence[str], address: Sequence[object] | None = None, *, is_probe: bool = False) -> None:
         """Raise `TwowireError` unless `hosts`, the request's headers of that name, is one acceptable host.
+
+        `is_probe`: it asks only how the server is, as load balancers do. They may leave the header out, as HTTP/1.0
+        allows, or name this machine by any address. A rebound page can do neither: its browser sends the page's name.
 
         `address` is the server's own end of the connection. Where the server is not `is_open` (no keys, and not told
         to do without), that must be a loopback address, whoever bound it: another server may run the app.
@@ -91,10 +102,14 @@ class HostCheck:
                 Fault.FORBIDDEN_HOST,
                 "This server has no API keys and answers only on loopback addresses; set TWOWIRE_API_KEYS.",
             )
+        if is_probe and not any(hosts):
+            return
         match = _HOST.match(hosts[0]) if len(hosts) == 1 else None
         if match is None or int(match["port"] or 0) > 65535:
             raise TwowireError(Fault.INVALID_HOST, "The Host header must be one host name with an optional port.")
         name = match["name"].strip("[]").lower()
+        if is_probe and _is_address(name):
+            return
         if self._only_loopback and not is_loopback(name) and name not in self._allowed:
             raise TwowireError(
                 Fault.FORBIDDEN_HOST,

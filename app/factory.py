@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from quart import Quart, Response, has_request_context, request, websocket
+from quart import Quart, Response, current_app, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
 from app.admission import Asker
@@ -42,10 +42,19 @@ PUBLIC_ENDPOINTS = frozenset(
 )
 """The routes that need no key. Everything else does, unknown paths included."""
 
+PROBE_ENDPOINTS = frozenset({"status.health", "status.livez", "status.version", "status.metrics", "pages.index"})
+"""The routes that load balancers and monitors ask for, with an odd Host header or none. Pages of others gain nothing
+by them, and could not ask so; see `HostCheck.check`."""
+
 METERED_ENDPOINTS = frozenset(
     {"generate.chat_completions", "generate.completions", "embeddings.embeddings", "embeddings.rerank"}
 )
 """The routes that make a model work: their requests and tokens are counted. (The channel counts its creates.)"""
+
+MAX_NAMED_PATH = 120
+"""How much of a path an error repeats."""
+MAX_GUESSES = 8
+"""How many beginnings of an unknown path are left out to find what was meant."""
 
 FAULTS_BY_STATUS = {
     404: Fault.UNKNOWN_URL,
@@ -132,7 +141,8 @@ def _add_checks(app: Quart, services: Services) -> None:
     async def check() -> None:
         name_route()
         check_headers(request.scope)
-        services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"))
+        is_probe = request.endpoint in PROBE_ENDPOINTS
+        services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"), is_probe=is_probe)
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if request.endpoint not in public and not is_preflight:
             record = record_of(request.scope)
@@ -199,5 +209,35 @@ def _message(fault: Fault, services: Services) -> str:
     if fault is Fault.METHOD_NOT_ALLOWED:
         return f"{_current().method} is not allowed here."
     if fault is Fault.UNKNOWN_URL:
-        return f"There is no route {_current().method} {_current().path[:120]}."
+        return f"There is no route {_current().method} {_current().path[:MAX_NAMED_PATH]}.{_hint(_current())}"
     return "The request could not be understood."
+
+
+def _hint(asked: BaseRequestWebsocket) -> str:
+    """What to set where a wrong base URL has led to this path; nothing for other paths."""
+    meant = _meant(asked)
+    if meant is None:
+        return ""
+    if not meant.startswith("/v1/"):
+        return f" It is {meant} here."
+    base = asked.headers.get("Host", "") + "/v1"
+    return f" A base URL that ends with {base}, without a slash after it, would lead to {meant}."
+
+
+def _meant(asked: BaseRequestWebsocket) -> str | None:
+    """The route that `asked` is likely to mean: the longest end of its path that there is, below /v1 or beside it."""
+    if len(asked.path) > MAX_NAMED_PATH:
+        return None
+    parts = [part for part in asked.path.split("/") if part]
+    routes = current_app.url_map.bind("")
+    for start in range(min(len(parts), MAX_GUESSES)):
+        for base in ("/v1/", "/"):
+            path = base + "/".join(parts[start:])
+            try:
+                routes.match(path, asked.method)
+            except NotFound:
+                continue
+            except HTTPException:  # It is there, for another method.
+                pass
+            return path
+    return None

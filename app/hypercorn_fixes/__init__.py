@@ -26,6 +26,12 @@ from app.hypercorn_fixes.http1 import (
     read_on_while_answering,
     tell_of_an_early_end,
 )
+from app.hypercorn_fixes.http1_requests import (
+    let_the_app_miss_the_host,
+    refuse_odd_targets,
+    skip_empty_lines,
+    tell_what_is_malformed,
+)
 from app.hypercorn_fixes.http2 import (
     discard_what_comes_late,
     end_what_the_app_left_open,
@@ -64,6 +70,10 @@ def apply() -> None:
     contain_crashes()
     count_connections()
     # HTTP/1.1
+    skip_empty_lines()
+    let_the_app_miss_the_host()
+    refuse_odd_targets()
+    tell_what_is_malformed()
     read_on_while_answering()
     close_after_two_lengths()
     join_connection_headers()

@@ -44,6 +44,16 @@ async def test_a_configured_page_may_and_another_may_not(path: str) -> None:
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
+async def test_a_public_page_may_call_into_a_private_network_where_it_may_call() -> None:
+    client = app_with("--cors-origins", PAGE).test_client()
+    asks = PREFLIGHT | {"Access-Control-Request-Private-Network": "true"}
+    name = "Access-Control-Allow-Private-Network"
+    assert (await client.options("/v1/chat/completions", headers=asks)).headers[name] == "true"
+    for headers in (PREFLIGHT, asks | {"Origin": "https://evil.example"}):
+        assert name not in (await client.options("/v1/chat/completions", headers=headers)).headers
+    assert name not in (await app_with().test_client().options("/v1/chat/completions", headers=asks)).headers
+
+
 async def test_an_allowed_page_can_read_errors_and_the_request_id() -> None:
     client = app_with("--cors-origins", PAGE).test_client()
     answer = await client.post("/v1/chat/completions", headers={"Origin": PAGE}, json={})

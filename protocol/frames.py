@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from protocol.chunks import usage_object
 from protocol.errors import Fault, TwowireError, error_object
 from protocol.parse import parse_json_object, refusal_of
 from protocol.pieces import Usage
-from protocol.request import RequestPart
+from protocol.request import RequestPart, whole
 
 SUBPROTOCOL = "twowire.v1"
 TICKET_PREFIX = "twowire.ticket."
@@ -74,7 +74,7 @@ class ResumeFrame(TracedFrame):
     event_id: EventId | None = None
     id: Annotated[str, Field(max_length=256)]
     resume_token: Annotated[str, Field(max_length=256)]
-    starting_after: int = Field(default=0, ge=0, le=2**53)
+    starting_after: Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)] = 0
 
 
 class PingFrame(RequestPart):

@@ -166,8 +166,6 @@ class ChatMessage(RequestPart):
 
     @model_validator(mode="after")
     def _check_role(self) -> ChatMessage:
-        if self.role == "tool" and self.tool_call_id is None:
-            raise refusal(Fault.MISSING_FIELD, "is required for role 'tool'.", ("tool_call_id",))
         if self.role != "assistant":
             if self.tool_calls:
                 raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", ("tool_calls",))
@@ -179,11 +177,13 @@ class ChatMessage(RequestPart):
         return self
 
     def check_last(self, position: int) -> None:
-        """Raise where this message, the last of its chat, has no content, unless its role allows for that.
+        """Raise where this message, the last of its chat, lacks what its role needs: content, or the id of a call.
 
         Earlier messages are what some client has kept of a chat. Refusing one would end that chat for good, so there
-        null and an empty list are an empty text, for every role.
+        null and an empty list are an empty text, for every role, and a tool's answer needs no id.
         """
+        if self.role == "tool" and self.tool_call_id is None:
+            raise refusal(Fault.MISSING_FIELD, "is required for role 'tool'.", ("messages", position, "tool_call_id"))
         if self.content or isinstance(self.content, str) or self.role in ("assistant", "tool"):
             return
         at = ("messages", position, "content")

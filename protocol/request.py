@@ -24,20 +24,24 @@ class RequestPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A float that is an integer of 64 bits as that; anything else as it is.
+
+    To JSON, 8.0 is the number 8, and languages without integers write it so.
+    """
     return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**63 else value
 
 
 def _whole_items(value: Any) -> Any:
     if type(value) is not list or not value or type(value[0]) is not float:
         return value
-    return [_whole(item) for item in value]
+    return [whole(item) for item in value]
 
 
 def _with_integers(value: Any) -> Any:
     """`value`, a field of a request, with 8.0 as 8; in lists, and lists of lists, where they begin with a float."""
     if type(value) is float:
-        return _whole(value)
+        return whole(value)
     if type(value) is list and value and type(value[0]) is list:
         return [_whole_items(item) for item in value]
     return _whole_items(value)
@@ -49,7 +53,6 @@ class RequestModel(RequestPart):
     @model_validator(mode="before")
     @classmethod
     def _take_whole_floats(cls, body: Any) -> Any:
-        # To JSON, 8.0 is the number 8, and languages without integers write it so.
         return {name: _with_integers(value) for name, value in body.items()} if isinstance(body, dict) else body
 
     field_rules: ClassVar[Mapping[str, FieldRule]] = {}

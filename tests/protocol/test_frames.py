@@ -44,6 +44,12 @@ def test_a_frame_is_known_by_its_type_and_unknown_fields_are_ignored(fields: dic
         assert frame.event_id == more.get("event_id")
 
 
+def test_a_place_in_a_stream_may_be_a_whole_float() -> None:
+    frame = parse_frame(json.dumps(RESUME | {"starting_after": 4.0}))
+    assert isinstance(frame, ResumeFrame)
+    assert (frame.starting_after, type(frame.starting_after)) == (4, int)
+
+
 @pytest.mark.parametrize("stream_id", ["a", "A-Z_0.9", "x" * 256])
 def test_a_stream_id_may_be(stream_id: str) -> None:
     frame = parse_frame(json.dumps(CANCEL | {"stream_id": stream_id}))

@@ -82,6 +82,12 @@ def test_only_the_last_message_must_have_content(role: str, content: dict[str, A
     assert refused([question, odd]).param == "messages[1].content"
 
 
+def test_only_the_last_answer_of_a_tool_needs_its_call() -> None:
+    odd, question = {"role": "tool", "content": "7"}, {"role": "user", "content": "a"}
+    assert parse([odd, question]).messages[0].template_message() == {"role": "tool", "content": "7"}
+    assert refused([question, odd]).param == "messages[1].tool_call_id"
+
+
 def test_an_empty_name_is_none() -> None:
     assert template({"role": "user", "content": "a", "name": ""}) == {"role": "user", "content": "a"}
 

@@ -33,7 +33,8 @@ LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Load:
-    """What was asked, and what came. `chunks` counts all of a stream's, the one with its role and its end too."""
+    """What was asked, and what came. `chunks` counts a stream's, the one with its role and `[DONE]` too, but none
+    that holds nothing but the reason of its end."""
 
     wire: str
     streams: int

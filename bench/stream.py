@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 PATH = "/v1/chat/completions"
 FINISHED = b'"finish_reason":"length"'
+BARE_END = b'"delta":{},"logprobs":null,"finish_reason":'
+"""In a chunk that holds the reason alone. It is not counted: vLLM's server sends the reason beside the last token."""
+
 TAIL_BYTES = 1024
 """What is kept of a stream's end, in which the reason of its end must stand."""
 
@@ -41,6 +44,11 @@ class Stream:
         elif self.chunks >= TOKEN_CHUNK:
             self.first_s = now - self.begun
         self.last = now
+
+    def finish(self, tail: bytes) -> None:
+        """The answer has ended with `tail`: well if the reason of its end stands there."""
+        self.chunks -= BARE_END in tail
+        self.end(None if FINISHED in tail else tail.decode("utf-8", "replace"))
 
     def end(self, error: str | None = None) -> None:
         """The answer has ended, well or not."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import orjson
 
-from bench.stream import PATH, Stream
+from bench.stream import BARE_END, PATH, Stream
 
 TEXT, CLOSE, WS_PING = 0x81, 0x88, 0x89
 CHUNK_HEAD = b'{"type":"chat.completion.chunk","stream_id":"'
@@ -81,6 +81,8 @@ class _Channel(asyncio.Protocol):
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if payload.startswith(CHUNK_HEAD):
+            if BARE_END in payload:
+                return
             start = len(CHUNK_HEAD)
             self._streams[payload[start : payload.index(b'"', start)]].arrived(1)
         elif opcode == WS_PING:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import hpack
 import orjson
 
-from bench.stream import FINISHED, PATH, TAIL_BYTES, Stream, events_in
+from bench.stream import PATH, TAIL_BYTES, Stream, events_in
 
 MAX_WINDOW = 2**31 - 1
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -98,7 +98,7 @@ class _Http2(asyncio.Protocol):
         if events:
             stream.arrived(events)
         if is_last:
-            stream.end(None if FINISHED in tail else tail.decode("utf-8", "replace"))
+            stream.finish(tail)
             del self._streams[stream_id], self._tails[stream_id]
 
     def connection_lost(self, exc: Exception | None) -> None:

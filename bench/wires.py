@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from bench.stream import FINISHED, PATH, TAIL_BYTES, Stream, Wire, events_in
+from bench.stream import PATH, TAIL_BYTES, Stream, Wire, events_in
 from bench.wire_channel import Channel
 from bench.wire_http2 import SseHttp2
 
@@ -54,7 +54,7 @@ class _Http1(asyncio.Protocol):
         if events:
             stream.arrived(events)
         if self._tail.endswith(b"\r\n0\r\n\r\n"):
-            stream.end(None if FINISHED in self._tail else self._tail.decode("utf-8", "replace"))
+            stream.finish(self._tail)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._stream is not None:

@@ -34,6 +34,15 @@ class ConnectionOptions(BaseModel):
         "knows its tickets and resumable chats; or chance for each connection, for where all have a proxy's address.",
     )
 
+    backlog: int = option(
+        LISTENING,
+        2048,
+        "How many new connections each front end queues until it accepts them; the next client has to retry, which "
+        "takes a second. Linux caps this at net.core.somaxconn.",
+        ge=1,
+        le=65535,
+    )
+
     certfile: Path | None = option(
         TLS,
         None,

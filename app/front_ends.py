@@ -47,6 +47,8 @@ def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[S
 
     Where it is not decided by the client's address, the system chooses one for each connection.
     """
+    if (most := _longest_backlog()) < config.backlog:
+        log.warning("backlog_shortened", asked_for=config.backlog, net_core_somaxconn=most)
     if count == 1:
         return [hypercorn_fixes.create_sockets(config)]
     _check_free(config.bind[0])
@@ -71,6 +73,14 @@ def _check_free(bind: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
+
+
+def _longest_backlog() -> int:
+    """What the system cuts every backlog to (Linux, `listen(2)`); where that is not known, a number beyond all."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def _all(sockets: Sockets) -> list[socket.socket]:

@@ -136,6 +136,7 @@ def hypercorn_config(settings: Settings, certificate: Certificate | None = None)
     config = _TlsConfig(certificate) if certificate is not None else ServerConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
+    config.backlog = settings.backlog
     config.include_server_header = False
     config.websocket_max_message_size = settings.ws_max_message_bytes
     config.h11_max_incomplete_size = settings.max_header_bytes

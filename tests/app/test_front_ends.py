@@ -18,9 +18,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from hypercorn.config import Config, Sockets
 
+from app import front_ends
 from app.front_ends import listening_sockets
+from app.server import hypercorn_config
+from app.settings import load_settings
+from tests.live.bursts import AT_ONCE_S, waits_of_a_burst
 
 COUNT = 3
 SOON_S = 10.0
@@ -57,6 +62,36 @@ def met(sockets: list[socket.socket], source: str) -> int:
                     continue
                 return number
     pytest.fail("nobody got the connection")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_many_that_connect_at_once_nobody_waits(count: int) -> None:
+    config = hypercorn_config(load_settings(["--port", "0"], {}))
+
+    def slowest() -> float:
+        found = listening_sockets(config, count, by_address=True)
+        sockets = [sock for each in found for sock in each.insecure_sockets]
+        try:
+            # Nobody accepts: as when the event loop is busy. One address meets one front end.
+            return max(waits_of_a_burst(sockets[0].getsockname()[1]))
+        finally:
+            for sock in sockets:
+                sock.close()
+
+    # A machine that stands still for a moment does so once.
+    assert min(slowest() for _ in range(3)) < AT_ONCE_S
+
+
+def test_a_backlog_that_the_system_cuts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_ends, "_longest_backlog", lambda: 128)
+    config = hypercorn_config(load_settings(["--port", "0", "--backlog", "129"], {}))
+    for backlog, expected in ((129, [{"asked_for": 129, "net_core_somaxconn": 128}]), (128, [])):
+        config.backlog = backlog
+        with structlog.testing.capture_logs() as logged:
+            (sockets,) = listening_sockets(config, 1, by_address=True)
+        sockets.insecure_sockets[0].close()
+        found = [line for line in logged if line.pop("event") == "backlog_shortened" and line.pop("log_level")]
+        assert found == expected
 
 
 def test_they_share_a_port_and_an_address_meets_the_same_one_each_time() -> None:

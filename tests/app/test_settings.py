@@ -78,6 +78,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
     text = f"""
         host = "0.0.0.0"
         port = 0
+        backlog = 100
         api-keys = ["{KEY}"]
         api-keys-file = '{keys}'
         allow-unauthenticated = false

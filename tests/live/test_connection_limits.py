@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.live.bursts import AT_ONCE_S, waits_of_a_burst
 from tests.live.conftest import MODEL, Server, left_unharmed, start_fake_server, stop_server
 from tests.live.raw import RawClient, answer_of, request_bytes
 from tests.live.raw_http2 import Http2Client
@@ -132,3 +133,8 @@ def test_a_connection_too_many_is_refused_and_there_is_room_again_later(limit: s
         server.wait_until(server.is_ready, 10, "there is room again")
     finally:
         assert stop_server(server) == 0
+
+
+def test_of_many_clients_that_connect_at_once_nobody_waits(server: Server) -> None:
+    # A machine that stands still for a moment does so once.
+    assert min(max(waits_of_a_burst(server.port)) for _ in range(3)) < AT_ONCE_S

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 from vllm import envs
-from vllm.config import VllmConfig
+from vllm.config import StructuredOutputsConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
@@ -144,9 +144,27 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
             # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     try:
-        return AsyncEngineArgs(**(known | dict(config.extra)))
+        extra = dict(config.extra)
+        extra["structured_outputs_config"] = structured_outputs_config(extra.get("structured_outputs_config"))
+        return AsyncEngineArgs(**(known | extra))
     except (TypeError, ValueError) as error:
         raise EngineStartError(f"--engine-args: {first_line(error)}") from error
+
+
+def structured_outputs_config(given: object) -> StructuredOutputsConfig:
+    """How JSON schemas are followed: always by llguidance, and without white space; `given` may say the rest.
+
+    Left to itself, vLLM 0.32 takes for all requests the grammar engine that suits the first one. xgrammar, its usual
+    choice, passes over allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a
+    model that dislikes what it must write next writes blanks until its tokens are used up.
+    """
+    fixed = {"backend": "guidance", "disable_any_whitespace": True, "disable_additional_properties": False}
+    if given is not None and not isinstance(given, dict):
+        raise ValueError("structured_outputs_config must be an object")
+    for name, value in fixed.items():
+        if given and given.get(name, value) != value:
+            raise ValueError(f"structured_outputs_config.{name} must be {value!r}: schemas are checked for it")
+    return StructuredOutputsConfig(**((given or {}) | fixed))
 
 
 def _chat_template(setting: str | None) -> str | None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from protocol.chat import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.json_schema.patterns import nested_repeats
 from protocol.parse import request_from_object
-from protocol.patterns import nested_repeats
 
 
 @pytest.mark.parametrize(

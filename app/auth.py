@@ -1,4 +1,4 @@
-"""Who may ask: API keys, and the Host header.
+"""Who may ask: API keys, and the Host and Origin headers.
 
 Does not know routes beyond the list of public ones: whatever is not on it needs a key, so that a new route is
 protected without anybody remembering to protect it.
@@ -116,3 +116,67 @@ class HostCheck:
                 f"This server has no API keys and answers only to loopback names, not to {name[:60]!r};"
                 " see --allowed-hosts.",
             )
+
+
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@,\\]*")
+"""An origin as browsers serialize it (RFC 6454, section 6.2). An empty host is what some send for a local file."""
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class OriginCheck:
+    """Refuses requests that a browser sends for a web page of another origin, unless that origin is `allowed`.
+
+    CORS keeps a page from reading an answer, not from asking: it can open a WebSocket, and POST what needs no
+    preflight. On HTTP only a server without keys has to fear that, since a page knows no key. A program can send any
+    Origin, or none: this is no protection from it.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        names = [name.lower() for name in allowed]
+        self._allows_all = "*" in names
+        self._allowed = frozenset(map(_plain_origin, names))
+
+    def check(self, origins: Sequence[str], host: str, *, is_tls: bool) -> None:
+        """Raise `TwowireError` (403) unless `origins`, the request's headers of that name, is none, or may call.
+
+        `host` is the Host header, which tells the server's own origin. A server that sees no TLS may have a proxy in
+        front that ends it, so `https` with its own host is its own origin, too.
+        """
+        origin = self.check_form(origins)
+        if origin is None or self._allows_all or origin in self._allowed:
+            return
+        scheme, _, name = origin.partition("://")
+        own = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, " "))
+        if name and name == own and scheme in (("https",) if is_tls else ("http", "https")):
+            return
+        shown = origins[0][:100]
+        raise TwowireError(
+            Fault.FORBIDDEN_ORIGIN,
+            f"Web pages of the origin {shown!r} may not use this server; --cors-origins names those that may.",
+        )
+
+    def check_form(self, origins: Sequence[str]) -> str | None:
+        """The request's origin, without its scheme's own port. Raise `TwowireError` (403) unless it is one, or none."""
+        if not origins:
+            return None
+        origin = origins[0].lower()
+        if len(origins) > 1 or not _ORIGIN.fullmatch(origin):
+            raise TwowireError(
+                Fault.FORBIDDEN_ORIGIN,
+                "The Origin header must be one origin, scheme://host with an optional port, or null.",
+            )
+        return _plain_origin(origin)
+
+    def check_site(self, method: str, site: str | None) -> None:
+        """Raise `TwowireError` (403) where a browser says by Sec-Fetch-Site, and not by Origin, that a page of another
+        origin asks for more than to read (https://w3c.github.io/webappsec-fetch-metadata/)."""
+        if method not in _SAFE_METHODS and not self._allows_all and site in ("cross-site", "same-site"):
+            raise TwowireError(
+                Fault.FORBIDDEN_ORIGIN,
+                "Web pages of other origins may not use this server, unless they name theirs and --cors-origins does.",
+            )
+
+
+def _plain_origin(origin: str) -> str:
+    return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0], " "))

@@ -54,15 +54,14 @@ async def json_body(timeout_s: float) -> bytes:
     """The request's body, read whole within the server's limits.
 
     The media type must be JSON in UTF-8. That is also what makes a foreign web page ask first (a CORS preflight):
-    a form or plain text could be posted from anywhere without asking.
+    a form, plain text, or what has no type could be posted from anywhere without asking.
     Raises `TwowireError` (408, 415); a body that is too large is werkzeug's 413.
     """
     media_type = request.mimetype
     if media_type and media_type != "application/json" and not media_type.endswith("+json"):
-        raise TwowireError(
-            Fault.UNSUPPORTED_MEDIA_TYPE,
-            f"The body must be JSON: send «Content-Type: application/json», not {media_type[:60]!r}.",
-        )
+        raise _unsupported_type(f"not {media_type[:60]!r}")
+    if not media_type and (request.content_length or "Transfer-Encoding" in request.headers):
+        raise _unsupported_type("which is missing")
     charset = request.mimetype_params.get("charset", "utf-8")
     if charset.lower() not in ("utf-8", "utf8"):
         raise TwowireError(Fault.UNSUPPORTED_MEDIA_TYPE, f"The body must be in UTF-8, not {charset[:60]!r}.")
@@ -77,10 +76,19 @@ async def json_body(timeout_s: float) -> bytes:
         # as the body's last byte (Python 3.11), and the generation of a client that is gone would run to its end.
         # Test: `tests/live/test_disconnect.py`.
         async with asyncio.timeout(timeout_s):
-            return await request.get_data(cache=False, as_text=False)  # type: ignore[return-value]  # bytes it is
+            body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]  # bytes it is
     except TimeoutError as error:
         message = f"The body did not arrive within {timeout_s:g} s."
         raise TwowireError(Fault.REQUEST_TIMEOUT, message) from error
+    if body and not media_type:  # Over HTTP/2, nothing else tells that there is one.
+        raise _unsupported_type("which is missing")
+    return body
+
+
+def _unsupported_type(given: str) -> TwowireError:
+    return TwowireError(
+        Fault.UNSUPPORTED_MEDIA_TYPE, f"The body must be JSON: send «Content-Type: application/json», {given}."
+    )
 
 
 def json_response(body: bytes, status: int = 200) -> Response:

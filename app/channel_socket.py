@@ -11,7 +11,6 @@ import contextlib
 import time
 import uuid
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -128,7 +127,8 @@ def _enter(services: Services) -> str | None:
     headers = websocket.headers
     services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
     origin = headers.get("Origin")
-    _check_origin(origin, headers.get("Host", ""), services.settings.cors_origins)
+    # CORS does not guard WebSockets, so this holds with keys, too.
+    services.origins.check(headers.getlist("Origin"), headers.get("Host", ""), is_tls=websocket.scheme == "wss")
     offered = list(websocket.requested_subprotocols)
     tickets = [name.removeprefix(TICKET_PREFIX) for name in offered if name.startswith(TICKET_PREFIX)]
     authorization = headers.getlist("Authorization")
@@ -141,24 +141,6 @@ def _enter(services: Services) -> str | None:
     services.manager.check_open()
     services.connections.check_room(owner)
     return owner
-
-
-def _check_origin(origin: str | None, host: str, allowed: list[str]) -> None:
-    """CORS does not guard WebSockets: any page could open one, so the Origin that a browser names must be ours."""
-    if origin is None or "*" in allowed:
-        return
-    own = {"ws": "http", "wss": "https"}[websocket.scheme] + "://" + host
-    if _normal(origin) != _normal(own) and _normal(origin) not in {_normal(name) for name in allowed}:
-        raise TwowireError(Fault.FORBIDDEN_ORIGIN, "Pages of this origin may not connect; see --cors-origins.")
-
-
-def _normal(origin: str) -> str:
-    try:
-        parts = urlsplit(origin.lower())
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return "?"
-    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 async def _serve(services: Services, owner: str | None) -> None:

@@ -137,6 +137,16 @@ def _add_checks(app: Quart, services: Services) -> None:
         if asked.url_rule is not None:
             record_of(asked.scope).path = asked.url_rule.rule
 
+    def check_origin() -> None:
+        # A page can make a browser send what it does not let the page read, and knows no key.
+        headers, origins = request.headers, request.headers.getlist("Origin")
+        if services.keys:
+            services.origins.check_form(origins)
+        elif origins:
+            services.origins.check(origins, headers.get("Host", ""), is_tls=request.scheme == "https")
+        else:
+            services.origins.check_site(request.method, headers.get("Sec-Fetch-Site"))
+
     @app.before_request
     async def check() -> None:
         name_route()
@@ -145,6 +155,7 @@ def _add_checks(app: Quart, services: Services) -> None:
         services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"), is_probe=is_probe)
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if request.endpoint not in public and not is_preflight:
+            check_origin()
             record = record_of(request.scope)
             record.owner = services.keys.check(request.headers.getlist("Authorization"))
             record.client = Asker.of(record.owner, request.remote_addr).client

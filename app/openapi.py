@@ -197,7 +197,8 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _operation(route: Route, needs_key: bool) -> dict[str, Any]:
-    faults = [*_ANYWHERE, *route.faults]
+    # What is public may be read by any page.
+    faults = [*_ANYWHERE, *route.faults, *(() if route.is_public else (Fault.FORBIDDEN_ORIGIN,))]
     if route.generates:
         faults += [fault for fault in Fault if fault not in _NOWHERE]
     if needs_key:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.access import AccessLog
-from app.auth import HostCheck, KeyRing
+from app.auth import HostCheck, KeyRing, OriginCheck
 from app.bodies import ParserThread
 from app.coalesce import Pace
 from app.connections import Connections
@@ -60,6 +60,7 @@ class Services:
     metrics: Metrics
     keys: KeyRing
     hosts: HostCheck
+    origins: OriginCheck
     models: tuple[str, ...]
     logs: ReplyLogs
     tickets: TicketOffice
@@ -145,6 +146,7 @@ def make_services(
             allowed=settings.allowed_hosts,
             is_open=bool(keys) or settings.allow_unauthenticated,
         ),
+        origins=OriginCheck(settings.cors_origins),
         models=served_names(settings),
         logs=logs,
         tickets=TicketOffice(),

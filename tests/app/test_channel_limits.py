@@ -24,6 +24,7 @@ from tests.app.channels import (
     CREATE,
     DONE,
     Clock,
+    House,
     begin_stream,
     open_house,
     turn,
@@ -197,49 +198,66 @@ async def test_a_slow_reader_gets_fewer_larger_sends_and_keeps_no_queue() -> Non
         assert peer.text() == "xy", "it pulled although the socket was busy"
 
 
+class Beating:
+    """A peer on a clock that the test sets: the channel looks at it every few milliseconds."""
+
+    def __init__(self, house: House, limits: ChannelLimits) -> None:
+        self.clock = Clock()
+        self.peer = house.peer(limits, clock=self.clock)
+
+    async def beat(self, *, is_answered: bool = True) -> None:
+        """The time of a ping has come."""
+        count = len(self.peer.of("ping")) + 1
+        self.clock.now += 0.021  # A little more: 1000.02 - 1000.0 is less than 0.02.
+        await self.peer.wait_for("ping", count=count)
+        if is_answered:
+            await self.peer.say({"type": "pong"})
+
+    async def ends(self, after_s: float) -> int:
+        """Ends `after_s` later, with the code that is returned."""
+        self.clock.now += after_s
+        async with asyncio.timeout(5):
+            return (await self.peer.channel.ended).code
+
+
 async def test_it_pings_and_a_client_that_stays_silent_is_missed() -> None:
     async with open_house() as house:
-        peer = house.peer(ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
-        async with asyncio.timeout(5):
-            closing = await peer.channel.ended
-        assert closing.code == HEARTBEAT_MISSED
-        assert len(peer.of("ping")) >= 2
+        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
+        for _ in range(4):
+            await beating.beat(is_answered=False)
+        assert await beating.ends(0.02) == HEARTBEAT_MISSED
 
 
 async def test_a_client_that_answers_pings_is_kept() -> None:
     async with open_house() as house:
-        peer = house.peer(ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
-        for count in range(1, 21):
-            await peer.wait_for("ping", count=count)
-            await peer.say({"type": "pong"})
-        assert not peer.channel.ended.done()
+        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
+        for _ in range(20):
+            await beating.beat()
+        assert not beating.peer.channel.ended.done()
 
 
 async def test_an_old_connection_is_told_and_ended() -> None:
     async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_age_s=0.05))
-        await begin_stream(house, peer)
-        async with asyncio.timeout(5):
-            closing = await peer.channel.ended
-        assert closing.code == GOING_AWAY
-        assert peer.frames[-1]["error"]["code"] == "connection_too_old"
+        beating = Beating(house, ChannelLimits(max_age_s=0.05))
+        await begin_stream(house, beating.peer)
+        assert await beating.ends(0.06) == GOING_AWAY
+        assert beating.peer.frames[-1]["error"]["code"] == "connection_too_old"
 
 
 async def test_a_connection_that_only_beats_is_ended_when_unused_and_not_before() -> None:
     async with open_house() as house:
-        peer = house.peer(ChannelLimits(ping_interval_s=0.02, unused_timeout_s=0.2))
-        await begin_stream(house, peer)
-        for count in range(1, 21):
-            await peer.wait_for("ping", count=count)
-            await peer.say({"type": "pong"})
-        assert not peer.channel.ended.done(), "something runs on it"
+        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, unused_timeout_s=0.2))
+        await begin_stream(house, beating.peer)
+        for _ in range(20):
+            await beating.beat()
+        assert not beating.peer.channel.ended.done(), "something runs on it"
         house.streams[0].end()
-        async with asyncio.timeout(5):
-            while not peer.channel.ended.done():
-                await peer.say({"type": "pong"})
-                await asyncio.sleep(0.01)  # A heart that beats.
-        assert peer.channel.ended.result().code == GOING_AWAY
-        assert peer.frames[-1]["error"]["code"] == "connection_unused"
+        await beating.peer.wait_for(DONE)
+        for _ in range(9):
+            await beating.beat()
+        assert not beating.peer.channel.ended.done(), "something ran on it just now"
+        assert await beating.ends(0.02) == GOING_AWAY
+        assert beating.peer.frames[-1]["error"]["code"] == "connection_unused"
 
 
 async def test_a_drain_ends_an_idle_connection_at_once_and_another_after_its_last_stream() -> None:

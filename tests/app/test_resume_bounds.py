@@ -12,6 +12,7 @@ import pytest
 
 from app.reply_log import CHUNK_BYTES, LOG_BYTES, LogReader, ReplyLog
 from app.resume import ResumeLimits
+from engine.generation import Generation
 from engine.manager import AdmissionLimits
 from protocol.pieces import Piece
 from tests.app.channels import CHUNK, DONE, House, open_house, turn, until
@@ -170,13 +171,14 @@ async def test_a_log_that_is_dropped_before_it_began_leaves_no_generation(house:
     assert house.manager.sequences == 0
 
 
-async def test_the_reader_is_told_of_silence(house: House) -> None:
+async def test_the_reader_is_told_of_silence(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     quiet = await begin(house)
     await until(lambda: quiet.peer.of(CHUNK))
     await quiet.lose()
     reader = quiet.read(1)
     waiting = asyncio.create_task(reader.next())
     await turn()
+    monkeypatch.setattr(Generation, "is_silent", True)
     quiet.stream.feed()
     async with asyncio.timeout(5):
         assert await waiting == []

@@ -35,6 +35,7 @@ HEALTHY_AFTER_S = 60.0
 START_FAILED = 1
 """Of a front end: it cannot start, and nor can another in its place. Of all: they have not ended as they were told."""
 CRASHED = 70
+MAX_REASON_BYTES = 4096
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 """Linux, `socket(7)`; Python has no name for it."""
@@ -149,9 +150,11 @@ class FrontEnd:
 
 
 def run_several(
-    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, FrontEnd], int], *, hangup_ends: bool
-) -> int:
-    """`run` one for each of the `sockets` until all have ended; returns the exit code. `leave_s`: see `Place`.
+    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, FrontEnd], str | None], *, hangup_ends: bool
+) -> tuple[int, str | None]:
+    """`run` one for each of the `sockets` until all have ended. `leave_s`: see `Place`.
+
+    Returns the exit code, and why the first of those that could not start could not.
 
     `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
     """
@@ -159,22 +162,23 @@ def run_several(
     with meetings(["engine", *map(str, range(count))]) as at:
         figures = [at[str(number)] for number in range(count)]
 
-        def front_end(number: int, life: Life) -> int:
+        def front_end(number: int, life: Life) -> str | None:
             structlog.contextvars.bind_contextvars(front_end=number)
             return run(number, FrontEnd(Place(number, count, at["engine"], leave_s), figures, life))
 
         listening = [_all(each) for each in sockets]
-        return FrontEnds(listening, front_end, hangup_ends=hangup_ends).supervise()
+        front_ends = FrontEnds(listening, front_end, hangup_ends=hangup_ends)
+        return front_ends.supervise(), front_ends.failure()
 
 
 class FrontEnds:
     """The processes, by their numbers. Forks: to be used before there is a thread or an event loop."""
 
     def __init__(
-        self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], int], *, hangup_ends: bool
+        self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], str | None], *, hangup_ends: bool
     ) -> None:
-        """`run` is what a front end does, given its number; it returns the exit code. Each has its own of the sockets
-        that listen. They are kept here as well, so that who comes while a front end is being replaced can wait."""
+        """`run` is what a front end does, given its number; it returns why it could not start. Each has its own of the
+        sockets that listen. They are kept here as well, so that who comes while one is being replaced can wait."""
         self._listening = listening
         self._run = run
         # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
@@ -185,6 +189,8 @@ class FrontEnds:
         self._is_stopping = False
         self._code = 0
         self._alive, self._held = os.pipe()
+        self._failures = os.pipe()
+        os.set_blocking(self._failures[0], False)
 
     def supervise(self) -> int:
         """Until all have ended; returns the exit code."""
@@ -198,6 +204,14 @@ class FrontEnds:
             else:
                 self._tell_all(number_of_signal, is_end=number_of_signal in self._ending)
         return self._code
+
+    def failure(self) -> str | None:
+        """Why the first of those that could not start could not."""
+        try:
+            told = os.read(self._failures[0], MAX_REASON_BYTES)
+        except BlockingIOError:
+            return None
+        return told.decode("utf-8", "replace").partition("\n")[0]
 
     def _start(self, number: int, life: Life) -> None:
         process = os.fork()
@@ -216,7 +230,11 @@ class FrontEnds:
             if signal.SIGHUP not in self._ending:
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a use for it.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            code = self._run(number, life)
+            failure = self._run(number, life)
+            code = 0 if failure is None else START_FAILED
+            if failure is not None:
+                # Not longer than is written in one piece, whoever else writes (POSIX, PIPE_BUF).
+                os.write(self._failures[1], " ".join(failure.split()).encode()[: MAX_REASON_BYTES - 1] + b"\n")
         except BaseException:
             log.exception("front_end_failed")
         finally:

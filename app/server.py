@@ -33,6 +33,7 @@ from app.settings import Settings
 from engine.api import EngineStartError
 from engine.kinds import check_text_model, text_engine
 from engine.manager import EngineManager, EngineState
+from engine.output import Output
 from engine.watch import WatchLimits
 
 log = structlog.get_logger(__name__)
@@ -47,10 +48,10 @@ START_FAILED = 1
 """The exit code when the port or the engine cannot be had."""
 
 
-def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Services:
+def build_services(settings: Settings, one_of: FrontEnd | None = None, output: Output | None = None) -> Services:
     """The manager of the engine that `settings` names, and what the routes share."""
     manager = EngineManager(
-        text_engine(engine_config(settings), one_of.place if one_of else None),
+        text_engine(engine_config(settings), one_of.place if one_of else None, output),
         admission_limits(settings),
         keepalive_s=settings.keepalive_s,
         watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
@@ -84,14 +85,19 @@ def run(settings: Settings) -> int:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
     url = _url(settings, sockets[0])
 
-    def front_end(number: int, one_of: FrontEnd | None = None) -> int:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings, config, sockets[number], certificate, url, one_of))
+    def front_end(number: int, one_of: FrontEnd | None = None) -> str | None:
+        output = Output(shows_all=settings.log_level == "debug")
+        with output.taken(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings, config, sockets[number], certificate, url, one_of, output))
 
     if count == 1:
-        code = front_end(0)
+        failure = front_end(0)
+        code = START_FAILED if failure is not None else 0
     else:
-        code = run_several(sockets, settings.drain_timeout_s + LEAVE_S, front_end, hangup_ends=certificate is None)
+        leave_s = settings.drain_timeout_s + LEAVE_S
+        code, failure = run_several(sockets, leave_s, front_end, hangup_ends=certificate is None)
+    if failure is not None:
+        _fail(failure)  # Only now, so that it is the last line.
     _skip_the_last_collection(code)
     return code
 
@@ -179,8 +185,10 @@ async def _serve(
     certificate: Certificate | None,
     url: str,
     one_of: FrontEnd | None,
-) -> int:
-    services = build_services(settings, one_of)
+    output: Output,
+) -> str | None:
+    """Until it has been stopped; returns why it could not start."""
+    services = build_services(settings, one_of, output)
     # Of several front ends the first is ready last, and says so for all.
     is_first = one_of is None or one_of.place.is_owner
     log.info("listening", url=url, model=services.models[0])
@@ -200,7 +208,7 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-    return START_FAILED if stop.failed else 0
+    return stop.failed
 
 
 def _url(settings: Settings, sockets: Sockets) -> str:
@@ -214,11 +222,10 @@ async def _announce(services: Services, url: str, stop: _Stop, out: TextIO | Non
     manager = services.manager
     await manager.wait_settled()
     if manager.state is EngineState.FAILED:
-        _fail(manager.reason)
-        stop.failed = True
+        stop.failed = manager.reason
         stop.now()
     elif manager.is_ready and out is not None:
-        out.write(f"twowire: ready: {url} (model: {services.models[0]}; try {url}/docs)\n")
+        out.write(f"twowire: ready: {url} (model: {services.models[0]}). Chat: {url}/ Docs: {url}/docs\n")
         out.flush()
         await _announce_embedder(services)
 
@@ -240,7 +247,8 @@ class _Stop:
     """
 
     def __init__(self, services: Services, drain_timeout_s: float) -> None:
-        self.failed = False
+        self.failed: str | None = None
+        """Why the engine could not be started."""
         self._services = services
         self._drain_timeout_s = drain_timeout_s
         self._asked = asyncio.Event()

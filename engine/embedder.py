@@ -95,7 +95,9 @@ class Embedder:
         self._become(EngineState.STOPPED, "stopped")
 
     def _become(self, state: EngineState, reason: str) -> None:
-        if state is not self.state and self.models:
+        # One that never worked ends without a word.
+        is_of_note = self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
+        if state is not self.state and self.models and is_of_note:
             log.info("embedder_state", state=state.value, reason=reason)
         self.state, self.reason = state, reason
 

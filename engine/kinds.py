@@ -8,42 +8,73 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import logging
 import os
+import sys
 from pathlib import Path
+
+import structlog
 
 from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
 from engine.embedder_api import EmbedderConfig, EmbedderFactory
 from engine.embedder_process import start_embedder
+from engine.output import Output
 from engine.preflight import check_model
 from engine.shared import Place
+from engine.start_failure import explain
 from engine.threads import in_daemon_thread
+
+log = structlog.get_logger(__name__)
 
 GUIDE = Path(__file__).with_name("guide")
 """The folder of the model that comes with the server; `training/` makes it."""
 
 
-def text_engine(config: EngineConfig, place: Place | None = None) -> EngineFactory:
-    """A factory for the text engine that `config` describes; with a `place`, for one that front ends share."""
-    return functools.partial(_start_vllm, config, place)
+def text_engine(config: EngineConfig, place: Place | None = None, output: Output | None = None) -> EngineFactory:
+    """A factory for the text engine that `config` describes; with a `place`, for one that front ends share.
+
+    `output`: where its processes write, if this server takes that.
+    """
+    return functools.partial(_start_vllm, config, place, output or Output())
 
 
-async def _start_vllm(config: EngineConfig, place: Place | None, report: StageReport) -> TextEngine:
+async def _start_vllm(config: EngineConfig, place: Place | None, output: Output, report: StageReport) -> TextEngine:
     await in_daemon_thread(functools.partial(check_text_model, config))
     report("importing vLLM")
     # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # vLLM writes some forty lines at each start; its warnings and errors stay.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    output.hold()
+    if output.is_taken:
+        # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.__stdout__")
+        # What vLLM logs before it has set up its own handler.
+        logging.getLogger("vllm").addHandler(logging.StreamHandler(sys.__stdout__))
     try:
         module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm_start"))
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "vllm":
-            raise
-        raise EngineStartError(
+        engine: TextEngine = await module.start_vllm(config, report, place)
+    except EngineStartError:
+        raise
+    except Exception as error:
+        raise _start_error(error, config, output) from error
+    else:
+        output.show_errors(output.release())
+        return engine
+    finally:
+        output.release()
+
+
+def _start_error(error: Exception, config: EngineConfig, output: Output) -> EngineStartError:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and error.name.partition(".")[0] == "vllm":
+        return EngineStartError(
             "vLLM is not installed: `make install` does it for a CPU, the extra twowire[cuda] for a GPU"
-        ) from error
-    engine: TextEngine = await module.start_vllm(config, report, place)
-    return engine
+        )
+    cause = explain(error, config, output.release())
+    output.show(cause.lines)
+    if not (cause.lines or cause.is_known):
+        log.error("engine_start_failed", exc_info=error)
+    return EngineStartError(cause.sentence)
 
 
 def check_text_model(config: EngineConfig) -> None:

@@ -135,9 +135,10 @@ class EngineManager:
         """Refuse new work from now on; what runs goes on."""
         if self.state in (EngineState.STOPPED, EngineState.DRAINING):
             return
-        self._become(EngineState.DRAINING, "the server is shutting down")
-        for tell in self.on_drain:
-            tell()
+        if self.state is not EngineState.FAILED:  # Why it failed is what counts until the end.
+            self._become(EngineState.DRAINING, "the server is shutting down")
+        while self.on_drain:
+            self.on_drain.pop(0)()
 
     async def stop(self, drain_timeout_s: float = 0.0) -> None:
         """Refuse new work, let generations finish for `drain_timeout_s`, cancel the rest, stop the engine."""
@@ -153,7 +154,8 @@ class EngineManager:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        self._become(EngineState.STOPPED, "stopped")
+        if self.state is not EngineState.FAILED:
+            self._become(EngineState.STOPPED, "stopped")
 
     def _become(self, state: EngineState, reason: str) -> None:
         if state is not self.state:

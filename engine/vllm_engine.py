@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -318,6 +319,9 @@ class VllmEngine:
             # Otherwise it takes the end of the engine for its death, and logs that.
             self._llm.output_handler.cancel()
         is_cpu = current_platform.is_cpu()
+        if is_cpu:
+            # It would warn that it ends its processes by force, which is meant.
+            logging.getLogger("vllm.v1.utils").setLevel(logging.ERROR)
         stopping = asyncio.ensure_future(asyncio.to_thread(self._llm.shutdown, CPU_STOP_S if is_cpu else None))
         if is_cpu:
             await asyncio.wait({stopping}, timeout=CPU_STOP_S / 2)

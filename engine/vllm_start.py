@@ -27,6 +27,7 @@ from vllm.v1.executor import Executor
 from engine.api import EngineConfig, EngineStartError, StageReport
 from engine.processes import EngineProcesses
 from engine.shared import Addresses, Guest, Place
+from engine.start_failure import explain
 from engine.threads import in_daemon_thread
 from engine.vllm_engine import Started, VllmEngine, first_line
 from engine.vllm_shared import GuestEngine, OwnedEngine
@@ -67,7 +68,7 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
 async def _started(
     args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
 ) -> VllmEngine:
-    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args)
+    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args, config)
 
     def started(llm: AsyncLLM) -> Started:
         return Started(llm, config, template, processes)
@@ -178,8 +179,8 @@ def _chat_template(setting: str | None) -> str | None:
     return template
 
 
-def _vllm_config(args: AsyncEngineArgs) -> VllmConfig:
+def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
     try:
         return args.create_engine_config()
     except (ValueError, OSError, RuntimeError) as error:
-        raise EngineStartError(f"the model {args.model!r} cannot be served: {first_line(error)}") from error
+        raise EngineStartError(explain(error, config).sentence) from error

@@ -157,10 +157,12 @@ def run(number, life):
         if select.select([life.alive], [], [], 0.02)[0]:
             stopped.append("alone")
     tell(number, *stopped)
-    return 0
 
 {before}
-sys.exit(front_ends.FrontEnds(sockets, run, hangup_ends={hangup_ends}).supervise())
+several = front_ends.FrontEnds(sockets, run, hangup_ends={hangup_ends})
+code = several.supervise()
+tell("why", several.failure())
+sys.exit(code)
 """
 
 
@@ -224,13 +226,14 @@ def test_one_that_dies_after_a_while_is_replaced(tmp_path: Path) -> None:
 
 
 def test_one_that_ends_at_once_ends_all(tmp_path: Path) -> None:
-    with running(tmp_path, body="if number == 1: return 1") as one:
+    with running(tmp_path, body="if number == 1: return 'there is no model'") as one:
         assert one.process.wait(SOON_S) == 1
+        assert one.lines("there") == [["why", "there", "is", "no", "model"]], "so that it can be the last line"
         assert [line[0] for line in one.lines("told")] in (["0"], []), "told before it could listen, it just ends"
 
 
 def test_one_that_cannot_start_ends_all_however_long_it_took(tmp_path: Path) -> None:
-    with running(tmp_path, healthy_after_s=0.0, body="if number == 1: return 1") as one:
+    with running(tmp_path, healthy_after_s=0.0, body="if number == 1: return 'no'") as one:
         assert one.process.wait(SOON_S) == 1
 
 

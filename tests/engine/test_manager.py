@@ -74,7 +74,11 @@ async def test_a_first_start_that_fails_is_final() -> None:
     await manager.wait_settled()
     assert manager.state is EngineState.FAILED
     assert manager.reason == "--model: there is no folder"
+    drained = []
+    manager.on_drain.append(lambda: drained.append(1))
     await manager.stop()
+    await manager.stop()
+    assert (manager.state, manager.reason, drained) == (EngineState.FAILED, "--model: there is no folder", [1])
 
 
 async def test_a_dead_engine_is_closed_and_replaced() -> None:

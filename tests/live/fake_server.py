@@ -29,8 +29,9 @@ from app.embedder_choice import choose_embedder
 from app.front_ends import FrontEnd
 from app.services import Services, admission_limits, make_services, served_names
 from app.settings import Settings, load_settings
-from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
+from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.manager import EngineManager
+from engine.output import Output
 from engine.watch import WatchLimits
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
@@ -38,6 +39,7 @@ from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
+FAILS = os.environ.get("FAKE_FAILS")
 LOADED = os.environ.get("FAKE_LOADED")
 LEASH = os.environ.get("FAKE_LEASH")
 MORTAL = "FAKE_MORTAL" in os.environ
@@ -199,6 +201,8 @@ class PacedEngine:
 
 
 async def start(report: StageReport) -> PacedEngine:
+    if FAILS:
+        raise EngineStartError(FAILS)
     if LOADED:
         report("loading the model")
         while not await asyncio.to_thread(os.path.exists, LOADED):  # noqa: ASYNC110  # another process makes the file
@@ -206,7 +210,7 @@ async def start(report: StageReport) -> PacedEngine:
     return PacedEngine()
 
 
-def build_services(settings: Settings, one_of: FrontEnd | None = None) -> Services:
+def build_services(settings: Settings, one_of: FrontEnd | None = None, output: Output | None = None) -> Services:
     """As `app.server` does it, but for the engine, of which each front end has its own."""
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)

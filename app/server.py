@@ -150,6 +150,7 @@ def hypercorn_config(settings: Settings, certificate: Certificate | None = None)
     config.h2_max_concurrent_streams = settings.max_streams_per_connection
     config.ssl_handshake_timeout = settings.header_timeout_s
     config.header_timeout_s = settings.header_timeout_s
+    config.max_headers = settings.max_headers
     config.send_timeout_s = settings.send_timeout_s
     config.max_connections = settings.max_connections
     config.max_connections_per_address = settings.max_connections_per_address

@@ -40,6 +40,7 @@ from app.hypercorn_fixes.http2 import (
     refuse_odd_requests,
     wait_for_the_window,
 )
+from app.hypercorn_fixes.http2_limits import bound_headers_and_settings, go_idle_from_the_preface_on, limit_frames
 from app.hypercorn_fixes.idle import forget_closed_connections, time_idle_connections
 from app.hypercorn_fixes.outlet import gather_writes
 from app.hypercorn_fixes.stopping import stop_with_open_connections
@@ -87,6 +88,9 @@ def apply() -> None:
     refuse_odd_requests()
     ignore_priorities()
     go_idle_after_resets()
+    go_idle_from_the_preface_on()
+    bound_headers_and_settings()
+    limit_frames()
     # WebSocket
     leave_the_handshake_to_the_app()
     hold_what_comes_early()

@@ -202,6 +202,10 @@ def contain_crashes() -> None:
     async def _run(self: TCPServer) -> None:
         try:
             await run(self)
+        except OSError as error:
+            # The client has gone. uvloop also raises what became of the half-close of a socket that was reset before.
+            log.debug("connection_lost", reason=str(error))
+            self.writer.transport.abort()
         except Exception as error:
             log.error("connection_failed", exc_info=error)
             self.writer.transport.abort()

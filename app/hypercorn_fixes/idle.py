@@ -13,6 +13,7 @@ from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.protocol.h2 import H2Protocol
 
 
 def time_idle_connections() -> None:
@@ -74,7 +75,17 @@ class _IdleTimer:
 
     def end(self) -> None:
         """Close the connection."""
-        self._server._task_group.spawn(self._server._initiate_server_close)
+        self._server._task_group.spawn(self._end)
+
+    async def _end(self) -> None:
+        if self._timer is None:  # A request has come in between.
+            return
+        protocol = self._server.protocol.protocol
+        if isinstance(protocol, H2Protocol) and not protocol.closed:
+            # RFC 9113, section 6.8: a client whose next request is on its way learns that it was not taken.
+            protocol.connection.close_connection()
+            await protocol._flush()
+        await self._server._initiate_server_close()
 
 
 class _Idle:

@@ -33,9 +33,10 @@ def sequences(rng: random.Random) -> Iterator[bytes]:
     """The chunks of one connection, at most some hundred of them, about 1 MB together; the preface comes first."""
     peer = _Peer(rng)
     yield from peer.begin()
+    yield _chat(peer)
     for _ in range(rng.randint(1, MAX_STEPS)):
         made = rng.choice(_STEPS)(peer)
-        if rng.random() < 0.02:
+        if peer.errs() and rng.random() < 0.2:
             made = peer.damaged(made)
         yield from peer.in_pieces(made)
 
@@ -47,20 +48,23 @@ class _Peer:
         self.rng = rng
         self.next_stream = 1
         self.opened: list[int] = []
-        self._encoder = hpack.Encoder()
+        self.encoder = hpack.Encoder()
+        self._error_rate = rng.choice([0.0, 0.01, 0.1, 0.5])
+
+    def errs(self) -> bool:
+        """Whether to do something that the protocol forbids. Most connections live longer if it is not too often."""
+        return self.rng.random() < self._error_rate
 
     def begin(self) -> Iterator[bytes]:
         """The preface, mostly right: whole, in single bytes, without SETTINGS, or wrong."""
         dice = self.rng.random()
         hello = PREFACE + frame(SETTINGS, 0, 0, self.settings())
-        if dice < 0.7:
+        if self.errs():
+            yield self.damaged(hello) if dice < 0.5 else PREFACE
+        elif dice < 0.9:
             yield hello
-        elif dice < 0.85:
-            yield from (hello[at : at + 1] for at in range(len(hello)))
-        elif dice < 0.95:
-            yield PREFACE
         else:
-            yield self.damaged(hello)
+            yield from (hello[at : at + 1] for at in range(len(hello)))
 
     def in_pieces(self, made: bytes) -> Iterator[bytes]:
         """`made` at once, or cut at places that have nothing to do with its frames."""
@@ -80,14 +84,15 @@ class _Peer:
         return made[:at] + middle + (made[at + 1 :] if self.rng.random() < 0.8 else b"")
 
     def number(self) -> int:
-        """An unsigned number of 32 bits, often one where something begins or ends."""
+        """An unsigned number of 32 bits, often one where something begins or ends; else a small one, above 0."""
+        if not self.errs():
+            return self.rng.randint(1, 1000)
         return self.rng.choice(EDGES) if self.rng.random() < 0.6 else self.rng.getrandbits(32)
 
     def stream(self) -> int:
-        """A stream that is open, closed, idle, the server's, or none."""
-        dice = self.rng.random()
-        if dice < 0.7 and self.opened:
-            return self.rng.choice(self.opened)
+        """A stream that is or was open; else one that is idle, the server's, or none."""
+        if not self.errs():
+            return self.rng.choice(self.opened[-5:]) if self.opened else self.new_stream()
         return self.rng.choice([0, 1, 2, self.next_stream, self.next_stream + 2, self.number()])
 
     def new_stream(self) -> int:
@@ -99,29 +104,36 @@ class _Peer:
         """The payload of a SETTINGS frame: usual, odd, repeated, or unknown to everybody."""
         pairs = [(self.rng.choice([1, 2, 3, 4, 5, 6, 8, 9, 0x2B2B, self.rng.getrandbits(16)]), self.number())]
         pairs *= self.rng.choice([0, 0, 1, 1, 3, 40])
-        if self.rng.random() < 0.7:
+        if not self.errs():
             pairs = [(4, self.rng.choice([0, 1, 65535, 2**20])), (1, 4096)]
         return b"".join(key.to_bytes(2, "big") + value.to_bytes(4, "big") for key, value in pairs)
 
     def block(self) -> bytes:
         """A compressed header block: a request's, one with odd fields, or noise."""
-        dice = self.rng.random()
-        method = self.rng.choice([b"GET", b"GET", b"POST", b"HEAD", b"CONNECT", b"\xff", b""])
+        dice = self.rng.random() if self.errs() else 0.0
+        method = self.rng.choice([b"GET", b"GET", b"POST", b"HEAD", b"PUT"])
         fields = [(b":method", method), (b":scheme", b"http"), (b":authority", b"localhost")]
         fields.append((b":path", self.rng.choice(PATHS)))
         if dice < 0.6:
             fields += [(b"content-type", b"application/json")] * self.rng.randint(0, 1)
         elif dice < 0.9:
-            odd = [(b"x-a", self.rng.randbytes(self.rng.randint(0, 300))), (b"Upper", b"1"), (b":path", b"/livez")]
+            odd = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":method", b"\xff"), (b":path", b"/livez")]
+            odd += [(b"x-a", self.rng.randbytes(self.rng.randint(0, 300))), (b"Upper", b"1")]
             odd += [(b"te", b"gzip"), (b"connection", b"close"), (b"content-length", b"5"), (b"cookie", b"a=b")]
-            odd += [(b"", b""), (b"content-length", b"-1"), (b"host", b"a b"), (b":status", b"200"), (b"a", b"\r\n")]
+            odd += [
+                (b"", b""),
+                (b"content-length", b"-1"),
+                (b"host", b"a b"),
+                (b":status", b"200"),
+                (b"a", b"\r\n"),
+            ]
             fields += self.rng.choices(odd, k=self.rng.randint(0, 4))
             self.rng.shuffle(fields)
         else:
             return self.rng.randbytes(self.rng.randint(0, 200))
         if self.rng.random() < 0.05:
             fields += [(b"x-%d" % number, b"1") for number in range(self.rng.choice([90, 600, 2000]))]
-        return self._encoder.encode(fields, huffman=self.rng.random() < 0.7)
+        return self.encoder.encode(fields, huffman=self.rng.random() < 0.7)
 
     def padded(self, payload: bytes) -> tuple[int, bytes]:
         """A flag and the payload, with padding or without; sometimes more of it than there is."""
@@ -129,7 +141,7 @@ class _Peer:
         if dice < 0.8:
             return 0, payload
         size = self.rng.randint(0, 255)
-        return PADDED, bytes([size]) + payload + bytes(size if dice < 0.97 else size // 2)
+        return PADDED, bytes([size]) + payload + bytes(size // 2 if self.errs() else size)
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
@@ -137,24 +149,24 @@ class _Peer:
 
 def _request(peer: _Peer) -> bytes:
     """A request, whole or with its body to come; its headers in one frame or many, which may lack the last."""
-    stream = peer.new_stream() if peer.rng.random() < 0.9 else peer.stream()
+    stream = peer.stream() if peer.errs() else peer.new_stream()
     block = peer.block()
     ends = END_STREAM if peer.rng.random() < 0.6 else 0
     if peer.rng.random() < 0.7:
         flag, payload = peer.padded(block)
         return frame(HEADERS, END_HEADERS | ends | flag, stream, payload)
-    size = peer.rng.choice([0, 1, 7, 100])
+    size = peer.rng.choice([0, 1 if peer.errs() else 10, 100])
     parts = [block[at : at + size] for at in range(0, len(block), size)] if size else [b""] * 10 + [block]
     made = frame(HEADERS, ends, stream, parts[0] if parts else b"")
     made += b"".join(frame(CONTINUATION, 0, stream, part) for part in parts[1:])
-    return made + (frame(CONTINUATION, END_HEADERS, stream) if peer.rng.random() < 0.9 else b"")
+    return made + (b"" if peer.errs() else frame(CONTINUATION, END_HEADERS, stream))
 
 
 def _chat(peer: _Peer) -> bytes:
     """A chat that would be answered, in DATA frames of any size."""
     stream = peer.new_stream()
     fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"localhost"), (b":path", PATHS[3])]
-    made = frame(HEADERS, END_HEADERS, stream, peer._encoder.encode([*fields, (b"content-type", b"application/json")]))
+    made = frame(HEADERS, END_HEADERS, stream, peer.encoder.encode([*fields, (b"content-type", b"application/json")]))
     size = peer.rng.choice([1, 10, 1000])
     for at in range(0, len(BODY), size):
         flag, payload = peer.padded(BODY[at : at + size])
@@ -163,8 +175,10 @@ def _chat(peer: _Peer) -> bytes:
 
 
 def _data(peer: _Peer) -> bytes:
-    flag, payload = peer.padded(bytes(peer.rng.choice([0, 1, 100, 16384, 16385])))
-    return frame(DATA, flag | peer.rng.choice([0, END_STREAM]), peer.stream(), payload)
+    flag, payload = peer.padded(bytes(peer.rng.choice([0, 1, 100, 16000])))
+    if peer.errs():
+        payload += bytes(1000)
+    return frame(DATA, flag | peer.rng.choice([0, 0, 0, END_STREAM]), peer.stream(), payload)
 
 
 def _control(peer: _Peer) -> bytes:
@@ -172,7 +186,7 @@ def _control(peer: _Peer) -> bytes:
     rng = peer.rng
     four = peer.number().to_bytes(4, "big")
     eight = rng.randbytes(8)
-    priority = peer.stream().to_bytes(4, "big") + b"\x10"
+    priority = (peer.stream() if peer.errs() else 0).to_bytes(4, "big") + b"\x10"
     kind, payload, stream = rng.choice(
         [
             (SETTINGS, peer.settings(), 0),
@@ -181,36 +195,34 @@ def _control(peer: _Peer) -> bytes:
             (WINDOW_UPDATE, four, peer.stream()),
             (RST_STREAM, four, peer.stream()),
             (PRIORITY, priority, peer.stream()),
-            (PUSH_PROMISE, bytes(4) + peer.block(), peer.stream()),
-            (CONTINUATION, peer.block(), peer.stream()),
-            (ALTSVC, b'\x00\x00h2=":1"', rng.choice([0, peer.stream()])),
             (PRIORITY_UPDATE, priority[:4] + b"u=1", 0),
-            (GOAWAY, bytes(4) + four, 0),
         ]
     )
-    if kind == GOAWAY and rng.random() < 0.8:  # Otherwise most connections would end with it.
-        kind, payload = PING, eight
-    if rng.random() < 0.1:
-        payload = rng.choice([b"", payload[:-1], payload + b"\0", payload * 2])
-    flags = 0 if rng.random() < 0.8 else rng.getrandbits(8)
-    return frame(kind, flags, stream if rng.random() < 0.95 else peer.stream(), payload)
+    flags = 0
+    if peer.errs():
+        ends = [(PUSH_PROMISE, bytes(4) + peer.block(), peer.stream()), (GOAWAY, bytes(4) + four, 0)]
+        ends += [(CONTINUATION, peer.block(), peer.stream()), (ALTSVC, b'\x00\x00h2=":1"', 0), (kind, b"", stream)]
+        ends += [(kind, payload[:-1], stream), (kind, payload + b"\0", stream), (kind, payload * 2, peer.stream())]
+        kind, payload, stream = rng.choice(ends)
+        flags = rng.choice([0, ACK, rng.getrandbits(8)])
+    return frame(kind, flags, stream, payload)
 
 
 def _noise(peer: _Peer) -> bytes:
     """A frame of any type, or what is none."""
     rng = peer.rng
     payload = rng.randbytes(rng.choice([0, 1, 5, 8, 300]))
-    length = rng.choice([0, 1, 16384, 2**24 - 1]) if rng.random() < 0.1 else None
-    if rng.random() < 0.9:
-        return frame(rng.choice([rng.getrandbits(8), ORIGIN, 0x2A]), rng.getrandbits(8), peer.stream(), payload, length)
-    return payload
+    if not peer.errs():
+        return frame(rng.choice([ORIGIN, 0x2A, 0xFF]), rng.getrandbits(8), peer.stream(), payload)
+    length = rng.choice([None, 0, 1, 16384, 2**24 - 1])
+    return rng.choice([payload, frame(rng.getrandbits(8), rng.getrandbits(8), peer.stream(), payload, length)])
 
 
 def _flood(peer: _Peer) -> bytes:
     """Very many of one kind of frame."""
     rng = peer.rng
     stream = rng.choice(peer.opened) if peer.opened else peer.new_stream()
-    count = rng.choice([20, 200, FLOOD_FRAMES])
+    count = rng.choice([20, 200, FLOOD_FRAMES]) if peer.errs() else 10
     one = rng.choice(
         [
             frame(SETTINGS, 0, 0, peer.settings()),
@@ -235,12 +247,12 @@ def _rapid_reset(peer: _Peer) -> bytes:
     """Requests that are taken back at once, by the client, or by a frame that makes the server do so."""
     breaks = [frame(RST_STREAM, 0, 0, b"\0\0\0\x08"), frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff")]
     breaks += [frame(DATA, 0, 0, b"x"), frame(HEADERS, END_HEADERS | END_STREAM, 0, b"\x82")]
-    broken = peer.rng.choice(breaks)
+    broken = peer.rng.choice(breaks) if peer.errs() else breaks[0]
     fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"localhost"), (b":path", b"/livez")]
     made = b""
-    for _ in range(peer.rng.choice([5, 50, 500])):
+    for _ in range(peer.rng.choice([50, 500]) if peer.errs() else 3):
         stream = peer.new_stream()
-        made += frame(HEADERS, END_HEADERS | END_STREAM, stream, peer._encoder.encode(fields))
+        made += frame(HEADERS, END_HEADERS | END_STREAM, stream, peer.encoder.encode(fields))
         made += broken[:5] + stream.to_bytes(4, "big") + broken[9:]
     return made
 

@@ -51,6 +51,7 @@ class Http2Client:
         self.takes = takes
         self.streams: dict[int, Stream] = {}
         self.went_away = False
+        self._pongs = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

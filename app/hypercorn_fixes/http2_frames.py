@@ -1,0 +1,220 @@
+"""Counts the frames of one HTTP/2 connection before they are parsed: what they may cost, and where to pause.
+
+No I/O and no parser: it reads the nine bytes in front of each frame (RFC 9113, section 4.1). h2 4.4 takes whatever it
+is given: it acknowledges any number of SETTINGS and PING frames, waits for all of a frame before it looks at its
+length, and joins 1 MB of headers before it looks at their size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from h2.errors import ErrorCodes
+
+PREFACE_BYTES = 24
+HEAD_BYTES = 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+ACK = END_STREAM = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+
+MAX_FRAME_BYTES = 16384
+"""What SETTINGS_MAX_FRAME_SIZE is until it is changed, which nobody does here (RFC 9113, section 6.5.2)."""
+
+MAX_BLOCK_BYTES = 65536
+"""The compressed headers of one request, in HEADERS and CONTINUATION frames."""
+
+MAX_SETTINGS = 32
+"""Entries of one SETTINGS frame. There are nine settings; h2 takes 20 us for each entry."""
+
+TURN_COST = 40
+"""What may be handled in one turn of the event loop, in units of about 50 us: some 2 ms."""
+
+CONTROL_BURST, CONTROL_PER_S = 500, 100
+RESET_BURST, RESETS_PER_S = 300, 100
+WINDOW_UPDATE_BURST, WINDOW_UPDATES_PER_S = 1000, 100
+MAX_WINDOW_UPDATES = 16384
+WINDOW_UPDATES_PER_STREAM = 8
+BYTES_PER_WINDOW_UPDATE = 32
+SMALL_DATA_BURST, SMALL_DATA_PER_S = 8192, 2000
+SMALL_DATA_BYTES = 1024
+MAX_PADDING_BYTES = 256
+
+
+class FrameError(Exception):
+    """The connection must end, with this code (RFC 9113, section 7)."""
+
+    def __init__(self, code: ErrorCodes, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Bucket:
+    """A token bucket that time fills up to `burst`, and other things up to `capacity`. Its level may fall below 0."""
+
+    def __init__(self, burst: float, per_s: float, capacity: float | None = None) -> None:
+        self.level = burst
+        self._burst = burst
+        self._capacity = burst if capacity is None else capacity
+        self._per_s = per_s
+        self._filled_at: float | None = None
+
+    def fill(self, now: float) -> None:
+        """Add what has come since the last time."""
+        if self._filled_at is not None:
+            self._add((now - self._filled_at) * self._per_s, self._burst)
+        self._filled_at = now
+
+    def earn(self, amount: float) -> None:
+        """Add what was earned in another way."""
+        self._add(amount, self._capacity)
+
+    def _add(self, amount: float, limit: float) -> None:
+        self.level = max(self.level, min(self.level + amount, limit))
+
+    @property
+    def wait_s(self) -> float:
+        """How long until it is not below 0."""
+        return max(-self.level, 0) / self._per_s
+
+
+class FrameMeter:
+    """What one client sends, from the preface on. Raises `FrameError` where that is too much, or against the rules."""
+
+    def __init__(self, max_streams: int = 100, now: Callable[[], float] = time.monotonic) -> None:
+        self.open_streams = 0
+        """How many requests are open: told by whoever knows, since an update of the window costs time for each."""
+        self.blocks = 0
+        """How many header blocks have begun."""
+        self._now = now
+        self._control = Bucket(CONTROL_BURST, CONTROL_PER_S)
+        self._resets = Bucket(max(RESET_BURST, 2 * max_streams), RESETS_PER_S)
+        self._window_updates = Bucket(WINDOW_UPDATE_BURST, WINDOW_UPDATES_PER_S, MAX_WINDOW_UPDATES)
+        self._small_data = Bucket(SMALL_DATA_BURST, SMALL_DATA_PER_S)
+        self._sent_bytes = 0
+        self._head = b""
+        self._left = PREFACE_BYTES
+        self._kind: int | None = None
+        self._is_begun = self._has_settings = self._is_amid_block = self._ends_block = False
+        self._block_bytes = 0
+        self._cost = 0
+
+    @property
+    def is_amid_headers(self) -> bool:
+        """The preface, its SETTINGS included, has begun and not ended, or a request's headers have."""
+        return self._is_amid_block or (self._is_begun and not self._has_settings)
+
+    @property
+    def wait_s(self) -> float:
+        """For how long nothing more should be read: 0, but for who sends a body in very many small frames."""
+        return self._small_data.wait_s
+
+    def note_sent(self, total_bytes: int) -> None:
+        """So many bytes of bodies were sent on this connection so far; they may be answered by updates of windows."""
+        self._window_updates.earn((total_bytes - self._sent_bytes) / BYTES_PER_WINDOW_UPDATE)
+        self._sent_bytes = total_bytes
+
+    def note_reset(self) -> None:
+        """A stream was reset because of what the client sent ("MadeYouReset", CVE-2025-8671)."""
+        self._spend(self._resets, 1, "streams that had to be reset")
+
+    def slices(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """`data` in parts, each with whether the turn of the event loop should end after it."""
+        now = self._now()
+        for bucket in (self._control, self._resets, self._window_updates, self._small_data):
+            bucket.fill(now)
+        start = at = 0
+        while at < len(data):
+            at = self._advance(data, at)
+            if self._cost >= TURN_COST and not self._left and not self._head:
+                self._cost = 0
+                yield data[start:at], True
+                start = at
+        if start < len(data):
+            yield data[start:], False
+
+    def _advance(self, data: bytes, at: int) -> int:
+        """Go on in `data` from `at` to the end of a head, of a frame, or of all; returns how far."""
+        self._is_begun = True
+        if self._left:
+            end = min(at + self._left, len(data))
+            self._left -= end - at
+        else:
+            end = min(at + HEAD_BYTES - len(self._head), len(data))
+            self._head += data[at:end]
+            if len(self._head) < HEAD_BYTES:
+                return end
+            head, self._head = self._head, b""
+            self._left = int.from_bytes(head[:3], "big")
+            self._kind = head[3]
+            self._begin_frame(self._left, head[3], head[4])
+        if not self._left:
+            self._end_frame()
+        return end
+
+    def _end_frame(self) -> None:
+        if self._kind == SETTINGS:
+            self._has_settings = True
+        elif self._ends_block:
+            self._is_amid_block = self._ends_block = False
+
+    def _begin_frame(self, size: int, kind: int, flags: int) -> None:
+        if size > MAX_FRAME_BYTES:
+            raise FrameError(ErrorCodes.FRAME_SIZE_ERROR, f"A frame may have {MAX_FRAME_BYTES} bytes, not {size}.")
+        if not self._has_settings and (kind != SETTINGS or flags & ACK):
+            raise FrameError(ErrorCodes.PROTOCOL_ERROR, "The first frame must be SETTINGS.")
+        if kind == DATA:
+            self._begin_data(size, flags)
+        elif kind in (HEADERS, CONTINUATION):
+            self._begin_headers(size, kind, flags)
+        elif kind == WINDOW_UPDATE:
+            # One for the connection wakes each of its streams.
+            self._cost += 1 + self.open_streams // 16
+            self._spend(self._window_updates, 1, "WINDOW_UPDATE frames")
+        elif kind == RST_STREAM:
+            self._cost += 6
+            self._spend(self._resets, 1, "RST_STREAM frames")
+        elif kind == SETTINGS:
+            entries = size // 6
+            if entries > MAX_SETTINGS:
+                reason = f"A SETTINGS frame may have {MAX_SETTINGS} entries, not {entries}."
+                raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, reason)
+            self._cost += 1 + entries // 2
+            self._spend(self._control, 1 + entries / 4, "SETTINGS frames")
+        elif kind == PUSH_PROMISE:
+            # h2 would collect its headers first.
+            raise FrameError(ErrorCodes.PROTOCOL_ERROR, "A client cannot push.")
+        else:
+            self._cost += 1
+            self._spend(self._control, 1, "control frames")
+
+    def _begin_data(self, size: int, flags: int) -> None:
+        self._cost += 2 + size // 8192
+        sure = size - MAX_PADDING_BYTES if flags & PADDED else size
+        if sure <= 0 and not flags & END_STREAM:
+            self._spend(self._control, 1, "DATA frames without data")
+        elif sure < SMALL_DATA_BYTES:
+            self._small_data.level -= 1
+
+    def _begin_headers(self, size: int, kind: int, flags: int) -> None:
+        self._cost += size // 128
+        if kind == HEADERS:
+            self._cost += 12
+            self._block_bytes = 0
+            self.blocks += 1
+            self._window_updates.earn(WINDOW_UPDATES_PER_STREAM)
+        else:
+            self._spend(self._control, 1 + size / 1024, "CONTINUATION frames")
+        self._block_bytes += size
+        if self._block_bytes > MAX_BLOCK_BYTES:
+            reason = f"The headers of a request may have {MAX_BLOCK_BYTES} bytes, compressed."
+            raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, reason)
+        self._is_amid_block = True
+        self._ends_block = bool(flags & END_HEADERS)
+
+    @staticmethod
+    def _spend(bucket: Bucket, amount: float, what: str) -> None:
+        bucket.level -= amount
+        if bucket.level < 0:
+            raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, f"Too many {what} in too short a time.")

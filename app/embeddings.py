@@ -6,8 +6,10 @@ Does not know how vectors and scores are made. A client that leaves cancels its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import orjson
@@ -19,6 +21,7 @@ from app.guard import RequestRecord, record_of
 from app.services import Services
 from engine.embedder_api import Embedded, Job
 from protocol.embeddings import EmbeddingRequest, embedding_answer
+from protocol.errors import Fault, TwowireError
 from protocol.rerank import RerankRequest, rerank_answer
 
 ASIDE_TEXTS = 256
@@ -80,19 +83,44 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     record.figures["texts"] = len(job.texts)
     began_at = time.monotonic()
     client = record.client or ""
-    running = asyncio.ensure_future(services.embedder.run(job, client))
+    with _reserved(services, client, job) as settle:
+        running = asyncio.ensure_future(services.embedder.run(job, client))
 
-    async def leave() -> None:
-        running.cancel()
+        async def leave() -> None:
+            running.cancel()
 
-    # The guard leaves, too, where the handler is left behind.
-    await record.adopt(None, leave)
-    try:
-        async with deadlines.limit():
-            done = await running
-    finally:
-        running.cancel()
+        # The guard leaves, too, where the handler is left behind.
+        await record.adopt(None, leave)
+        try:
+            async with deadlines.limit():
+                done = await running
+        finally:
+            running.cancel()
+        settle(done.tokens)
     record.figures["prompt_tokens"] = done.tokens
-    services.rates.spend(client, done.tokens)
     services.metrics.embedded(job.model, len(job.texts), done.tokens, time.monotonic() - began_at)
     return done
+
+
+@contextlib.contextmanager
+def _reserved(services: Services, client: str, job: Job) -> Iterator[Callable[[int], None]]:
+    """Take about as many tokens as `job` will read; what it gives takes those that it did read in place of them.
+
+    A job that is refused or fails gives back all. One that is left midway has kept the embedder busy, nobody knows for
+    how many tokens: it pays what was reserved. Raises `TwowireError` (429) where there are not as many.
+    """
+    reserved = services.embedder.estimated_tokens(job)
+    services.rates.reserve(client, reserved)
+
+    def settle(tokens: int) -> None:
+        services.rates.spend(client, tokens - reserved)
+
+    try:
+        yield settle
+    except TwowireError as error:
+        if error.fault is not Fault.DEADLINE_EXCEEDED:
+            settle(0)
+        raise
+    except Exception:
+        settle(0)
+        raise

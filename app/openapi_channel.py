@@ -46,7 +46,6 @@ CHANNEL_ROUTES = (
         answers={
             200: {"description": "The ticket.", "content": {"application/json": {"schema": _TICKET}}},
         },
-        faults=(Fault.TOO_MANY_CONNECTIONS,),
     ),
     Route(
         path="/v1/chat/completions/{id}/stream",

@@ -108,7 +108,7 @@ class ReplyLog:
         self._chunks.append(chunk)
         self.last_seq += 1
         self.bytes += size
-        self._logs.bytes += size
+        self._logs.count(self.owner, size)
         self._tell()
 
     def drop_oldest(self) -> None:
@@ -116,7 +116,7 @@ class ReplyLog:
         size = len(self._chunks.popleft()) + CHUNK_BYTES
         self.first_seq += 1
         self.bytes -= size
-        self._logs.bytes -= size
+        self._logs.count(self.owner, -size)
 
     def drop_all(self) -> None:
         """Forget all chunks."""

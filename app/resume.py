@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.replies import LiveReply
@@ -22,6 +24,8 @@ class ResumeLimits:
     grace_max_s: float = 120.0
     log_max_bytes: int = 4 << 20
     logs_max_bytes: int = 256 << 20
+    owner_max_bytes: int | None = None
+    """Of one key's logs together; None for all that there is."""
     keep_finished_s: float = 120.0
 
 
@@ -31,6 +35,7 @@ class ReplyLogs:
     def __init__(self, limits: ResumeLimits) -> None:
         self.limits = limits
         self.bytes = 0
+        self._by_owner: Counter[str | None] = Counter()
         self._logs: dict[str, ReplyLog] = {}
         self._expiring: set[asyncio.Task[None]] = set()
 
@@ -40,8 +45,8 @@ class ReplyLogs:
     def keep(self, reply: LiveReply, owner: str | None, grace_s: float) -> LogReader:
         """Keep `reply` in a log from now on; its first reader reads from the start."""
         kept = self._logs[reply.id] = ReplyLog(reply, owner, grace_s, self)
-        self.bytes += LOG_BYTES
-        self._make_room(0)
+        self.count(owner, LOG_BYTES)
+        self._make_room(owner, 0)
         return kept.attach(0)
 
     def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> LogReader:
@@ -59,17 +64,37 @@ class ReplyLogs:
         kept = self._logs.get(answer_id)
         return kept if kept is not None and kept.owner == owner else None
 
-    def has_room(self, kept: ReplyLog, size: int) -> bool:
-        """`kept` may grow by `size`. What is finished and not being read makes room, the oldest first."""
-        return kept.bytes + size <= self.limits.log_max_bytes and self._make_room(size)
+    def count(self, owner: str | None, size: int) -> None:
+        """The logs of `owner` have grown by `size` bytes; less than nothing: shrunk."""
+        self.bytes += size
+        self._by_owner[owner] += size
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]
 
-    def _make_room(self, size: int) -> bool:
-        if self.bytes + size > self.limits.logs_max_bytes:
-            for other in [other for other in self._logs.values() if other.is_finished and not other.is_read]:
-                self._start_discard(other)
-                if self.bytes + size <= self.limits.logs_max_bytes:
-                    break
-        return self.bytes + size <= self.limits.logs_max_bytes
+    def has_room(self, kept: ReplyLog, size: int) -> bool:
+        """`kept` may grow by `size`. What is finished and not being read makes room: the oldest of its owner, where
+        that has too much, and otherwise of the owner that has most."""
+        return kept.bytes + size <= self.limits.log_max_bytes and self._make_room(kept.owner, size)
+
+    def _make_room(self, owner: str | None, size: int) -> bool:
+        limits = self.limits
+        while limits.owner_max_bytes is not None and self._by_owner[owner] + size > limits.owner_max_bytes:
+            if not self._discard_one_of([owner]):
+                return False
+        while self.bytes + size > limits.logs_max_bytes:
+            if not self._discard_one_of([name for name, _ in self._by_owner.most_common()]):
+                return False
+        return True
+
+    def _discard_one_of(self, owners: Iterable[str | None]) -> bool:
+        """Forget the oldest log that nobody needs now, of the first owner that has one."""
+        idle = [kept for kept in self._logs.values() if kept.is_finished and not kept.is_read]
+        for owner in owners:
+            for kept in idle:
+                if kept.owner == owner:
+                    self._start_discard(kept)
+                    return True
+        return False
 
     def expire(self, kept: ReplyLog) -> None:
         """Nobody came in time."""
@@ -77,7 +102,7 @@ class ReplyLogs:
 
     def _start_discard(self, kept: ReplyLog) -> None:
         if self._logs.pop(kept.id, None) is not None:
-            self.bytes -= LOG_BYTES
+            self.count(kept.owner, -LOG_BYTES)
             if kept.is_finished:
                 kept.drop_all()
             task = asyncio.create_task(kept.discard())

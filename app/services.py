@@ -126,6 +126,8 @@ def make_services(
             grace_max_s=settings.resume_grace_max_s,
             log_max_bytes=settings.resume_log_max_bytes,
             logs_max_bytes=settings.resume_logs_max_bytes,
+            # As with the embedder's queue: one of several keys may have half of it.
+            owner_max_bytes=settings.resume_logs_max_bytes // 2 if len(settings.api_keys) > 1 else None,
             keep_finished_s=settings.resume_keep_finished_s,
         )
     )

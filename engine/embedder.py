@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 MAX_WAITING_CHARS = 64 * 1024 * 1024
 """Characters of all texts that wait; a token id counts as four."""
 
+CHARS_PER_TOKEN = 4
+"""In English. Others have fewer: an estimate is put right when it is known what was read."""
+
 FIELDS: dict[Kind, str] = {"embedding": "input", "reranker": "documents"}
 
 
@@ -150,6 +153,14 @@ class Embedder:
             await backend.close()
 
     # -- requests -----------------------------------------------------------------------------------------------
+
+    def estimated_tokens(self, job: Job) -> int:
+        """About how many tokens the model will read: a quarter of the characters, and not more than it can."""
+        beside = 0 if job.query is None else len(job.query) // CHARS_PER_TOKEN
+        sizes = (len(text) // (CHARS_PER_TOKEN if isinstance(text, str) else 1) + beside for text in job.texts)
+        card = self._backend.cards.get(job.model) if self._backend is not None else None
+        most = card.max_tokens if card is not None else None
+        return sum(max(1, size if most is None else min(size, most)) for size in sizes)
 
     async def run(self, job: Job, client: str) -> Embedded:
         """Do a job of `client`'s. A cancellation ends it in the embedder, too. Raises `TwowireError`."""

@@ -157,11 +157,67 @@ async def test_an_answer_that_is_late_is_a_504_and_the_work_is_left(path: str) -
 
 @pytest.mark.parametrize("path", [EMBED, RANK])
 async def test_its_tokens_are_taken_when_it_is_done_and_then_count(path: str) -> None:
-    async with served(TWOWIRE_TOKENS_PER_MINUTE="2") as (app, backend):
+    async with served(TWOWIRE_TOKENS_PER_MINUTE="3") as (app, backend):
         assert (await post(app, path))[0] == 200
         status, answer = await post(app, path)
         assert (status, answer["error"]["type"]) == (429, "tokens")
         assert len(backend.jobs) == 1
+
+
+LONG: dict[str, dict[str, Any]] = {
+    EMBED: {"input": ["word " * 40] * 2},
+    RANK: {"query": "wo", "documents": ["word " * 40] * 2},
+}
+"""About 100 tokens, where the model reads as many."""
+
+
+async def left_tokens(app: Quart) -> int:
+    answer = await app.test_client().post(EMBED, json={"model": "nothing", "input": "a"})
+    return int(answer.headers["x-ratelimit-remaining-tokens"])
+
+
+@pytest.mark.parametrize("path", [EMBED, RANK])
+async def test_an_estimate_is_taken_before_the_work_and_put_right_after_it(path: str) -> None:
+    fields = LONG[path] | {"model": "any" if path == EMBED else "rank"}
+    async with served(TWOWIRE_TOKENS_PER_MINUTE="150") as (app, backend):
+        backend.go.clear()
+        first = asyncio.create_task(post(app, path, **fields))
+        async with asyncio.timeout(5):
+            await backend.begun.wait()
+        others = await asyncio.gather(*(post(app, path, **fields) for _ in range(5)))
+        assert [(status, answer["error"]["type"]) for status, answer in others] == [(429, "tokens")] * 5
+        assert 40 <= await left_tokens(app) <= 60
+        backend.go.set()
+        assert (await first)[0] == 200
+        # The fake one reads three tokens for each text.
+        assert 140 <= await left_tokens(app) <= 150
+        assert len(backend.jobs) == 1
+
+
+async def test_who_leaves_early_pays_the_estimate_and_who_is_refused_nothing() -> None:
+    fields = LONG[EMBED] | {"model": "any"}
+    async with served(TWOWIRE_TOKENS_PER_MINUTE="150") as (app, backend):
+        backend.refusal = TwowireError(Fault.ENGINE_DIED, "It died.", retry_after_s=5)
+        assert (await post(app, EMBED, **fields))[0] == 503
+        assert (await post(app, EMBED, **fields, dimensions=100))[0] == 400
+        assert await left_tokens(app) == 150
+        backend.go.clear()
+        backend.begun.clear()
+        asking = asyncio.create_task(post(app, EMBED, **fields))
+        async with asyncio.timeout(5):
+            await backend.begun.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await until(lambda: backend.left == 1)
+        assert await left_tokens(app) <= 60
+        answer = await app.test_client().post(EMBED, json=BODIES[EMBED], headers={"X-Request-Timeout": "0.05"})
+        assert answer.status_code == 504
+        assert await left_tokens(app) <= 58
+
+
+async def test_what_is_cut_is_not_reserved() -> None:
+    async with served(TWOWIRE_TOKENS_PER_MINUTE="20") as (app, _):
+        assert (await post(app, EMBED, input=["word " * 1000] * 2, truncate="end"))[0] == 200
 
 
 async def test_what_was_done_is_counted_and_logged_without_the_texts() -> None:

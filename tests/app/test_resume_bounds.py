@@ -95,6 +95,38 @@ async def test_all_together_stay_within_the_bound_and_the_oldest_finished_go_fir
     assert not left[0]
 
 
+async def fill(house: House, owner: str, count: int) -> list[str]:
+    """The ids of so many finished generations of `owner`'s, about 2,500 bytes and `LOG_BYTES` each."""
+    ids = []
+    for _ in range(count):
+        one = await begin(house, owner)
+        await one.make("x" * 2000)
+        one.stream.end()
+        await one.peer.wait_for(DONE)
+        await one.lose()
+        ids.append(one.id)
+    return ids
+
+
+async def test_a_key_that_floods_pushes_out_its_own_and_no_others() -> None:
+    limits = ResumeLimits(logs_max_bytes=64_000, owner_max_bytes=32_000)
+    async with open_house(resume=limits) as house:
+        anothers = await fill(house, "key 2", 2)
+        own = await fill(house, "key 1", 20)
+        left = set(house.logs._logs)
+        assert set(anothers) <= left
+        assert 0 < len(left - set(anothers)) < 6
+        assert own[-1] in left
+        assert house.logs._by_owner["key 1"] <= limits.owner_max_bytes  # type: ignore[operator]  # it is set
+
+
+async def test_where_all_is_full_the_one_with_most_makes_room() -> None:
+    async with open_house(resume=ResumeLimits(logs_max_bytes=64_000)) as house:
+        await fill(house, "key 1", 20)
+        anothers = await fill(house, "key 2", 2)
+        assert set(anothers) <= set(house.logs._logs)
+
+
 async def test_at_the_bound_readers_that_keep_up_and_those_that_lag_still_get_everything() -> None:
     limits = ResumeLimits(log_max_bytes=32768, logs_max_bytes=3 * LOG_BYTES + 9000)
     async with open_house(resume=limits) as house:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.tickets import LIFETIME_S, MAX_OUTSTANDING, TicketOffice
+from app.tickets import LIFETIME_S, MAX_PER_OWNER, TicketOffice
 from protocol.errors import Fault, TwowireError
 from tests.app.channels import Clock
 
@@ -62,13 +62,24 @@ def test_tickets_cannot_be_guessed_and_fit_a_subprotocol() -> None:
     assert all(len(ticket) == 32 and ticket.replace("-", "").replace("_", "").isalnum() for ticket in tickets)
 
 
-def test_a_flood_of_tickets_is_refused_until_some_have_expired() -> None:
+def test_a_flood_costs_its_owner_the_oldest_tickets_and_nobody_else() -> None:
+    office = TicketOffice()
+    anothers = office.issue("key 2", None)
+    tickets = [office.issue("key 1", None) for _ in range(MAX_PER_OWNER + 10_000)]
+    assert len(office) == MAX_PER_OWNER + 1
+    assert office.redeem(anothers, None) == "key 2"
+    assert office.redeem(office.issue("key 2", None), None) == "key 2"
+    assert refusal(office, tickets[-MAX_PER_OWNER - 1], None)[0] is Fault.INVALID_API_KEY
+    for ticket in tickets[-MAX_PER_OWNER:]:
+        assert office.redeem(ticket, None) == "key 1"
+    assert len(office) == 0
+
+
+def test_what_has_expired_makes_room() -> None:
     clock = Clock()
     office = TicketOffice(clock)
-    for _ in range(MAX_OUTSTANDING):
+    for _ in range(MAX_PER_OWNER):
         office.issue("key", None)
-    with pytest.raises(TwowireError) as refused:
-        office.issue("key", None)
-    assert (refused.value.fault.status, refused.value.retry_after_s) == (503, LIFETIME_S)
     clock.now += LIFETIME_S
     assert office.redeem(office.issue("key", None), None) == "key"
+    assert len(office) == 0

@@ -20,7 +20,7 @@ from app.client import FINAL_CLOSE_CODES
 from app.flags import flag_name
 from app.options import Settings
 from app.resume import ResumeLimits
-from app.tickets import LIFETIME_S, MAX_OUTSTANDING
+from app.tickets import LIFETIME_S, MAX_PER_OWNER
 from protocol import frames
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Usage
@@ -174,7 +174,7 @@ def test_the_numbers_in_the_prose_are_those_of_the_code() -> None:
         return [int(number.replace(" ", "")) for number in found]
 
     assert numbers(r'"expires_in": (\d+)') == [LIFETIME_S]
-    assert numbers(r"that (\d+ \d+) tickets are out") == [MAX_OUTSTANDING]
+    assert numbers(r"may have (\d+) tickets at a time") == [MAX_PER_OWNER]
     assert numbers(r"at (\d+) unread answers") == [channel.MAX_ANSWERS]
     assert numbers(r"above 0, up to (\d+)\. The server's own") == [
         next(m.le for m in frames.ResumeOptions.model_fields["grace_s"].metadata if hasattr(m, "le"))

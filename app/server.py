@@ -9,7 +9,6 @@ import asyncio
 import atexit
 import contextlib
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -28,6 +27,7 @@ from app.factory import create_app
 from app.front_ends import FrontEnd, listening_sockets, run_several
 from app.hypercorn_fixes.limits import ServerConfig
 from app.logs import set_up_logs
+from app.open_files import TooFewFiles, raise_the_limit
 from app.services import Services, admission_limits, engine_config, make_services, served_names
 from app.settings import Settings
 from engine.api import EngineStartError
@@ -37,9 +37,6 @@ from engine.output import Output
 from engine.watch import WatchLimits
 
 log = structlog.get_logger(__name__)
-
-OPEN_FILES = 65_536
-"""What the limit of open files is raised to, as far as the system lets us."""
 
 LEAVE_S = 5.0
 """How much longer than a drain the other front ends may take to end."""
@@ -65,7 +62,10 @@ def run(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     set_up_logs(settings.log_format, settings.log_level)
     hypercorn_fixes.apply()
-    _allow_many_sockets()
+    try:
+        raise_the_limit()
+    except TooFewFiles as error:
+        return _fail(str(error))
     certificate = None
     if settings.certfile is not None and settings.keyfile is not None:
         try:
@@ -109,14 +109,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _allow_many_sockets() -> None:
-    """A connection is an open file, and the usual soft limit of 1,024 is there for programs that call `select(2)`."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _skip_the_last_collection(code: int) -> None:

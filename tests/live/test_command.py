@@ -241,6 +241,12 @@ def test_a_broken_chat_template_ends_in_one_line(launch: Callable[..., Command])
         assert command.process.returncode != 0
 
 
+def test_too_few_open_files_end_in_one_line_that_says_how_many_it_takes(launch: Callable[..., Command]) -> None:
+    command = launch("prlimit", "--nofile=64:64", *SERVE, "--port", "0")
+    assert "open files is 64, and the server needs at least 256" in fails_with(command)
+    assert (command.process.returncode, len(command.lines)) == (1, 1)
+
+
 def test_a_port_in_use_ends_in_one_line(launch: Callable[..., Command]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -13,7 +13,9 @@ from typing import Any
 
 import llguidance
 import numpy as np
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
+
+from protocol.json_schema.keywords import FORMATS
 
 GUIDE = Path(__file__).parents[1] / "engine" / "guide"
 
@@ -81,6 +83,7 @@ class Grammar:
 
 
 def is_valid(schema: dict[str, Any], instance: Any) -> bool:
-    """Whether `instance` satisfies `schema`, formats included, as the jsonschema package has it."""
-    validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    """Whether `instance` satisfies `schema` as the jsonschema package has it, with the formats that are followed."""
+    known = sorted(FORMATS & Draft202012Validator.FORMAT_CHECKER.checkers.keys())
+    validator = Draft202012Validator(schema, format_checker=FormatChecker(known))
     return bool(validator.is_valid(instance))

@@ -38,6 +38,7 @@ def test_every_bound_has_its_row() -> None:
         bounds.MAX_UNKNOWN_KEYWORDS,
         bounds.MAX_MEMBERS,
         bounds.MAX_OBJECT_PROPERTIES,
+        bounds.MAX_PATTERN_PROPERTIES,
         bounds.MAX_CONSTANT_CHARS,
         bounds.MAX_ITEMS,
         bounds.MAX_ITEMS_SUM,

@@ -7,7 +7,8 @@ from typing import Any
 
 from protocol.json_schema import bounds
 from protocol.json_schema.bounds import Sums, wrong
-from protocol.json_schema.patterns import checked_pattern, other_than
+from protocol.json_schema.keywords import FORMATS
+from protocol.json_schema.patterns import KEY_FORMATS, checked_pattern, other_than
 from protocol.json_schema.places import Place
 from protocol.json_schema.references import resolve
 from protocol.json_schema.values import a_list, an_object, constant, count, strings
@@ -43,6 +44,9 @@ def rewritten_object(
     if len(named) > bounds.MAX_OBJECT_PROPERTIES:
         limit = f"at most {bounds.MAX_OBJECT_PROPERTIES}, got {len(named)}"
         raise wrong(f"has properties of which there must be {limit} in one object", place.at)
+    if len(patterns) > bounds.MAX_PATTERN_PROPERTIES:
+        limit = f"at most {bounds.MAX_PATTERN_PROPERTIES}, got {len(patterns)}"
+        raise wrong(f"has patternProperties of which there must be {limit}", place.at)
     sums.add("properties and enum values", len(named) + len(patterns) + len(required), place.at)
     for name in (*named, *patterns):
         constant("properties", name, place.at)
@@ -126,6 +130,8 @@ def _with_named_keys(node: dict[str, Any], place: Place, root: Mapping[str, Any]
         said = {key: value for key, value in an_object("propertyNames", names, at).items() if key not in ignored}
     if said.get("type") == "string":
         del said["type"]
+    if isinstance(said.get("format"), str) and said["format"] not in FORMATS:
+        del said["format"]
     if not said:
         return rest
     value = node.get("additionalProperties", True)
@@ -135,8 +141,13 @@ def _with_named_keys(node: dict[str, Any], place: Place, root: Mapping[str, Any]
         return rest | {"properties": dict.fromkeys(strings("enum", keys, at), value), "additionalProperties": False}
     if is_alone and said.keys() == {"pattern"}:
         return rest | {"patternProperties": {said["pattern"]: value}, "additionalProperties": False}
+    if is_alone and said.keys() == {"format"} and said["format"] in KEY_FORMATS:
+        return rest | {"patternProperties": {KEY_FORMATS[said["format"]]: value}, "additionalProperties": False}
     if is_alone and said.keys() <= {"minLength", "maxLength"}:
         bound = [str(count(key, said[key], at)) if key in said else "" for key in ("minLength", "maxLength")]
         pattern = f"^[\\s\\S]{{{bound[0] or 0},{bound[1]}}}$"
         return rest | {"patternProperties": {pattern: value}, "additionalProperties": False}
-    raise wrong("has propertyNames, which can only be followed alone and as an enum, a pattern or a length", place.at)
+    raise wrong(
+        "has propertyNames, which can only be followed alone, as an enum, a pattern, a length, a date or a uuid",
+        place.at,
+    )

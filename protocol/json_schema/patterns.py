@@ -24,6 +24,8 @@ _NAMES = {
 # Rust reads these as nested classes and as set operations, ECMA 262 as the characters themselves.
 _RUST_CLASS = re.compile(r"\\.|\[|&&|--|~~", re.DOTALL)
 
+_FIRST_WANTS_OTHERS = re.compile(r"\^\(\?!\^?\[([^\]\[\\^]+)\]\*\$\)(.*)", re.DOTALL)
+
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE = f"^(?:[0-9]{{4}}-(?:0[13-9]|1[0-2])|[0-9]{{4}}-02-(?:[01][0-9]|2[0-8])|{_LEAP_YEAR}-02-29)"
 STRICTER_FORMATS = {
@@ -33,6 +35,24 @@ STRICTER_FORMATS = {
 }
 """Patterns that a value of these formats matches, too: the grammar engine knows no leap years, and lets the leap second
 60 stand in every minute, which most parsers refuse."""
+
+
+KEY_FORMATS = {
+    "date": "^(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{_LEAP_YEAR}-02-29)$",
+    "uuid": "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+}
+"""Whole patterns for formats that names of properties may have."""
+
+
+def parts(pattern: str) -> tuple[str, ...]:
+    """Patterns that together say what `pattern` says, without the lookahead of pydantic's Decimal.
+
+    `^(?!^[-+.]*$)` there is a way to say that some letter is not one of `-+.`.
+    """
+    if found := _FIRST_WANTS_OTHERS.fullmatch(pattern):
+        return f"[^{found[1]}]", f"^{found[2]}"
+    return (pattern,)
 
 
 def nested_repeats(pattern: str) -> int:

@@ -15,7 +15,7 @@ from protocol.json_schema.keywords import ANNOTATIONS, FOLLOWED, FORMATS, REFUSE
 from protocol.json_schema.objects import KEYWORDS as OBJECT_KEYWORDS
 from protocol.json_schema.objects import rewritten_object
 from protocol.json_schema.one_of import Exclusion
-from protocol.json_schema.patterns import STRICTER_FORMATS, checked_pattern
+from protocol.json_schema.patterns import STRICTER_FORMATS, checked_pattern, parts
 from protocol.json_schema.places import Group, Place, group_of
 from protocol.json_schema.references import IN_PLACE, leads_to_itself, resolve
 from protocol.request import quoted, shown
@@ -185,7 +185,10 @@ class Rewriter:
             self._sums.add("multipleOf without decimal points", states, at)
             self._sums.add("multipleOf beside allOf, anyOf, oneOf or $ref", int(place.is_combined), at)
         elif keyword == "pattern":
-            out["pattern"] = checked_pattern(value, at, self._sums)
+            first, *more = parts(value) if isinstance(value, str) else (value,)
+            out["pattern"] = checked_pattern(first, at, self._sums)
+            added = [{"pattern": checked_pattern(one, at, self._sums)} for one in more]
+            out |= {"allOf": [*out.get("allOf", []), *added]} if added else {}
         elif keyword == "format":
             self._format(value, node, out)
 

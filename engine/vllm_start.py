@@ -1,7 +1,7 @@
 """Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another front end.
 
-Does not know the manager, nor any wire. With `engine.vllm_engine` the only file that imports vLLM, and alike: import it
-lazily, for importing vLLM takes ten seconds.
+Does not know the manager, nor any wire. With `engine.vllm_engine` and `engine.vllm_grammars` the only file that imports
+vLLM, and alike: import it lazily, for importing vLLM takes ten seconds.
 """
 
 from __future__ import annotations

@@ -5,19 +5,25 @@ Run by `test_grammar.py` as a program, since importing vLLM changes the process 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from types import SimpleNamespace
 from typing import Any
 
+from transformers import AutoTokenizer
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.v1 import structured_output
+from vllm.v1.engine import core
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 from vllm.v1.structured_output.backend_guidance import serialize_guidance_grammar
-from vllm.v1.structured_output.request import get_structured_output_key
+from vllm.v1.structured_output.request import StructuredOutputRequest, get_structured_output_key
 
 from engine.grammar.backends import guidance_source
 from engine.grammar.constraint import Constraint
+from engine.kinds import GUIDE
 from engine.vllm_engine import CheckedSampling, structured_outputs
+from engine.vllm_grammars import share_grammars
 
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}'
 TAG = {"structures": [{"begin": "<a>", "schema": json.loads(SCHEMA), "end": "</a>"}], "triggers": ["<"]}
@@ -32,7 +38,14 @@ ENDLESS = Constraint("json", json.dumps({"type": "array", "items": {"type": "int
 MODEL: Any = SimpleNamespace(
     is_diffusion=False, max_logprobs=20, get_vocab_size=lambda: 7168, logits_processors=None, hf_config=None
 )
-CONFIG = SimpleNamespace(backend="guidance", reasoning_parser="", disable_any_whitespace=True)
+CONFIG = SimpleNamespace(
+    backend="guidance",
+    reasoning_parser="",
+    reasoning_parser_plugin="",
+    enable_in_reasoning=False,
+    disable_any_whitespace=True,
+    disable_additional_properties=False,
+)
 
 
 def wire(sampling: SamplingParams) -> dict[str, Any]:
@@ -43,9 +56,51 @@ def wire(sampling: SamplingParams) -> dict[str, Any]:
     return {"kind": kind.name.lower(), "text": text, "backend": decoded.structured_outputs._backend}
 
 
+def manager() -> Any:
+    """The engine core's, as it would be made now."""
+    model = SimpleNamespace(skip_tokenizer_init=False, get_vocab_size=lambda: 7168)
+    return core.StructuredOutputManager(
+        SimpleNamespace(
+            parallel_config=SimpleNamespace(distributed_executor_backend="mp"),
+            scheduler_config=SimpleNamespace(max_num_seqs=2),
+            model_config=model,
+            structured_outputs_config=CONFIG,
+        )
+    )
+
+
+def masks(of: Any, answer: list[int]) -> list[list[str]]:
+    """For two requests with one schema: which tokens may come first, and after each of the answer's."""
+    sampling = CheckedSampling(structured_outputs=structured_outputs(CONSTRAINTS[0]))
+    requests: list[Any] = []
+    for _ in range(2):
+        wanted = StructuredOutputRequest.from_sampling_params(sampling)
+        requests.append(SimpleNamespace(request_id="x", sampling_params=sampling, structured_output_request=wanted))
+        of.grammar_init(requests[-1])
+    found: list[list[str]] = []
+    for request in requests:
+        while (grammar := request.structured_output_request.grammar) is None:
+            time.sleep(0.01)
+        bits = of.backend.allocate_token_bitmask(1)
+        found.append([])
+        for token in (None, *answer):
+            if token is not None:
+                assert grammar.accept_tokens("x", [token])
+            grammar.fill_bitmask(bits, 0)
+            found[-1].append(hashlib.blake2b(bits.numpy().tobytes()).hexdigest())
+    of.clear_backend()
+    return found
+
+
 def main() -> None:
     """See the module."""
-    found: dict[str, Any] = {"wire": [], "same": []}
+    tokenizer = AutoTokenizer.from_pretrained(GUIDE)
+    structured_output.cached_tokenizer_from_config = lambda model_config: tokenizer
+    answer = tokenizer.encode('{"a":"yes"}', add_special_tokens=False)
+    found: dict[str, Any] = {"wire": [], "same": [], "masks": masks(manager(), answer)}
+    share_grammars()
+    shared = manager()
+    found |= {"shared_masks": masks(shared, answer), "executor": type(shared.executor).__name__}
     for constraint in CONSTRAINTS:
         sampling = CheckedSampling(structured_outputs=structured_outputs(constraint), temperature=0.5, max_tokens=7)
         found["wire"].append(wire(sampling))

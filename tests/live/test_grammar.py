@@ -37,3 +37,10 @@ def test_the_engine_gets_the_text_that_was_checked(found: dict[str, Any]) -> Non
 def test_vllm_does_not_compile_in_the_servers_process(found: dict[str, Any]) -> None:
     """It would take all memory: the schema is one that the worker refuses."""
     assert found["verify_s"] < 1
+
+
+def test_requests_that_share_a_compiled_grammar_may_say_what_each_alone_may(found: dict[str, Any]) -> None:
+    first, second = found["shared_masks"]
+    assert first == second == found["masks"][0] == found["masks"][1]
+    assert len(set(first)) > 2, "the masks do not depend on what was said"
+    assert found["executor"] == "SharedCompiles"

@@ -1,0 +1,138 @@
+"""Compiled grammars in vLLM's engine core: each is compiled once, and none waits long behind another.
+
+Runs in the engine core, of which it changes two classes. vLLM calls `share_grammars` there, as a plugin: pyproject.toml
+names it `vllm.general_plugins`. Imports vLLM only when it is called.
+
+vLLM 0.32 compiles a grammar for each request, also where it is the same, in half as many threads as there are
+processors: one, on two. So requests with one slow schema keep every other schema waiting. What reaches the engine has
+passed `engine.grammar`, so that each compile has an end; here it is shared, with a thread for each that may run. Test:
+`tests/live/test_grammar.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from engine.grammar.cache import MAX_SLOW, SLOW_S
+from engine.grammar.child import NICE
+
+THREADS = 8
+"""Each front end lets two slow ones through at a time; the rest are for those that are quick."""
+KEPT_QUICK = 64
+KEPT_SLOW = 2 * MAX_SLOW
+IS_SLOW_S = SLOW_S / 4
+"""Less than what is slow for a front end, which measures in a process that has more to do."""
+
+Copy = Callable[[Any], Any]
+"""Makes of a compiled grammar one for another request."""
+
+
+class SharedCompiles(ThreadPoolExecutor):
+    """Compiles each grammar once; every request gets a copy. In place of the executor of vLLM's manager."""
+
+    def __init__(self, threads: int, key_of: Callable[[Any], Hashable], copy: Copy) -> None:
+        super().__init__(threads, thread_name_prefix="grammar", initializer=_stand_back)
+        self._key_of = key_of
+        self._copy = copy
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, Future[Any]] = {}
+        self._quick: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._slow: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+
+    def submit(self, create: Callable[[Any], Any], request: Any) -> Future[Any]:  # type: ignore[override]  # vLLM's use
+        """`create(request)`, or a copy of what it made for another request with the same grammar."""
+        key = self._key_of(request)
+        with self._lock:
+            original = self._found(key)
+            if original is None:
+                original = self._running[key] = super().submit(self._timed, create, request, key)
+        copied: Future[Any] = Future()
+        original.add_done_callback(lambda done: self._hand_out(done, copied))
+        return copied
+
+    def _found(self, key: Hashable) -> Future[Any] | None:
+        for kept in (self._quick, self._slow):
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        return self._running.get(key)
+
+    def _timed(self, create: Callable[[Any], Any], request: Any, key: Hashable) -> Any:
+        began = time.thread_time()
+        try:
+            compiled = create(request)
+        except BaseException:
+            with self._lock:
+                del self._running[key]
+            raise
+        is_slow = time.thread_time() - began > IS_SLOW_S
+        kept, limit = (self._slow, KEPT_SLOW) if is_slow else (self._quick, KEPT_QUICK)
+        with self._lock:
+            kept[key] = self._running.pop(key)
+            if len(kept) > limit:
+                kept.popitem(last=False)
+        return compiled
+
+    def _hand_out(self, done: Future[Any], copied: Future[Any]) -> None:
+        try:
+            copied.set_result(self._copy(done.result()))
+        except BaseException as error:
+            copied.set_exception(error)
+
+
+def _stand_back() -> None:
+    # A compile that takes seconds should not take them from the engine's steps. Linux has a niceness for each thread.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
+def share_grammars() -> None:
+    """Change the engine core's classes, where this is one's process; elsewhere do nothing."""
+    core: Any = sys.modules.get("vllm.v1.engine.core")
+    if core is None or hasattr(core.StructuredOutputManager, "shares_grammars"):
+        return
+    import vllm.v1.structured_output as structured_output
+    from vllm.v1.structured_output import backend_guidance
+
+    class Backend(backend_guidance.GuidanceBackend):  # type: ignore[misc]  # vLLM is not typed here
+        def compile_grammar(self, request_type: Any, grammar_spec: str, stop_token_ids: Any = None) -> Any:
+            # vLLM keeps the source in an attribute, which another thread may set meanwhile.
+            source = backend_guidance.serialize_guidance_grammar(
+                request_type, grammar_spec, self.disable_any_whitespace, self.disable_additional_properties
+            )
+            matcher = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, source, log_level=1)
+            # The first mask costs most. Here it does not hold up a step, and the copies have it.
+            matcher.compute_bitmask()
+            grammar = backend_guidance.GuidanceGrammar(matcher, self.ll_tokenizer, self.vocab_size)
+            grammar.check_error()
+            return grammar
+
+    class Manager(core.StructuredOutputManager):  # type: ignore[misc]
+        shares_grammars = True
+        executor: Any
+
+        def __init__(self, vllm_config: Any) -> None:
+            super().__init__(vllm_config)
+            if hasattr(self, "executor"):
+                self.executor.shutdown()
+                self.executor = SharedCompiles(THREADS, _key_of, _copy_of)
+
+    def _copy_of(grammar: Any) -> Any:
+        return backend_guidance.GuidanceGrammar(
+            grammar.ll_matcher.deep_copy(), grammar.ll_tokenizer, grammar.vocab_size
+        )
+
+    def _key_of(request: Any) -> Hashable:
+        key: Hashable = request.structured_output_request.structured_output_key
+        return key
+
+    structured_output.GuidanceBackend = Backend
+    core.StructuredOutputManager = Manager

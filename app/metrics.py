@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -19,6 +20,7 @@ from app.guard import Wire
 from app.resume import ReplyLogs
 from engine.embedder import Embedder
 from engine.generation import Generation
+from engine.grammar.constraint import Outcome
 from engine.manager import EngineManager, EngineState
 
 FIRST_TOKEN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -153,10 +155,26 @@ class Metrics(Collector):
         for name in EngineState:
             state.add_metric((name.value,), float(manager.state is name))
         yield state
+        yield from self._of_the_grammars()
         yield from self._of_the_embedder()
         yield self._histogram("time_to_first_token_seconds", "From admission to the first token.", "first_token_s")
         yield self._histogram("inter_token_seconds", "Between two steps of a generation.", "gap_s")
         yield self._histogram("generation_seconds", "From admission to the end.", "duration_s")
+
+    def _of_the_grammars(self) -> Iterable[Metric]:
+        figures = self._manager.grammar_figures
+        compiles = CounterMetricFamily(
+            "twowire_grammar_compiles", "JSON schemas that were compiled, by what came of it.", labels=("outcome",)
+        )
+        for outcome in get_args(Outcome):
+            compiles.add_metric((outcome,), figures.outcomes[outcome])
+        yield compiles
+        yield CounterMetricFamily(
+            "twowire_grammar_compile_seconds", "Processor time that they took.", value=figures.cpu_s
+        )
+        yield CounterMetricFamily(
+            "twowire_grammar_cache_hits", "Requests whose JSON schema had been compiled before.", value=figures.hits
+        )
 
     def _of_the_embedder(self) -> Iterable[Metric]:
         embedder = self._embedder

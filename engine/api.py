@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from engine.grammar.figures import GrammarFigures
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.pieces import Piece
@@ -141,6 +142,9 @@ class TextEngine(Watched, Protocol):
     """Tokens of prompt and answer together."""
     told_at: float
     """When the engine last told the state of its queue, by `time.monotonic`; 0 where it has not yet."""
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        """Count what is compiled into `figures`, which are those of the whole server."""
 
     async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         """Render and check a chat. Raises `TwowireError` (4xx, or 503 where too many JSON schemas wait).

@@ -1,4 +1,4 @@
-"""The messages between the server and the embedder's process: a JSON header, and raw bytes behind it.
+"""The messages between the server and a worker process of its own: a JSON header, and raw bytes behind it.
 
 Does not know what the messages mean.
 """
@@ -23,6 +23,19 @@ def encoded(header: dict[str, Any], parts: Iterable[bytes] = ()) -> bytes:
     """One message, ready to be sent."""
     head, tail = orjson.dumps(header), b"".join(parts)
     return b"".join((_SIZES.pack(len(head), len(tail)), head, tail))
+
+
+def taken(received: bytearray) -> Message | None:
+    """The first message of what was received, which is removed; None where it is not whole yet."""
+    if len(received) < _SIZES.size:
+        return None
+    head, tail = _SIZES.unpack_from(received)
+    begin, end = _SIZES.size + head, _SIZES.size + head + tail
+    if len(received) < end:
+        return None
+    message = orjson.loads(received[_SIZES.size : begin]), bytes(received[begin:end])
+    del received[:end]
+    return message
 
 
 async def read(reader: asyncio.StreamReader) -> Message | None:

@@ -19,6 +19,7 @@ import structlog
 from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
 from engine.deadlines import Deadlines, Watch
 from engine.generation import Generation, GenerationObserver
+from engine.grammar.figures import GrammarFigures
 from engine.merge import MergedStream
 from engine.queued import QueuedStream
 from engine.turns import Turn, Turns
@@ -80,6 +81,8 @@ class EngineManager:
         self.reason = "not started yet"
         self.since = time.time()
         self.restarts = 0
+        self.grammar_figures = GrammarFigures()
+        """Of all engines since the start."""
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when new work begins to be refused."""
         self._factory = factory
@@ -197,6 +200,7 @@ class EngineManager:
         """One engine, from its start to its death; returns what it died of. Always closes it."""
         engine = await self._factory(self._report)
         try:
+            engine.count_grammars(self.grammar_figures)
             self._engine = engine
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")

@@ -28,6 +28,7 @@ from engine.budget import output_budget
 from engine.checks import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
 from engine.grammar.checker import GrammarChecker
 from engine.grammar.constraint import CompileLimits, Constraint
+from engine.grammar.figures import GrammarFigures
 from engine.grammar.tokenizer import BACKEND, backend_spec
 from engine.processes import EngineProcesses
 from engine.vllm_outputs import Echo, VllmStream
@@ -154,6 +155,9 @@ class VllmEngine:
     def is_busy(self) -> bool:
         # Not what this server holds: an answer that is finished may wait for a slow reader.
         return bool(self._llm.output_processor.has_unfinished_requests())
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        self.grammars.figures = figures
 
     async def heartbeat(self) -> None:
         if self._heartbeat is None:

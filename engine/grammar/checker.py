@@ -16,7 +16,8 @@ from typing import Protocol
 import structlog
 
 from engine.grammar.cache import VerdictCache
-from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Outcome, Verdict
+from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
+from engine.grammar.figures import GrammarFigures
 from engine.grammar.process import GrammarProcess, WorkerDiedError
 from engine.turns import Turn, Turns
 from protocol.errors import Fault, TwowireError
@@ -40,16 +41,6 @@ class CompileProcess(Protocol):
     async def compile(self, constraint: Constraint) -> Verdict: ...
 
     async def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class GrammarFigures:
-    """What was compiled since the engine started."""
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    cpu_s: float = 0.0
-    hits: int = 0
-    """Requests whose constraint had been compiled before."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +75,7 @@ class GrammarChecker:
         start: Callable[[BackendSpec, CompileLimits], Awaitable[CompileProcess]] = GrammarProcess.start,
     ) -> None:
         self.figures = GrammarFigures()
+        """What is counted; may be replaced."""
         self._spec = spec
         self._limits = limits
         self._start = start
@@ -207,8 +199,7 @@ class GrammarChecker:
     async def _compile(self, job: _Job) -> None:
         try:
             verdict = await self._compiled(job.constraint)
-            self.figures.outcomes[verdict.outcome] += 1
-            self.figures.cpu_s += verdict.cpu_s
+            self.figures.compiled(verdict)
             if verdict.is_final:
                 self._verdicts.put(job.key, verdict)
             if verdict.outcome not in ("accepted", "refused"):

@@ -28,17 +28,18 @@ class WorkerDiedError(Exception):
     """The worker has ended, or could not be started; the message is for the log."""
 
 
-class GrammarProcess:
+class GrammarProcess(asyncio.Protocol):
     """A running worker. Made by `start`, ended by `close`."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self.is_alive = True
+        """It can be given constraints."""
         self._child = child
-        self._writer = writer
+        self._transport: asyncio.WriteTransport | None = None
+        self._received = bytearray()
         self._numbers = itertools.count()
         self._jobs: dict[int, asyncio.Future[Verdict]] = {}
-        self._reading = asyncio.create_task(self._read(reader), name="grammar-reader")
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def start(cls, spec: BackendSpec, limits: CompileLimits) -> GrammarProcess:
@@ -46,34 +47,27 @@ class GrammarProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                child = _spawned(theirs.fileno())
+                process = cls(_spawned(theirs.fileno()))
             except BaseException:
                 ours.close()
                 raise
-        reader, writer = await asyncio.open_connection(sock=ours)
         try:
-            writer.write(_start_message(spec, limits))
+            transport, _ = await asyncio.get_running_loop().create_connection(lambda: process, sock=ours)
+            transport.write(_start_message(spec, limits))
             async with asyncio.timeout(START_TIMEOUT_S):
-                message = await embedder_frames.read(reader)
-            if message is None or message[0]["type"] != "ready":
-                raise WorkerDiedError(message[0]["reason"] if message else "it ended while it started")
+                await process._ready
         except TimeoutError:
-            await _end(child, writer)
+            await process.close()
             raise WorkerDiedError(f"it did not start within {START_TIMEOUT_S:g} s") from None
         except BaseException:
-            await _end(child, writer)
+            await process.close()
             raise
-        return cls(child, reader, writer)
+        return process
 
     @property
     def pid(self) -> int:
         """The worker's process id."""
         return self._child.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """It can be given constraints."""
-        return not self._reading.done()
 
     async def compile(self, constraint: Constraint) -> Verdict:
         """Compile within the limits. A cancellation ends the compile, and returns when it has ended.
@@ -98,27 +92,45 @@ class GrammarProcess:
 
     async def close(self) -> None:
         """End it at once, and what it compiles."""
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
-        self._fail_jobs()
-        await _end(self._child, self._writer)
+        if self._transport is not None:
+            self._transport.abort()
+        self.connection_lost(None)
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
+        await asyncio.to_thread(self._child.wait)
 
     def _send(self, header: dict[str, Any], tail: bytes = b"") -> None:
-        if not self._writer.is_closing():
-            self._writer.write(embedder_frames.encoded(header, [tail]))
+        if self.is_alive:
+            assert self._transport is not None
+            self._transport.write(embedder_frames.encoded(header, [tail]))
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        while (message := await embedder_frames.read(reader)) is not None:
+    # -- asyncio.Protocol: no task of its own has to read ---------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (message := embedder_frames.taken(self._received)) is not None:
             header = message[0]
-            job = self._jobs.get(header["job"])
-            if job is not None and not job.done():
-                job.set_result(Verdict.of(header))
-        self._fail_jobs()
+            if header["type"] == "done":
+                job = self._jobs.get(header["job"])
+                if job is not None and not job.done():
+                    job.set_result(Verdict.of(header))
+            elif not self._ready.done():
+                if header["type"] == "ready":
+                    self._ready.set_result(None)
+                else:
+                    self._ready.set_exception(WorkerDiedError(header["reason"]))
 
-    def _fail_jobs(self) -> None:
-        for job in self._jobs.values():
-            if not job.done():
-                job.set_exception(WorkerDiedError("it ended unexpectedly"))
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_alive = False
+        waits: list[asyncio.Future[Any]] = [self._ready, *self._jobs.values()]
+        for waiting in waits:
+            if not waiting.done():
+                waiting.set_exception(WorkerDiedError("it ended unexpectedly"))
+                waiting.exception()  # Seen: perhaps nobody waits for it any more.
 
 
 def _spawned(number: int) -> subprocess.Popen[bytes]:
@@ -140,10 +152,3 @@ def _start_message(spec: BackendSpec, limits: CompileLimits) -> bytes:
     tokenizer: str = backend.pop("tokenizer")
     header = {"type": "start", "backend": backend, "limits": dataclasses.asdict(limits)}
     return embedder_frames.encoded(header, [tokenizer.encode()])
-
-
-async def _end(child: subprocess.Popen[bytes], writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
-    await asyncio.to_thread(child.wait)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
+from engine.grammar.figures import GrammarFigures
 from protocol.chat import ChatCompletionRequest
 from protocol.completion import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -96,6 +97,9 @@ class FakeEngine:
         self.beats = 0
         self.beats_are_answered = True
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        pass
 
     async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         return self._prepared(1, request.choice_count)

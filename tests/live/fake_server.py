@@ -30,6 +30,7 @@ from app.front_ends import FrontEnd
 from app.services import Services, admission_limits, make_services, served_names
 from app.settings import Settings, load_settings
 from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt, Relay, StageReport
+from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.output import Output
 from engine.watch import WatchLimits
@@ -164,6 +165,9 @@ class PacedEngine:
         self._died.set()
         for stream in list(self._streams):
             stream.die()
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        pass
 
     async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
         return self._prepared(script_of(request))

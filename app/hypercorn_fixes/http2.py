@@ -21,7 +21,9 @@ from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.typing import Event as IOEvent
 
+from app.hypercorn_fixes.http1_requests import refusal_of
 from app.hypercorn_fixes.limits import send_timeout_s
+from protocol.errors import error_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -189,12 +191,26 @@ def refuse_odd_requests() -> None:
         self.connection.local_settings = Settings(client=False, initial_values=settings)
 
     async def _create_stream(self: H2Protocol, request: h2.events.RequestReceived) -> None:
-        status = _refusal(dict(request.headers or []))
+        asked = dict(request.headers or [])
+        status = _refusal(asked)
         if status is None:
             await create(self, request)
             return
-        headers = [(b":status", b"%d" % status), (b"content-length", b"0"), *self.config.response_headers("h2")]
-        self.connection.send_headers(request.stream_id, headers, end_stream=True)
+        body = error_bytes(refusal_of(status, "", self.config))
+        headers = [
+            (b":status", b"%d" % status),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *self.config.response_headers("h2"),
+        ]
+        is_head = asked[b":method"] == b"HEAD"
+        self.connection.send_headers(request.stream_id, headers, end_stream=is_head)
+        if is_head:
+            pass
+        elif len(body) <= self.connection.local_flow_control_window(request.stream_id):
+            self.connection.send_data(request.stream_id, body, end_stream=True)
+        else:  # Its client takes none, and nothing here waits until it does.
+            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
         await self._flush()
 
     H2Protocol.__init__ = __init__  # type: ignore[method-assign]

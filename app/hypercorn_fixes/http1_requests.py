@@ -124,8 +124,9 @@ def tell_what_is_malformed() -> None:
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        if getattr(self.connection, "our_state", None) is h11.SEND_BODY:
-            await self._send_h11_event(h11.Data(data=body))
+        if self.connection.our_state is h11.SEND_BODY:
+            if self.connection._request_method != b"HEAD":
+                await self._send_h11_event(h11.Data(data=body))
             await self._send_h11_event(h11.EndOfMessage())
 
     H11Protocol._send_error_response = _send_error_response  # type: ignore[method-assign]

@@ -25,6 +25,8 @@ from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream
 
 LIMIT_S = 5.0
 BODY: dict[str, Any] = {"model": "guide", "messages": [{"role": "user", "content": "hi"}]}
+HANDSHAKE = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+"""What Quart's test client leaves out of its opening handshake."""
 CREATE, CANCEL, RESUME = (f"chat.completion.{verb}" for verb in ("create", "cancel", "resume"))
 CREATED, RESUMED, CHUNK, DONE = (f"chat.completion.{verb}" for verb in ("created", "resumed", "chunk", "done"))
 

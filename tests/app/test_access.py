@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 from app.factory import create_app
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
-from tests.app.channels import BODY, CREATED, DONE, House, begin_stream, open_house, turn, until
+from tests.app.channels import BODY, CREATED, DONE, HANDSHAKE, House, begin_stream, open_house, turn, until
 from tests.app.resumables import begin
 from tests.engine.fakes import words
 
@@ -181,7 +181,7 @@ async def test_paths_that_are_no_routes_are_one_and_the_same(lines: Lines) -> No
             async with client.websocket(path, headers={"Origin": "http://elsewhere.example"}) as socket:
                 with pytest.raises(WebsocketResponseError):
                     await socket.receive()
-        async with client.websocket(CHAT, headers={"Origin": "http://elsewhere.example"}) as socket:
+        async with client.websocket(CHAT, headers=HANDSHAKE | {"Origin": "http://elsewhere.example"}) as socket:
             with pytest.raises(WebsocketResponseError):
                 await socket.receive()
         routes = {(line["route"], line["wire"], line["outcome"]) for line in told(lines)}

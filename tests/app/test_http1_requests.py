@@ -124,8 +124,9 @@ async def test_what_is_malformed_gets_an_error_object(port: int, subtests: pytes
 
 
 @module
-async def test_a_head_that_is_malformed_gets_no_body(port: int) -> None:
-    raw = b"HEAD / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+@pytest.mark.parametrize("line", [b"HEAD / HTTP/1.1", b"HEAD ?x HTTP/1.1"])
+async def test_a_head_that_is_malformed_gets_no_body(port: int, line: bytes) -> None:
+    raw = line + b"\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(raw)
     received = await reader.read()

@@ -20,7 +20,7 @@ from app.traces import start_traces
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.pieces import Piece
-from tests.app.channels import BODY, DONE, House, begin_stream, open_house, until
+from tests.app.channels import BODY, DONE, HANDSHAKE, House, begin_stream, open_house, until
 from tests.engine.fakes import words
 from tests.otlp import Collector, attributes, children, collecting
 
@@ -93,7 +93,8 @@ async def test_a_message_of_a_channel_names_its_own_trace(collector: Collector) 
 async def test_a_connections_handshake_names_the_trace_of_its_messages(collector: Collector) -> None:
     async with traced(collector, steps=words("a"), ends=True) as house:
         client = create_app(house.services).test_client()
-        async with asyncio.timeout(10), client.websocket(CHAT, headers={"traceparent": TRACEPARENT}) as socket:
+        headers = HANDSHAKE | {"traceparent": TRACEPARENT}
+        async with asyncio.timeout(10), client.websocket(CHAT, headers=headers) as socket:
             await socket.send_json({"type": "chat.completion.create", "stream_id": "a", "body": BODY})
             while (await socket.receive_json())["type"] != DONE:
                 pass

@@ -136,6 +136,8 @@ class SlowFactory(FakeFactory):
         super().__init__(words("a", "b")[:1], ends=False)
         self.prepares = asyncio.Event()
         self.preparing = asyncio.Event()
+        self.left = asyncio.Event()
+        """A client left while its chat was prepared."""
 
     async def __call__(self, report: StageReport) -> FakeEngine:
         engine = await super().__call__(report)
@@ -143,7 +145,11 @@ class SlowFactory(FakeFactory):
 
         async def prepare_chat(request: ChatCompletionRequest, client: str = "") -> Prepared:
             self.preparing.set()
-            await self.prepares.wait()
+            try:
+                await self.prepares.wait()
+            except asyncio.CancelledError:
+                self.left.set()
+                raise
             return await prepare(request)
 
         engine.prepare_chat = prepare_chat  # type: ignore[method-assign]  # one of this engine's alone
@@ -168,6 +174,22 @@ async def test_a_request_that_ends_while_it_is_prepared() -> None:
     assert house.manager.sequences == 0
     assert house.outcomes() == {"cancelled": 1}
     assert not client.sent, "nobody was there to be answered"
+    await house.manager.stop()
+
+
+async def test_a_client_that_leaves_while_its_request_is_prepared_is_waited_for_no_more() -> None:
+    """What a schema takes to compile is not for nobody."""
+    factory = SlowFactory()
+    house = House(factory)
+    house.manager.start()
+    await house.manager.wait_settled()
+    client = AsgiClient(house, stream=False)
+    await until(factory.preparing.is_set)
+    client.left.set()
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.wait({client.task})
+    assert factory.left.is_set()
+    assert (house.streams, client.sent) == ([], [])
     await house.manager.stop()
 
 

@@ -37,6 +37,15 @@ async def worker() -> AsyncIterator[GrammarProcess]:
         await process.close()
 
 
+@pytest.fixture
+async def patient() -> AsyncIterator[GrammarProcess]:
+    """One whose compiles go on until the test ends them."""
+    process = await GrammarProcess.start(SPEC, CompileLimits(cpu_s=100.0, memory_mib=1024, wall_factor=1000))
+    async with asyncio.timeout(LIMIT_S):
+        yield process
+        await process.close()
+
+
 @pytest.mark.parametrize(
     ("constraint", "outcome"),
     [
@@ -69,14 +78,14 @@ async def test_it_stays_small(worker: GrammarProcess) -> None:
     assert psutil.Process(worker.pid).memory_info().rss < 100 * 1024 * 1024
 
 
-async def test_a_compile_that_nobody_waits_for_ends(worker: GrammarProcess) -> None:
-    waiting = asyncio.create_task(worker.compile(json_constraint(SLOW)))
-    await until(lambda: psutil.Process(worker.pid).children() != [])
+async def test_a_compile_that_nobody_waits_for_ends(patient: GrammarProcess) -> None:
+    waiting = asyncio.create_task(patient.compile(json_constraint(SLOW)))
+    await until(lambda: psutil.Process(patient.pid).children() != [])
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert psutil.Process(worker.pid).children() == []
-    assert (await worker.compile(SMALL)).outcome == "accepted"
+    assert psutil.Process(patient.pid).children() == []
+    assert (await patient.compile(SMALL)).outcome == "accepted"
 
 
 async def test_a_compile_that_takes_too_long_on_the_clock_ends() -> None:
@@ -86,22 +95,22 @@ async def test_a_compile_that_takes_too_long_on_the_clock_ends() -> None:
         await process.close()
 
 
-async def test_a_compile_that_is_killed_says_so(worker: GrammarProcess) -> None:
-    waiting = asyncio.create_task(worker.compile(json_constraint(SLOW)))
-    await until(lambda: psutil.Process(worker.pid).children() != [])
-    (child,) = psutil.Process(worker.pid).children()
+async def test_a_compile_that_is_killed_says_so(patient: GrammarProcess) -> None:
+    waiting = asyncio.create_task(patient.compile(json_constraint(SLOW)))
+    await until(lambda: psutil.Process(patient.pid).children() != [])
+    (child,) = psutil.Process(patient.pid).children()
     child.kill()
     assert (await waiting).outcome == "busy"
 
 
-async def test_a_killed_worker_takes_its_compiles_along(worker: GrammarProcess) -> None:
-    waiting = asyncio.create_task(worker.compile(json_constraint(SLOW)))
-    await until(lambda: psutil.Process(worker.pid).children() != [])
-    (child,) = psutil.Process(worker.pid).children()
-    os.kill(worker.pid, signal.SIGKILL)
+async def test_a_killed_worker_takes_its_compiles_along(patient: GrammarProcess) -> None:
+    waiting = asyncio.create_task(patient.compile(json_constraint(SLOW)))
+    await until(lambda: psutil.Process(patient.pid).children() != [])
+    (child,) = psutil.Process(patient.pid).children()
+    os.kill(patient.pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError):
         await waiting
-    assert not worker.is_alive
+    assert not patient.is_alive
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
@@ -110,17 +119,15 @@ async def test_a_tokenizer_that_the_backend_does_not_take_is_told() -> None:
         await GrammarProcess.start(BackendSpec("guidance", "{}"), LIMITS)
 
 
-async def test_it_ends_with_the_server() -> None:
+async def test_it_ends_with_the_server(patient: GrammarProcess) -> None:
     """The socket is all that it has of the server; closed in whatever way, it and its children are gone."""
-    process = await GrammarProcess.start(SPEC, LIMITS)
-    waiting = asyncio.create_task(process.compile(json_constraint(SLOW)))
-    await until(lambda: psutil.Process(process.pid).children() != [])
-    (child,) = psutil.Process(process.pid).children()
-    assert process._transport is not None
-    process._transport.abort()
+    waiting = asyncio.create_task(patient.compile(json_constraint(SLOW)))
+    await until(lambda: psutil.Process(patient.pid).children() != [])
+    (child,) = psutil.Process(patient.pid).children()
+    assert patient._transport is not None
+    patient._transport.abort()
     with pytest.raises(WorkerDiedError):
         await waiting
     async with asyncio.timeout(LIMIT_S):
-        await asyncio.to_thread(process._child.wait)
+        await asyncio.to_thread(patient._child.wait)
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-    await process.close()

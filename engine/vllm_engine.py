@@ -30,6 +30,7 @@ from engine.grammar.checker import GrammarChecker
 from engine.grammar.constraint import CompileLimits, Constraint
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.tokenizer import BACKEND, backend_spec
+from engine.probe import failed_chat
 from engine.processes import EngineProcesses
 from engine.vllm_outputs import Echo, VllmStream
 from engine.vllm_prompts import Prompts
@@ -91,6 +92,7 @@ class VllmEngine:
         self._llm = llm = started.llm
         self._prompts = Prompts(llm.renderer)
         self._processes = started.processes
+        self._config = started.config
         self._allowed_template_kwargs = started.config.allowed_template_kwargs
         self._chat_template = started.chat_template
         self._model_config = llm.model_config
@@ -112,8 +114,22 @@ class VllmEngine:
         self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
 
     async def warm_up(self) -> None:
-        """Send one token through, so that «ready» means that a token could be generated."""
+        """Send one token through, so that «ready» means that a token could be generated; render a chat.
+
+        Raises `EngineStartError` where the chat template fails.
+        """
         await self.heartbeat()
+        await self._try_a_chat()
+
+    async def _try_a_chat(self) -> None:
+        chat = {"model": "-", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        try:
+            await self.prepare_chat(ChatCompletionRequest.model_validate(chat))
+        except TwowireError as error:
+            if isinstance(error.__cause__, ChatTemplateResolutionError):
+                log.warning("no_chat_template", effect="chats are refused, completions work", option="--chat-template")
+            elif error.fault is not Fault.CONTEXT_LENGTH_EXCEEDED:  # It was rendered.
+                raise failed_chat(error.__cause__ or error, self._config) from error
 
     def _count_steps(self) -> None:
         """Count what comes from the engine core: once per step, with its statistics also where that made no token."""
@@ -368,6 +384,13 @@ def _refusal(error: Exception, param: str | None = None) -> TwowireError:
             "The engine died while it generated; the request may be tried again.",
             retry_after_s=5,
         )
+    if isinstance(error, ChatTemplateResolutionError):
+        return TwowireError(
+            Fault.INVALID_VALUE,
+            "The model has no chat template, so it cannot chat; use /v1/completions, or have the server started with"
+            " --chat-template.",
+            param=param,
+        )
     if isinstance(error, GracefulHTTPError):
         return TwowireError(Fault.QUEUE_FULL, error.message, retry_after_s=1)
     if isinstance(error, VLLMValidationError) and error.parameter in ("input_tokens", "input_text"):
@@ -379,7 +402,7 @@ def _refusal(error: Exception, param: str | None = None) -> TwowireError:
             ],
             param=param,
         )
-    if isinstance(error, VLLMClientError | ValueError | TypeError | ChatTemplateResolutionError):
+    if isinstance(error, VLLMClientError | ValueError | TypeError):
         fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
         message = str(error.args[0]) if error.args else first_line(error)
         return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)

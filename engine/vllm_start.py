@@ -18,6 +18,7 @@ from vllm.config import StructuredOutputsConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
+from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.utils.network_utils import get_open_zmq_ipc_path
 from vllm.v1.engine import core_client
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -25,6 +26,7 @@ from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
 
 from engine.api import EngineConfig, EngineStartError, StageReport
+from engine.probe import check_template, check_tokenizer
 from engine.processes import EngineProcesses
 from engine.shared import Addresses, Guest, Place
 from engine.start_failure import explain
@@ -181,6 +183,13 @@ def _chat_template(setting: str | None) -> str | None:
 
 def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
     try:
-        return args.create_engine_config()
+        made = args.create_engine_config()
+        # The same that the engine will use; it is kept.
+        tokenizer = None if made.model_config.skip_tokenizer_init else cached_tokenizer_from_config(made.model_config)
     except (ValueError, OSError, RuntimeError) as error:
         raise EngineStartError(explain(error, config).sentence) from error
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, made.model_config.get_vocab_size(), config)
+        if config.chat_template is None:
+            check_template(getattr(tokenizer, "chat_template", None), config)
+    return made

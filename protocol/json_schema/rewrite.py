@@ -65,20 +65,25 @@ class Rewriter:
         if node.keys() == {"$ref"}:
             return {"$ref": self._reference(node["$ref"], own)}
         out: dict[str, Any] = {}
+        is_list = is_object = False
         for keyword, value in node.items():
             if keyword in IN_PLACE:
                 self._apply(keyword, value, inner, required_by(raw), out)
             elif keyword == "$ref":
                 out["$ref"] = self._reference(value, inner)
             elif keyword in LIST_KEYWORDS:
-                out |= {key: made for key, made in self._list(node, own).items() if key not in out}
-            elif keyword not in OBJECT_KEYWORDS:
+                # In one go: they depend on each other.
+                out |= {} if is_list else self._list(node, own)
+                is_list = True
+            elif keyword in OBJECT_KEYWORDS:
+                out |= {} if is_object else self._object(node, own)
+                is_object = True
+            else:
                 self._assert(keyword, value, node, own, out)
-            elif "properties" not in out and "required" not in out:
-                out |= rewritten_object(node, own, self._root, self._sums, self._subschema)
-        if own.required and "required" not in out:
-            out |= rewritten_object(node, own, self._root, self._sums, self._subschema)
-        return out
+        return out | self._object(node, own) if own.required and not is_object else out
+
+    def _object(self, node: dict[str, Any], place: Place) -> dict[str, Any]:
+        return rewritten_object(node, place, self._root, self._sums, self._subschema)
 
     def _is_followed(self, keyword: str, value: Any, at: str) -> bool:
         if keyword in REFUSED or (keyword == "uniqueItems" and value is not False):

@@ -14,7 +14,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 from engine import embedder_frames
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
@@ -107,8 +107,8 @@ class GrammarProcess(asyncio.Protocol):
     # -- asyncio.Protocol: no task of its own has to read ---------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # uvloop's are not asyncio's by inheritance.
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

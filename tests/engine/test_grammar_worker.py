@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import uvloop
 
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint
 from engine.grammar.process import GrammarProcess, WorkerDiedError
@@ -70,6 +71,19 @@ async def test_a_constraint_gets_its_verdict_and_the_next_one_too(
     assert verdict.cpu_s < LIMITS.cpu_s + 0.5
     assert (await worker.compile(SMALL)).outcome == "accepted"
     assert psutil.Process(worker.pid).children() == []
+
+
+def test_it_works_with_the_servers_event_loop() -> None:
+    """Whose transports are not asyncio's."""
+
+    async def outcome() -> str:
+        process = await GrammarProcess.start(SPEC, LIMITS)
+        verdict = await process.compile(SMALL)
+        await process.close()
+        return verdict.outcome
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(asyncio.wait_for(outcome(), LIMIT_S)) == "accepted"
 
 
 async def test_it_stays_small(worker: GrammarProcess) -> None:

@@ -28,8 +28,8 @@ MAX_BLOCK_BYTES = 65536
 MAX_SETTINGS = 32
 """Entries of one SETTINGS frame. There are nine settings; h2 takes 20 us for each entry."""
 
-TURN_COST = 40
-"""What may be handled in one turn of the event loop, in units of about 50 us: some 2 ms."""
+TURN_COST = 64
+"""What may be handled in one turn of the event loop, in units of about 50 us: some 3 ms."""
 
 CONTROL_BURST, CONTROL_PER_S = 500, 100
 RESET_BURST, RESETS_PER_S = 300, 100
@@ -51,27 +51,19 @@ class FrameError(Exception):
 
 
 class Bucket:
-    """A token bucket that time fills up to `burst`, and other things up to `capacity`. Its level may fall below 0."""
+    """A token bucket that time fills up to `burst`, when it is asked. Its level may fall below 0."""
 
-    def __init__(self, burst: float, per_s: float, capacity: float | None = None) -> None:
+    def __init__(self, burst: float, per_s: float, now_s: float) -> None:
         self.level = burst
         self._burst = burst
-        self._capacity = burst if capacity is None else capacity
         self._per_s = per_s
-        self._filled_at: float | None = None
+        self._filled_at = now_s
 
-    def fill(self, now: float) -> None:
+    def fill(self, now_s: float) -> None:
         """Add what has come since the last time."""
-        if self._filled_at is not None:
-            self._add((now - self._filled_at) * self._per_s, self._burst)
-        self._filled_at = now
-
-    def earn(self, amount: float) -> None:
-        """Add what was earned in another way."""
-        self._add(amount, self._capacity)
-
-    def _add(self, amount: float, limit: float) -> None:
-        self.level = max(self.level, min(self.level + amount, limit))
+        added = (now_s - self._filled_at) * self._per_s
+        self.level = max(self.level, min(self.level + added, self._burst))
+        self._filled_at = now_s
 
     @property
     def wait_s(self) -> float:
@@ -88,10 +80,11 @@ class FrameMeter:
         self.blocks = 0
         """How many header blocks have begun."""
         self._now = now
-        self._control = Bucket(CONTROL_BURST, CONTROL_PER_S)
-        self._resets = Bucket(max(RESET_BURST, 2 * max_streams), RESETS_PER_S)
-        self._window_updates = Bucket(WINDOW_UPDATE_BURST, WINDOW_UPDATES_PER_S, MAX_WINDOW_UPDATES)
-        self._small_data = Bucket(SMALL_DATA_BURST, SMALL_DATA_PER_S)
+        began_at = now()
+        self._control = Bucket(CONTROL_BURST, CONTROL_PER_S, began_at)
+        self._resets = Bucket(max(RESET_BURST, 2 * max_streams), RESETS_PER_S, began_at)
+        self._window_updates = Bucket(WINDOW_UPDATE_BURST, WINDOW_UPDATES_PER_S, began_at)
+        self._small_data = Bucket(SMALL_DATA_BURST, SMALL_DATA_PER_S, began_at)
         self._sent_bytes = 0
         self._head = b""
         self._left = PREFACE_BYTES
@@ -105,15 +98,18 @@ class FrameMeter:
         """The preface, its SETTINGS included, has begun and not ended, or a request's headers have."""
         return self._is_amid_block or (self._is_begun and not self._has_settings)
 
-    @property
     def wait_s(self) -> float:
         """For how long nothing more should be read: 0, but for who sends a body in very many small frames."""
+        if self._small_data.level < 0:
+            self._small_data.fill(self._now())
         return self._small_data.wait_s
 
     def note_sent(self, total_bytes: int) -> None:
         """So many bytes of bodies were sent on this connection so far; they may be answered by updates of windows."""
-        self._window_updates.earn((total_bytes - self._sent_bytes) / BYTES_PER_WINDOW_UPDATE)
-        self._sent_bytes = total_bytes
+        if total_bytes != self._sent_bytes:
+            earned = (total_bytes - self._sent_bytes) / BYTES_PER_WINDOW_UPDATE
+            self._window_updates.level = min(self._window_updates.level + earned, MAX_WINDOW_UPDATES)
+            self._sent_bytes = total_bytes
 
     def note_reset(self) -> None:
         """A stream was reset because of what the client sent ("MadeYouReset", CVE-2025-8671)."""
@@ -121,45 +117,51 @@ class FrameMeter:
 
     def slices(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """`data` in parts, each with whether the turn of the event loop should end after it."""
-        now = self._now()
-        for bucket in (self._control, self._resets, self._window_updates, self._small_data):
-            bucket.fill(now)
+        self._is_begun = True
         start = at = 0
-        while at < len(data):
-            at = self._advance(data, at)
+        size = len(data)
+        while at < size:
+            at = self._advance(data, at, size)
             if self._cost >= TURN_COST and not self._left and not self._head:
                 self._cost = 0
                 yield data[start:at], True
                 start = at
-        if start < len(data):
+        if start < size:
             yield data[start:], False
 
-    def _advance(self, data: bytes, at: int) -> int:
-        """Go on in `data` from `at` to the end of a head, of a frame, or of all; returns how far."""
-        self._is_begun = True
-        if self._left:
-            end = min(at + self._left, len(data))
-            self._left -= end - at
+    def _advance(self, data: bytes, at: int, size: int) -> int:
+        """Go on in `data` from `at` to the end of a frame, or of all; returns how far."""
+        if self._left:  # Of a frame that has begun.
+            end = at + self._left
         else:
-            end = min(at + HEAD_BYTES - len(self._head), len(data))
-            self._head += data[at:end]
-            if len(self._head) < HEAD_BYTES:
-                return end
-            head, self._head = self._head, b""
-            self._left = int.from_bytes(head[:3], "big")
-            self._kind = head[3]
-            self._begin_frame(self._left, head[3], head[4])
-        if not self._left:
-            self._end_frame()
+            if self._head or size - at < HEAD_BYTES:
+                missing = HEAD_BYTES - len(self._head)
+                self._head += data[at : at + missing]
+                if len(self._head) < HEAD_BYTES:
+                    return size
+                head, self._head = self._head, b""
+                at += missing
+            else:
+                head = data[at : at + HEAD_BYTES]
+                at += HEAD_BYTES
+            length = int.from_bytes(head[:3], "big")
+            self._begin_frame(length, head[3], head[4])
+            end = at + length
+        if end > size:
+            self._left = end - size
+            return size
+        self._left = 0
+        self._end_frame()
         return end
 
     def _end_frame(self) -> None:
-        if self._kind == SETTINGS:
-            self._has_settings = True
-        elif self._ends_block:
+        if self._ends_block:
             self._is_amid_block = self._ends_block = False
+        elif self._kind == SETTINGS:
+            self._has_settings = True
 
     def _begin_frame(self, size: int, kind: int, flags: int) -> None:
+        self._kind = kind
         if size > MAX_FRAME_BYTES:
             raise FrameError(ErrorCodes.FRAME_SIZE_ERROR, f"A frame may have {MAX_FRAME_BYTES} bytes, not {size}.")
         if not self._has_settings and (kind != SETTINGS or flags & ACK):
@@ -173,7 +175,7 @@ class FrameMeter:
             self._cost += 1 + self.open_streams // 16
             self._spend(self._window_updates, 1, "WINDOW_UPDATE frames")
         elif kind == RST_STREAM:
-            self._cost += 6
+            self._cost += 4
             self._spend(self._resets, 1, "RST_STREAM frames")
         elif kind == SETTINGS:
             entries = size // 6
@@ -198,12 +200,13 @@ class FrameMeter:
             self._small_data.level -= 1
 
     def _begin_headers(self, size: int, kind: int, flags: int) -> None:
-        self._cost += size // 128
+        self._cost += size // 256
         if kind == HEADERS:
-            self._cost += 12
+            self._cost += 4
             self._block_bytes = 0
             self.blocks += 1
-            self._window_updates.earn(WINDOW_UPDATES_PER_STREAM)
+            updates = self._window_updates
+            updates.level = min(updates.level + WINDOW_UPDATES_PER_STREAM, MAX_WINDOW_UPDATES)
         else:
             self._spend(self._control, 1 + size / 1024, "CONTINUATION frames")
         self._block_bytes += size
@@ -213,8 +216,9 @@ class FrameMeter:
         self._is_amid_block = True
         self._ends_block = bool(flags & END_HEADERS)
 
-    @staticmethod
-    def _spend(bucket: Bucket, amount: float, what: str) -> None:
+    def _spend(self, bucket: Bucket, amount: float, what: str) -> None:
         bucket.level -= amount
         if bucket.level < 0:
-            raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, f"Too many {what} in too short a time.")
+            bucket.fill(self._now())
+            if bucket.level < 0:
+                raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, f"Too many {what} in too short a time.")

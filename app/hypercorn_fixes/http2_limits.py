@@ -82,7 +82,7 @@ class _Intake:
             for part, is_turn_over in meter.slices(data):
                 await self._parse(part)
                 if is_turn_over and not self.is_over():
-                    await asyncio.sleep(meter.wait_s)
+                    await asyncio.sleep(meter.wait_s())
                 if self.is_over():
                     return
         except FrameError as error:
@@ -98,7 +98,7 @@ class _Intake:
                 for _ in _resets(answer):
                     self._meter.note_reset()
             for event in events:
-                if isinstance(event, h2.events.WindowUpdated) and not event.stream_id:
+                if type(event) is h2.events.WindowUpdated and not event.stream_id:
                     self._granted += event.delta or 0
             await protocol._handle_events(events)
         except h2.exceptions.ProtocolError as error:
@@ -148,6 +148,8 @@ class _HeaderClock:
 
     def follow(self) -> None:
         """Start or stop, after something has come."""
+        if self._timer is None and not self._meter.is_amid_headers:
+            return
         if self._timer is not None and (not self._meter.is_amid_headers or self._block != self._meter.blocks):
             self.stop()
         if self._timer is None and self._meter.is_amid_headers and not self._intake.is_over():

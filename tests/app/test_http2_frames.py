@@ -83,7 +83,7 @@ def test_a_turn_of_the_event_loop_has_a_bounded_number_of_frames(meter: FrameMet
 
 def test_requests_take_more_of_a_turn_than_small_frames(meter: FrameMeter) -> None:
     request = frame(HEADERS, END_HEADERS, 1, bytes(200))
-    assert max(len(part) for part in take(meter, request * 50)) <= 4 * len(request)
+    assert max(len(part) for part in take(meter, request * 50)) <= 16 * len(request)
 
 
 @pytest.mark.parametrize("flood", [frame(SETTINGS, 0, 0), frame(RST_STREAM, 0, 1, bytes(4)), frame(DATA, 0, 1), WIDER])
@@ -109,12 +109,12 @@ def test_what_was_sent_may_be_answered_by_updates_of_windows(meter: FrameMeter) 
 
 def test_small_frames_of_a_body_are_slowed_and_not_refused(meter: FrameMeter, clock: Clock) -> None:
     take(meter, SMALL * SMALL_DATA_BURST)
-    assert meter.wait_s == 0
+    assert meter.wait_s() == 0
     take(meter, SMALL * 100)
-    assert meter.wait_s == pytest.approx(100 / SMALL_DATA_PER_S)
+    assert meter.wait_s() == pytest.approx(100 / SMALL_DATA_PER_S)
     clock.now_s += 1
     take(meter, frame(DATA, 0, 1, bytes(16384)) * 100)
-    assert meter.wait_s == 0
+    assert meter.wait_s() == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check bench guide guide-eval format lock screenshots wheel clean
+.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots wheel clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: install ## Install, then check format, lint, types and import arrows, the
 	$(BIN)/lint-imports
 	@$(BIN)/python requirements/pages.py check
 
+fuzz: install ## Send hostile bytes of all kinds for ten minutes; ARGS="--seconds 60 --seed 7" for less, or again
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/performance.md
 	$(BIN)/python -m bench.run $(ARGS)
 
@@ -66,5 +69,5 @@ wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove what the other commands made, .venv included
-	rm -rf .venv .node static/vendor build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .node static/vendor build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-failures
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,6 +24,7 @@ from protocol.completion import CompletionRequest
 from protocol.embeddings import EmbeddingRequest
 from protocol.request import RequestModel
 from protocol.rerank import RerankRequest
+from tests.fuzz import __main__ as fuzz
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,10 +89,9 @@ def our_flags() -> set[str]:
 
 
 def bench_flags() -> set[str]:
-    """Every flag of the measurements."""
-    return {
-        flag for parser in (embeddings.parser(), load.parser(), run.parser()) for flag in parser._option_string_actions
-    }
+    """Every flag of the measurements, and of the fuzz job."""
+    parsers = (embeddings.parser(), load.parser(), run.parser(), fuzz.parser())
+    return {flag for parser in parsers for flag in parser._option_string_actions}
 
 
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)

@@ -5,8 +5,8 @@ names it `vllm.general_plugins`. Imports vLLM only when it is called.
 
 vLLM 0.32 compiles a grammar for each request, also where it is the same, in half as many threads as there are
 processors: one, on two. So requests with one slow schema keep every other schema waiting. What reaches the engine has
-passed `engine.grammar`, so that each compile has an end; here it is shared, with a thread for each that may run. Test:
-`tests/live/test_grammar.py`.
+passed `engine.grammar`, so that each compile has an end; here it is shared, with a thread for each that may run. And an
+answer whose grammar fails ends with an error. Test: `tests/live/test_grammar.py`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,14 @@ def share_grammars() -> None:
     import vllm.v1.structured_output as structured_output
     from vllm.v1.structured_output import backend_guidance
 
-    class Backend(backend_guidance.GuidanceBackend):  # type: ignore[misc]  # vLLM is not typed here
+    class Grammar(backend_guidance.GuidanceGrammar):  # type: ignore[misc]  # vLLM is not typed here
+        def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
+            # A matcher can fail in the middle of an answer: some expressions grow with each letter until llguidance
+            # gives up. It then allows the end alone, and vLLM 0.32 takes half an answer for a whole one.
+            accepted: bool = super().accept_tokens(request_id, tokens)
+            return accepted and not self.ll_matcher.is_error()
+
+    class Backend(backend_guidance.GuidanceBackend):  # type: ignore[misc]
         def compile_grammar(self, request_type: Any, grammar_spec: str, stop_token_ids: Any = None) -> Any:
             # vLLM keeps the source in an attribute, which another thread may set meanwhile.
             source = backend_guidance.serialize_guidance_grammar(
@@ -111,7 +118,7 @@ def share_grammars() -> None:
             matcher = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, source, log_level=1)
             # The first mask costs most. Here it does not hold up a step, and the copies have it.
             matcher.compute_bitmask()
-            grammar = backend_guidance.GuidanceGrammar(matcher, self.ll_tokenizer, self.vocab_size)
+            grammar = Grammar(matcher, self.ll_tokenizer, self.vocab_size)
             grammar.check_error()
             return grammar
 
@@ -126,9 +133,7 @@ def share_grammars() -> None:
                 self.executor = SharedCompiles(THREADS, _key_of, _copy_of)
 
     def _copy_of(grammar: Any) -> Any:
-        return backend_guidance.GuidanceGrammar(
-            grammar.ll_matcher.deep_copy(), grammar.ll_tokenizer, grammar.vocab_size
-        )
+        return Grammar(grammar.ll_matcher.deep_copy(), grammar.ll_tokenizer, grammar.vocab_size)
 
     def _key_of(request: Any) -> Hashable:
         key: Hashable = request.structured_output_request.structured_output_key

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,9 @@ CONSTRAINTS = [
     Constraint("grammar", "start: /a+/"),
     Constraint("structural_tag", json.dumps(TAG)),
 ]
+GROWING_PATTERNS = [f".{{{i}}}a.{{{1000 - i}}}" for i in range(16)]
+GROWING = Constraint("json", json.dumps({"anyOf": [{"type": "string", "pattern": one} for one in GROWING_PATTERNS]}))
+"""Compiles, and fails after some forty tokens."""
 ENDLESS = Constraint("json", json.dumps({"type": "array", "items": {"type": "integer"}, "minItems": 2**40}))
 MODEL: Any = SimpleNamespace(
     is_diffusion=False, max_logprobs=20, get_vocab_size=lambda: 7168, logits_processors=None, hf_config=None
@@ -92,6 +96,27 @@ def masks(of: Any, answer: list[int]) -> list[list[str]]:
     return found
 
 
+def failing(of: Any, end: int) -> list[bool]:
+    """Whether the end is taken for one after each token, until the grammar has failed."""
+    sampling = CheckedSampling(structured_outputs=structured_outputs(GROWING))
+    wanted = StructuredOutputRequest.from_sampling_params(sampling)
+    of.grammar_init(SimpleNamespace(request_id="x", sampling_params=sampling, structured_output_request=wanted))
+    while wanted.grammar is None:
+        time.sleep(0.01)
+    grammar: Any = wanted.grammar
+    bits = of.backend.allocate_token_bitmask(1)
+    chance = random.Random(0)
+    accepted: list[bool] = []
+    for _ in range(400):
+        grammar.fill_bitmask(bits, 0)
+        allowed = [token for token in range(7168) if int(bits[0][token // 32]) >> token % 32 & 1]
+        if allowed == [end]:
+            return [*accepted, grammar.accept_tokens("x", [end])]
+        token = chance.choice([token for token in allowed if token != end])
+        accepted.append(grammar.accept_tokens("x", [token]))
+    return accepted
+
+
 def main() -> None:
     """See the module."""
     tokenizer = AutoTokenizer.from_pretrained(GUIDE)
@@ -101,6 +126,7 @@ def main() -> None:
     share_grammars()
     shared = manager()
     found |= {"shared_masks": masks(shared, answer), "executor": type(shared.executor).__name__}
+    found["failing"] = failing(manager(), tokenizer.eos_token_id)
     for constraint in CONSTRAINTS:
         sampling = CheckedSampling(structured_outputs=structured_outputs(constraint), temperature=0.5, max_tokens=7)
         found["wire"].append(wire(sampling))

@@ -44,3 +44,10 @@ def test_requests_that_share_a_compiled_grammar_may_say_what_each_alone_may(foun
     assert first == second == found["masks"][0] == found["masks"][1]
     assert len(set(first)) > 2, "the masks do not depend on what was said"
     assert found["executor"] == "SharedCompiles"
+
+
+def test_a_grammar_that_fails_in_the_middle_does_not_end_as_if_the_answer_were_whole(found: dict[str, Any]) -> None:
+    *before, last = found["failing"]
+    assert len(before) > 5
+    assert all(before)
+    assert not last

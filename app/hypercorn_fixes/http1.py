@@ -96,14 +96,21 @@ def read_on_while_answering() -> None:
 
     hypercorn stops reading when a pipelined request arrives, so the end of the connection goes unseen and the first
     generation runs on to its end. Mended: read on, bounded, and take the second request up when the first answer is
-    done. Test: `tests/live/test_disconnect.py::test_pipelined_client_that_leaves`.
+    done. Tests: `tests/live/test_disconnect.py::test_pipelined_client_that_leaves`,
+    `tests/app/test_http1_requests.py::test_a_request_that_is_taken_up_when_its_client_is_gone_ends`.
     """
-    initialise = H11Protocol.__init__
+    initialise, handle = H11Protocol.__init__, H11Protocol.handle
     handle_events = H11Protocol._handle_events
 
     def __init__(self: H11Protocol, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
         self.can_read = _ReadOn(self)  # type: ignore[assignment]  # stands in for hypercorn's event
+
+    async def _handle(self: H11Protocol, event: Event) -> None:
+        if isinstance(event, Closed):
+            can_read: Any = self.can_read
+            can_read.is_over = True
+        await handle(self, event)
 
     async def _handle_events(self: H11Protocol) -> None:
         can_read: Any = self.can_read
@@ -117,6 +124,7 @@ def read_on_while_answering() -> None:
                     await self.send(Closed())
 
     H11Protocol.__init__ = __init__  # type: ignore[method-assign]
+    H11Protocol.handle = _handle  # type: ignore[method-assign]
     H11Protocol._handle_events = _handle_events  # type: ignore[method-assign]
 
 
@@ -129,6 +137,8 @@ class _ReadOn:
 
     def __init__(self, protocol: H11Protocol) -> None:
         self.lock = asyncio.Lock()
+        self.is_over = False
+        """The connection has ended, and what was begun on it has been told so."""
         self._protocol = protocol
 
     async def clear(self) -> None:
@@ -144,7 +154,10 @@ class _ReadOn:
 
     async def _take_up(self) -> None:
         try:
-            await self._protocol._handle_events()
+            if not self.is_over:
+                await self._protocol._handle_events()
+            if self.is_over:  # Since it was looked at. Nobody else would end what has been begun meanwhile.
+                await self._protocol._close_stream()
         except (H2CProtocolRequiredError, H2ProtocolAssumedError):
             # A change of protocol cannot be pipelined; the reader, which could make one, is elsewhere.
             await self._protocol.send(Closed())

@@ -9,6 +9,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from tests.app.channels import until
 from tests.app.test_bad_http import KEY, asked, served
 
 PROBES = ("/health", "/livez", "/version", "/metrics", "/")
@@ -172,3 +173,20 @@ async def test_a_404_without_a_guess_gives_no_advice(port: int, path: str) -> No
 async def test_a_slash_at_the_end_of_a_path_does_no_harm(port: int) -> None:
     for path in ("/v1/models/", "/health/"):
         assert (await asked(port, f"GET {path} HTTP/1.1\r\n".encode() + HOST + CLOSE))[0] == 200
+
+
+async def test_a_request_that_is_taken_up_when_its_client_is_gone_ends() -> None:
+    ahead = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    unfinished = b"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n" + HOST
+    async with served() as port:
+        await asked(port, b"GET /livez HTTP/1.0\r\n\r\n")
+        before = asyncio.all_tasks()
+        for number in range(40):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(ahead * (number % 4 + 1) + unfinished + b"\r\n{")
+            for _ in range(number // 4):
+                await asyncio.sleep(0)
+            writer.write_eof()
+            await reader.read()
+            writer.close()
+        await until(lambda: not asyncio.all_tasks() - before)

@@ -30,6 +30,8 @@ CHANNEL_ROUTES = (
         "in docs/websocket.md. A plain `GET` is answered with 405.",
         answers={101: {"description": "The channel is open."}},
         faults=(
+            Fault.UNSUPPORTED_WEBSOCKET_VERSION,
+            Fault.INVALID_HANDSHAKE,
             Fault.FORBIDDEN_ORIGIN,
             Fault.UNKNOWN_SUBPROTOCOL,
             Fault.TOO_MANY_CONNECTIONS,

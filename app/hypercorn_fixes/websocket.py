@@ -10,6 +10,7 @@ import contextlib
 from typing import Any
 
 import h11
+import structlog
 from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, Handshake, WSStream
@@ -17,6 +18,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import split_comma_header
+
+log = structlog.get_logger(__name__)
 
 LINGER_S = 1.0
 """How long a client that broke the protocol may take to read why."""
@@ -138,6 +141,7 @@ async def _fail(stream: WSStream, code: int, reason: str | None) -> None:
 
     Closed while something unread has come, the connection would be reset, and the frame could be lost with it.
     """
+    log.info("websocket_failed", code=int(code), reason=reason)
     await stream._send_wsproto_event(CloseConnection(code=code, reason=reason))
     protocol: H11Protocol = stream.send.__self__  # type: ignore[attr-defined]  # its `stream_send`
     writer = protocol.send.__self__.writer  # type: ignore[attr-defined]  # the connection's `protocol_send`

@@ -52,7 +52,8 @@ def explain(error: BaseException, config: EngineConfig, output: Sequence[str] = 
             )
         else:
             return Cause(
-                f"the model {config.model!r} cannot be served: the engine's process ended and did not say why", output
+                f"--model: {config.model!r} cannot be served: the engine's process ended; what it wrote says why",
+                output,
             )
     for pattern, sentence in _KNOWN:
         if known := pattern.search(message):

@@ -11,7 +11,7 @@ import logging
 import os
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 from vllm import envs
 from vllm.config import StructuredOutputsConfig, VllmConfig
@@ -177,7 +177,10 @@ def _chat_template(setting: str | None) -> str | None:
             # What the renderer does at the first chat, which would be too late for an error.
             _compile_jinja_template(template)
     except (OSError, ValueError, TemplateError) as error:
-        raise EngineStartError(f"--chat-template: {first_line(error)}") from error
+        # A template that was given as a text, not as a file, is not repeated.
+        named = f"{setting!r}: " if setting is not None and "{" not in setting else ""
+        line = f"line {error.lineno}: " if isinstance(error, TemplateSyntaxError) else ""
+        raise EngineStartError(f"--chat-template: {named}{line}{first_line(error)}") from error
     return template
 
 

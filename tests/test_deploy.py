@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from app.access import Fate
+from app.cli import USAGE_ERROR
 from app.flags import read_flags
 from app.guard import Wire
 from app.hypercorn_fixes.limits import ServerConfig
@@ -81,6 +82,7 @@ def test_the_unit_gives_the_drain_its_time_and_the_server_its_signals() -> None:
     assert int(settings["TimeoutStopSec"]) > DRAIN_AND_END_S
     assert settings["MemoryMax"], "a leak must not take the machine's memory"
     assert (settings["Restart"], settings["OOMPolicy"]) == ("on-failure", "continue")
+    assert int(settings["RestartPreventExitStatus"]) == USAGE_ERROR
     program, command, *flags = shlex.split(settings["ExecStart"])
     assert (Path(program).name, command) == ("twowire", "serve")
     assert read_flags(flags)

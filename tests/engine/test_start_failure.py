@@ -130,4 +130,4 @@ def test_a_killed_process_is_told_of_with_all_that_it_wrote() -> None:
     assert "SIGKILL" in cause.sentence
     assert "--cpu-kv-cache-gib" in cause.sentence
     assert cause.lines == ["its last words"]
-    assert "did not say why" in explain(DIED, CONFIG, []).sentence
+    assert "what it wrote says why" in explain(DIED, CONFIG, []).sentence

@@ -16,6 +16,7 @@ import h2.events
 import h2.exceptions
 import hpack
 import structlog
+from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -100,9 +101,27 @@ class _Intake:
             for event in events:
                 if type(event) is h2.events.WindowUpdated and not event.stream_id:
                     self._granted += event.delta or 0
+            # Nothing stands behind a GOAWAY: the part ends with it.
+            if events and self._goes_on_after(events[-1]):
+                events.pop()
             await protocol._handle_events(events)
         except h2.exceptions.ProtocolError as error:
             await self.end(error.error_code, str(error))
+
+    def _goes_on_after(self, event: h2.events.Event) -> bool:
+        """A client that only opens no more streams gets the rest of its answers (RFC 9113, section 6.8).
+
+        For h2, any GOAWAY is the end. Node's `session.close()` sends one while its requests run.
+        """
+        connection = self.protocol.connection
+        if (
+            not isinstance(event, h2.events.ConnectionTerminated)
+            or event.error_code != ErrorCodes.NO_ERROR
+            or not connection.open_inbound_streams
+        ):
+            return False
+        connection.state_machine.state = ConnectionState.SERVER_OPEN
+        return True
 
     async def end(self, code: ErrorCodes, reason: str) -> None:
         """Say that the connection is over, and why; its requests end, and what still comes is dropped."""

@@ -146,6 +146,14 @@ def test_the_headers_of_a_request_are_bounded_before_they_have_come(meter: Frame
     assert caught.value.code is ErrorCodes.ENHANCE_YOUR_CALM
 
 
+def test_large_headers_in_one_frame_are_counted(meter: FrameMeter) -> None:
+    usual, large = (frame(HEADERS, END_HEADERS, 1, bytes(size)) for size in (4096, 16384))
+    take(meter, usual * 200)
+    with pytest.raises(FrameError) as caught:
+        take(meter, large * 50)
+    assert caught.value.code is ErrorCodes.ENHANCE_YOUR_CALM
+
+
 def test_it_knows_when_headers_are_under_way() -> None:
     meter = FrameMeter()
     assert not meter.is_amid_headers

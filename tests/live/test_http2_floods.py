@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import h2.events
-import h2.exceptions
 import hpack
 import pytest
 
@@ -261,45 +259,3 @@ def test_half_requests_on_all_streams_end_in_their_time(server: Server) -> None:
         assert {client.finish(stream).status for stream in opened} == {408}
         client.read_to_end(LIMIT_S)
         assert client.went_away
-
-
-# -- heavy use -------------------------------------------------------------------------------------------------------
-
-
-def test_uploads_in_small_frames_on_all_streams(server: Server) -> None:
-    with Http2Client(server.port) as client:
-        body = b'{"model": "guide", "messages": [{"role": "user", "content": "' + b"x" * 4000 + b'"}], "max_tokens": 2}'
-        opened = [client.open(CHAT, b"", ends=False) for _ in range(100)]
-        for at in range(0, len(body), 64):
-            for stream in opened:
-                client.send(stream, body[at : at + 64])
-        for stream in opened:
-            client.send(stream, b"", ends=True)
-        assert {client.finish(stream).status for stream in opened} == {200}
-
-
-def test_updates_of_windows_for_each_frame_of_many_fast_streams(server: Server) -> None:
-    with FrequentUpdates(server.port, takes=False) as client:
-        opened = [client.open(CHAT, ASKED | {"max_tokens": 1000}) for _ in range(64)]
-        for stream in opened:
-            assert client.finish(stream).body.endswith(b"data: [DONE]\n\n")
-
-
-class FrequentUpdates(Http2Client):
-    """Opens both windows again by what each frame took, in two parts; some clients send nearly as many updates."""
-
-    def _note(self, event: h2.events.Event) -> None:
-        super()._note(event)
-        if isinstance(event, h2.events.DataReceived) and (size := event.flow_controlled_length or 0) > 1:
-            for part in (1, size - 1):
-                self.h2.increment_flow_control_window(part)
-                with suppress(h2.exceptions.StreamClosedError):
-                    self.h2.increment_flow_control_window(part, event.stream_id)
-
-
-def test_many_requests_cancelled_now_and_then(server: Server) -> None:
-    with Http2Client(server.port) as client:
-        for _ in range(2):
-            for stream in [client.open(CHAT, ASKED) for _ in range(50)]:
-                client.reset(stream)
-        assert client.ask("/livez").status == 200

@@ -59,7 +59,16 @@ def choose_embedder(settings: Settings, chat_models: Collection[str]) -> Embedde
     )
     kinds: dict[str, Kind] = dict.fromkeys(models, "embedding")
     kinds.update(dict.fromkeys(rerankers, "reranker"))
-    return Embedder(embedder(config), kinds, settings.embedding_max_queued)
+    truncations = {
+        name: what == "end" for name, _, what in (one.rpartition("=") for one in settings.embedding_truncate)
+    }
+    return Embedder(
+        embedder(config),
+        kinds,
+        settings.embedding_max_queued,
+        truncated={name for name in models if truncations.get(name, truncations.get("", False))},
+        takes_any_ids=settings.embedding_token_ids == "allow",
+    )
 
 
 def _named(values: list[str]) -> list[tuple[str, str]]:
@@ -73,6 +82,11 @@ def _check(models: dict[str, str], rerankers: dict[str, str], chat_models: Colle
                 raise EngineStartError(f"{flag}: the name {name!r} is another model's, too")
             if f"{name}={path}" in (*settings.embedding_model, *settings.reranker):  # The bundled one is whole.
                 check_sentence_model(path, flag)
-    for name in settings.embedding_matryoshka:
-        if name not in models:
-            raise EngineStartError(f"--embedding-matryoshka: there is no embedding model {name!r}")
+    truncated = [one.rpartition("=")[0] for one in settings.embedding_truncate]
+    for flag, names in (
+        ("--embedding-matryoshka", settings.embedding_matryoshka),
+        ("--embedding-truncate", list(filter(None, truncated))),
+    ):
+        for name in names:
+            if name not in models:
+                raise EngineStartError(f"{flag}: there is no embedding model {name!r}")

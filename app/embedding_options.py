@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.option_field import EMBEDDINGS, option
-from app.option_values import Device, NamedModels, Names
+from app.option_values import Device, NamedModels, Names, Truncations
 
 
 class EmbeddingOptions(BaseModel):
@@ -81,4 +81,18 @@ class EmbeddingOptions(BaseModel):
         "were trained for it.",
         shown="none",
         metavar="NAME",
+    )
+    embedding_truncate: Truncations = option(
+        EMBEDDINGS,
+        ["refuse"],
+        "What becomes of a text that is longer than the embedding model reads, where the request does not say: refuse "
+        "it, or leave its end out. NAME=end and NAME=refuse are for one model.",
+        shown="refuse",
+        metavar="end|refuse",
+    )
+    embedding_token_ids: Literal["refuse", "allow"] = option(
+        EMBEDDINGS,
+        "refuse",
+        "Whether to take token ids in place of texts where nothing shows that they are the model's own. Clients that "
+        "use OpenAI's tokenizer, as LangChain does by default, would get the vectors of other words.",
     )

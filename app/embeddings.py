@@ -38,11 +38,12 @@ def embedding_routes(services: Services) -> Blueprint:
         asked = await parsed_body(EmbeddingRequest, services.parser, services.settings.body_timeout_s)
         record = _note(services, asked)
         services.check_model(asked.model, "embeddings")
+        may_truncate = asked.may_truncate
         job = Job(
             asked.model,
             asked.texts,
             is_list=not asked.is_single,
-            truncate=asked.may_truncate,
+            truncate=asked.model in services.embedder.truncated if may_truncate is None else may_truncate,
             base64=asked.encoding_format == "base64",
             dimensions=asked.dimensions,
             normalize=asked.normalize,

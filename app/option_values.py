@@ -66,6 +66,18 @@ def _check_models(models: list[str]) -> list[str]:
     return models
 
 
+def _check_truncations(choices: list[str]) -> list[str]:
+    names = []
+    for choice in choices:
+        name, mark, what = choice.rpartition("=")
+        if what not in ("end", "refuse") or bool(mark) != bool(name):
+            raise ValueError(f"must be end or refuse, or NAME=end or NAME=refuse, got {choice!r}")
+        if name in names:
+            raise ValueError(f"says it twice for {name!r}" if name else "says it twice for all models")
+        names.append(name)
+    return choices
+
+
 def _check_template(template: str) -> str:
     if "{{" in template or "{%" in template:
         return template
@@ -145,6 +157,7 @@ Names = Annotated[list[str], BeforeValidator(_split)]
 Keys = Annotated[list[Annotated[SecretStr, AfterValidator(_check_key)]], BeforeValidator(_split)]
 Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split)]
 NamedModels = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_models)]
+Truncations = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_truncations)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
 Template = Annotated[str, AfterValidator(_check_template)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_parse_object)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -33,6 +33,8 @@ class Embedder:
     """See the module. Use: `start()`, then `run`, then `stop()`.
 
     `models` says which names are served, and as what; it may be empty. `off_because` is said to who asks for one then.
+    Of the models in `truncated`, texts that are too long are cut, unless a request says otherwise. Without
+    `takes_any_ids`, token ids must show that they are the model's own.
     """
 
     def __init__(
@@ -42,9 +44,13 @@ class Embedder:
         max_texts: int,
         *,
         off_because: str = "",
+        truncated: Collection[str] = (),
+        takes_any_ids: bool = False,
         backoff_first_s: float = BACKOFF_FIRST_S,
     ) -> None:
         self.models = models
+        self.truncated = frozenset(truncated)
+        self._takes_any_ids = takes_any_ids
         self.state = EngineState.STARTING if factory else EngineState.STOPPED
         self.reason = "not started yet" if factory else off_because
         self.restarts = 0
@@ -165,7 +171,7 @@ class Embedder:
     async def run(self, job: Job, client: str) -> Embedded:
         """Do a job of `client`'s. A cancellation ends it in the embedder, too. Raises `TwowireError`."""
         backend = self._ready_backend()
-        check_job(job, backend.cards[job.model])
+        check_job(job, backend.cards[job.model], takes_any_ids=self._takes_any_ids)
         texts = len(job.texts)
         chars = sum(len(text) if isinstance(text, str) else 4 * len(text) for text in job.texts)
         self._admit(texts, chars, client, FIELDS[self.models[job.model]])
@@ -225,8 +231,11 @@ def _draining() -> TwowireError:
     return TwowireError(Fault.DRAINING, "The server is shutting down and takes no new requests.", retry_after_s=5)
 
 
-def check_job(job: Job, card: ModelCard) -> None:
-    """Raise `TwowireError` (400) where a model cannot do what a job wants of it."""
+def check_job(job: Job, card: ModelCard, *, takes_any_ids: bool = True) -> None:
+    """Raise `TwowireError` (400) where a model cannot do what a job wants of it.
+
+    Unless it `takes_any_ids`, token ids must begin and end as the model's tokenizer makes each text begin and end.
+    """
     if job.prompt_name is not None and job.prompt_name not in card.prompts:
         known = ", ".join(card.prompts) or "none"
         raise TwowireError(
@@ -237,15 +246,35 @@ def check_job(job: Job, card: ModelCard) -> None:
     if job.dimensions is not None and job.dimensions != card.dimensions:
         _check_dimensions(job.dimensions, card)
     for place, ids in enumerate(job.texts):
-        if not isinstance(ids, str) and max(ids) >= card.vocabulary:
-            param = f"input[{place}]" if job.is_list else "input"
-            raise TwowireError(
-                Fault.INVALID_VALUE,
-                f"{param} holds the token id {max(ids)}; the vocabulary has {card.vocabulary} tokens. Token ids must be"
-                " those of the model's own tokenizer, not of tiktoken's; send texts"
-                " (in LangChain: check_embedding_ctx_length=False).",
-                param=param,
-            )
+        if not isinstance(ids, str):
+            _check_ids(ids, f"input[{place}]" if job.is_list else "input", card, takes_any_ids)
+
+
+_SEND_TEXTS = "Send texts (in LangChain: OpenAIEmbeddings(…, check_embedding_ctx_length=False))"
+
+
+def _check_ids(ids: list[int], param: str, card: ModelCard, takes_any_ids: bool) -> None:
+    if max(ids) >= card.vocabulary:
+        message = (
+            f"{param} holds the token id {max(ids)}; the vocabulary has {card.vocabulary} tokens. Token ids must be"
+            f" those of the model's own tokenizer, not of tiktoken's. {_SEND_TEXTS}."
+        )
+    elif not (takes_any_ids or is_framed(ids, card)):
+        message = (
+            f"{param} holds token ids that may be another tokenizer's, such as tiktoken's: the vector would be that of"
+            f" other words. {_SEND_TEXTS}, or ids with the model's special tokens around them; a server that is"
+            " started with --embedding-token-ids allow takes any."
+        )
+    else:
+        return
+    raise TwowireError(Fault.INVALID_VALUE, message, param=param)
+
+
+def is_framed(ids: list[int], card: ModelCard) -> bool:
+    """Whether `ids` begin and end with the special tokens of the model's tokenizer, and it has both."""
+    before, after = list(card.before), list(card.after)
+    has_both = bool(before and after) and len(ids) >= len(before) + len(after)
+    return has_both and ids[: len(before)] == before and ids[-len(after) :] == after
 
 
 def _check_dimensions(wanted: int, card: ModelCard) -> None:

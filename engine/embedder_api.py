@@ -38,7 +38,7 @@ class ModelCard:
     """What is known of a model once it is loaded.
 
     `max_tokens` counts the special tokens, too. `shorter` are the dimensions that its vectors may be shortened to:
-    True for any.
+    True for any. `before` and `after` are the special tokens that stand around every text.
     """
 
     kind: Kind
@@ -47,6 +47,8 @@ class ModelCard:
     vocabulary: int = 0
     prompts: tuple[str, ...] = ()
     shorter: bool | tuple[int, ...] = False
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,10 @@ async def _cards(reader: asyncio.StreamReader, report: StageReport) -> dict[str,
     raise RuntimeError("the embedder's process ended while it started")
 
 
-def _card(*, prompts: list[str], shorter: bool | list[int], **fields: Any) -> ModelCard:
-    sizes = shorter if isinstance(shorter, bool) else tuple(shorter)
-    return ModelCard(prompts=tuple(prompts), shorter=sizes, **fields)
+def _card(**fields: Any) -> ModelCard:
+    """As it was in the process; JSON makes lists of its tuples."""
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return ModelCard(**plain)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -278,12 +279,12 @@ def _died() -> TwowireError:
 def _too_long(job: Job, place: int, tokens: int, limit: int) -> TwowireError:
     if job.query is not None:
         param = f"documents[{place}]"
-        what = f"The query and {param} are together"
+        what, option = f"The query and {param} are together", ""
     else:
         param = f"input[{place}]" if job.is_list else "input"
-        what = f"{param} is"
+        what, option = f"{param} is", ", or start the server with --embedding-truncate end"
     return TwowireError(
         Fault.CONTEXT_LENGTH_EXCEEDED,
-        f'{what} {tokens} tokens or more; the model reads {limit}. Shorten it, or send truncate: "end".',
+        f'{what} {tokens} tokens or more; the model reads {limit}. Shorten it, or send truncate: "end"{option}.',
         param=param,
     )

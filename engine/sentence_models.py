@@ -116,7 +116,7 @@ class _Reader:
         self._has_types = "token_type_ids" in self._tokenizer.model_input_names
         plain, special = self._ids(["a"], add_special_tokens=False)[0], self._ids(["a"])[0]
         at = next(place for place in range(len(special)) if special[place : place + len(plain)] == plain)
-        self._before, self._after = special[:at], special[at + len(plain) :]
+        self.before, self.after = special[:at], special[at + len(plain) :]
 
     def _ids(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
         ids: list[list[int]] = self._read(texts, **options)["input_ids"]
@@ -129,7 +129,7 @@ class _Reader:
 
     def length(self, text: str) -> int:
         """The tokens of `text` that stand before what every text ends with."""
-        return len(self._ids([text])[0]) - len(self._after)
+        return len(self._ids([text])[0]) - len(self.after)
 
     def texts(self, texts: Sequence[str], truncate: bool) -> list[Tokens]:
         """The tokens of texts, with the special ones."""
@@ -144,7 +144,7 @@ class _Reader:
 
     def ids(self, ids: list[int], truncate: bool) -> Tokens:
         """The same of token ids, which may have the special ones already."""
-        before, after = self._before, self._after
+        before, after = self.before, self.after
         is_whole = ids[: len(before)] == before and ids[len(ids) - len(after) :] == after and len(ids) > len(before)
         return self._cut(list(ids) if is_whole else before + ids + after, truncate)
 
@@ -153,7 +153,7 @@ class _Reader:
             return Tokens(ids)
         if not truncate:
             return Tokens(ids, is_too_long=True)
-        return Tokens(ids[: self.max_tokens - len(self._after)] + self._after)
+        return Tokens(ids[: self.max_tokens - len(self.after)] + self.after)
 
     def pairs(self, query: str, texts: Sequence[str], truncate: bool) -> list[Tokens]:
         """The tokens of a query with each text, the longer of them cut first."""
@@ -205,6 +205,8 @@ class Encoder:
             vocabulary=self._reader.vocabulary,
             prompts=tuple(model.prompts),
             shorter=shorter or trained_dimensions(model[0].config, Path(path)),
+            before=tuple(self._reader.before),
+            after=tuple(self._reader.after),
         )
 
     def _prompt(self, wanted: Wanted) -> str:

@@ -46,7 +46,8 @@ class EmbeddingRequest(RequestModel):
 
     model: ModelName = Field(description="The name of an embedding model from /v1/models.")
     input: Input = Field(
-        description="A text, texts, token ids of the model's own tokenizer, or lists of those; none of them empty."
+        description="A text, texts, token ids of the model's own tokenizer with its special tokens around them, or "
+        "lists of those; none of them empty."
     )
     encoding_format: EncodingFormat = Field(
         default="float",
@@ -60,10 +61,10 @@ class EmbeddingRequest(RequestModel):
         "was trained for that.",
     )
     user: Text | None = Field(default=None, description="Accepted; it changes nothing and is not kept.")
-    truncate: Truncate = Field(
-        default="none",
+    truncate: Truncate | None = Field(
+        default=None,
         description="What becomes of a text that is longer than the model reads: `none` refuses the request, "
-        "`end` leaves the text's end out.",
+        "`end` leaves the text's end out. By default as the server was started, which is `none` unless it was told.",
     )
     prompt_name: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] | None = Field(
         default=None, description="Put the model's prompt of this name in front of each text."
@@ -89,9 +90,9 @@ class EmbeddingRequest(RequestModel):
         return self.texts is not self.input
 
     @property
-    def may_truncate(self) -> bool:
-        """A text that is too long is cut, and not refused."""
-        return self.truncate.lower() == "end"
+    def may_truncate(self) -> bool | None:
+        """Whether a text that is too long is cut, and not refused; None where the server decides."""
+        return None if self.truncate is None else self.truncate.lower() == "end"
 
 
 def embedding_answer(model: str, vectors: Sequence[bytes], prompt_tokens: int) -> bytes:

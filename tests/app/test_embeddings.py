@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @asynccontextmanager
-async def served(**environ: str) -> AsyncIterator[tuple[Quart, FakeBackend]]:
+async def served(truncated: Sequence[str] = (), **environ: str) -> AsyncIterator[tuple[Quart, FakeBackend]]:
     """The app with a fake embedder that is ready, and what that runs."""
     factory = FakeEmbedderFactory()
-    embedder = fake_embedder(factory)
+    embedder = fake_embedder(factory, truncated=truncated)
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
     app = create_app(make_services(load_settings(["--served-model-name", "chat"], environ), manager, embedder))
     async with app.test_app():
@@ -286,6 +286,36 @@ def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("flags", "truncated"),
+    [
+        ([], set()),
+        (["--embedding-truncate", "refuse"], set()),
+        (["--embedding-truncate", "end"], {"a", "b"}),
+        (["--embedding-truncate", "a=end"], {"a"}),
+        (["--embedding-truncate", "end,a=refuse"], {"b"}),
+    ],
+)
+def test_which_models_cut_what_is_too_long(
+    flags: list[str], truncated: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    models = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b"]
+    assert choose_embedder(load_settings([*models, *flags], {}), ("chat",)).truncated == truncated
+
+
+async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> None:
+    async with served(truncated=["small"]) as (app, backend):
+        for model, fields in (
+            ("small", {}),
+            ("any", {}),
+            ("small", {"truncate": "none"}),
+            ("any", {"truncate": "end"}),
+        ):
+            assert (await post(app, EMBED, model=model, **fields))[0] == 200
+        assert [job.truncate for job in backend.jobs] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--embedding-model", "chat=some/a"], "another model's"),
@@ -293,6 +323,7 @@ def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPa
         (["--embedding-model", "a=./no-such-folder"], "there is no folder"),
         (["--reranker", "a=./no-such-folder"], "--reranker: there is no folder"),
         (["--embedding-model", "a=some/a", "--embedding-matryoshka", "b"], "there is no embedding model 'b'"),
+        (["--embedding-model", "a=some/a", "--embedding-truncate", "b=end"], "--embedding-truncate: there is no emb"),
     ],
 )
 def test_models_that_cannot_be_served_stop_the_start(

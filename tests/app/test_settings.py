@@ -112,6 +112,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         embedding-batch-tokens = 2048
         embedding-max-queued = 100
         embedding-matryoshka = ["small"]
+        embedding-truncate = ["end"]
+        embedding-token-ids = "allow"
         first-token-timeout-s = 5
         request-timeout-s = 60
         max-running-per-key = 4

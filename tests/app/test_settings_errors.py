@@ -81,6 +81,11 @@ WRONG_FLAGS = [
         "--cors-origins https://a.example/",
         f"--cors-origins: item 1: {ORIGIN}, got 'https://a.example/'",
     ),
+    (
+        "--embedding-truncate cut",
+        "--embedding-truncate: must be end or refuse, or NAME=end or NAME=refuse, got 'cut'",
+    ),
+    ("--embedding-truncate end,refuse", "--embedding-truncate: says it twice for all models"),
     ("--cors-origins * https://a.example", "--cors-origins: * allows every origin, so it must stand alone"),
 ]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from engine.api import StageReport
 from engine.embedder import Embedder
@@ -14,7 +15,9 @@ from engine.embedder_api import Embedded, EmbedderBackend, Job, ModelCard
 from protocol.errors import TwowireError
 
 CARDS = {
-    "small": ModelCard("embedding", dimensions=4, max_tokens=8, vocabulary=100, prompts=("query",)),
+    "small": ModelCard(
+        "embedding", dimensions=4, max_tokens=8, vocabulary=100, prompts=("query",), before=(1,), after=(2, 3)
+    ),
     "nested": ModelCard("embedding", dimensions=4, vocabulary=100, shorter=(2, 3)),
     "any": ModelCard("embedding", dimensions=4, vocabulary=100, shorter=True),
     "rank": ModelCard("reranker", vocabulary=100),
@@ -86,6 +89,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def fake_embedder(factory: FakeEmbedderFactory, max_texts: int = 20) -> Embedder:
+def fake_embedder(factory: FakeEmbedderFactory, max_texts: int = 20, **options: Any) -> Embedder:
     """An embedder with the models of `CARDS`."""
-    return Embedder(factory, {name: card.kind for name, card in CARDS.items()}, max_texts, backoff_first_s=0.01)
+    models = {name: card.kind for name, card in CARDS.items()}
+    return Embedder(factory, models, max_texts, backoff_first_s=0.01, **options)

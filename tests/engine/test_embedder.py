@@ -163,8 +163,14 @@ BAD_JOBS: list[tuple[Job, str, str]] = [
     (Job("small", ["x"], dimensions=5), "dimensions", "at most 4"),
     (Job("small", ["x"], dimensions=2), "dimensions", "not trained"),
     (Job("nested", ["x"], dimensions=1), "dimensions", "one of 2, 3"),
-    (Job("small", [[5], [100]]), "input[1]", "100"),
+    (Job("small", [[1, 5, 2, 3], [100]]), "input[1]", "100"),
     (Job("small", [[5, 10**9]], is_list=False), "input", "check_embedding_ctx_length"),
+    # Their own tokenizer's or not: nothing shows it.
+    (Job("small", [[1, 5, 2, 3], [5]]), "input[1]", "check_embedding_ctx_length"),
+    (Job("small", [[1, 5, 3]], is_list=False), "input", "--embedding-token-ids allow"),
+    (Job("small", [[5, 2, 3]]), "input[0]", "tiktoken"),
+    (Job("small", [[1, 2]]), "input[0]", "tiktoken"),
+    (Job("nested", [[1, 5, 2, 3]]), "input[0]", "tiktoken"),
 ]
 
 
@@ -182,8 +188,17 @@ async def test_what_a_model_cannot_do_is_refused(embedder: Embedder, job: Job, p
         Job("nested", ["x"], dimensions=2),
         Job("any", ["x"], dimensions=1),
         Job("small", ["x"], prompt_name="query"),
-        Job("small", [[99]]),
+        Job("small", [[1, 99, 2, 3]]),
     ],
 )
 async def test_what_a_model_can_do_is_done(embedder: Embedder, job: Job) -> None:
     assert (await embedder.run(job, "a")).tokens == 3
+
+
+async def test_a_server_may_be_told_to_take_any_ids() -> None:
+    embedder = fake_embedder(FakeEmbedderFactory(), takes_any_ids=True)
+    embedder.start()
+    await embedder.wait_settled()
+    assert (await embedder.run(Job("small", [[5], [99]]), "a")).tokens == 6
+    assert (await refusal(embedder, Job("small", [[100]]))).fault is Fault.INVALID_VALUE
+    await embedder.stop()

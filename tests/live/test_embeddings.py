@@ -52,6 +52,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def shared_embedder(folders: dict[str, Path]) -> Iterator[Server]:
     flags = [word for name in (MODEL, "small") for word in ("--embedding-model", f"{name}={folders[name]}")]
+    flags += ["--embedding-truncate", "small=end"]
     server = start_fake_server("--embeddings", *flags, "--reranker", f"rank={folders['rank']}")
     server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder is not ready")
     yield server
@@ -127,13 +128,14 @@ def test_base64_is_of_float32(embedder: Server, reference: Any) -> None:
     assert farthest(vector, reference.encode("x")) < TOLERANCE
 
 
-def test_token_ids_are_texts(embedder: Server, reference: Any) -> None:
-    ids = [reference.tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS[:4]]
+def test_token_ids_that_are_the_models_own_are_texts(embedder: Server, reference: Any) -> None:
     whole = [reference.tokenizer(text)["input_ids"] for text in TEXTS[:4]]
     expected = reference.encode(TEXTS[:4])
-    for sent in (ids, whole):
-        assert farthest(vectors(embedder, input=sent), expected) < TOLERANCE
-    assert farthest(vectors(embedder, input=ids[0]), expected[:1]) < TOLERANCE
+    assert farthest(vectors(embedder, input=whole), expected) < TOLERANCE
+    assert farthest(vectors(embedder, input=whole[0]), expected[:1]) < TOLERANCE
+    bare = reference.tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    error = error_of(post(embedder, EMBED, model=MODEL, input=[bare]))
+    assert "--embedding-token-ids allow" in str(error["message"])
 
 
 def test_a_long_text_is_refused_or_cut(embedder: Server, reference: Any) -> None:
@@ -141,10 +143,19 @@ def test_a_long_text_is_refused_or_cut(embedder: Server, reference: Any) -> None
     error = error_of(post(embedder, EMBED, model=MODEL, input=long))
     assert (error["code"], error["param"]) == ("context_length_exceeded", "input[1]")
     assert "256" in str(error["message"])
+    assert "--embedding-truncate end" in str(error["message"])
     assert error_of(post(embedder, EMBED, model=MODEL, input=long[1]))["param"] == "input"
     answer = post(embedder, EMBED, model=MODEL, input=long, truncate="end").json()
     assert farthest([item["embedding"] for item in answer["data"]], reference.encode(long)) < TOLERANCE
     assert answer["usage"]["prompt_tokens"] == 3 + 256
+
+
+def test_a_server_may_be_told_to_cut(embedder: Server, folders: dict[str, Path]) -> None:
+    model = sentence_transformers.SentenceTransformer(str(folders["small"]), device="cpu")
+    texts = ["short", "the sky is blue " * 400]
+    assert farthest(vectors(embedder, model="small", input=texts), model.encode(texts)) < TOLERANCE
+    error = error_of(post(embedder, EMBED, model="small", input=texts, truncate="none"))
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input[1]")
 
 
 def test_megabytes_are_cut_as_a_little_is(embedder: Server, reference: Any) -> None:
@@ -210,8 +221,10 @@ def test_llama_index_gets_the_same(embedder: Server, reference: Any) -> None:
     assert farthest(client.get_text_embedding_batch(texts), reference.encode(texts)) < TOLERANCE
 
 
-def test_token_ids_of_tiktoken_are_refused_with_the_remedy(embedder: Server) -> None:
-    error = error_of(post(embedder, EMBED, model=MODEL, input=[[9906, 100_000]]))
+# "Hello" with an id beyond the vocabulary, "cat", "Hello world", "the price of oil": cl100k_base.
+@pytest.mark.parametrize("ids", [[9906, 100_000], [4719], [9906, 1917], [1820, 3430, 315, 5707]])
+def test_token_ids_of_tiktoken_are_refused_with_the_remedy(embedder: Server, ids: list[int]) -> None:
+    error = error_of(post(embedder, EMBED, model=MODEL, input=[ids]))
     assert (error["code"], error["param"]) == ("invalid_value", "input[0]")
     assert "check_embedding_ctx_length" in str(error["message"])
 

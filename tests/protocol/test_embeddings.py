@@ -38,7 +38,7 @@ def test_the_four_shapes_of_input(value: Any, texts: list[Any], is_single: bool)
 
 def test_the_defaults_are_openais() -> None:
     request = asked()
-    assert (request.encoding_format, request.dimensions, request.may_truncate) == ("float", None, False)
+    assert (request.encoding_format, request.dimensions, request.may_truncate) == ("float", None, None)
 
 
 @pytest.mark.parametrize(("word", "may"), [("none", False), ("NONE", False), ("end", True), ("END", True)])

@@ -13,6 +13,7 @@ from engine.embedder import Embedder
 from engine.embedder_api import EmbedderConfig, Kind
 from engine.kinds import bundled_embedding_model, embedder, is_installed
 from engine.preflight import check_sentence_model
+from engine.watch import WatchLimits
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -68,6 +69,7 @@ def choose_embedder(settings: Settings, chat_models: Collection[str]) -> Embedde
         settings.embedding_max_queued,
         truncated={name for name in models if truncations.get(name, truncations.get("", False))},
         takes_any_ids=settings.embedding_token_ids == "allow",
+        watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )
 
 

@@ -182,6 +182,13 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.restarts
         )
+        watch = embedder.watch
+        yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watch.hangs)
+        yield CounterMetricFamily(
+            "twowire_embedder_heartbeats",
+            "Texts that an idle embedder computed to show that it can.",
+            value=watch.heartbeats,
+        )
         state = GaugeMetricFamily("twowire_embedder_state", "1 for the state the embedder is in.", labels=("state",))
         for name in EngineState:
             state.add_metric((name.value,), float(embedder.state is name))

@@ -24,13 +24,15 @@ def status_routes(services: Services) -> Blueprint:
     async def health() -> Response:
         """200 only when a token could be generated now; else 503 with the state and its reason."""
         manager = services.manager
-        body = {
+        body: dict[str, object] = {
             "status": "ok" if manager.is_ready else "unavailable",
             "state": manager.state.value,
             "reason": manager.reason,
             "since": manager.since,
             "timestamp": time.time(),
         }
+        if services.embedder.models:
+            body["embedder"] = {"state": services.embedder.state.value, "reason": services.embedder.reason}
         return json_response(orjson.dumps(body), 200 if manager.is_ready else 503)
 
     @routes.get("/livez")

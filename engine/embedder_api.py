@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from engine.api import StageReport
+from engine.api import StageReport, Watched
 
 Kind = Literal["embedding", "reranker"]
 
@@ -80,8 +80,8 @@ class Embedded:
     tokens: int = 0
 
 
-class EmbedderBackend(Protocol):
-    """A running embedder. Made by an `EmbedderFactory`, ended by `close`."""
+class EmbedderBackend(Watched, Protocol):
+    """A running embedder. Made by an `EmbedderFactory`, ended by `close`. Its heartbeat is a text for nobody."""
 
     @property
     def cards(self) -> Mapping[str, ModelCard]:
@@ -95,9 +95,6 @@ class EmbedderBackend(Protocol):
 
         Jobs of different clients share the embedder evenly, whatever they ask for; so do the jobs of one client.
         """
-
-    async def wait_dead(self) -> str:
-        """Return the reason when it has died by itself."""
 
     async def close(self) -> None:
         """End it and its process. Does not raise. May be called after its death."""

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+import psutil
 import structlog
 
 from engine import embedder_frames
@@ -35,6 +36,8 @@ SLICE_CHARS = 64 * 1024
 SLICES_AHEAD = 4
 """Slices of one request that are in the process at a time: enough to choose batches from."""
 STOP_S = 2.0
+_BEAT = "a"
+"""The text of a heartbeat."""
 
 Slice = tuple[int, int]
 """A part of a job's texts: from, to."""
@@ -158,6 +161,8 @@ class EmbedderProcess:
         self._child = child
         self._reader = reader
         self._writer = writer
+        self._messages = self._computed = 0
+        self._cpu = psutil.Process(child.pid)
         self._numbers = itertools.count()
         self._runs: set[_Run] = set()
         self._slices: dict[int, tuple[_Run, Slice, list[int]]] = {}
@@ -211,6 +216,7 @@ class EmbedderProcess:
     async def _read(self) -> None:
         while (message := await embedder_frames.read(self._reader)) is not None:
             header, tail = message
+            self._messages += 1
             self._answers[header["type"]](header, tail)
         for run in self._runs:
             run.fail(_died())
@@ -247,6 +253,29 @@ class EmbedderProcess:
         for number in header["slices"]:
             if number in self._slices:
                 self._slices[number][0].fail(TwowireError(Fault.INTERNAL, "The embedder failed; the log says why."))
+
+    @property
+    def steps_taken(self) -> int:
+        """What it has told, and the time it has computed in hundredths of a second.
+
+        With the least priority, beside busy chats, a batch may take minutes; but a process that computes does not hang.
+        """
+        with contextlib.suppress(psutil.Error):
+            times = self._cpu.cpu_times()
+            self._computed = round(100 * (times.user + times.system))
+        return self._messages + self._computed
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._runs)
+
+    async def heartbeat(self) -> None:
+        name, card = next(iter(self.cards.items()))
+        await self.run(Job(name, [_BEAT], query=_BEAT if card.kind == "reranker" else None), "")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
 
     async def wait_dead(self) -> str:
         await asyncio.wait({self._reading})

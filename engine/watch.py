@@ -1,9 +1,9 @@
-"""Tells a hung engine from one that works and from one that has nothing to do, and ends it.
+"""Tells a hung engine from one that works and from one that has nothing to do, and ends it. So with the embedder.
 
-Does not know what an engine is, nor who starts the next one: `engine.manager` does. An engine that has work must take
-steps. What it is measured by is the step, not the token: a long prompt is read in many steps of bounded size, none of
-which gives a token, and an engine in the middle of one is well. An idle engine takes no steps, so from time to time it
-is given a token to make.
+Does not know what an engine is, nor who starts the next one: `engine.manager` and `engine.embedder` do. An engine that
+has work must take steps. What it is measured by is the step, not the token: a long prompt is read in many steps of
+bounded size, none of which gives a token, and an engine in the middle of one is well. An idle engine takes no steps, so
+from time to time it is given a token to make.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ class WatchLimits:
 
 
 class EngineWatch:
-    """Watches one engine after another."""
+    """Watches one engine after another; `what` it is called in the log."""
 
-    def __init__(self, limits: WatchLimits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: WatchLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine") -> None:
         self.heartbeats = 0
         """Those that were answered."""
         self.hangs = 0
         self._limits = limits
         self._clock = clock
+        self._what = what
         times = [limits.stall_timeout_s, limits.heartbeat_interval_s or limits.stall_timeout_s]
         self._look_s = min(min(times) / LOOKS, LONGEST_LOOK_S)
 
@@ -76,7 +77,7 @@ class EngineWatch:
                 if stalled_s >= self._limits.stall_timeout_s:
                     return await self._end(engine, dead, "idle" if beat is not None else "busy")
                 if not is_busy and 0 < self._limits.heartbeat_interval_s <= quiet_s:
-                    quiet_s, beat = 0.0, asyncio.create_task(engine.heartbeat(), name="engine-heartbeat")
+                    quiet_s, beat = 0.0, asyncio.create_task(engine.heartbeat(), name=f"{self._what}-heartbeat")
             return dead.result()
         finally:
             if beat is not None:
@@ -89,12 +90,13 @@ class EngineWatch:
             self.heartbeats += 1
         else:
             # An engine that dies is told of by `wait_dead`; one that refuses a token is at least not hung.
-            log.warning("heartbeat_failed", error=repr(error))
+            log.warning("heartbeat_failed", of=self._what, error=repr(error))
 
     async def _end(self, engine: Watched, dead: asyncio.Future[str], was: str) -> str:
         self.hangs += 1
         reason = f"it took no step for {self._limits.stall_timeout_s:g} s, though it had work"
-        log.error("engine_hung", was=was, stall_timeout_s=self._limits.stall_timeout_s)
+        event = f"{self._what}_hung"
+        log.error(event, was=was, stall_timeout_s=self._limits.stall_timeout_s)
         engine.kill()
         # From here on it is as if it had crashed: its requests learn it first, then this.
         await asyncio.wait({dead}, timeout=KILLED_S)

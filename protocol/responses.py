@@ -231,6 +231,13 @@ class ErrorResponse(BaseModel):
     error: Error = Field(description="What went wrong.")
 
 
+class EmbedderHealth(BaseModel):
+    """Whether a text could be embedded now. The answer's status and `status` do not depend on it."""
+
+    state: str = Field(description="The embedder's: starting, ready, restarting, draining, failed or stopped.")
+    reason: str = Field(description="What the embedder does now, or what it failed of; `ready` when it is.")
+
+
 class Health(BaseModel):
     """Whether a token could be generated now."""
 
@@ -239,3 +246,7 @@ class Health(BaseModel):
     reason: str = Field(description="What the engine does now, or what it failed of; `ready` when it is.")
     since: float = Field(description="Since when it is in that state, in seconds since 1970 (UTC).")
     timestamp: float = Field(description="When this was found, in seconds since 1970 (UTC).")
+    embedder: EmbedderHealth = Field(
+        default_factory=lambda: EmbedderHealth(state="ready", reason="ready"),
+        description="The embedder, where the server has embedding models or rerankers.",
+    )

@@ -32,10 +32,12 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @asynccontextmanager
-async def served(truncated: Sequence[str] = (), **environ: str) -> AsyncIterator[tuple[Quart, FakeBackend]]:
+async def served(
+    truncated: Sequence[str] = (), backoff_first_s: float = 0.01, **environ: str
+) -> AsyncIterator[tuple[Quart, FakeBackend]]:
     """The app with a fake embedder that is ready, and what that runs."""
     factory = FakeEmbedderFactory()
-    embedder = fake_embedder(factory, truncated=truncated)
+    embedder = fake_embedder(factory, truncated=truncated, backoff_first_s=backoff_first_s)
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
     app = create_app(make_services(load_settings(["--served-model-name", "chat"], environ), manager, embedder))
     async with app.test_app():
@@ -235,14 +237,25 @@ async def test_what_was_done_is_counted_and_logged_without_the_texts() -> None:
         assert 'twowire_unknown_fields_total{route="/v1/embeddings"} 1.0' in metrics
 
 
-async def test_health_speaks_of_the_chats_alone() -> None:
-    async with served() as (app, backend):
+async def test_health_is_that_of_the_chats_and_tells_of_the_embedder() -> None:
+    async with served(backoff_first_s=60) as (app, backend):
         client = app.test_client()
-        assert (await client.get("/health")).status_code == 200
+
+        async def health() -> Any:
+            answer = await client.get("/health")
+            assert answer.status_code == 200
+            return (await answer.get_json())["embedder"]
+
+        assert await health() == {"state": "ready", "reason": "ready"}
         backend.die("killed")
-        metrics = client.get("/metrics")
-        assert 'twowire_embedder_state{state="ready"} 0.0' in await (await metrics).get_data(as_text=True)
-        assert (await client.get("/health")).status_code == 200
+        async with asyncio.timeout(5):
+            while (await health())["state"] == "ready":  # noqa: ASYNC110  # what is waited for has no event of its own
+                await asyncio.sleep(0)
+        found = await health()
+        assert found["state"] == "restarting"
+        metrics = await (await client.get("/metrics")).get_data(as_text=True)
+        assert 'twowire_embedder_state{state="ready"} 0.0' in metrics
+        assert "twowire_embedder_hangs_total 0.0" in metrics
 
 
 # -- which models there are -------------------------------------------------------------------------------------------

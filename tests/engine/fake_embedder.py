@@ -38,6 +38,11 @@ class FakeBackend:
         self.go.set()
         self.begun = asyncio.Event()
         self.closed = False
+        self.steps_taken = 0
+        self.is_busy = False
+        self.beats = 0
+        self.beats_are_answered = True
+        self.killed = False
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def run(self, job: Job, client: str) -> Embedded:
@@ -53,6 +58,16 @@ class FakeBackend:
             raise self.refusal
         pieces = [str(len(text)).encode() if job.query is not None else b"[%d.0]" % len(text) for text in job.texts]
         return Embedded(pieces, tokens=3 * len(pieces))
+
+    async def heartbeat(self) -> None:
+        self.beats += 1
+        if not self.beats_are_answered:
+            await asyncio.Event().wait()
+        self.steps_taken += 1
+
+    def kill(self) -> None:
+        self.killed = True
+        self.die("it was killed")
 
     def die(self, reason: str) -> None:
         self._death.set_result(reason)
@@ -92,4 +107,4 @@ async def until(condition: Callable[[], bool]) -> None:
 def fake_embedder(factory: FakeEmbedderFactory, max_texts: int = 20, **options: Any) -> Embedder:
     """An embedder with the models of `CARDS`."""
     models = {name: card.kind for name, card in CARDS.items()}
-    return Embedder(factory, models, max_texts, backoff_first_s=0.01, **options)
+    return Embedder(factory, models, max_texts, **{"backoff_first_s": 0.01} | options)

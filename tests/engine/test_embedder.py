@@ -11,6 +11,7 @@ from engine.api import EngineStartError
 from engine.embedder import Embedder
 from engine.embedder_api import Job
 from engine.manager import EngineState
+from engine.watch import WatchLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.fake_embedder import FakeEmbedderFactory, fake_embedder, until
 
@@ -201,4 +202,18 @@ async def test_a_server_may_be_told_to_take_any_ids() -> None:
     await embedder.wait_settled()
     assert (await embedder.run(Job("small", [[5], [99]]), "a")).tokens == 6
     assert (await refusal(embedder, Job("small", [[100]]))).fault is Fault.INVALID_VALUE
+    await embedder.stop()
+
+
+async def test_one_that_hangs_is_ended_and_replaced() -> None:
+    factory = FakeEmbedderFactory()
+    embedder = fake_embedder(factory, watch=WatchLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08))
+    embedder.start()
+    await embedder.wait_settled()
+    await until(lambda: embedder.watch.heartbeats > 0)
+    factory.backends[0].beats_are_answered = False
+    await until(lambda: len(factory.backends) == 2 and embedder.is_ready)
+    assert factory.backends[0].killed
+    assert factory.backends[0].closed
+    assert (embedder.watch.hangs, embedder.restarts) == (1, 1)
     await embedder.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ TEXTS = [
     "How do I reset my password?",
 ]
 TOLERANCE = 1e-5
+STALL_S = 6
 
 
 @pytest.fixture(scope="module")
@@ -432,6 +434,26 @@ def test_a_model_that_cannot_be_loaded_leaves_the_chats_alone(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_one_that_hangs_is_replaced_and_its_clients_are_told() -> None:
+    # At the least priority, it would stand still for as long beside other tests.
+    flags = ("--embedding-nice", "0", "--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "1")
+    server = start_fake_server("--embeddings", *flags)
+    try:
+        server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder is not ready")
+        server.wait_until(lambda: server.metric("twowire_embedder_heartbeats_total") > 0, 60, "it has no heartbeat")
+        # A stopped process is there, its socket is open, and nothing comes back.
+        find_embedder(server).send_signal(signal.SIGSTOP)
+        answer = post(server, EMBED, model=MODEL, input="x")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")
+        assert httpx.get(f"{server.url}/health").json()["embedder"]["state"] == "restarting"
+        server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder was not replaced")
+        assert server.metric("twowire_embedder_hangs_total") == 1
+        assert post(server, EMBED, model=MODEL, input="x").status_code == 200
+    finally:
+        stop_server(server)
+
+
 def test_a_server_that_is_killed_leaves_no_embedder_behind() -> None:
     server = start_fake_server("--embeddings")
     try:

@@ -22,6 +22,7 @@ from contextlib import AsyncExitStack
 
 import httpx
 
+from bench.soak_attacks import Attacker
 from bench.soak_channel import ChannelClient
 from bench.soak_http import HttpClient
 from bench.soak_http2 import ResettingClient
@@ -87,6 +88,8 @@ class Soak:
         raw = RawClient(self.ledger, self._fork(), self.server.port)
         resetting = ResettingClient(self.ledger, self._fork(), self.server.port)
         acts += [[raw.slow, raw.half], [raw.stuck], [resetting.neighbours]]
+        attacker = Attacker(self.ledger, http1.http, self._fork(), self.server.port)
+        acts += [[attacker.schemas, attacker.brackets, attacker.pages, attacker.tickets], [attacker.flood]]
         acts += [[channel.many], [channel.lost, channel.taken_over], [channel.stuck]]
         if self._options.embeddings:
             acts += [[http1.embeddings, http2.embeddings, http1.embeddings_left]]

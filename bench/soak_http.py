@@ -87,8 +87,12 @@ class Events:
             return frozenset()
         if self.error is not None:
             return frozenset({"failed"})
-        reasons = [choice["finish_reason"] for chunk in self.chunks for choice in chunk.get("choices", [])]
-        return COMPLETED if any(reasons) else CANCELLED
+        return COMPLETED if self.is_finished else CANCELLED
+
+    @property
+    def is_finished(self) -> bool:
+        """A chunk has said why the answer ended; usage and `[DONE]` may still come."""
+        return any(choice["finish_reason"] for chunk in self.chunks for choice in chunk.get("choices", []))
 
     @property
     def tokens(self) -> int | None:
@@ -209,8 +213,9 @@ class HttpClient:
             if events is None:
                 return
             await events.read(self.rng.randint(1, 20))
-        self._left(ask, events, DETACHED)
-        if events.is_done:
+        # On a busy machine the server may be done with it, all sent, before the client has read so far.
+        self._left(ask, events, DETACHED | COMPLETED)
+        if events.is_done or events.is_finished:
             return
         headers = events.response.headers
         await self.read_on(headers["Twowire-Completion-Id"], headers["Twowire-Resume-Token"], events.last_id)

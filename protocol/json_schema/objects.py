@@ -139,14 +139,14 @@ def _with_named_keys(node: dict[str, Any], place: Place, root: Mapping[str, Any]
     if is_alone and set(said) in ({"enum"}, {"const"}):
         keys = a_list("enum", said.get("enum", [said.get("const")]), at)
         return rest | {"properties": dict.fromkeys(strings("enum", keys, at), value), "additionalProperties": False}
-    if is_alone and said.keys() == {"pattern"}:
+    if is_alone and said.keys() == {"pattern"} and isinstance(said["pattern"], str):
         return rest | {"patternProperties": {said["pattern"]: value}, "additionalProperties": False}
-    if is_alone and said.keys() == {"format"} and said["format"] in KEY_FORMATS:
-        return rest | {"patternProperties": {KEY_FORMATS[said["format"]]: value}, "additionalProperties": False}
+    if is_alone and said.keys() == {"format"} and (pattern := KEY_FORMATS.get(str(said["format"]))):
+        return rest | {"patternProperties": {pattern: value}, "additionalProperties": False}
     if is_alone and said.keys() <= {"minLength", "maxLength"}:
         bound = [str(count(key, said[key], at)) if key in said else "" for key in ("minLength", "maxLength")]
-        pattern = f"^[\\s\\S]{{{bound[0] or 0},{bound[1]}}}$"
-        return rest | {"patternProperties": {pattern: value}, "additionalProperties": False}
+        by_length = f"^[\\s\\S]{{{bound[0] or 0},{bound[1]}}}$"
+        return rest | {"patternProperties": {by_length: value}, "additionalProperties": False}
     raise wrong(
         "has propertyNames, which can only be followed alone, as an enum, a pattern, a length, a date or a uuid",
         place.at,

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from protocol.json_schema.bounds import wrong
+from protocol.json_schema.bounds import MAX_NUMBER, wrong
 from protocol.json_schema.references import resolve
 from protocol.json_schema.values import TYPE_NAMES
 
@@ -118,7 +118,7 @@ def _listed(member: dict[str, Any]) -> list[list[Any]]:
 
 
 def _canonical(value: Any) -> bytes:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_NUMBER:
         value = int(value)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
@@ -138,6 +138,7 @@ def _is_closed_to(members: list[dict[str, Any]], names: frozenset[str]) -> bool:
     return any(
         member.get("additionalProperties") is False
         and "patternProperties" not in member
-        and not names <= set(member.get("properties") or ())
+        and isinstance(named := member.get("properties", {}), dict)
+        and not names <= named.keys()
         for member in members
     )

@@ -114,7 +114,8 @@ class Rewriter:
         applicators = [keyword for keyword in (*IN_PLACE, "$ref") if keyword in node]
         if place.is_combined or not applicators:
             return place
-        alone = len(node) == 1 and (applicators != ["allOf"] or len(node["allOf"]) == 1)
+        branches = node.get("allOf")
+        alone = len(node) == 1 and not (isinstance(branches, list) and len(branches) > 1)
         if alone:
             return Place(place.at)
         group = group_of(self._root, node, place.at, self._sums)

@@ -6,6 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from protocol.json_schema.keywords import ANNOTATIONS, FOLLOWED, REFUSED
+
 Schema = dict[str, Any] | bool
 
 _NAMES = st.sampled_from(["a", "b", "c", "name", "ab", "", 'q"uote', "ü\n", "a/b", "kind"])
@@ -126,3 +128,18 @@ def schemas(max_leaves: int = 8) -> st.SearchStrategy[dict[str, Any]]:
         return schema | ({"$defs": definitions} if definitions else {})
 
     return st.builds(whole, any_schema, definitions)
+
+
+def wild() -> st.SearchStrategy[dict[str, Any]]:
+    """Keywords with values of any kind, right or wrong."""
+    keywords = (
+        st.sampled_from(sorted(FOLLOWED | REFUSED | ANNOTATIONS)) | st.sampled_from(_UNKNOWN) | st.text(max_size=8)
+    )
+    scalars = st.none() | st.booleans() | st.integers(-5, 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+    words = _REFERENCES | st.sampled_from([*_TYPES, *_FORMATS, *_PATTERNS, *_HARD_PATTERNS]) | st.text(max_size=4)
+    values = st.recursive(
+        scalars | words,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keywords | _NAMES, inner, max_size=4),
+        max_leaves=12,
+    )
+    return st.dictionaries(keywords, values, min_size=1, max_size=5)

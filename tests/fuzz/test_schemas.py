@@ -12,7 +12,7 @@ from jsonschema.exceptions import SchemaError
 from pydantic_core import PydanticCustomError
 
 from protocol.json_schema import check_schema
-from tests.fuzz.schemas import schemas
+from tests.fuzz.schemas import schemas, wild
 from tests.grammars import Grammar, GrammarRefusedError, is_valid
 
 CPU_LIMIT_S = 2
@@ -53,3 +53,9 @@ def hold(schema: dict[str, Any], seeds: int = 3) -> str:
 @given(schemas())
 def test_a_schema_is_refused_or_followed(schema: dict[str, Any]) -> None:
     hold(schema)
+
+
+@settings(max_examples=500, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(wild())
+def test_no_value_of_a_keyword_is_too_odd(schema: dict[str, Any]) -> None:
+    hold(schema, seeds=1)

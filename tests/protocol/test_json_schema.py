@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic_core import PydanticCustomError
 
 from protocol.json_schema import bounds, check_schema
+from protocol.json_schema.keywords import ANNOTATIONS, FOLLOWED, REFUSED
 
 
 def refused(schema: dict[str, Any]) -> str:
@@ -208,3 +210,50 @@ def test_every_bound_is_itself_allowed() -> None:
     check_schema({"properties": {f"p{i}": {"type": "integer"} for i in range(bounds.MAX_OBJECT_PROPERTIES)}})
     check_schema({"const": "a" * bounds.MAX_CONSTANT_CHARS, "pattern": "a" * bounds.MAX_PATTERN_CHARS})
     check_schema({"minimum": -(2**63), "maximum": 2**63 - 1})
+
+
+ODD = (
+    None,
+    True,
+    False,
+    5,
+    -1.5,
+    1e300,
+    "x",
+    "#",
+    [],
+    [1],
+    ["a"],
+    [[]],
+    [{}],
+    [True, {}],
+    {},
+    {"a": 1},
+    {"a": {}},
+    {"": []},
+)
+ODD_PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "alone": lambda node: node,
+    "a property": lambda node: {"properties": {"a": node}, "additionalProperties": node},
+    "combined": lambda node: {"allOf": [node, {"properties": {"b": True}}], "minimum": 1},
+    "beside": lambda node: {"type": "object", "anyOf": [True, {}], "properties": {"a": {}}} | node,
+    "a branch": lambda node: {
+        "oneOf": [node, {"type": "null"}, {"properties": {"b": {"const": 1}}, "required": ["b"]}]
+    },
+    "names": lambda node: {"propertyNames": node},
+    "a definition": lambda node: {"$ref": "#/$defs/a", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": node}},
+    "with a type": lambda node: {"type": "string", "format": "date", "discriminator": {"propertyName": "a"}} | node,
+}
+
+
+@pytest.mark.parametrize("place", ODD_PLACES.values(), ids=ODD_PLACES.keys())
+def test_no_value_of_any_keyword_does_more_than_be_refused(place: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    for keyword in sorted(FOLLOWED | REFUSED | ANNOTATIONS):
+        for value in ODD:
+            schema = place({keyword: value})
+            try:
+                assert isinstance(check_schema(schema), dict)
+            except PydanticCustomError:
+                continue
+            except Exception as error:
+                raise AssertionError(schema) from error

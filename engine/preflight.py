@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 
 from engine.api import EngineStartError
 
@@ -88,6 +89,15 @@ def check_sentence_model(model: str, flag: str) -> None:
                     check_model(str(folder / str(part.get("path") or "")), flag)
             return
     check_model(model, flag)
+
+
+def check_memory(cache_gib: int) -> None:
+    """Raise `EngineStartError` where a KV cache of so many GiB cannot be had: on a CPU, of the machine's memory."""
+    free_gib = psutil.virtual_memory().available / 2**30
+    if cache_gib > free_gib:
+        raise EngineStartError(
+            f"--cpu-kv-cache-gib: the KV cache is to have {cache_gib} GiB, and {free_gib:.1f} GiB of memory are free"
+        )
 
 
 def _check_hub(name: str, flag: str) -> None:

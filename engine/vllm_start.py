@@ -26,6 +26,7 @@ from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
 
 from engine.api import EngineConfig, EngineStartError, StageReport
+from engine.preflight import check_memory
 from engine.probe import check_template, check_tokenizer
 from engine.processes import EngineProcesses
 from engine.shared import Addresses, Guest, Place
@@ -141,6 +142,7 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
     known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():
         # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
+        check_memory(config.cpu_kv_cache_gib)
         known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
         if known.setdefault("enforce_eager", True):
             # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands

@@ -10,13 +10,14 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
 
 from engine.api import EngineConfig, EngineStartError
 from engine.kinds import GUIDE, bundled_embedding_model, check_text_model
-from engine.preflight import check_model, check_sentence_model
+from engine.preflight import check_memory, check_model, check_sentence_model
 
 
 def safetensors(path: Path, tensor_bytes: int = 64) -> None:
@@ -144,6 +145,13 @@ def test_a_name_on_a_hub_that_is_switched_off_says_so(monkeypatch: pytest.Monkey
         check_model("some org/model")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     check_model("some-org/some-model")
+
+
+def test_a_cache_larger_than_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3 << 30))
+    check_memory(3)
+    with pytest.raises(EngineStartError, match=r"^--cpu-kv-cache-gib: the KV cache is to have 4 GiB, and 3\.0 GiB"):
+        check_memory(4)
 
 
 def test_the_parts_of_an_embedding_model_are_checked(folder: Path, tmp_path: Path) -> None:

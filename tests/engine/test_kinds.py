@@ -1,0 +1,80 @@
+"""How a start of the text engine ends: with an engine, or with a reason that is read from what its processes wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from engine.api import EngineConfig, EngineStartError
+from engine.kinds import GUIDE, text_engine
+from engine.output import Output
+from tests.engine.test_start_failure import DIED, output
+
+CONFIG = EngineConfig(str(GUIDE))
+
+
+class Recorded(Output):
+    """Has these lines, and keeps what is shown of them."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+        self.shown: list[str] = []
+        self.holds = False
+
+    def hold(self) -> None:
+        self.holds = True
+
+    def release(self) -> list[str]:
+        lines = self.lines if self.holds else []
+        self.holds = False
+        return lines
+
+    def show(self, lines: Sequence[str]) -> None:
+        self.shown += lines
+
+
+async def start(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, outcome: Any) -> Any:
+    """What the factory gives where `engine.vllm_start` gives or raises `outcome`."""
+
+    async def start_vllm(*_: object) -> Any:
+        assert recorded.holds
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("engine.kinds.importlib.import_module", lambda name: SimpleNamespace(start_vllm=start_vllm))
+    return await text_engine(CONFIG, output=recorded)(lambda stage: None)
+
+
+async def test_of_a_start_that_went_well_only_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded(["WARNING old", "ERROR broken"])
+    assert await start(monkeypatch, recorded, "an engine") == "an engine"
+    assert (recorded.shown, recorded.holds) == (["ERROR broken"], False)
+
+
+async def test_the_cause_is_the_reason_and_its_traceback_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded(output("RuntimeError: the kernel is not there"))
+    with pytest.raises(EngineStartError, match="RuntimeError: the kernel is not there"):
+        await start(monkeypatch, recorded, DIED)
+    assert recorded.shown[0].startswith("Traceback")
+    assert not any("WorkerProc" in line for line in recorded.shown)
+    assert not recorded.holds
+
+
+async def test_a_known_cause_needs_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded(output("ValueError: No available memory for the cache blocks."))
+    with pytest.raises(EngineStartError, match=r"^--gpu-memory-utilization: "):
+        await start(monkeypatch, recorded, DIED)
+    assert (recorded.shown, recorded.holds) == ([], False)
+
+
+@pytest.mark.parametrize("error", [EngineStartError("--model: no"), ModuleNotFoundError("no vllm", name="vllm")])
+async def test_a_wrong_configuration_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    recorded = Recorded(["WARNING old"])
+    with pytest.raises(EngineStartError, match=r"--model: no|vLLM is not installed"):
+        await start(monkeypatch, recorded, error)
+    assert (recorded.shown, recorded.holds) == ([], False)

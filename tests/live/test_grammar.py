@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.live.conftest import environment
+from engine.grammar.child import NICE
+from tests.live.conftest import MODEL, Server, environment
 
 START_S = 240
 
@@ -51,3 +55,17 @@ def test_a_grammar_that_fails_in_the_middle_does_not_end_as_if_the_answer_were_w
     assert len(before) > 5
     assert all(before)
     assert not last
+
+
+def test_the_engine_core_has_the_threads_that_share_what_they_compile(server: Server) -> None:
+    """vLLM finds the plugin that makes them by the project's metadata: if this fails alone, run `make install`."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": json.loads('{"type": "boolean"}')}}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "response_format": wanted, "max_tokens": 9}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.json()["choices"][0]["message"]["content"] in ("true", "false")
+    threads = {
+        os.getpriority(os.PRIO_PROCESS, int(task.name))
+        for process in server.engine_processes()
+        for task in Path(f"/proc/{process.pid}/task").iterdir()
+    }
+    assert NICE in threads

@@ -98,8 +98,11 @@ class ReplyLog:
 
     async def _append(self, chunk: bytes) -> None:
         size = len(chunk) + CHUNK_BYTES
-        while self._chunks and not self._logs.has_room(self, size):
-            if self._reader is None or self._reader.seq >= self.first_seq:
+        while not self._logs.has_room(self, size):
+            if not self._chunks:
+                self._logs.shrink_others(self, size)
+                break
+            if self.can_drop:
                 self.drop_oldest()
             else:
                 # Its reader is behind by all that may be kept: wait for it, so that it misses nothing.
@@ -110,6 +113,11 @@ class ReplyLog:
         self.bytes += size
         self._logs.count(self.owner, size)
         self._tell()
+
+    @property
+    def can_drop(self) -> bool:
+        """Its oldest chunk may go: nobody is about to read it."""
+        return bool(self._chunks) and (self._reader is None or self._reader.seq >= self.first_seq)
 
     def drop_oldest(self) -> None:
         """Forget the oldest chunk."""

@@ -46,7 +46,8 @@ class ReplyLogs:
         """Keep `reply` in a log from now on; its first reader reads from the start."""
         kept = self._logs[reply.id] = ReplyLog(reply, owner, grace_s, self)
         self.count(owner, LOG_BYTES)
-        self._make_room(owner, 0)
+        if not self._make_room(owner, 0):
+            self.shrink_others(kept, 0)
         return kept.attach(0)
 
     def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> LogReader:
@@ -77,14 +78,31 @@ class ReplyLogs:
         return kept.bytes + size <= self.limits.log_max_bytes and self._make_room(kept.owner, size)
 
     def _make_room(self, owner: str | None, size: int) -> bool:
-        limits = self.limits
-        while limits.owner_max_bytes is not None and self._by_owner[owner] + size > limits.owner_max_bytes:
+        while self._is_owner_over(owner, size):
             if not self._discard_one_of([owner]):
                 return False
-        while self.bytes + size > limits.logs_max_bytes:
+        while self._is_over(owner, size):
             if not self._discard_one_of([name for name, _ in self._by_owner.most_common()]):
                 return False
         return True
+
+    def shrink_others(self, kept: ReplyLog, size: int) -> None:
+        """Make room for `kept`, which has nothing to drop itself: the largest logs drop their oldest chunks."""
+        others = sorted(self._logs.values(), key=lambda other: other.bytes, reverse=True)
+        for is_over, candidates in (
+            (self._is_owner_over, [other for other in others if other.owner == kept.owner]),
+            (self._is_over, others),
+        ):
+            for other in candidates:
+                while is_over(kept.owner, size) and other.can_drop:
+                    other.drop_oldest()
+
+    def _is_over(self, owner: str | None, size: int) -> bool:
+        return self.bytes + size > self.limits.logs_max_bytes
+
+    def _is_owner_over(self, owner: str | None, size: int) -> bool:
+        bound = self.limits.owner_max_bytes
+        return bound is not None and self._by_owner[owner] + size > bound
 
     def _discard_one_of(self, owners: Iterable[str | None]) -> bool:
         """Forget the oldest log that nobody needs now, of the first owner that has one."""

@@ -95,6 +95,26 @@ async def test_all_together_stay_within_the_bound_and_the_oldest_finished_go_fir
     assert not left[0]
 
 
+async def test_one_that_begins_where_running_ones_hold_all_gets_room_from_them() -> None:
+    limits = ResumeLimits(log_max_bytes=16384, logs_max_bytes=32768)
+    async with open_house(resume=limits, admission=AdmissionLimits(400, 0)) as house:
+        logs = house.services.logs
+        running = [await begin(house) for _ in range(3)]
+        for one in running:
+            await one.lose()
+        for _ in range(30):
+            for one in running:
+                await one.make("x" * 500)
+        assert logs.bytes > limits.logs_max_bytes - 1000, "there is room: the test shows nothing"
+        late = await begin(house)
+        assert logs.bytes <= limits.logs_max_bytes
+        await late.lose()
+        for _ in range(5):
+            await late.make("y" * 500)
+            assert logs.bytes <= limits.logs_max_bytes
+        assert late.log.last_seq == 6
+
+
 async def fill(house: House, owner: str, count: int) -> list[str]:
     """The ids of so many finished generations of `owner`'s, about 2,500 bytes and `LOG_BYTES` each."""
     ids = []

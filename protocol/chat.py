@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from protocol.errors import Fault
 from protocol.messages import MAX_MESSAGES, ChatMessage
 from protocol.request import NO_NUL, is_nested_deeper, refusal
 from protocol.sampling import MAX_INT32, SamplingFields
+from protocol.structure import excess_of
 from protocol.unsupported import CHAT_FIELDS, FieldRule
 
 MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
@@ -35,6 +36,23 @@ def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def _check_calls(messages: Any) -> Any:
+    """Refuse calls whose arguments, JSON as text, would be too much together: the body's own bound sees only text."""
+    if not isinstance(messages, list):
+        return messages
+    texts = [
+        function["arguments"].encode(errors="replace")
+        for message in messages
+        if isinstance(message, dict) and isinstance(message.get("tool_calls"), list)
+        for call in message["tool_calls"]
+        if isinstance(call, dict) and isinstance(function := call.get("function"), dict)
+        if isinstance(function.get("arguments"), str)
+    ]
+    if excess := excess_of(*texts):
+        raise refusal(Fault.INVALID_VALUE, excess.replace("holds", "has tool calls whose arguments hold", 1))
+    return messages
+
+
 class ChatCompletionRequest(SamplingFields):
     """OpenAI's `CreateChatCompletionRequest`, as far as it is honoured, with vLLM's extras.
 
@@ -44,9 +62,11 @@ class ChatCompletionRequest(SamplingFields):
     field_rules: ClassVar[Mapping[str, FieldRule]] = CHAT_FIELDS
 
     model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
-    messages: list[ChatMessage] = Field(
-        min_length=1, max_length=MAX_MESSAGES, fail_fast=True, description="The chat so far, oldest first."
-    )
+    messages: Annotated[
+        list[ChatMessage],
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        BeforeValidator(_check_calls),
+    ] = Field(description="The chat so far, oldest first.")
     max_completion_tokens: int | None = Field(
         default=None,
         ge=1,

@@ -7,6 +7,8 @@ Text costs next to nothing: only what is outside of strings counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 MAX_PARTS = 250_000
 """Lists, objects and keys. The largest chat has 10,000 messages, and four or so to each."""
 MAX_VALUES = 500_000
@@ -19,14 +21,16 @@ _PIECE_BYTES = 64 * 1024
 """Counted at a time, so that Python's lock is never held for long."""
 
 
-def excess_of(raw: bytes) -> str | None:
-    """What the JSON text `raw` holds too much of, as the end of a sentence: "holds more than …"; None where it is fine.
+def excess_of(*raws: bytes) -> str | None:
+    """What JSON texts hold too much of together, as the end of a sentence: "holds more than …"; None where it is fine.
 
     A text that is not JSON may pass: the parser refuses it.
     """
-    if len(raw) <= UNCHECKED_BYTES or not _is_over(_counted(raw)):
+    if sum(map(len, raws)) <= UNCHECKED_BYTES:
         return None
-    parts, values = _counted_outside_strings(raw)
+    if not _is_over(_sum(map(_counted, raws))):
+        return None
+    parts, values = _sum(map(_counted_outside_strings, raws))
     if parts > MAX_PARTS:
         return f"holds more than {MAX_PARTS} lists, objects and keys; send fewer."
     if values > MAX_VALUES:
@@ -39,6 +43,11 @@ Counts = tuple[int, int]
 
 def _is_over(counts: Counts) -> bool:
     return counts[0] > MAX_PARTS or counts[1] > MAX_VALUES
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    parts, values = zip(*counts, strict=True)
+    return sum(parts), sum(values)
 
 
 def _counted(raw: bytes) -> Counts:

@@ -72,6 +72,36 @@ def test_text_is_no_structure_and_large_requests_are_fine(value: Any) -> None:
     assert parse_json_object(raw) == body
 
 
+def calls(*arguments: str) -> bytes:
+    made = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": one}} for one in arguments]
+    messages = [{"role": "assistant", "tool_calls": made}, {"role": "user", "content": "go on"}]
+    return orjson.dumps({"model": "m", "messages": messages})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ['{"x":[' + "[]," * (5 << 20) + "1]}"],
+        ['{"x":[' + "[]," * 30_000 + "1]}"] * 20,
+        ['"', '{"x":[' + "[]," * 300_000 + "1]}"],
+    ],
+)
+def test_the_json_in_the_arguments_of_calls_is_bounded_too(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.messages._parsed_arguments", lambda text: pytest.fail("it was parsed"))
+    with pytest.raises(
+        TwowireError, match="messages has tool calls whose arguments hold more than 250000 li"
+    ) as caught:
+        parse_request(ChatCompletionRequest, calls(*arguments))
+    assert (caught.value.fault, caught.value.param) == (Fault.INVALID_VALUE, "messages")
+
+
+def test_calls_with_long_texts_are_fine() -> None:
+    arguments = orjson.dumps({"path": "a.py", "text": "f({'a': [1, 2, 3]})\n" * 20_000}).decode()
+    assert len(parse_request(ChatCompletionRequest, calls(arguments, arguments)).messages) == 2
+
+
 def test_what_is_no_json_is_left_to_the_parser() -> None:
     for raw in (b'"' * (4 << 20), b'{"a":"' + b"[" * (1 << 20), b"\\" * (1 << 20) + b'"'):
         assert excess_of(raw) is None

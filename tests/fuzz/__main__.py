@@ -17,7 +17,7 @@ import psutil
 from tests.certificates import ROOT
 from tests.fuzz.cases import CORPUS, load
 from tests.fuzz.job import Fuzz, Result
-from tests.live.conftest import Server, start_fake_server, start_server, stop_server
+from tests.live.conftest import START_TIMEOUT_S, Server, start_fake_server, start_server, stop_server
 
 FOLDER = ROOT / "fuzz-failures"
 MAX_SHOWN = 20
@@ -39,8 +39,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     options = parser().parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    start = start_fake_server if options.fake else start_server
-    server = start("--log-format", "json", *options.flags)
+    server = started(options.flags, is_fake=options.fake)
     try:
         memory = rss_mib(server)
         fuzz = Fuzz(server, seed, canary_ms=options.canary_ms, folder=FOLDER)
@@ -54,6 +53,18 @@ def main() -> int:
         result.problems.append(f"the server's exit code: {code}")
     print(report(result, grown))
     return 1 if result.failures() or (options.strict and result.slow) else 0
+
+
+def started(flags: list[str], *, is_fake: bool) -> Server:
+    """A server that can answer; with the real engine, also for embeddings."""
+    if is_fake:
+        return start_fake_server("--log-format", "json", *flags)
+    server = start_server("--log-format", "json", "--embeddings", *flags)
+    if "--no-embeddings" not in flags:
+        server.wait_until(
+            lambda: server.metric("twowire_embedder_state", state="ready") == 1, START_TIMEOUT_S, "no embedder"
+        )
+    return server
 
 
 def rss_mib(server: Server) -> float:

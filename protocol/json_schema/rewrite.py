@@ -184,7 +184,7 @@ class Rewriter:
             self._sums.add("properties and enum values", len(value), at)
         elif keyword in _COUNTS:
             out[keyword] = values.count(keyword, value, at)
-        elif keyword in _LIMITS:
+        elif keyword in _LIMITS and keyword not in out:
             self._limit(keyword, value, node, at, out)
         elif keyword == "multipleOf":
             out[keyword], states = values.multiple(value, at)
@@ -199,13 +199,23 @@ class Rewriter:
             self._format(value, node, out)
 
     def _limit(self, keyword: str, value: Any, node: dict[str, Any], at: str, out: dict[str, Any]) -> None:
-        if isinstance(value, bool) and keyword.startswith("exclusive"):
+        inclusive = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}.get(keyword)
+        if inclusive is None:
+            limit = values.limit(keyword, value, at)
+        elif isinstance(value, bool):
             # JSON Schema 4, and so OpenAPI 3.0: it says that `minimum` itself is excluded.
-            other = "minimum" if keyword == "exclusiveMinimum" else "maximum"
-            if value and other in node:
-                out[keyword] = values.limit(other, node[other], at)
+            if not value or inclusive not in node:
+                return
+            limit = values.limit(inclusive, node[inclusive], at)
         else:
-            out[keyword] = values.limit(keyword, value, at)
+            limit = values.limit(keyword, value, at)
+        if inclusive is not None and isinstance(limit, int) and node.get("type") != "integer":
+            # llguidance lets the integer itself stand where the other bound is less than 1 away.
+            keyword, limit = inclusive, values.just_beyond(limit, 1 if inclusive == "minimum" else -1)
+            if inclusive in node:
+                given = values.limit(inclusive, node[inclusive], at)
+                limit = max(limit, given) if inclusive == "minimum" else min(limit, given)
+        out[keyword] = limit
 
     @staticmethod
     def _format(value: Any, node: dict[str, Any], out: dict[str, Any]) -> None:

@@ -56,6 +56,12 @@ def limit(keyword: str, value: object, at: str) -> int | float:
     return number
 
 
+def just_beyond(number: int, sign: int) -> int | float:
+    """The next number above `number` (or below, where `sign` is -1) that has some nine decimals, as doubles allow."""
+    places = min(14 - len(str(abs(number))), 9)
+    return round(number + sign * 10.0**-places, places) if places > 0 else number + sign
+
+
 def multiple(value: object, at: str) -> tuple[int | float, int]:
     """The value of `multipleOf`, and the same without its decimal point: at most 10000, and 1 for 0.01."""
     number = _number("multipleOf", value, at)

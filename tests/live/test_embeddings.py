@@ -418,7 +418,10 @@ def test_odd_texts_are_embedded(embedder: Server, reference: Any) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_leaves_the_chats_alone(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    # Whole, as far as that can be seen without loading it: otherwise the server does not start.
+    (tmp_path / "config.json").write_text('{"model_type": "nosuch"}')
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     server = start_fake_server("--embeddings", "--embedding-model", f"broken={tmp_path}")
     try:
         server.wait_until(

@@ -185,7 +185,7 @@ class Rewriter:
         elif keyword in _COUNTS:
             out[keyword] = values.count(keyword, value, at)
         elif keyword in _LIMITS and keyword not in out:
-            self._limit(keyword, value, node, at, out)
+            self._limit(keyword, value, node, place, out)
         elif keyword == "multipleOf":
             out[keyword], states = values.multiple(value, at)
             self._sums.add("multipleOf without decimal points", states, at)
@@ -198,7 +198,8 @@ class Rewriter:
         elif keyword == "format":
             self._format(value, node, out)
 
-    def _limit(self, keyword: str, value: Any, node: dict[str, Any], at: str, out: dict[str, Any]) -> None:
+    def _limit(self, keyword: str, value: Any, node: dict[str, Any], place: Place, out: dict[str, Any]) -> None:
+        at, is_combined = place.at, place.is_combined
         inclusive = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}.get(keyword)
         if inclusive is None:
             limit = values.limit(keyword, value, at)
@@ -209,7 +210,9 @@ class Rewriter:
             limit = values.limit(inclusive, node[inclusive], at)
         else:
             limit = values.limit(keyword, value, at)
-        if inclusive is not None and isinstance(limit, int) and node.get("type") != "integer":
+        others = (node.get(other) for other in _LIMITS if other not in (keyword, inclusive))
+        is_close = is_combined or any(isinstance(other, int | float) and abs(other - limit) < 1 for other in others)
+        if inclusive is not None and is_close and isinstance(limit, int) and node.get("type") != "integer":
             # llguidance lets the integer itself stand where the other bound is less than 1 away.
             keyword, limit = inclusive, values.just_beyond(limit, 1 if inclusive == "minimum" else -1)
             if inclusive in node:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 
-from app import hypercorn_fixes
+from app.config.load import SettingsError, load_settings
 from app.factory import create_app
-from app.logs import set_up_logs
-from app.server import build_services
-from app.settings import SettingsError, load_settings
+from app.hypercorn import apply
+from app.observability.logs import set_up_logs
+from app.server.run import build_services
 
 # hypercorn 0.18 starts its workers as daemons, which may not start processes, and vLLM must; there is no public way to
 # undo that from within. Test: `tests/live/test_command.py::test_hypercorn_itself_serves_the_app`.
@@ -22,5 +22,5 @@ _settings = load_settings([], os.environ)
 if _settings.front_ends > 1:
     raise SettingsError("TWOWIRE_FRONT_ENDS: only `twowire serve` can start several")
 set_up_logs(_settings.log_format, _settings.log_level)
-hypercorn_fixes.apply()
+apply()
 app = create_app(build_services(_settings))

@@ -11,7 +11,7 @@ import sys
 from difflib import get_close_matches
 
 from app.version import installed_version
-from engine.orphans import end_with_the_parent
+from engine.processes.parent_watch import end_with_the_parent
 
 # In one of the engine's processes; in any other, nothing.
 end_with_the_parent()
@@ -57,14 +57,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(argv: list[str]) -> int:
-    from app.settings import SettingsError, load_settings
+    from app.config.load import SettingsError, load_settings
 
     try:
         settings = load_settings(argv, os.environ)
     except SettingsError as error:
         return _fail(str(error))
     # Only now: a wrong flag is answered at once, without waiting for the web framework's import.
-    from app.server import run
+    from app.server.run import run
 
     return run(settings)
 

@@ -9,14 +9,14 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from engine.api import EngineStartError
-from engine.embedder import Embedder
-from engine.embedder_api import EmbedderConfig, Kind
-from engine.kinds import bundled_embedding_model, embedder, is_installed
-from engine.preflight import check_sentence_model
-from engine.watch import WatchLimits
+from engine.embeddings.api import EmbedderConfig, Kind
+from engine.embeddings.manager import Embedder
+from engine.registry import bundled_embedding_model, embedder, is_installed
+from engine.startup.preflight import check_sentence_model
+from engine.watchdog import WatchLimits
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.config.load import Settings
 
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 LIBRARY = "sentence_transformers"

@@ -1,6 +1,6 @@
 """Makes the Quart app: what every request passes through, and which routes there are.
 
-Does not know how the app is served: `app.server` and any other ASGI server may run it.
+Does not know how the app is served: `app.server.run` and any other ASGI server may run it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
-from app.admission import Asker
-from app.bodies import error_response
-from app.channel_socket import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
-from app.cors import allow_origins
-from app.embeddings import embedding_routes
-from app.generate import generation_routes
-from app.guard import RequestGuard, record_of
-from app.pages import page_routes
-from app.resumable import resumable_routes
+from app.channel.endpoint import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
+from app.generation.admission import Asker
+from app.middleware.cors import allow_origins
+from app.middleware.lifecycle import RequestGuard, record_of
+from app.routes.embeddings import embedding_routes
+from app.routes.generation import generation_routes
+from app.routes.health import status_routes
+from app.routes.http import error_response
+from app.routes.pages import page_routes
+from app.routes.resume import resumable_routes
 from app.services import Services
-from app.status import status_routes
 from engine.manager import EngineState
 from protocol.errors import Fault, TwowireError
 
@@ -80,7 +80,7 @@ def create_app(services: Services) -> Quart:
     app = _App("app", static_folder=None)
     app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
-    app.config["BODY_TIMEOUT"] = None  # `app.bodies` has its own.
+    app.config["BODY_TIMEOUT"] = None  # `app.routes.http` has its own.
     app.config["RESPONSE_TIMEOUT"] = None  # It cuts in silence; the connection has a time of its own to take bytes in.
     # A redirect of `//v1/models` would answer before the key is checked; an odd path is an unknown one.
     app.url_map.merge_slashes = False

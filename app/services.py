@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.access import AccessLog
-from app.auth import HostCheck, KeyRing, OriginCheck
-from app.bodies import ParserThread
-from app.coalesce import Pace
-from app.connections import Connections
 from app.embedder_choice import no_embedder
-from app.front_ends import FrontEnd
-from app.metrics import Metrics
-from app.rate_limits import RateLimits
-from app.resume import ReplyLogs, ResumeLimits
-from app.siblings import Figures, Siblings
-from app.tickets import TicketOffice
-from app.traces import Traces, start_traces
+from app.generation.coalesce import Pace
+from app.generation.replay_store import ReplyLogs, ResumeLimits
+from app.limits.connections import Connections
+from app.limits.rate_limits import RateLimits
+from app.observability.access_log import AccessLog
+from app.observability.metrics import Metrics
+from app.observability.multiprocess import Figures, Siblings
+from app.observability.traces import Traces, start_traces
+from app.routes.http import ParserThread
+from app.security.api_keys import HostCheck, KeyRing, OriginCheck
+from app.security.tickets import TicketOffice
+from app.server.workers import FrontEnd
 from engine.api import EngineConfig
-from engine.embedder import Embedder
-from engine.embedder_api import Kind
-from engine.kinds import GUIDE
+from engine.embeddings.api import Kind
+from engine.embeddings.manager import Embedder
 from engine.manager import AdmissionLimits, EngineManager
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from engine.registry import GUIDE
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.config.load import Settings
 
 
 ModelType = Literal["chat", "embeddings", "rerank"]

@@ -26,7 +26,7 @@ import psutil
 
 from bench.embeddings_load import Client, chat_gaps
 from bench.processes import free_port, process_of, wait_answer
-from engine.kinds import bundled_embedding_model
+from engine.registry import bundled_embedding_model
 
 CLIENTS = (1, 8, 64)
 MODEL = "all-MiniLM-L6-v2"

@@ -1,7 +1,7 @@
 """The seam between the manager and an engine: what a request becomes, and what an engine must be able to do.
 
 Does not know any engine. One that implements `TextEngine` can be run by the manager; the real one is in
-`engine.vllm_engine`, a small fake for unit tests is in `tests/engine/fakes.py`.
+`engine.vllm.engine`, a small fake for unit tests is in `tests/engine/fakes.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.grammar.figures import GrammarFigures
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
-from protocol.pieces import Piece
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
+from protocol.output import Piece
 
 StageReport = Callable[[str], None]
 """Called by an engine while it starts, with a few words on what it is doing."""
@@ -115,7 +115,7 @@ class EngineStream(Protocol):
 
 
 class Watched(Protocol):
-    """What tells a running engine from one that hangs or has died: see `engine.watch`."""
+    """What tells a running engine from one that hangs or has died: see `engine.watchdog`."""
 
     @property
     def steps_taken(self) -> int:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from engine.api import EngineStream, Prepared, Relay
 from protocol.errors import TwowireError
-from protocol.pieces import Piece, Usage
+from protocol.output import Piece, Usage
 
 Outcome = Literal["completed", "cancelled", "failed"]
 
@@ -130,7 +130,7 @@ class Generation:
         self._stream.wake()
 
     def relay_to(self, take: Callable[[str], bool]) -> Relay:
-        """A relay that counts what `take` takes. On the path of every token: see `app.direct`."""
+        """A relay that counts what `take` takes. On the path of every token: see `app.generation.fast_path`."""
         usage, observer, monotonic = self.usage, self._observer, time.monotonic
 
         def relay(text: str, tokens: int) -> bool:

@@ -20,12 +20,12 @@ from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, 
 from engine.deadlines import Deadlines, Watch
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
-from engine.merge import MergedStream
-from engine.queued import QueuedStream
-from engine.turns import Turn, Turns
-from engine.watch import EngineWatch, WatchLimits
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from engine.merged_stream import MergedStream
+from engine.queue.fair_queue import Turn, Turns
+from engine.queue.queued_stream import QueuedStream
+from engine.watchdog import EngineWatch, WatchLimits
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
@@ -285,7 +285,7 @@ class EngineManager:
     ) -> Generation:
         """Put a prepared request into the engine, or into the queue. The caller closes what it gets, whatever happens.
 
-        Places are shared out evenly between clients: see `engine.turns`.
+        Places are shared out evenly between clients: see `engine.queue.fair_queue`.
 
         Past one of its `deadlines` the generation is ended, and fails with an error that says so.
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from protocol.errors import Fault
 from protocol.json_schema import ResponseFormat
-from protocol.request import NO_NUL, RequestModel, RequestPart, at_most_entries, refusal
+from protocol.validation.request import NO_NUL, RequestModel, RequestPart, at_most_entries, refusal
 
 MAX_INT32 = 2**31 - 1
 MAX_STOP_STRINGS = 16

@@ -10,9 +10,9 @@
 // their Generation until its reader takes them (`waitingChunks`). A reader that is slow in drawing should draw once per
 // frame what `text` has become, not once per chunk. What is sent is small, except for the bodies of creates.
 
-import { Link } from "./channel-link.js";
-import { ChannelError, Generation, Run } from "./channel-run.js";
-import { Streams } from "./channel-streams.js";
+import { Link } from "./channel/connection.js";
+import { ChannelError, Generation, Run } from "./channel/generation.js";
+import { Streams } from "./channel/streams.js";
 
 export { ChannelError, Generation };
 
@@ -41,8 +41,8 @@ export { ChannelError, Generation };
  *   mended: a gap, a repeated chunk. Without it, such things are written to the console.
  */
 
-/** @typedef {import("./channel-link.js").Ending} Ending */
-/** @typedef {import("./channel-link.js").Limits} Limits */
+/** @typedef {import("./channel/connection.js").Ending} Ending */
+/** @typedef {import("./channel/connection.js").Limits} Limits */
 
 const FIRST_DELAY_MS = 500;
 const SLOW_DELAY_MS = 5000;

@@ -16,13 +16,13 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from app.access import Fate
 from app.cli import USAGE_ERROR
-from app.flags import read_flags
-from app.guard import Wire
-from app.hypercorn_fixes.limits import ServerConfig
+from app.config.command_line import read_flags
+from app.config.load import load_settings
+from app.hypercorn.config import ServerConfig
+from app.middleware.lifecycle import Wire
+from app.observability.access_log import Fate
 from app.services import make_services
-from app.settings import load_settings
 from engine.manager import AdmissionLimits, EngineManager, EngineState
 from protocol.errors import Fault
 from tests.engine.fakes import FakeFactory

@@ -14,16 +14,16 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from app.flags import NO_FLAG, flag_name, variable_name
-from app.openapi import error_table
-from app.options import Settings
-from app.settings import SettingsError, load_settings
+from app.config.command_line import NO_FLAG, flag_name, variable_name
+from app.config.load import SettingsError, load_settings
+from app.config.settings import Settings
+from app.openapi.document import error_table
 from bench import embeddings, load, run
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
-from protocol.embeddings import EmbeddingRequest
-from protocol.request import RequestModel
-from protocol.rerank import RerankRequest
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
+from protocol.embeddings.embed import EmbeddingRequest
+from protocol.embeddings.rerank import RerankRequest
+from protocol.validation.request import RequestModel
 from tests.fuzz import __main__ as fuzz
 
 ROOT = Path(__file__).parents[1]

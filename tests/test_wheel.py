@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPT = """
 import asyncio, sys
-import app.factory, app.services, app.settings, engine.manager, protocol
-from engine.kinds import text_engine
+import app.factory, app.services, app.config.load, engine.manager, protocol
+from engine.registry import text_engine
 for package in (app, engine, protocol):
     assert package.__file__.startswith(sys.argv[1]), package.__file__
-settings = app.settings.load_settings([], {})
+settings = app.config.load.load_settings([], {})
 services = app.services.make_services(
     settings, engine.manager.EngineManager(text_engine(app.services.engine_config(settings)),
                                            engine.manager.AdmissionLimits(1, 1)))

@@ -14,7 +14,7 @@ MAX_VERDICTS = 4096
 SLOW_S = 0.1
 MAX_SLOW = 8
 """Accepted constraints that take longer than `SLOW_S`. What is remembered here goes to the engine without waiting for
-its turn, and the engine keeps twice as many compiled (`engine.vllm_grammars`); so nobody can have it compile many slow
+its turn, and the engine keeps twice as many compiled (`engine.vllm.grammars`); so nobody can have it compile many slow
 ones at once."""
 
 

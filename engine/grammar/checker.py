@@ -1,8 +1,8 @@
 """Decides which constraints reach the engine: each is compiled once in the worker, within limits and in turn.
 
 Does not know how a compile is carried out, nor what an engine does with a constraint. At most `AT_ONCE` are compiled at
-a time, one of each client; clients take turns (`engine.turns`). Requests with the same constraint share one compile,
-which goes on as long as somebody waits for it. Verdicts are remembered.
+a time, one of each client; clients take turns (`engine.queue.fair_queue`). Requests with the same constraint share one
+compile, which goes on as long as somebody waits for it. Verdicts are remembered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.grammar.cache import VerdictCache
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.process import GrammarProcess, WorkerDiedError
-from engine.turns import Turn, Turns
+from engine.queue.fair_queue import Turn, Turns
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)

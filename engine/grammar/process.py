@@ -1,7 +1,7 @@
 """The grammar worker, seen from the server: started, spoken to and ended.
 
 Does not know whose constraints it compiles, nor how many at a time (`engine.grammar.checker` does). The process is a
-plain child of the server, not one of multiprocessing's, because those count as vLLM's (`engine.processes`).
+plain child of the server, not one of multiprocessing's, because those count as vLLM's (`engine.processes.children`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from typing import Any, cast
 
-from engine import embedder_frames
+from engine.embeddings import messages as embedder_frames
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
 
 START_TIMEOUT_S = 60.0

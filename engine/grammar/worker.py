@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from engine import embedder_frames
+from engine.embeddings import messages as embedder_frames
 from engine.grammar.backends import Compile, compile_with
 from engine.grammar.child import Child
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict

@@ -1,6 +1,7 @@
 """JSON schemas of clients: `response_format`, and the part of JSON Schema that answers are made to follow.
 
-Does not know the grammar engine's API, only which keywords it was seen to follow: `tests/engine/test_keywords.py`.
+Does not know the grammar engine's API, only which keywords it was seen to follow:
+`tests/engine/grammar/test_keywords.py`.
 """
 
 from protocol.json_schema.check import check_schema

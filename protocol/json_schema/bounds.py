@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Final
 
 from protocol.errors import Fault
-from protocol.request import refusal
+from protocol.validation.request import refusal
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 32

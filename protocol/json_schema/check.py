@@ -9,15 +9,15 @@ import orjson
 from protocol.json_schema import bounds
 from protocol.json_schema.bounds import wrong
 from protocol.json_schema.rewrite import Rewriter
-from protocol.request import is_nested_deeper
+from protocol.validation.request import is_nested_deeper
 
 
 def check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The part of JSON Schema that answers follow, and that says all of `schema`.
 
     What satisfies the result satisfies `schema`. Annotations are gone, definitions have other names. For a pydantic
-    validator: raises `protocol.request.refusal` with INVALID_SCHEMA for a schema that cannot be followed, or is larger
-    than `protocol.json_schema.bounds` allow; it names the keyword and where it stands.
+    validator: raises `protocol.validation.request.refusal` with INVALID_SCHEMA for a schema that cannot be followed, or
+    is larger than `protocol.json_schema.bounds` allow; it names the keyword and where it stands.
     """
     if is_nested_deeper(schema, bounds.MAX_DEPTH):
         raise wrong(f"must be nested at most {bounds.MAX_DEPTH} levels deep", "#")

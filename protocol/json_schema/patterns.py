@@ -9,7 +9,7 @@ import re
 
 from protocol.json_schema import bounds
 from protocol.json_schema.bounds import Sums, wrong
-from protocol.request import shown
+from protocol.validation.request import shown
 
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d{1,9})(?:(,)(\d{0,9}))?\}|.", re.DOTALL)
 _UNSUPPORTED = re.compile(

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from protocol.json_schema.bounds import wrong
-from protocol.request import shown
+from protocol.validation.request import shown
 
 IN_PLACE = ("allOf", "anyOf", "oneOf")
 """Keywords whose subschemas apply to the same instance. `$ref` does so, too."""

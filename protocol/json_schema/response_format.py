@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from protocol.errors import Fault
 from protocol.json_schema.check import check_schema
-from protocol.request import NO_NUL, RequestPart, refusal
+from protocol.validation.request import NO_NUL, RequestPart, refusal
 
 
 class JsonSchemaFormat(RequestPart):

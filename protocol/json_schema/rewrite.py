@@ -18,7 +18,7 @@ from protocol.json_schema.one_of import Exclusion
 from protocol.json_schema.patterns import STRICTER_FORMATS, checked_pattern, parts
 from protocol.json_schema.places import Group, Place, group_of
 from protocol.json_schema.references import IN_PLACE, leads_to_itself, resolve
-from protocol.request import quoted, shown
+from protocol.validation.request import quoted, shown
 
 _COUNTS = ("minLength", "maxLength")
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -40,7 +40,7 @@ class Rewriter:
         """Ids of schemas that are known not to lead back to themselves."""
 
     def rewritten(self) -> dict[str, Any]:
-        """The whole schema. Raises `protocol.request.refusal` with INVALID_SCHEMA."""
+        """The whole schema. Raises `protocol.validation.request.refusal` with INVALID_SCHEMA."""
         out = self._subschema(self._root, Place("#"))
         definitions = {}
         while self._waiting:

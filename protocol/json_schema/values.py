@@ -8,7 +8,7 @@ from typing import Any
 
 from protocol.json_schema import bounds
 from protocol.json_schema.bounds import wrong
-from protocol.request import quoted, shown
+from protocol.validation.request import quoted, shown
 
 TYPE_NAMES = ("null", "boolean", "number", "integer", "string", "array", "object")
 

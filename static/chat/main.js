@@ -1,22 +1,22 @@
 // Puts the chat together: which conversation is shown, and who is told of what. Does not know how any part does its work.
 
 import { byId, element } from "../dom.js";
-import { Announcer } from "./announcer.js";
-import { Composer } from "./composer.js";
-import { Connection } from "./connection.js";
+import { Announcer } from "./views/announcer.js";
+import { Composer } from "./views/composer.js";
+import { Connection } from "./state/connection.js";
 import { t, translate, useLanguage } from "./i18n.js";
 import { icon } from "./icons.js";
-import { Library } from "./library.js";
-import { readKey, readPreferences, writeKey, writePreferences } from "./preferences.js";
-import { prepareRichText } from "./rich-text.js";
-import { SettingsView } from "./settings-view.js";
-import { keepInView, toggleChats } from "./shell.js";
-import { Sidebar } from "./sidebar.js";
-import { StatusView, statusText } from "./status-view.js";
-import { openStore } from "./store.js";
-import { ThreadView } from "./thread-view.js";
+import { Library } from "./state/conversations.js";
+import { readKey, readPreferences, writeKey, writePreferences } from "./state/preferences.js";
+import { prepareRichText } from "./text/rich-text.js";
+import { SettingsView } from "./views/settings-view.js";
+import { keepInView, toggleChats } from "./views/shell.js";
+import { Sidebar } from "./views/sidebar.js";
+import { StatusView, statusText } from "./views/status-view.js";
+import { openStore } from "./state/store.js";
+import { ThreadView } from "./views/thread-view.js";
 import { toast } from "./toast.js";
-import { fromFile, toFile } from "./transfer.js";
+import { fromFile, toFile } from "./state/import-export.js";
 
 /** @typedef {import("./types.js").Conversation} Conversation */
 

@@ -13,8 +13,8 @@ from typing import Any
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 
-from app import hypercorn_fixes
-from app.hypercorn_fixes.limits import ServerConfig
+from app.hypercorn import apply, create_sockets
+from app.hypercorn.config import ServerConfig
 
 LIMIT_S = 10
 
@@ -22,12 +22,12 @@ LIMIT_S = 10
 @asynccontextmanager
 async def served(app: Any, **settings: Any) -> AsyncIterator[int]:
     """The port of `app`, served with these settings of `ServerConfig`; stopped at the end."""
-    hypercorn_fixes.apply()
+    apply()
     config = ServerConfig()
     config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.05
     for name, value in settings.items():
         setattr(config, name, value)
-    sockets = hypercorn_fixes.create_sockets(config)
+    sockets = create_sockets(config)
     stop = asyncio.Event()
     serving = asyncio.create_task(
         worker_serve(ASGIWrapper(_without_lifespan(app)), config, sockets=sockets, shutdown_trigger=stop.wait)

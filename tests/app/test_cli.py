@@ -14,16 +14,16 @@ from types import ModuleType
 import pytest
 
 from app.cli import main
-from app.settings import Settings
+from app.config.load import Settings
 
 ROOT = Path(__file__).parents[2]
 
 
 class Server(ModuleType):
-    """Stands where `app.server` does, and keeps the settings that it was started with."""
+    """Stands where `app.server.run` does, and keeps the settings that it was started with."""
 
     def __init__(self) -> None:
-        super().__init__("app.server")
+        super().__init__("app.server.run")
         self.started_with: list[Settings] = []
 
     def run(self, settings: Settings) -> int:
@@ -34,8 +34,8 @@ class Server(ModuleType):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    monkeypatch.setitem(sys.modules, "app.server", server)
-    # `from app.server import …` asks sys.modules first, so the package needs no attribute of that name.
+    monkeypatch.setitem(sys.modules, "app.server.run", server)
+    # `from app.server.run import …` asks sys.modules first, so the package needs no attribute of that name.
     for name in list(os.environ):
         if name.startswith("TWOWIRE_"):
             monkeypatch.delenv(name)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.grammar.figures import GrammarFigures
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.pieces import Piece
+from protocol.output import Piece
 
 
 def is_plain(pieces: Sequence[Piece]) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.budget import output_budget
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from engine.max_tokens import output_budget
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.checks import MAX_WHOLE_LOGPROBS, allowed_template_kwargs, check_completion, check_logprobs
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from engine.validation import MAX_WHOLE_LOGPROBS, allowed_template_kwargs, check_completion, check_logprobs
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 

@@ -12,7 +12,7 @@ from engine.deadlines import Deadlines
 from engine.generation import Generation
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
-from protocol.pieces import Piece
+from protocol.output import Piece
 from tests.engine.fakes import FakeFactory, FakeStream, words
 
 LONG_S = 600.0

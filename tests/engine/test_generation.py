@@ -8,9 +8,9 @@ import pytest
 
 from engine.api import Prepared, PreparedPrompt
 from engine.generation import Generation
-from engine.merge import MergedStream
+from engine.merged_stream import MergedStream
 from protocol.errors import Fault, TwowireError
-from protocol.pieces import Piece
+from protocol.output import Piece
 from tests.engine.fakes import FakeStream
 
 PREPARED = Prepared((PreparedPrompt(7, object(), object()),), 7)

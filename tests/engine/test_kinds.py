@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engine.api import EngineConfig, EngineStartError
-from engine.kinds import GUIDE, text_engine
-from engine.output import Output
-from tests.engine.test_start_failure import DIED, output
+from engine.processes.output import Output
+from engine.registry import GUIDE, text_engine
+from tests.engine.startup.test_start_failure import DIED, output
 
 CONFIG = EngineConfig(str(GUIDE))
 
@@ -38,7 +38,7 @@ class Recorded(Output):
 
 
 async def start(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, outcome: Any) -> Any:
-    """What the factory gives where `engine.vllm_start` gives or raises `outcome`."""
+    """What the factory gives where `engine.vllm.launch` gives or raises `outcome`."""
 
     async def start_vllm(*_: object) -> Any:
         assert recorded.holds
@@ -46,7 +46,7 @@ async def start(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, outcome: An
             raise outcome
         return outcome
 
-    monkeypatch.setattr("engine.kinds.importlib.import_module", lambda name: SimpleNamespace(start_vllm=start_vllm))
+    monkeypatch.setattr("engine.registry.importlib.import_module", lambda name: SimpleNamespace(start_vllm=start_vllm))
     return await text_engine(CONFIG, output=recorded)(lambda stage: None)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from engine.api import EngineStartError, Prepared
 from engine.manager import AdmissionLimits, EngineManager, EngineState
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 from tests.engine.fakes import FakeFactory, words
 

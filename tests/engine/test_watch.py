@@ -9,7 +9,7 @@ import pytest
 
 from engine.api import Prepared, PreparedPrompt
 from engine.manager import AdmissionLimits, EngineManager
-from engine.watch import EngineWatch, WatchLimits
+from engine.watchdog import EngineWatch, WatchLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.fakes import FakeEngine, FakeFactory
 

@@ -24,7 +24,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from app.openapi import openapi_document
+from app.openapi.document import openapi_document
 from tests.fuzz.requests import BASES, CHAT_PATH
 from tests.fuzz.schemas import schemas
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { speedFacts } from "../../static/chat/facts.js";
+import { speedFacts } from "../../static/chat/views/answer-stats.js";
 
 const SENT = 1_000_000;
 const TOKENS = "201 tokens, 9 in the prompt";

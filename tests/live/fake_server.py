@@ -4,7 +4,7 @@ A chat may ask for more: «Count from 1 to 300» counts so far and stops; «Say:
 is counted on from its last number.
 
 Run as `python -m tests.live.fake_server serve …flags…`. Everything but the engine is real: hypercorn, sockets, process.
-FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn_fixes` to leave out; with
+FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn` to leave out; with
 FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
 tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
 engine, and the server starts another.
@@ -24,20 +24,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app import hypercorn_fixes, server
+from app import hypercorn as hypercorn_fixes
+from app.config.load import Settings, load_settings
 from app.embedder_choice import choose_embedder
-from app.front_ends import FrontEnd
+from app.server import run as server
+from app.server.workers import FrontEnd
 from app.services import Services, admission_limits, make_services, served_names
-from app.settings import Settings, load_settings
 from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
-from engine.output import Output
-from engine.watch import WatchLimits
-from protocol.chat import ChatCompletionRequest
-from protocol.completion import CompletionRequest
+from engine.processes.output import Output
+from engine.watchdog import WatchLimits
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.pieces import Piece
+from protocol.output import Piece
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
 FAILS = os.environ.get("FAKE_FAILS")
@@ -215,7 +216,7 @@ async def start(report: StageReport) -> PacedEngine:
 
 
 def build_services(settings: Settings, one_of: FrontEnd | None = None, output: Output | None = None) -> Services:
-    """As `app.server` does it, but for the engine, of which each front end has its own."""
+    """As `app.server.run` does it, but for the engine, of which each front end has its own."""
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
     embedder = choose_embedder(settings, served_names(settings))

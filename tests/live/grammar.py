@@ -22,9 +22,9 @@ from vllm.v1.structured_output.request import StructuredOutputRequest, get_struc
 
 from engine.grammar.backends import guidance_source
 from engine.grammar.constraint import Constraint
-from engine.kinds import GUIDE
-from engine.vllm_engine import CheckedSampling, structured_outputs
-from engine.vllm_grammars import share_grammars
+from engine.registry import GUIDE
+from engine.vllm.engine import CheckedSampling, structured_outputs
+from engine.vllm.grammars import share_grammars
 
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}'
 TAG = {"structures": [{"begin": "<a>", "schema": json.loads(SCHEMA), "end": "</a>"}], "triggers": ["<"]}

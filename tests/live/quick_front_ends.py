@@ -5,8 +5,8 @@ Does not know the tests.
 
 import sys
 
-from app import front_ends
 from app.cli import main
+from app.server import workers as front_ends
 
 if __name__ == "__main__":
     front_ends.HEALTHY_AFTER_S = 0.0

@@ -11,8 +11,8 @@ import os
 from typing import Any
 
 from engine.api import EngineConfig, Relay, TextEngine
-from engine.kinds import GUIDE, text_engine
-from protocol.chat import ChatCompletionRequest
+from engine.registry import GUIDE, text_engine
+from protocol.chat.request import ChatCompletionRequest
 
 QUESTIONS: list[dict[str, Any]] = [
     {"content": "Count from 1 to 60."},

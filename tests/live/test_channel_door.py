@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.tickets import LIFETIME_S
+from app.security.tickets import LIFETIME_S
 from tests.live.abuse import (
     BEARER,
     BODY,

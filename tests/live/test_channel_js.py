@@ -19,10 +19,10 @@ import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from app import hypercorn_fixes
+from app.config.load import load_settings
 from app.factory import create_app
+from app.hypercorn import apply
 from app.services import make_services
-from app.settings import load_settings
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory
 from tests.live.conftest import Server
@@ -52,7 +52,7 @@ def node(*files: str, env: dict[str, str] | None = None) -> str:
 @asynccontextmanager
 async def server_with_a_key() -> AsyncIterator[str]:
     """The URL of this app under hypercorn, in this process."""
-    hypercorn_fixes.apply()
+    apply()
     manager = EngineManager(FakeFactory(), AdmissionLimits(4, 4))
     app = create_app(make_services(load_settings([], {"TWOWIRE_API_KEYS": KEY}), manager))
     with socket.create_server(("127.0.0.1", 0)) as listener:

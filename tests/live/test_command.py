@@ -24,7 +24,7 @@ import httpx
 import psutil
 import pytest
 
-from engine.kinds import GUIDE
+from engine.registry import GUIDE
 from tests.live.conftest import MODEL, START_TIMEOUT_S, environment, session_of
 from tests.live.held import BRAKE_ARGS, BRAKE_FILE, braked
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from protocol.embeddings import embedding_answer
+from protocol.embeddings.embed import embedding_answer
 from tests.live.conftest import MODEL, Server, start_server, stop_server
 
 VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "validate.py"

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.hypercorn_fixes.http1 import MAX_PIPELINED_BYTES
+from app.hypercorn.http1 import MAX_PIPELINED_BYTES
 from tests.live.conftest import MODEL, Server
 from tests.live.raw import Leave, RawClient, answer_of, request_bytes
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from app.embedder_choice import DEFAULT_EMBEDDING_MODEL
-from engine.kinds import bundled_embedding_model
+from engine.registry import bundled_embedding_model
 from tests.live.bad import error_of
 from tests.live.conftest import START_TIMEOUT_S, Server, start_fake_server, stop_server
 
@@ -84,7 +84,7 @@ def in_embedder(server: Server) -> float:
 
 
 def find_embedder(server: Server) -> psutil.Process:
-    (found,) = [one for one in server.engine_processes() if "engine.embedder_main" in one.cmdline()]
+    (found,) = [one for one in server.engine_processes() if "engine.embeddings.worker" in one.cmdline()]
     return found
 
 

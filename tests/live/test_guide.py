@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.kinds import GUIDE
+from engine.registry import GUIDE
 from tests.live.conftest import MODEL, Server
 from training.evaluate import DECLINED
 from training.skills import counted

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from app.hypercorn_fixes.http2 import MAX_DISCARDED_BYTES
+from app.hypercorn.http2 import MAX_DISCARDED_BYTES
 from tests.live.conftest import MODEL, Server, left_unharmed, start_fake_server, stop_server
 from tests.live.raw_http2 import Http2Client
 

@@ -131,7 +131,7 @@ async def test_code_that_is_still_written_is_shown_as_it_stands(chat: Chat) -> N
     """With its language, and without a line break of its own, wherever it was cut when it was first shown."""
     shown: list[tuple[str, str]] = await chat.page.evaluate(
         """async (text) => {
-          const { RichText, prepareRichText } = await import("/static/chat/rich-text.js");
+          const { RichText, prepareRichText } = await import("/static/chat/text/rich-text.js");
           await prepareRichText();
           const shown = [];
           for (let cut = 1; cut < text.length; cut += 1) {

@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from protocol.frames import SUBPROTOCOL
+from protocol.channel.frames import SUBPROTOCOL
 from tests.certificates import make_certificate
 from tests.live.conftest import MODEL, left_as_found, start_fake_server, stop_server
 from tests.live.raw_http2 import Http2Client

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import sse
-from protocol.chunks import OBFUSCATION_BLOCK, ChatChunks, ChunkEncoder, CompletionChunks
+from protocol.collector import chat_answer, completion_answer
+from protocol.encoder import OBFUSCATION_BLOCK, ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.errors import Fault, TwowireError, error_bytes
-from protocol.fold import chat_answer, completion_answer
-from protocol.pieces import Piece, TokenLogprob, TopLogprob, Usage
+from protocol.output import Piece, TokenLogprob, TopLogprob, Usage
 
 COMMON: dict[str, Any] = {"answer_id": "x-1", "model": "m", "created": 5}
 LOGPROBS = (TokenLogprob("né", -0.5, "né".encode(), (TopLogprob("né", -0.5, "né".encode()),)),)

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from protocol.chat import ChatCompletionRequest
+from protocol.chat.request import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.parse import parse_request
+from protocol.validation.parse import parse_request
 
 NO_VALUE_FITS: list[object] = [True, "0.7", [], {}, [0.5]]
 NOT_FLAGS: list[object] = [1, 0, "true", []]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.kinds import GUIDE
+from engine.registry import GUIDE
 
 
 @pytest.fixture(scope="session")

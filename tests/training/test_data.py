@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from app.flags import variable_name
-from app.openapi import openapi_document
-from app.options import Settings
+from app.config.command_line import variable_name
+from app.config.settings import Settings
+from app.openapi.document import openapi_document
 from tests.test_docs import FLAG, MAKE, VARIABLE, our_flags
 from training.spintax import normalised, pattern
 from training.topics import DATA, HELD_OUT, LANGUAGES, Topic, read_toml, read_topics

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.kinds import GUIDE
+from engine.registry import GUIDE
 from training.tokenizer import TEMPLATE
 from training.topics import read_topics
 

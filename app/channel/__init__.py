@@ -1,0 +1,1 @@
+"""The WebSocket channel: handshake, session, outbox, limits."""

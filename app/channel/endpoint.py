@@ -1,0 +1,283 @@
+"""The channel's door and its glue to Quart: who may enter, tickets, and the socket's end.
+
+Does not know what goes over a channel: `app.channel.session` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import time
+import uuid
+from typing import Any
+
+import orjson
+import structlog
+from quart import Blueprint, Quart, Response, request, websocket
+from quart.asgi import ASGIWebsocketConnection
+from quart.wrappers import Websocket
+
+from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
+from app.channel.session import Channel
+from app.generation.admission import Asker, run_admitted
+from app.generation.stream import Started, StreamEnd
+from app.hypercorn import abort_connection, direct_of
+from app.limits.deadlines import deadlines_of
+from app.middleware.lifecycle import is_label, record_of
+from app.observability.access_log import key_label
+from app.observability.traces import Context, context_of
+from app.routes.generation import CHAT, live_reply
+from app.routes.http import json_response
+from app.security.tickets import LIFETIME_S
+from app.services import Services
+from protocol.channel.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, FrameRefused, ResumeFrame
+from protocol.chat.request import ChatCompletionRequest
+from protocol.errors import Fault, TwowireError
+from protocol.validation.parse import request_from_object
+
+log = structlog.get_logger(__name__)
+
+CHANNEL_PATH = "/v1/chat/completions"
+
+CLOSE_WAIT_S = 2.0
+"""How long the server stays for the peer's half of the closing handshake."""
+
+
+CHANNEL_ENDPOINT = "channel.channel"
+
+INBOX_MESSAGES = 2
+"""How many messages may wait between the socket and the channel; then the client has to wait."""
+
+
+class BoundedConnection(ASGIWebsocketConnection):
+    """Quart's own keeps all that a client sends until it is read, without a bound (Quart 0.22).
+
+    Test: `tests/live/test_channel_abuse.py`.
+    """
+
+    def __init__(self, app: Quart, scope: Any) -> None:
+        super().__init__(app, scope)
+        self.queue = asyncio.Queue(INBOX_MESSAGES)
+
+
+def ticket_routes(services: Services) -> Blueprint:
+    """`POST /v1/ws/tickets`."""
+    routes = Blueprint("tickets", __name__)
+
+    @routes.post("/v1/ws/tickets")
+    async def tickets() -> Response:
+        """A ticket that opens one WebSocket, for a client that cannot set its headers: a browser."""
+        owner = record_of(request.scope).owner
+        ticket = services.tickets.issue(owner, request.headers.get("Origin"))
+        body = {
+            "object": "ws.ticket",
+            "ticket": ticket,
+            "expires_in": LIFETIME_S,
+            "subprotocol": TICKET_PREFIX + ticket,
+        }
+        response = json_response(orjson.dumps(body))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return routes
+
+
+def channel_routes(services: Services) -> Blueprint:
+    """The WebSocket at `/v1/chat/completions`. Apart from the tickets: CORS is for these alone."""
+    routes = Blueprint("channel", __name__)
+
+    @routes.websocket(CHANNEL_PATH)
+    async def channel() -> None:
+        """Many chats on one socket; the specification is `docs/websocket.md`."""
+        # A refusal comes before the accept, so that the client sees a status and a reason.
+        await _serve(services, _enter(services))
+
+    return routes
+
+
+def check_handshake() -> None:
+    """Raise `TwowireError` unless this is the opening handshake of RFC 6455, section 4.2.1, by its headers."""
+    headers = websocket.headers
+    # Over HTTP/2 there is another one (RFC 8441), which this server's hypercorn does not offer.
+    if websocket.http_version == "1.0":
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "A WebSocket is opened over HTTP/1.1.")
+    if headers.getlist("Sec-WebSocket-Version") != ["13"]:
+        raise TwowireError(
+            Fault.UNSUPPORTED_WEBSOCKET_VERSION,
+            "The WebSocket protocol here is version 13: «Sec-WebSocket-Version: 13».",
+        )
+    keys = headers.getlist("Sec-WebSocket-Key")
+    if len(keys) != 1 or not _is_nonce(keys[0]):
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "Sec-WebSocket-Key must be one header: 16 random bytes in base64.")
+    if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
+        raise TwowireError(Fault.INVALID_HANDSHAKE, "The handshake of a WebSocket has no body.")
+
+
+def _is_nonce(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except ValueError:
+        return False
+
+
+def _enter(services: Services) -> str | None:
+    """The owner of a connection that may enter: handshake, Origin, credential, capacity. Raises `TwowireError`."""
+    check_handshake()
+    headers = websocket.headers
+    services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
+    origin = headers.get("Origin")
+    # CORS does not guard WebSockets, so this holds with keys, too.
+    services.origins.check(headers.getlist("Origin"), headers.get("Host", ""), is_tls=websocket.scheme == "wss")
+    offered = list(websocket.requested_subprotocols)
+    tickets = [name.removeprefix(TICKET_PREFIX) for name in offered if name.startswith(TICKET_PREFIX)]
+    authorization = headers.getlist("Authorization")
+    if tickets and not authorization and services.keys:
+        owner = services.tickets.redeem(tickets[0], origin)
+    else:
+        owner = services.keys.check(authorization)
+    if offered and SUBPROTOCOL not in offered:
+        raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {SUBPROTOCOL}; offer it, or none.")
+    services.manager.check_open()
+    services.connections.check_room(owner)
+    return owner
+
+
+async def _serve(services: Services, owner: str | None) -> None:
+    offered = websocket.requested_subprotocols
+    # The socket outlives the context's proxies in the tasks that send.
+    socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
+
+    async def send(frame: bytes) -> None:
+        await socket.send(frame.decode())
+
+    record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
+    asker = Asker.of(owner, websocket.remote_addr)
+    backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
+    direct = direct_of(websocket.scope)
+    write = direct.write if direct is not None else None
+    limits, aside = channel_limits(services), services.parser.run
+    channel = Channel(connection_id, backend, send, limits, write=write, parse_aside=aside)
+    record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
+    record.figures["connection"] = connection_id
+    await record.adopt(None, channel.close)
+    # Counted before the first wait, so that connections which come together cannot all see the last free place.
+    services.connections.add(channel, owner)
+    try:
+        await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        channel.start()
+        await _until_ended(channel, socket)
+    finally:
+        services.connections.remove(channel)
+        await channel.close()
+        record.figures["requests"] = backend.requests
+        closing = channel.ended.result()
+        if closing != LEFT:  # The code of a client that goes does not reach the server (hypercorn 0.18).
+            record.figures |= {"close_code": closing.code, "reason": closing.reason}
+
+
+async def _until_ended(channel: Channel, socket: Websocket) -> None:
+    """Read until the channel ends, then close. A peer that goes cancels this task (Quart 0.22)."""
+
+    async def read() -> None:
+        while True:
+            await channel.receive(await socket.receive())
+
+    reader = asyncio.create_task(read())
+    try:
+        waited: set[asyncio.Future[Any]] = {reader, channel.ended}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if channel.ended.done():
+            closing = channel.ended.result()
+        else:
+            log.error("channel_failed", connection=channel.id, exc_info=reader.exception())
+            closing = Closing(SERVER_FAULT, "the server failed")
+        await channel.close()
+        if closing.is_stuck:
+            abort_connection(socket.scope)
+            return
+        with contextlib.suppress(TimeoutError):
+            # The peer's answer to the close cancels this task; without it, it is left after a while.
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await socket.close(closing.code, closing.reason)
+                await asyncio.Event().wait()
+        abort_connection(socket.scope)
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+def channel_limits(services: Services) -> ChannelLimits:
+    """The settings' part that a channel keeps to."""
+    settings = services.settings
+    return ChannelLimits(
+        max_message_bytes=settings.ws_max_message_bytes,
+        max_messages_per_s=settings.ws_max_messages_per_s,
+        max_running=settings.ws_max_running,
+        max_waiting=settings.ws_max_waiting,
+        ping_interval_s=settings.ws_ping_interval_s,
+        idle_timeout_s=settings.ws_idle_timeout_s,
+        send_timeout_s=settings.ws_send_timeout_s,
+        unused_timeout_s=settings.ws_unused_timeout_s,
+        max_age_s=settings.ws_max_age_s,
+        resume_grace_max_s=settings.resume_grace_max_s,
+    )
+
+
+class ChannelBackend:
+    """What a channel asks of the server, on behalf of its owner."""
+
+    def __init__(self, services: Services, asker: Asker, connection_id: str, context: Context | None = None) -> None:
+        self.requests = 0
+        self._services = services
+        self._asker = asker
+        self._owner = asker.owner
+        self._context = context or {}
+        self._label: dict[str, Any] = {"connection": connection_id}
+        if asker.owner is not None:
+            self._label["key"] = key_label(asker.owner)
+
+    async def create(self, frame: CreateFrame) -> Started:
+        services = self._services
+        services.rates.admit(self._asker.client)
+        asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
+        services.take_note(asked, CHANNEL_PATH)
+        deadlines = deadlines_of(services.settings, frame.timeout_s)
+        async with deadlines.limit():
+            prepared = await services.manager.prepare_chat(asked, self._asker.client)
+        generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
+        reply = live_reply(generation, asked, prepared, CHAT, services.pace)
+        rates = services.rates.standing(self._asker.client)
+        if frame.resume is None:
+            return Started(reply, rates=rates)
+        reader = services.logs.keep(reply, self._owner, frame.resume.grace_s)
+        return Started(reader, reader.token, rates=rates)
+
+    def resume(self, frame: ResumeFrame) -> Started:
+        reader = self._services.logs.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
+        return Started(reader, last_seq=reader.last_seq)
+
+    def ended(self, ended: StreamEnd) -> None:
+        frame = ended.frame
+        label = self._labelled(frame.type, frame.stream_id, frame.event_id)
+        if ended.reply is not None and isinstance(frame, CreateFrame):
+            label["model"] = frame.body["model"]
+        self._services.access.message(
+            CHANNEL_PATH,
+            label,
+            began_at=ended.began_at,
+            reply=ended.reply,
+            error=ended.error,
+            # The message's own, where it has one: many callers may share a connection.
+            context=frame.trace_context or self._context,
+        )
+
+    def refused(self, refused: FrameRefused) -> None:
+        label = self._labelled("(refused)", refused.stream_id, refused.event_id)
+        self._services.access.message(CHANNEL_PATH, label, began_at=time.monotonic(), error=refused.error)
+
+    def _labelled(self, kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
+        self.requests += 1
+        ids = {"stream_id": stream_id, "event_id": event_id}
+        # The client's own words: only what is short and plain goes into the log.
+        return {**self._label, "frame": kind} | {name: text for name, text in ids.items() if text and is_label(text)}

@@ -1,0 +1,297 @@
+"""A client of the channel: many generations on one socket, cancel, and reading on where a lost connection left off.
+
+Does not import the server: the package `websockets` (the extra `client`) is all that it needs. It is written from
+`docs/websocket.md`.
+
+    async with Channel.connect("http://127.0.0.1:8000") as channel:
+        generation = await channel.create(model="guide", messages=[{"role": "user", "content": "Hello"}])
+        async for chunk in generation:
+            print(*(choice["delta"].get("content", "") for choice in chunk["choices"]), sep="", end="")
+
+Chunks wait in their generation until they are read, up to a bound; from there on the socket is not read, for none of
+its generations. So read side by side what you start, or leave it (`async with generation:`), which cancels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from app.client.generation import ChannelError, ConnectionLost, Generation, Json
+
+try:
+    from websockets.asyncio.client import ClientConnection, connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+    from websockets.typing import Subprotocol
+except ImportError as missing:
+    raise ImportError("app.client needs the package websockets: pip install 'twowire[client]'") from missing
+
+PATH = "/v1/chat/completions"
+SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
+"""After these, coming back would change nothing: a broken protocol, abuse, a revoked credential, another reader."""
+PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+"""A handshake that was refused with one of these may be tried again."""
+MAX_MESSAGE_BYTES = 64 << 20
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
+
+
+class Channel:
+    """One connection to a server, made anew when it is lost. Use it as a context: `Channel.connect(url)`."""
+
+    def __init__(
+        self, url: str, api_key: str | None, reconnect_attempts: int, open_timeout_s: float, max_buffered_chars: int
+    ) -> None:
+        self._uri = _uri(url)
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._reconnect_attempts = reconnect_attempts
+        self._open_timeout_s = open_timeout_s
+        self._max_buffered_chars = max_buffered_chars
+        self._names = map(str, itertools.count(1))
+        self._generations: dict[str, Generation] = {}
+        self._limits: Json = {}
+        self._socket: ClientConnection | None = None
+        self._opening = asyncio.Lock()
+        self._failures = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        reconnect_attempts: int = 10,
+        open_timeout_s: float = 20.0,
+        max_buffered_chars: int = 1 << 20,
+    ) -> Self:
+        """A channel to the server at `url`, with or without OpenAI's `/v1`; it opens as the context is entered.
+
+        `reconnect_attempts`: how often a lost connection is tried again, over about half a minute, while there are
+        generations to read on in. `max_buffered_chars`: the JSON that may wait to be read, for each generation.
+        Entering raises `ChannelError` where the server refuses, `ConnectionLost` where it cannot be reached.
+        """
+        return cls(url, api_key, reconnect_attempts, open_timeout_s, max_buffered_chars)
+
+    async def __aenter__(self) -> Self:
+        await self._connected()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connection: what still runs is cancelled, but for the resumable, which runs on for its grace."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail(list(self._generations.values()), ConnectionLost("the channel was closed"))
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        resume_grace_s: float | None = None,
+        **body: Any,
+    ) -> Generation:
+        """Start a generation; `body` is the rest of what `POST /v1/chat/completions` takes.
+
+        With `resume_grace_s` it outlives a lost connection by so long, and is read on in without a gap. Returns once
+        the server has admitted it. Raises `ChannelError` where that refuses, `ConnectionLost` where it is gone.
+        """
+        socket = await self._connected()
+        stream_id = next(self._names)
+        frame: Json = {"type": "chat.completion.create", "stream_id": stream_id, "event_id": stream_id}
+        frame["body"] = {"model": model, "messages": list(messages), **body}
+        if resume_grace_s is not None:
+            frame["resume"] = {"grace_s": resume_grace_s}
+        text = json.dumps(frame)
+        limit = self._limits.get("max_message_bytes", MAX_MESSAGE_BYTES)
+        if len(text) > limit:  # The server would end the connection, and with it the other generations.
+            error = {"message": f"The request is larger than the server's {limit} bytes.", "code": "request_too_large"}
+            raise ChannelError(413, error)
+        generation = self._generations[stream_id] = Generation(
+            stream_id, self._cancel, is_resumable=resume_grace_s is not None, max_chars=self._max_buffered_chars
+        )
+        try:
+            await _send(socket, text)
+            await generation.wait_started()
+        except asyncio.CancelledError:
+            await generation.__aexit__()
+            raise
+        return generation
+
+    async def _cancel(self, stream_id: str) -> None:
+        if self._socket is not None:
+            await _send(self._socket, json.dumps({"type": "chat.completion.cancel", "stream_id": stream_id}))
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> ClientConnection:
+        async with self._opening:
+            if self._is_closed:
+                raise ConnectionLost("the channel was closed")
+            socket = self._socket
+            if socket is None:
+                socket = await self._open()
+                if socket is not self._socket:
+                    raise ConnectionLost("the connection was lost as soon as it was made")
+            return socket
+
+    async def _open(self) -> ClientConnection:
+        """Connect, and read on in what was interrupted. The caller holds the lock."""
+        socket = self._socket = await self._shake_hands()
+        task = asyncio.create_task(self._read(socket))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        for stream_id, generation in list(self._generations.items()):
+            generation.is_answered = False
+            frame: Json = {"type": "chat.completion.resume", "stream_id": stream_id, "event_id": stream_id}
+            frame |= {"id": generation.id, "resume_token": generation.resume_token, "starting_after": generation.seq}
+            await _send(socket, json.dumps(frame))
+            if generation.is_cancelled:
+                await self._cancel(stream_id)
+        return socket
+
+    async def _shake_hands(self) -> ClientConnection:
+        opening = connect(
+            self._uri,
+            subprotocols=[Subprotocol("twowire.v1")],
+            additional_headers=self._headers,
+            compression=None,
+            open_timeout=self._open_timeout_s,
+            close_timeout=2,
+            max_size=MAX_MESSAGE_BYTES,
+            # The channel has a heartbeat of its own; this one would fail while a slow reader holds the socket up.
+            ping_interval=None,
+        )
+        try:
+            socket = await opening
+            try:
+                async with asyncio.timeout(self._open_timeout_s):
+                    self._limits = json.loads(await socket.recv())["limits"]
+            except BaseException:
+                socket.transport.abort()
+                raise
+        except InvalidStatus as refused:
+            raise _refusal(refused) from None
+        except (OSError, WebSocketException, ValueError, KeyError) as error:
+            raise ConnectionLost(f"{self._uri} cannot be reached: {error}") from error
+        return socket
+
+    async def _read(self, socket: ClientConnection) -> None:
+        """Hand out what comes; when the connection is lost, save what can be saved."""
+        beat = asyncio.create_task(_beat(socket, self._limits.get("ping_interval_s", 25.0)))
+        silence_s = self._limits.get("idle_timeout_s", 60.0)
+        try:
+            while True:
+                async with asyncio.timeout(silence_s):
+                    message = await socket.recv(decode=True)
+                await self._hand_out(socket, message)
+        except TimeoutError:
+            lost = ConnectionLost("the server has fallen silent")
+        except ConnectionClosed as closed:
+            lost = ConnectionLost(f"the connection was lost: {closed}", closed.rcvd.code if closed.rcvd else None)
+        except (ValueError, KeyError, TypeError) as error:
+            lost = ConnectionLost(f"the server broke the protocol: {error!r}")
+        finally:
+            beat.cancel()
+        socket.transport.abort()
+        self._socket = None
+        await self._recover(lost)
+
+    async def _hand_out(self, socket: ClientConnection, message: str) -> None:
+        frame = json.loads(message)
+        kind, generation = frame["type"], self._generations.get(frame.get("stream_id"))
+        if kind == "ping":
+            await _send(socket, json.dumps({"type": "pong", "t": frame.get("t")}))
+        elif generation is None:
+            pass  # Of a stream that has ended here, or of the connection; that it closes will be seen.
+        elif kind == "chat.completion.chunk":
+            self._failures = 0
+            generation.add(frame["seq"], frame["data"], len(message))
+            if generation.is_full and not await generation.has_room(socket.wait_closed()):
+                self._fail([generation], ConnectionLost("the server has closed the connection: nobody read the chunks"))
+        elif kind == "chat.completion.done":
+            del self._generations[generation.stream_id]
+            generation.end(frame["status"], frame["usage"])
+        elif kind == "chat.completion.created":
+            generation.start(frame["id"], frame.get("resume_token"))
+        elif kind == "chat.completion.resumed":
+            generation.is_answered = True
+        elif kind == "error" and frame.get("event_id") == generation.stream_id:
+            # Any other error answers a cancel that came too late.
+            error = ChannelError(frame["status"], frame["error"], frame.get("retry_after_s"))
+            if generation.is_answered and error.code != "taken_over":
+                generation.note(error)
+            else:
+                self._fail([generation], error)
+
+    # -- after a loss --------------------------------------------------------------------------------------------------
+
+    async def _recover(self, lost: ConnectionLost) -> None:
+        """Come back for the generations that can be read on in; the others have failed."""
+        is_final = lost.close_code in FINAL_CLOSE_CODES
+        self._fail([one for one in self._generations.values() if is_final or not one.can_resume], lost)
+        error: Exception = lost
+        async with self._opening:
+            while self._generations and self._socket is None and self._failures < self._reconnect_attempts:
+                delay_s = min(FIRST_DELAY_S * 2**self._failures, LONGEST_DELAY_S) * random.uniform(0.5, 1)
+                if isinstance(error, ChannelError):
+                    delay_s = max(delay_s, min(error.retry_after_s or 0, LONGEST_DELAY_S))
+                self._failures += 1
+                await asyncio.sleep(delay_s)
+                try:
+                    await self._open()
+                except ConnectionLost as failure:
+                    error = failure
+                except ChannelError as refused:
+                    error = refused
+                    if refused.status not in PASSING_STATUSES:
+                        break
+            if self._socket is None:
+                self._fail(list(self._generations.values()), error)
+
+    def _fail(self, generations: Sequence[Generation], error: Exception) -> None:
+        for generation in generations:
+            self._generations.pop(generation.stream_id, None)
+            generation.note(error)
+            generation.end("failed")
+
+
+def _uri(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.netloc:
+        raise ValueError(f"url must be like http://127.0.0.1:8000, got {url!r}")
+    return f"{SCHEMES[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}{PATH}"
+
+
+def _refusal(refused: InvalidStatus) -> ChannelError:
+    retry_after = refused.response.headers.get("Retry-After", "")
+    try:
+        error = dict(json.loads(refused.response.body or b"")["error"])
+    except (ValueError, KeyError, TypeError):  # A proxy's answer, say.
+        error = {}
+    return ChannelError(refused.response.status_code, error, float(retry_after) if retry_after.isdecimal() else None)
+
+
+async def _send(socket: ClientConnection, message: str) -> None:
+    """Send, unless the connection has ended: whoever reads it learns that, and knows what to do."""
+    try:
+        await socket.send(message)
+    except ConnectionClosed:
+        pass
+
+
+async def _beat(socket: ClientConnection, interval_s: float) -> None:
+    """Be heard, also while the reading waits for a slow reader."""
+    while True:
+        await asyncio.sleep(interval_s)
+        await _send(socket, json.dumps({"type": "ping"}))

@@ -1,0 +1,1 @@
+"""The server's settings: flags, environment variables and a TOML file."""

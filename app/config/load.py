@@ -1,0 +1,142 @@
+"""Reads the settings once: flags, then the environment, then the configuration file, then the defaults.
+
+Does not know what the options are or mean (`app.config.settings` does), nor what is done with them.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from app.config.command_line import PREFIX, did_you_mean, flag_name, markdown_tables, read_flags, variable_name
+from app.config.settings import Settings, SettingsError
+from app.config.values import FieldError
+
+__all__ = ["Settings", "SettingsError", "load_settings", "markdown_tables"]
+
+MAX_QUOTED_CHARS = 80
+"""How much of a wrong value an error line quotes."""
+MAX_REASON_CHARS = 300
+"""How long a reason of our own may be; it may quote a value, too."""
+
+
+class _Given(NamedTuple):
+    value: object
+    origin: str
+    """Where the value stands, as its writer would say it: `--port`, `TWOWIRE_PORT`, `twowire.toml: port`."""
+
+
+def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings of this start, from the flags of `twowire serve` and the environment.
+
+    Raises SettingsError, whose text is one line that names the flag, variable or key to change. `--help` in
+    `argv` prints the help and raises SystemExit(0).
+    """
+    flags = {name: _Given(value, flag_name(name)) for name, value in read_flags(argv).items()}
+    variables = _read_environment(environ)
+    file = flags.get("config") or variables.get("config")
+    given = {**(_read_file(file) if file else {}), **variables, **flags}
+    try:
+        return Settings.model_validate({name: item.value for name, item in given.items()})
+    except ValidationError as error:
+        # Not chained: the validation error holds the values, keys among them.
+        raise SettingsError(_error_line(error.errors(include_url=False)[0], given)) from None
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+    known = {variable_name(field): field for field in Settings.model_fields}
+    # Whatever its case: `twowire_port` would otherwise be ignored without a word.
+    ours = [name for name in environ if name.upper().startswith(PREFIX)]
+    unknown = sorted(name for name in ours if name not in known)
+    for name in unknown:
+        if name.endswith("_SERVICE_HOST"):
+            raise SettingsError(
+                f"{name}: Kubernetes sets this for a service of that name, and perhaps TWOWIRE_PORT too; "
+                "set enableServiceLinks: false in the pod's specification"
+            )
+    if unknown:
+        listed = ", ".join(unknown)
+        raise SettingsError(f"{listed}: unknown variable{did_you_mean(unknown[0].upper(), list(known))}")
+    return {known[name]: _Given(environ[name], name) for name in ours}
+
+
+def _read_file(file: _Given) -> dict[str, _Given]:
+    path = Path(str(file.value))
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file.origin}: cannot read {str(path)!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = error if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8 text or nested too deeply"
+        raise SettingsError(f"{path}: not a TOML file: {_one_line(str(reason))}") from None
+    known = [name.replace("_", "-") for name in Settings.model_fields if name != "config"]
+    given: dict[str, _Given] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name.replace("_", "-") not in known:
+            raise SettingsError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
+        if name in given:
+            raise SettingsError(f"{path}: {key}: given twice, with - and with _")
+        given[name] = _Given(value, f"{path}: {key}")
+    return given
+
+
+def _error_line(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
+    """One sentence for the first thing that pydantic found wrong."""
+    cause = error.get("ctx", {}).get("error")
+    name = cause.field if isinstance(cause, FieldError) else str(error["loc"][0])
+    origin = given[name].origin if name in given else flag_name(name)
+    place = f"item {error['loc'][1] + 1}: " if len(error["loc"]) > 1 and isinstance(error["loc"][1], int) else ""
+    if cause is not None:
+        return f"{origin}: {place}{_one_line(str(cause), MAX_REASON_CHARS)}"
+    got = ""
+    if Settings.model_fields[name].repr:  # The fields that are not shown hold secrets.
+        # The text '70000' is a number that is too large: it needs no quotes.
+        is_bound = error["type"].startswith(("greater_than", "less_than"))
+        got = f", got {_one_line(str(error['input']) if is_bound else repr(error['input']))}"
+    return f"{origin}: {place}{_demand(error)}{got}"
+
+
+def _demand(error: ErrorDetails) -> str:
+    """What the value must be, from pydantic's type of error."""
+    limits: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return "must be an integer"
+        case "float_parsing" | "float_type" | "finite_number":
+            return "must be a number"
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "string_type" | "path_type":
+            return "must be a text"
+        case "string_too_short":
+            return "must not be empty"
+        case "list_type":
+            return "must be a list"
+        case "dict_type":
+            return "must be a table"
+        case "literal_error":
+            return f"must be one of {limits['expected']}"
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']:g}"
+        case "greater_than":
+            return f"must be greater than {limits['gt']:g}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']:g}"
+        case _:
+            return error["msg"]
+
+
+def _one_line(text: str, limit: int = MAX_QUOTED_CHARS) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_tables())

@@ -1,0 +1,240 @@
+"""A generation's answer as numbered chunks, read straight from the engine by whoever sends them.
+
+Does not know the wire. A reply that must survive its wire is kept in a log instead: `app.generation.replay_store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from app.generation.coalesce import Coalescer, Pace
+from app.generation.fast_path import Sender
+from app.observability.access_log import Fate, fate_of
+from engine.api import Relay
+from engine.generation import Generation
+from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame, Status
+from protocol.encoder import ChunkEncoder
+from protocol.errors import TwowireError
+from protocol.output import Piece, Usage
+
+
+class Reply(Protocol):
+    """What a wire sends: pull until None, then look at `status`. Whoever pulls, leaves."""
+
+    id: str
+
+    @property
+    def generation(self) -> Generation:
+        """What makes it."""
+
+    @property
+    def fate(self) -> Fate:
+        """How this reading of it ended, once it has been left."""
+
+    @property
+    def seq(self) -> int:
+        """The number of the last chunk that `next` gave; they count from 1."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended; of use once `next` has given None, or raised."""
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens so far."""
+
+    @property
+    def is_over(self) -> bool:
+        """Its answer has been given to the end: what else there is, `next` gives without waiting."""
+
+    @property
+    def around_text(self) -> tuple[bytes, bytes] | None:
+        """What its commonest chunks have around their escaped text; None where they cannot be sent by a sender."""
+
+    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
+        """The chunks that come next, one or more; none of them after a silence; None at the end.
+
+        While it waits, `sender` may be given chunks that come before those; `seq` counts them. Raises `TwowireError`
+        where the generation failed.
+        """
+
+    async def cancel(self) -> None:
+        """End the generation; what was made until now still comes."""
+
+    async def leave(self) -> None:
+        """The reader goes. Without a log, that is the end of the generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A reply that has been admitted. `token` is there where it can be resumed, `rates` where there are limits."""
+
+    reply: Reply
+    token: str | None = None
+    last_seq: int = 0
+    rates: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """What became of a channel's stream: it had a `reply`, or an `error` in its place, or was cancelled before."""
+
+    frame: CreateFrame | ResumeFrame
+    began_at: float
+    reply: Reply | None
+    error: TwowireError | None
+
+
+class Backend(Protocol):
+    """What a channel needs of the server. `create` and `resume` raise `TwowireError`."""
+
+    async def create(self, frame: CreateFrame) -> Started:
+        """Check, prepare and run what the frame asks for."""
+
+    def resume(self, frame: ResumeFrame) -> Started:
+        """Find what the frame asks for."""
+
+    def ended(self, ended: StreamEnd) -> None:
+        """Told of each stream once, at its end."""
+
+    def refused(self, refused: FrameRefused) -> None:
+        """Told of each message that was answered with an error and began no stream."""
+
+
+class LiveReply:
+    """Pulls the generation itself: what waits while the wire is busy is merged in the engine, not kept here."""
+
+    def __init__(
+        self,
+        answer_id: str,
+        generation: Generation,
+        encoder: ChunkEncoder,
+        choices: int,
+        *,
+        include_usage: bool,
+        pace: Pace | None = None,
+    ) -> None:
+        self.id = answer_id
+        self.generation = generation
+        self.seq = 0
+        self._encoder = encoder
+        self._choices = choices
+        self._choices_ended = 0
+        self._include_usage = include_usage
+        self._first: list[Piece] | None = None
+        self._opened = False
+        self._ended = False
+        self._failure: TwowireError | None = None
+        self._sender: Sender | None = None
+        self._coalescer = Coalescer(pace, self._send, generation.wake) if pace is not None else None
+        take = self._coalescer.take if self._coalescer is not None else self._send
+        self._relay: Relay | None = generation.relay_to(take)
+        self.around_text = encoder.around_text
+
+    @property
+    def status(self) -> Status:
+        outcome = self.generation.outcome
+        return "cancelled" if outcome is None else outcome
+
+    @property
+    def fate(self) -> Fate:
+        return fate_of(self.generation)
+
+    @property
+    def is_over(self) -> bool:
+        return self._choices_ended >= self._choices
+
+    @property
+    def usage(self) -> Usage:
+        return self.generation.usage
+
+    async def begin(self) -> None:
+        """Take the engine's first step now, so that a refusal by the engine is no part of the stream yet.
+
+        It takes no longer than the keep-alive interval: then the first step is empty. Raises `TwowireError`.
+        """
+        self._first = await anext(self.generation, [])
+
+    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
+        if not self._opened:
+            self._opened = True
+            opening = self._encoder.opening(self._choices) + self._encoded(self._first or [])
+            if opening or self.generation.is_silent:
+                return self._count(opening)
+        self._sender = sender
+        while True:
+            chunks = await (self._step() if self._coalescer is None else self._coalesced(self._coalescer))
+            # A step may be empty for other reasons: one of several choices has ended, or the coalescer woke the stream.
+            if chunks or chunks is None or self.generation.is_silent:
+                return chunks
+
+    async def _step(self) -> list[bytes] | None:
+        try:
+            pieces = await self.generation.step(self._relay if self._sender is not None else None)
+        except StopAsyncIteration:
+            return self._last()
+        return self._count(self._encoded(pieces))
+
+    async def _coalesced(self, coalescer: Coalescer) -> list[bytes] | None:
+        """As `_step`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
+        if self._failure is not None:
+            raise self._failure
+        if self._sender is None:
+            await coalescer.pause()
+        pieces, has_ended = [], False
+        try:
+            pieces = await self.generation.step(self._relay if self._sender is not None else None)
+        except StopAsyncIteration:
+            has_ended = True
+        except TwowireError as error:
+            self._failure = error
+        if rest := coalescer.rest():
+            pieces = [Piece(0, rest, 0), *pieces]
+        if self._failure is not None and not pieces:
+            raise self._failure
+        if has_ended and not pieces:
+            return self._last()
+        return self._count(self._encoded(pieces))
+
+    def _send(self, text: str) -> bool:
+        """Called for every token: see `app.generation.fast_path`."""
+        if self._sender is None or not self._sender.send(self.seq + 1, orjson.dumps(text)):
+            return False
+        self.seq += 1
+        return True
+
+    def _encoded(self, pieces: list[Piece]) -> list[bytes]:
+        if pieces and self._coalescer is not None:
+            self._coalescer.sent()
+        chunks = []
+        for piece in pieces:
+            if piece.finish_reason is None:
+                chunks.append(self._encoder.piece(piece))
+            else:
+                self._choices_ended += 1
+                chunks += self._encoder.last(piece)
+        return chunks
+
+    def _count(self, chunks: list[bytes]) -> list[bytes]:
+        self.seq += len(chunks)
+        return chunks
+
+    def _last(self) -> list[bytes] | None:
+        if self._ended or not self._include_usage:
+            return None
+        self._ended = True
+        return self._count([self._encoder.usage(self.generation.usage)])
+
+    async def cancel(self) -> None:
+        await self.generation.cancel()
+
+    async def leave(self) -> None:
+        if self._coalescer is not None:
+            self._coalescer.rest()
+        # They hold this reply, which must not wait for the garbage collector.
+        self._relay = self._coalescer = self._sender = None
+        await self.generation.close()

@@ -1,0 +1,258 @@
+"""Limits what one HTTP/2 connection may cost in frames, time and memory: hypercorn 0.18 and h2 4.4 do not.
+
+Does not know the app. What frames cost is counted in `http2_frames`. A connection that goes beyond a limit, or breaks
+the protocol, is told why by GOAWAY and then closed.
+Tests: `tests/live/test_http2_floods.py`, `tests/app/hypercorn/test_http2_frames.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import h2.events
+import h2.exceptions
+import hpack
+import structlog
+from h2.connection import ConnectionState
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes, Settings
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h2 import H2Protocol
+
+from app.hypercorn.config import header_timeout_s, max_header_fields
+from app.hypercorn.http2_frames import HEAD_BYTES, RST_STREAM, FrameError, FrameMeter
+
+log = structlog.get_logger(__name__)
+
+LINGER_S = 1.0
+"""How long a connection that was sent GOAWAY is still read: closed at once, it would be reset and GOAWAY be lost."""
+
+TABLE_BYTES = 4096
+"""How large a table of headers we keep for a client that allows a larger one (RFC 7541, section 4.2)."""
+
+
+def limit_frames() -> None:
+    """What a client sends is counted and taken in parts, between which others have their turn.
+
+    hypercorn has h2 parse 64 KiB at a time, which are 7,000 small frames and a quarter of a second, and never has
+    enough (CVE-2019-9512, 9513, 9515, 9516, 9518, 2023-44487, 2024-27316). It also lets out what h2 raises for a
+    connection that is over, with a traceback.
+    """
+    initialise, handle = H2Protocol.__init__, H2Protocol.handle
+
+    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        self._twowire_intake = _Intake(self)  # type: ignore[attr-defined]  # ours
+
+    async def _handle(self: H2Protocol, event: Event) -> None:
+        intake: _Intake = self._twowire_intake  # type: ignore[attr-defined]
+        if isinstance(event, RawData):
+            await intake.take(event.data)
+        else:
+            if isinstance(event, Closed):
+                intake.clock.stop()
+            await handle(self, event)
+
+    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
+    H2Protocol.handle = _handle  # type: ignore[method-assign]
+
+
+class _Intake:
+    """Where the bytes of one connection come in."""
+
+    def __init__(self, protocol: H2Protocol) -> None:
+        self.protocol = protocol
+        self._meter = FrameMeter(protocol.config.h2_max_concurrent_streams)
+        self._granted = protocol.connection.outbound_flow_control_window
+        self.clock = _HeaderClock(self, self._meter, header_timeout_s(protocol.config))
+
+    def is_over(self) -> bool:
+        return self.protocol.closed
+
+    async def take(self, data: bytes) -> None:
+        """Handle `data`, in as many turns of the event loop as it deserves. What comes after the end is dropped."""
+        protocol, meter = self.protocol, self._meter
+        if self.is_over():
+            return
+        meter.open_streams = len(protocol.streams)
+        meter.note_sent(self._granted - protocol.connection.outbound_flow_control_window)
+        try:
+            for part, is_turn_over in meter.slices(data):
+                await self._parse(part)
+                if is_turn_over and not self.is_over():
+                    await asyncio.sleep(meter.wait_s())
+                if self.is_over():
+                    return
+        except FrameError as error:
+            await self.end(error.code, str(error))
+        self.clock.follow()
+
+    async def _parse(self, part: bytes) -> None:
+        protocol = self.protocol
+        try:
+            events = protocol.connection.receive_data(part)
+            if answer := protocol.connection.data_to_send():
+                await protocol.send(RawData(data=answer))
+                for _ in _resets(answer):
+                    self._meter.note_reset()
+            for event in events:
+                if type(event) is h2.events.WindowUpdated and not event.stream_id:
+                    self._granted += event.delta or 0
+            # Nothing stands behind a GOAWAY: the part ends with it.
+            if events and self._goes_on_after(events[-1]):
+                events.pop()
+            await protocol._handle_events(events)
+        except h2.exceptions.ProtocolError as error:
+            await self.end(error.error_code, str(error))
+
+    def _goes_on_after(self, event: h2.events.Event) -> bool:
+        """A client that only opens no more streams gets the rest of its answers (RFC 9113, section 6.8).
+
+        For h2, any GOAWAY is the end. Node's `session.close()` sends one while its requests run.
+        """
+        connection = self.protocol.connection
+        if (
+            not isinstance(event, h2.events.ConnectionTerminated)
+            or event.error_code != ErrorCodes.NO_ERROR
+            or not connection.open_inbound_streams
+        ):
+            return False
+        connection.state_machine.state = ConnectionState.SERVER_OPEN
+        return True
+
+    async def end(self, code: ErrorCodes, reason: str) -> None:
+        """Say that the connection is over, and why; its requests end, and what still comes is dropped."""
+        protocol = self.protocol
+        if self.is_over():
+            return
+        level = log.info if code is ErrorCodes.ENHANCE_YOUR_CALM else log.debug
+        level("http2_connection_ended", code=ErrorCodes(code).name, reason=reason[:200])
+        # In place of h2's own GOAWAY, if it made one, which has no reason in it.
+        protocol.connection.clear_outbound_data_buffer()
+        protocol.connection.close_connection(code, reason[:200].encode("ascii", "replace"))
+        await protocol.handle(Closed())
+        await self._close(protocol.connection.data_to_send())
+
+    async def _close(self, farewell: bytes) -> None:
+        server: Any = getattr(self.protocol.send, "__self__", None)  # hypercorn's TCPServer
+        writer = server.writer
+        asyncio.get_running_loop().call_later(LINGER_S, writer.transport.abort)
+        with suppress(OSError, RuntimeError):  # It is closed already.
+            writer.write(farewell)
+            if writer.can_write_eof():
+                writer.write_eof()
+
+
+def _resets(frames: bytes) -> Iterator[None]:
+    """Once for each RST_STREAM in `frames`, which are whole."""
+    at = 0
+    while at < len(frames):
+        if frames[at + 3] == RST_STREAM:
+            yield
+        at += HEAD_BYTES + int.from_bytes(frames[at : at + 3], "big")
+
+
+class _HeaderClock:
+    """Ends a connection whose preface, or the headers of a request, began and did not come to their end in time."""
+
+    def __init__(self, intake: _Intake, meter: FrameMeter, limit_s: float) -> None:
+        self._intake = intake
+        self._meter = meter
+        self._limit_s = limit_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._block = 0
+
+    def follow(self) -> None:
+        """Start or stop, after something has come."""
+        if self._timer is None and not self._meter.is_amid_headers:
+            return
+        if self._timer is not None and (not self._meter.is_amid_headers or self._block != self._meter.blocks):
+            self.stop()
+        if self._timer is None and self._meter.is_amid_headers and not self._intake.is_over():
+            self._block = self._meter.blocks
+            spawn = self._intake.protocol.task_group.spawn
+            self._timer = asyncio.get_running_loop().call_later(self._limit_s, spawn, self._end)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _end(self) -> None:
+        if self._timer is not None:
+            what = "headers of a request" if self._meter.blocks else "connection's preface"
+            await self._intake.end(ErrorCodes.ENHANCE_YOUR_CALM, f"The {what} did not end within {self._limit_s:g} s.")
+
+
+def go_idle_from_the_preface_on() -> None:
+    """A connection is idle until its first request, and is closed when it stays so.
+
+    hypercorn takes the first line of the preface for a request over HTTP/1.1, which stops the timer.
+    """
+    initiate = H2Protocol.initiate
+
+    async def _initiate(self: H2Protocol, *args: Any) -> None:
+        await initiate(self, *args)
+        await self.send(Updated(idle=self.idle))
+
+    H2Protocol.initiate = _initiate  # type: ignore[assignment, method-assign]  # whatever it is given, it hands on
+
+
+def bound_headers_and_settings() -> None:
+    """What h2 and hpack keep and compute for a client is bounded, whatever it announces or sends.
+
+    A client may allow a table of 4 GB for the compression of answers, which would be filled and searched; name 65,536
+    settings, which would be gone through at each SETTINGS frame; and send thousands of headers in 16 KB, each of which
+    takes 12 us to check.
+    """
+    initialise = H2Protocol.__init__
+
+    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        self.connection.remote_settings = _KnownSettings(client=True)
+        self.connection.encoder = _SmallEncoder()
+        self.connection.decoder = _FewFields(max_header_fields(self.config), self.connection.decoder)
+
+    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
+
+
+_KNOWN = frozenset(SettingCodes)
+
+
+class _KnownSettings(Settings):
+    """A client's settings, but for those that nobody knows."""
+
+    def __setitem__(self, key: SettingCodes | int, value: int) -> None:
+        if key in _KNOWN:
+            super().__setitem__(key, value)
+
+
+class _SmallEncoder(hpack.Encoder):
+    """Keeps a table of `TABLE_BYTES` at most, however much the client allows."""
+
+    @property
+    def header_table_size(self) -> int:
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        size = min(value, TABLE_BYTES)
+        if size != self.header_table.maxsize:
+            self.header_table.maxsize = size
+            # The smallest since the last headers, and the last (RFC 7541, section 4.2); hpack would collect them all.
+            self.table_size_changes = [min([size, *self.table_size_changes]), size]
+
+
+class _FewFields(hpack.Decoder):
+    """Leaves out what is beyond so many headers of a request, which is refused for it."""
+
+    def __init__(self, max_fields: int, like: hpack.Decoder) -> None:
+        super().__init__(like.max_header_list_size)
+        self.max_allowed_table_size = like.max_allowed_table_size
+        self._max_fields = max_fields
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
+        return list(super().decode(data, raw))[: self._max_fields]

@@ -1,0 +1,52 @@
+"""How many channels there are, and whose: the capacity check, and the way to reach them all when the server drains.
+
+Does not know what goes over them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from app.channel.session import Channel
+from protocol.errors import Fault, TwowireError
+
+
+class Connections:
+    """The channels of one app."""
+
+    def __init__(self, max_connections: int, max_connections_per_key: int) -> None:
+        self._max_connections = max_connections
+        self._max_per_key = max_connections_per_key
+        self._channels: dict[Channel, str | None] = {}
+        self._by_owner: Counter[str | None] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def check_room(self, owner: str | None) -> None:
+        """Raise `TwowireError` (503) unless one more connection of `owner` may come."""
+        if len(self._channels) >= self._max_connections:
+            limit, whose = self._max_connections, "are open, the most that this server holds"
+        elif self._by_owner[owner] >= self._max_per_key:
+            limit, whose = self._max_per_key, "are open with this key, the most that it may have"
+        else:
+            return
+        raise TwowireError(Fault.TOO_MANY_CONNECTIONS, f"{limit} WebSocket connections {whose}.", retry_after_s=5)
+
+    def add(self, channel: Channel, owner: str | None) -> None:
+        """Count `channel` from now on."""
+        self._channels[channel] = owner
+        self._by_owner[owner] += 1
+
+    def remove(self, channel: Channel) -> None:
+        """Count it no more; may be called twice."""
+        if channel in self._channels:
+            owner = self._channels.pop(channel)
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
+
+    def drain(self) -> None:
+        """Tell all of them that the server is going to stop."""
+        for channel in list(self._channels):
+            channel.drain()

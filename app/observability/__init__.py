@@ -1,0 +1,1 @@
+"""The access log, metrics, traces and logs."""

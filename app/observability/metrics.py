@@ -1,0 +1,212 @@
+"""What `/metrics` shows: this server's own figures, and vLLM's where they are in the same process.
+
+Does not know routes. The figures live in a registry of the app's own; vLLM keeps its in the library's global one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.generation.replay_store import ReplyLogs
+from app.limits.connections import Connections
+from app.middleware.lifecycle import Wire
+from engine.embeddings.manager import Embedder
+from engine.generation import Generation
+from engine.grammar.constraint import Outcome
+from engine.manager import EngineManager, EngineState
+
+FIRST_TOKEN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+GAP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Buckets:
+    """A histogram that costs a bisection and two additions: the library's own costs more than encoding a token."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
+        """Prometheus' form: (bound, count up to it) pairs, and the sum of all values."""
+        pairs, total = [], 0
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            total += count
+            pairs.append(("+Inf" if bound == float("inf") else repr(bound), float(total)))
+        return pairs, self._sum
+
+
+class WireObserver:
+    """Observes the generations of one wire."""
+
+    def __init__(self, metrics: Metrics, wire: Wire) -> None:
+        self._metrics = metrics
+        self._wire = wire
+        self.first_token_s = Buckets(FIRST_TOKEN_BUCKETS_S)
+        self.gap_s = Buckets(GAP_BUCKETS_S)
+        self.duration_s = Buckets(DURATION_BUCKETS_S)
+        self.open = 0
+
+    def started(self) -> None:
+        self.open += 1
+
+    def first_token(self, after_s: float) -> None:
+        self.first_token_s.observe(after_s)
+
+    def gap(self, since_last_s: float) -> None:
+        self.gap_s.observe(since_last_s)
+
+    def ended(self, generation: Generation) -> None:
+        assert generation.ended_at is not None
+        assert generation.outcome is not None
+        self.open -= 1
+        self.duration_s.observe(generation.ended_at - generation.started_at)
+        self._metrics.generations.labels(self._wire, generation.outcome).inc()
+        for tell in self._metrics.on_ended:
+            tell(generation)
+        if generation.error is not None:
+            self._metrics.failures.labels(generation.error.fault.code).inc()
+        self._metrics.prompt_tokens.labels(self._wire).inc(generation.usage.prompt_tokens)
+        self._metrics.completion_tokens.labels(self._wire).inc(generation.usage.completion_tokens)
+
+
+class Metrics(Collector):
+    """All figures of one app. Also the collector that reads the gauges when they are asked for."""
+
+    def __init__(self, manager: EngineManager, logs: ReplyLogs, connections: Connections, embedder: Embedder) -> None:
+        self._manager = manager
+        self._embedder = embedder
+        self._logs = logs
+        self._connections = connections
+        self._registry = CollectorRegistry()
+        self.requests = self._counter(
+            "requests", "Requests that are over, and messages of WebSockets.", ("route", "wire", "outcome")
+        )
+        self.generations = self._counter("generations", "Generations that ended.", ("wire", "outcome"))
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
+        self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))
+        self.refusals = self._counter("refusals", "Requests that were refused, by the error's code.", ("reason",))
+        self.failures = self._counter("generation_failures", "Generations that failed, by the error's code.", ("code",))
+        self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
+        self._texts = self._counter("embedded_texts", "Texts that were embedded or ranked.", ("model",))
+        self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))
+        self._embedding_s = Buckets(DURATION_BUCKETS_S)
+        self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
+        self.on_ended: list[Callable[[Generation], None]] = []
+        """Called for each generation that has ended, with its last figures."""
+        self._registry.register(self)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"twowire_{name}", text, labels, registry=self._registry)
+
+    def embedded(self, model: str, texts: int, tokens: int, seconds: float) -> None:
+        """Count a request of the embedder's that was answered."""
+        self._texts.labels(model).inc(texts)
+        self._tokens.labels(model).inc(tokens)
+        self._embedding_s.observe(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges and the histograms; called by the registry."""
+        manager = self._manager
+        yield GaugeMetricFamily(
+            "twowire_generations_running", "Generations that hold a place now.", value=len(manager.active)
+        )
+        yield GaugeMetricFamily(
+            "twowire_sequences_in_engine",
+            "Sequences that run or wait in the engine.",
+            value=manager.sequences,
+        )
+        yield GaugeMetricFamily(
+            "twowire_sequences_waiting", "Those of them that wait for their turn.", value=manager.waiting
+        )
+        streams = GaugeMetricFamily("twowire_open_streams", "Generations that run now, by wire.", labels=("wire",))
+        for wire, observer in self.wires.items():
+            streams.add_metric((wire,), observer.open)
+        yield streams
+        yield GaugeMetricFamily(
+            "twowire_asyncio_tasks",
+            "Tasks of the event loop; it grows when some are left behind.",
+            len(asyncio.all_tasks()),
+        )
+        yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
+        watch = manager.watch
+        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watch.hangs)
+        yield CounterMetricFamily(
+            "twowire_engine_heartbeats", "Tokens that an idle engine made to show that it can.", value=watch.heartbeats
+        )
+        yield GaugeMetricFamily("twowire_websockets", "WebSocket connections.", value=len(self._connections))
+        yield GaugeMetricFamily("twowire_resume_logs", "Logs of resumable generations.", value=len(self._logs))
+        yield GaugeMetricFamily("twowire_resume_log_bytes", "Bytes of chunks in those logs.", value=self._logs.bytes)
+        state = GaugeMetricFamily("twowire_engine_state", "1 for the state the engine is in.", labels=("state",))
+        for name in EngineState:
+            state.add_metric((name.value,), float(manager.state is name))
+        yield state
+        yield from self._of_the_grammars()
+        yield from self._of_the_embedder()
+        yield self._histogram("time_to_first_token_seconds", "From admission to the first token.", "first_token_s")
+        yield self._histogram("inter_token_seconds", "Between two steps of a generation.", "gap_s")
+        yield self._histogram("generation_seconds", "From admission to the end.", "duration_s")
+
+    def _of_the_grammars(self) -> Iterable[Metric]:
+        figures = self._manager.grammar_figures
+        compiles = CounterMetricFamily(
+            "twowire_grammar_compiles", "JSON schemas that were compiled, by what came of it.", labels=("outcome",)
+        )
+        for outcome in get_args(Outcome):
+            compiles.add_metric((outcome,), figures.outcomes[outcome])
+        yield compiles
+        yield CounterMetricFamily(
+            "twowire_grammar_compile_seconds", "Processor time that they took.", value=figures.cpu_s
+        )
+        yield CounterMetricFamily(
+            "twowire_grammar_cache_hits", "Requests whose JSON schema had been compiled before.", value=figures.hits
+        )
+
+    def _of_the_embedder(self) -> Iterable[Metric]:
+        embedder = self._embedder
+        yield GaugeMetricFamily("twowire_texts_in_embedder", "Texts that wait or are computed.", value=embedder.texts)
+        yield GaugeMetricFamily(
+            "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.restarts
+        )
+        watch = embedder.watch
+        yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watch.hangs)
+        yield CounterMetricFamily(
+            "twowire_embedder_heartbeats",
+            "Texts that an idle embedder computed to show that it can.",
+            value=watch.heartbeats,
+        )
+        state = GaugeMetricFamily("twowire_embedder_state", "1 for the state the embedder is in.", labels=("state",))
+        for name in EngineState:
+            state.add_metric((name.value,), float(embedder.state is name))
+        yield state
+        family = HistogramMetricFamily(
+            "twowire_embedding_seconds", "From admission to the end of a request of the embedder's."
+        )
+        buckets, total = self._embedding_s.cumulative()
+        family.add_metric((), buckets, total)
+        yield family
+
+    def _histogram(self, name: str, text: str, attribute: str) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(f"twowire_{name}", text, labels=("wire",))
+        for wire, observer in self.wires.items():
+            buckets, total = getattr(observer, attribute).cumulative()
+            family.add_metric((wire,), buckets, total)
+        return family
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry) + generate_latest(REGISTRY)

@@ -1,0 +1,259 @@
+"""Describes every route in OpenAPI's terms: what it is for, what it takes, what it answers when all is well.
+
+Does not know what all routes share (keys, labels, errors): `app.openapi.document` adds that. A test holds the list
+against the app's own, so a route that is missing here fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.openapi.channel import CHANNEL_ROUTES
+from app.openapi.embeddings import EMBEDDING_ROUTES
+from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, path_parameter, ref, strings, text_answer
+from protocol import sse
+from protocol.collector import Answer, chat_answer, completion_answer
+from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
+from protocol.errors import Fault
+from protocol.output import Piece, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """What differs between the two generation routes."""
+
+    path: str
+    name: str
+    summary: str
+    description: str
+    request_schema: str
+    answer_schema: str
+    chunk_schema: str
+    id: str
+    chunks: Callable[..., ChunkEncoder]
+    answer: Callable[..., Answer]
+    requests: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+_STREAM = """\
+With `stream: true`. Server-sent events, each one line `data: …` and an empty line:
+
+- Each event's data is a `{chunk}` in JSON; a choice's last chunk has its `finish_reason` and nothing else.
+- With `stream_options.include_usage`, one more chunk follows, with the usage and no choices.
+- A line that begins with `:` is a comment: it keeps a connection alive that was silent for a while.
+- When generating fails midway, an event with an `ErrorResponse` takes the place of further chunks.
+- The last event is always `data: [DONE]`.
+- With the header `Twowire-Resume-Grace` (chats alone), each event has an `id:` line, and the answer's header
+  `Twowire-Resume-Token` lets the client read on after it has lost its connection."""
+
+_SETTLED = "Errors that are found before the first byte are answered with their status, streamed or not."
+
+_MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
+
+
+def _chat(model: str) -> _Generation:
+    ask = {"model": model, "messages": _MESSAGES}
+    return _Generation(
+        path="/v1/chat/completions",
+        name="createChatCompletion",
+        summary="Answer a chat",
+        description="Writes the assistant's next message, whole or as a stream.\n\n" + _SETTLED,
+        request_schema="ChatCompletionRequest",
+        answer_schema="ChatCompletion",
+        chunk_schema="ChatCompletionChunk",
+        id="chatcmpl-3f0c5d9a",
+        chunks=ChatChunks,
+        answer=chat_answer,
+        requests={
+            "Whole": {"value": {**ask, "max_completion_tokens": 64}},
+            "Streamed": {"value": {**ask, "stream": True, "stream_options": {"include_usage": True}}},
+            "JSON": {"value": {**ask, "response_format": {"type": "json_object"}}},
+        },
+    )
+
+
+def _completion(model: str) -> _Generation:
+    ask = {"model": model, "prompt": "The sky is blue because"}
+    return _Generation(
+        path="/v1/completions",
+        name="createCompletion",
+        summary="Continue a text",
+        description="Continues each prompt, whole or as a stream. The model reads the prompt as it is; no "
+        "chat template is applied.\n\n" + _SETTLED,
+        request_schema="CompletionRequest",
+        answer_schema="Completion",
+        chunk_schema="Completion",
+        id="cmpl-3f0c5d9a",
+        chunks=CompletionChunks,
+        answer=completion_answer,
+        requests={
+            "Whole": {"value": {**ask, "max_tokens": 32, "temperature": 0}},
+            "Streamed": {"value": {**ask, "max_tokens": 32, "stream": True}},
+        },
+    )
+
+
+def _generation_route(one: _Generation, model: str) -> Route:
+    whole, streamed = _examples(one, model)
+    data = [ref(one.chunk_schema), ref("ErrorResponse"), {"const": "[DONE]"}]
+    return Route(
+        path=one.path,
+        method="post",
+        name=one.name,
+        tag="Generation",
+        summary=one.summary,
+        description=one.description,
+        generates=True,
+        is_metered=True,
+        parameters=(REQUEST_TIMEOUT_PARAMETER,),
+        body={
+            "required": True,
+            "description": "JSON in UTF-8, not compressed.",
+            "content": {"application/json": {"schema": ref(one.request_schema), "examples": dict(one.requests)}},
+        },
+        answers={
+            200: {
+                "description": "The answer, in the form that `stream` asked for.",
+                "content": {
+                    "application/json": {"schema": ref(one.answer_schema), "example": whole},
+                    "text/event-stream": {
+                        "schema": {"type": "string", "description": _STREAM.format(chunk=one.chunk_schema)},
+                        # OpenAPI has words for the items of a stream (`itemSchema`) only from 3.2 on.
+                        "x-event-data": {"oneOf": data},
+                        "example": streamed,
+                    },
+                },
+            }
+        },
+    )
+
+
+def _examples(one: _Generation, model: str) -> tuple[dict[str, Any], str]:
+    """An answer and the same as a stream, made by what makes the real ones."""
+    common: dict[str, Any] = {"answer_id": one.id, "model": model, "created": 1767225600}
+    pieces = [Piece(0, "Blue light", 2), Piece(0, " scatters most.", 3, "stop")]
+    usage = Usage(prompt_tokens=21, completion_tokens=5)
+    folded = one.answer(**common, choices=1)
+    folded.add(pieces)
+    encoder = one.chunks(**common, include_usage=True)
+    chunks = [*encoder.opening(1), *map(encoder.piece, pieces), encoder.usage(usage)]
+    whole: dict[str, Any] = orjson.loads(folded.body(usage))
+    return whole, (b"".join(map(sse.event, chunks)) + sse.DONE).decode()
+
+
+_MODELS = (
+    Route(
+        path="/v1/models",
+        method="get",
+        name="listModels",
+        tag="Models",
+        summary="List the models",
+        description="All names that this server answers to. They are known before the engine is ready.",
+        answers={200: json_answer("The models.", ref("ModelList"))},
+    ),
+    Route(
+        path="/v1/models/{model}",
+        method="get",
+        name="retrieveModel",
+        tag="Models",
+        summary="Look up one model",
+        description="A name may contain slashes, written as they are or as `%2F`.",
+        answers={200: json_answer("The model.", ref("Model"))},
+        faults=(Fault.MODEL_NOT_FOUND,),
+        parameters=(path_parameter("model", "A name from `/v1/models`."),),
+    ),
+)
+
+_SERVER = (
+    Route(
+        path="/health",
+        method="get",
+        name="health",
+        tag="Server",
+        summary="Can it generate now?",
+        description="For a load balancer, and for who waits for the model. Tells the state and its reason.",
+        is_public=True,
+        answers={
+            200: json_answer("A token could be generated now.", ref("Health")),
+            503: json_answer("Not now; `state` and `reason` say why.", ref("Health")),
+        },
+    ),
+    Route(
+        path="/livez",
+        method="get",
+        name="livez",
+        tag="Server",
+        summary="Does it live?",
+        description="For a supervisor: restart the server only when this does not answer.",
+        is_public=True,
+        answers={200: json_answer("The event loop turns.", strings(status={"const": "ok"}))},
+    ),
+    Route(
+        path="/version",
+        method="get",
+        name="version",
+        tag="Server",
+        summary="Which version is it?",
+        description="The version of twowire.",
+        is_public=True,
+        answers={200: json_answer("The version.", strings(version={"examples": ["0.1.0"]}))},
+    ),
+    Route(
+        path="/metrics",
+        method="get",
+        name="metrics",
+        tag="Server",
+        summary="Figures for Prometheus",
+        description="This server's figures, whose names begin with `twowire_`, and vLLM's own.",
+        answers={200: text_answer("Prometheus' text format.", "text/plain")},
+    ),
+)
+
+
+def _page(path: str, name: str, summary: str, description: str, answer: dict[str, Any], **more: Any) -> Route:
+    answers = {200: answer, 304: {"description": "What `If-None-Match` names is still right; no body."}}
+    return Route(path, "get", name, "Pages", summary, description, answers, is_public=True, **more)
+
+
+_PAGES = (
+    _page(
+        "/",
+        "chatPage",
+        "The browser chat",
+        "A page to talk to the model with.",
+        text_answer("The page.", "text/html"),
+    ),
+    _page(
+        "/docs",
+        "docsPage",
+        "This document, to read",
+        "Shows `/openapi.json` without asking any other host for anything.",
+        text_answer("The page.", "text/html"),
+    ),
+    _page(
+        "/openapi.json",
+        "openapi",
+        "This document",
+        "OpenAPI 3.1.",
+        json_answer("The document.", {"type": "object"}),
+    ),
+    _page(
+        "/static/{name}",
+        "staticFile",
+        "What the pages are made of",
+        "Scripts, styles and images.",
+        text_answer("The file.", "*/*"),
+        faults=(Fault.UNKNOWN_URL,),
+        parameters=(path_parameter("name", "The file's path."),),
+    ),
+)
+
+
+def routes(model: str) -> tuple[Route, ...]:
+    """Every route, in the order in which to read them. Examples ask for `model`."""
+    generation = tuple(_generation_route(one, model) for one in (_chat(model), _completion(model)))
+    return (*generation, *EMBEDDING_ROUTES, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)

@@ -1,0 +1,127 @@
+"""The routes of the embedder: embeddings, and ranking.
+
+Does not know how vectors and scores are made. A client that leaves cancels its handler, and with it the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import orjson
+from quart import Blueprint, Response, request
+
+from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
+from app.middleware.lifecycle import RequestRecord, record_of
+from app.routes.http import json_response, parsed_body
+from app.services import Services
+from engine.embeddings.api import Embedded, Job
+from protocol.embeddings.embed import EmbeddingRequest, embedding_answer
+from protocol.embeddings.rerank import RerankRequest, rerank_answer
+from protocol.errors import Fault, TwowireError
+
+ASIDE_TEXTS = 256
+"""An answer of more texts is put together in a thread: ten thousand vectors are tens of megabytes."""
+
+
+def embedding_routes(services: Services) -> Blueprint:
+    """`POST /v1/embeddings` and `POST /v1/rerank`."""
+    routes = Blueprint("embeddings", __name__)
+
+    @routes.post("/v1/embeddings")
+    async def embeddings() -> Response:
+        """Turn texts into vectors. OpenAI's reference: Embeddings, Create."""
+        asked = await parsed_body(EmbeddingRequest, services.parser, services.settings.body_timeout_s)
+        record = _note(services, asked)
+        services.check_model(asked.model, "embeddings")
+        may_truncate = asked.may_truncate
+        job = Job(
+            asked.model,
+            asked.texts,
+            is_list=not asked.is_single,
+            truncate=asked.model in services.embedder.truncated if may_truncate is None else may_truncate,
+            base64=asked.encoding_format == "base64",
+            dimensions=asked.dimensions,
+            normalize=asked.normalize,
+            prompt_name=asked.prompt_name,
+            task=asked.task,
+        )
+        done = await _run(services, record, job)
+        if len(done.pieces) < ASIDE_TEXTS:
+            return json_response(embedding_answer(asked.model, done.pieces, done.tokens))
+        return json_response(await asyncio.to_thread(embedding_answer, asked.model, done.pieces, done.tokens))
+
+    @routes.post("/v1/rerank")
+    async def rerank() -> Response:
+        """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
+        asked = await parsed_body(RerankRequest, services.parser, services.settings.body_timeout_s)
+        record = _note(services, asked)
+        services.check_model(asked.model, "rerank")
+        job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)
+        done = await _run(services, record, job)
+        scores = [float(orjson.loads(piece)) for piece in done.pieces]
+        return json_response(rerank_answer(asked, f"rerank-{uuid.uuid4().hex}", scores, done.tokens))
+
+    return routes
+
+
+def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> RequestRecord:
+    record = record_of(request.scope)
+    record.model, record.is_work = asked.model, True
+    if asked.unknown_fields:
+        services.metrics.unknown_fields.labels(record.path).inc(len(asked.unknown_fields))
+    return record
+
+
+async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
+    asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
+    # What it answers with has no first token.
+    deadlines = replace(deadlines_of(services.settings, asked_s), first_token_s=None)
+    record.figures["texts"] = len(job.texts)
+    began_at = time.monotonic()
+    client = record.client or ""
+    with _reserved(services, client, job) as settle:
+        running = asyncio.ensure_future(services.embedder.run(job, client))
+
+        async def leave() -> None:
+            running.cancel()
+
+        # The guard leaves, too, where the handler is left behind.
+        await record.adopt(None, leave)
+        try:
+            async with deadlines.limit():
+                done = await running
+        finally:
+            running.cancel()
+        settle(done.tokens)
+    record.figures["prompt_tokens"] = done.tokens
+    services.metrics.embedded(job.model, len(job.texts), done.tokens, time.monotonic() - began_at)
+    return done
+
+
+@contextlib.contextmanager
+def _reserved(services: Services, client: str, job: Job) -> Iterator[Callable[[int], None]]:
+    """Take about as many tokens as `job` will read; what it gives takes those that it did read in place of them.
+
+    A job that is refused or fails gives back all. One that is left midway has kept the embedder busy, nobody knows for
+    how many tokens: it pays what was reserved. Raises `TwowireError` (429) where there are not as many.
+    """
+    reserved = services.embedder.estimated_tokens(job)
+    services.rates.reserve(client, reserved)
+
+    def settle(tokens: int) -> None:
+        services.rates.spend(client, tokens - reserved)
+
+    try:
+        yield settle
+    except TwowireError as error:
+        if error.fault is not Fault.DEADLINE_EXCEEDED:
+            settle(0)
+        raise
+    except Exception:
+        settle(0)
+        raise

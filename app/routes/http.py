@@ -1,0 +1,110 @@
+"""Reads a request's body, and makes the plain JSON answers.
+
+Does not know what the JSON means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from quart import Response, request
+
+from protocol.errors import Fault, TwowireError, error_bytes
+from protocol.validation.parse import parse_request
+from protocol.validation.request import RequestModel
+
+T = TypeVar("T", bound=RequestModel)
+R = TypeVar("R")
+
+PARSED_ASIDE_BYTES = 64 * 1024
+"""A body from this size on is parsed in a thread: one of 16 MiB may take a tenth of a second and more."""
+
+
+class ParserThread:
+    """Parses what is large beside the event loop, one at a time.
+
+    A parser holds Python's lock for tens of milliseconds, in whatever thread. Several that take turns with it would
+    keep the event loop waiting for all of them. Test: `tests/app/routes/test_bodies.py`.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "parser")
+
+    async def run(self, parse: Callable[..., R], *arguments: Any) -> R:
+        """What `parse(*arguments)` returns, or raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, parse, *arguments)
+
+    def close(self) -> None:
+        """Take nothing more; returns at once."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def parsed_body(model: type[T], parser: ParserThread, timeout_s: float) -> T:
+    """The request's body as a `model`; it must arrive within `timeout_s`. Raises `TwowireError` (4xx)."""
+    body = await json_body(timeout_s)
+    if len(body) < PARSED_ASIDE_BYTES:
+        return parse_request(model, body)
+    return await parser.run(parse_request, model, body)
+
+
+async def json_body(timeout_s: float) -> bytes:
+    """The request's body, read whole within the server's limits.
+
+    The media type must be JSON in UTF-8. That is also what makes a foreign web page ask first (a CORS preflight):
+    a form, plain text, or what has no type could be posted from anywhere without asking.
+    Raises `TwowireError` (408, 415); a body that is too large is werkzeug's 413.
+    """
+    media_type = request.mimetype
+    if media_type and media_type != "application/json" and not media_type.endswith("+json"):
+        raise _unsupported_type(f"not {media_type[:60]!r}")
+    if not media_type and (request.content_length or "Transfer-Encoding" in request.headers):
+        raise _unsupported_type("which is missing")
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise TwowireError(Fault.UNSUPPORTED_MEDIA_TYPE, f"The body must be in UTF-8, not {charset[:60]!r}.")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise TwowireError(
+            Fault.UNSUPPORTED_MEDIA_TYPE,
+            f"The body must not be compressed (Content-Encoding {encoding[:60]!r}).",
+        )
+    try:
+        # Quart's own BODY_TIMEOUT is off: its `wait_for` loses a cancellation that comes in the same turn of the loop
+        # as the body's last byte (Python 3.11), and the generation of a client that is gone would run to its end.
+        # Test: `tests/live/test_disconnect.py`.
+        async with asyncio.timeout(timeout_s):
+            body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]  # bytes it is
+    except TimeoutError as error:
+        message = f"The body did not arrive within {timeout_s:g} s."
+        raise TwowireError(Fault.REQUEST_TIMEOUT, message) from error
+    if body and not media_type:  # Over HTTP/2, nothing else tells that there is one.
+        raise _unsupported_type("which is missing")
+    return body
+
+
+def _unsupported_type(given: str) -> TwowireError:
+    return TwowireError(
+        Fault.UNSUPPORTED_MEDIA_TYPE, f"The body must be JSON: send «Content-Type: application/json», {given}."
+    )
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    """A JSON answer of bytes that are encoded already."""
+    return Response(body, status=status, content_type="application/json")
+
+
+def error_response(error: TwowireError) -> Response:
+    """The one place where an error becomes an HTTP answer."""
+    response = json_response(error_bytes(error), error.fault.status)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if error.fault is Fault.INVALID_API_KEY:
+        # RFC 9110, section 11.6.1: a 401 names the scheme.
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.fault is Fault.UNSUPPORTED_WEBSOCKET_VERSION:
+        # RFC 6455, section 4.4, and RFC 9110, section 15.5.22.
+        response.headers.update({"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
+    return response

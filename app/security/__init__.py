@@ -1,0 +1,1 @@
+"""API keys, hosts and origins, tickets, TLS."""

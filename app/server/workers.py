@@ -1,0 +1,277 @@
+"""Runs several front ends, each a process of its own, on one port: starts them, hands on signals, replaces the dead.
+
+Does not know what a front end does. Which of them gets a connection is decided by the client's address, unless it is
+left to chance: a client then meets the same one each time, and finds there what it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+from hypercorn.config import Config, Sockets
+
+from app.hypercorn import create_sockets
+from engine.sharing.meeting import Meeting, Place
+
+log = structlog.get_logger(__name__)
+
+HEALTHY_AFTER_S = 60.0
+"""A front end that lived this long was healthy: another takes its place. Else all end, for so would the next one."""
+START_FAILED = 1
+"""Of a front end: it cannot start, and nor can another in its place. Of all: they have not ended as they were told."""
+CRASHED = 70
+MAX_REASON_BYTES = 4096
+
+SO_ATTACH_REUSEPORT_CBPF = 51
+"""Linux, `socket(7)`; Python has no name for it."""
+NETWORK_HEADER = 0xFFF00000
+"""From here on a program counts from the IP header on (`linux/filter.h`: SKF_NET_OFF)."""
+
+
+def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[Sockets]:
+    """For each front end the sockets it accepts from, all on the port of `config`. Raises `OSError`.
+
+    Where it is not decided by the client's address, the system chooses one for each connection.
+    """
+    if (most := _longest_backlog()) < config.backlog:
+        log.warning("backlog_shortened", asked_for=config.backlog, net_core_somaxconn=most)
+    if count == 1:
+        return [create_sockets(config)]
+    _check_free(config.bind[0])
+    config.workers = count  # So that hypercorn lets several sockets have one port.
+    found: list[Sockets] = []
+    for _ in range(count):
+        found.append(create_sockets(config))
+        host, _, _ = config.bind[0].rpartition(":")
+        config.bind = [f"{host}:{_all(found[0])[0].getsockname()[1]}"]
+    if by_address:
+        _choose_by_address(_all(found[0])[0], count)
+    return found
+
+
+def _check_free(bind: str) -> None:
+    """Raise `OSError` where another server has the port: once it may be shared, it could be shared with that one, too.
+
+    hypercorn would do it, but leaves its socket open when that fails.
+    """
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+
+
+def _longest_backlog() -> int:
+    """What the system cuts every backlog to (Linux, `listen(2)`); where that is not known, a number beyond all."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _all(sockets: Sockets) -> list[socket.socket]:
+    return [*sockets.insecure_sockets, *sockets.secure_sockets]
+
+
+def _choose_by_address(sock: socket.socket, count: int) -> None:
+    """Of the sockets that share a port, in the order in which they were made, the client's address chooses.
+
+    The program is classic BPF: it takes the last four bytes of the source address, of IPv4 or of IPv6, modulo the
+    number of sockets.
+    """
+    load_byte, shift_right, jump_if_equal, load_word, jump, modulo, give_back = 0x30, 0x74, 0x15, 0x20, 0x05, 0x94, 0x16
+    program = (
+        (load_byte, 0, 0, NETWORK_HEADER),
+        (shift_right, 0, 0, 4),
+        (jump_if_equal, 0, 2, 6),
+        (load_word, 0, 0, NETWORK_HEADER + 20),
+        (jump, 0, 0, 1),
+        (load_word, 0, 0, NETWORK_HEADER + 12),
+        (modulo, 0, 0, count),
+        (give_back, 0, 0, 0),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    described = struct.pack("HL", len(program), ctypes.addressof(code))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, described)
+
+
+@contextlib.contextmanager
+def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
+    """By name, in a folder of this user's alone. To be made before the front ends, which come and go."""
+    folder = Path(tempfile.mkdtemp(prefix="twowire-"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield {name: stack.enter_context(Meeting.at(folder / name)) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Of one process."""
+
+    alive: int
+    """A file descriptor that ends with the process that started this one."""
+    is_replacement: bool
+    """Another has been here before, so that a start can be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEnd:
+    """One of several, as it knows itself."""
+
+    place: Place
+    figures: list[Meeting]
+    """Where each of them tells its own, by number."""
+    life: Life
+
+    def ask_when_orphaned(self, stop: Callable[[], None]) -> None:
+        """Call `stop` once, in the running event loop, when the process that started this one is gone."""
+        loop = asyncio.get_running_loop()
+
+        def orphaned() -> None:
+            loop.remove_reader(self.life.alive)
+            stop()
+
+        loop.add_reader(self.life.alive, orphaned)
+
+
+def run_several(
+    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, FrontEnd], str | None], *, hangup_ends: bool
+) -> tuple[int, str | None]:
+    """`run` one for each of the `sockets` until all have ended. `leave_s`: see `Place`.
+
+    Returns the exit code, and why the first of those that could not start could not.
+
+    `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
+    """
+    count = len(sockets)
+    with meetings(["engine", *map(str, range(count))]) as at:
+        figures = [at[str(number)] for number in range(count)]
+
+        def front_end(number: int, life: Life) -> str | None:
+            structlog.contextvars.bind_contextvars(front_end=number)
+            return run(number, FrontEnd(Place(number, count, at["engine"], leave_s), figures, life))
+
+        listening = [_all(each) for each in sockets]
+        front_ends = FrontEnds(listening, front_end, hangup_ends=hangup_ends)
+        return front_ends.supervise(), front_ends.failure()
+
+
+class FrontEnds:
+    """The processes, by their numbers. Forks: to be used before there is a thread or an event loop."""
+
+    def __init__(
+        self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], str | None], *, hangup_ends: bool
+    ) -> None:
+        """`run` is what a front end does, given its number; it returns why it could not start. Each has its own of the
+        sockets that listen. They are kept here as well, so that who comes while one is being replaced can wait."""
+        self._listening = listening
+        self._run = run
+        # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
+        minds_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._ending = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if minds_hangups and hangup_ends else set())
+        self._waited_for = self._ending | {signal.SIGCHLD} | ({signal.SIGHUP} if minds_hangups else set())
+        self._running: dict[int, tuple[int, float]] = {}
+        self._is_stopping = False
+        self._code = 0
+        self._alive, self._held = os.pipe()
+        self._failures = os.pipe()
+        os.set_blocking(self._failures[0], False)
+
+    def supervise(self) -> int:
+        """Until all have ended; returns the exit code."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
+        for number in range(len(self._listening)):
+            self._start(number, Life(self._alive, is_replacement=False))
+        while self._running:
+            number_of_signal = signal.sigwait(self._waited_for)
+            if number_of_signal == signal.SIGCHLD:
+                self._reap()
+            else:
+                self._tell_all(number_of_signal, is_end=number_of_signal in self._ending)
+        return self._code
+
+    def failure(self) -> str | None:
+        """Why the first of those that could not start could not."""
+        try:
+            told = os.read(self._failures[0], MAX_REASON_BYTES)
+        except BlockingIOError:
+            return None
+        return told.decode("utf-8", "replace").partition("\n")[0]
+
+    def _start(self, number: int, life: Life) -> None:
+        process = os.fork()
+        if process == 0:
+            self._run_and_end(number, life)
+        self._running[process] = (number, time.monotonic())
+
+    def _run_and_end(self, number: int, life: Life) -> NoReturn:
+        code = CRASHED
+        try:
+            # Ctrl+C reaches every process of the terminal's group: this one shall have it from its parent, once.
+            os.setpgid(0, 0)
+            os.close(self._held)
+            # An open copy would keep the port of a front end that has ended.
+            _close(sock for other, own in enumerate(self._listening) if other != number for sock in own)
+            if signal.SIGHUP not in self._ending:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a use for it.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            failure = self._run(number, life)
+            code = 0 if failure is None else START_FAILED
+            if failure is not None:
+                # Not longer than is written in one piece, whoever else writes (POSIX, PIPE_BUF).
+                os.write(self._failures[1], " ".join(failure.split()).encode()[: MAX_REASON_BYTES - 1] + b"\n")
+        except BaseException:
+            log.exception("front_end_failed")
+        finally:
+            # No further: what stands around the fork is the parent's to undo.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+                    stream.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for process in list(self._running):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                number, started_at = self._running.pop(process)
+                self._note_end(number, os.waitstatus_to_exitcode(status), time.monotonic() - started_at)
+
+    def _note_end(self, number: int, code: int, lived_s: float) -> None:
+        if self._is_stopping:
+            if code != 0 and -code not in self._ending:
+                self._code = self._code or START_FAILED
+            return
+        log.error("front_end_ended", ended=number, exit_code=code)
+        if lived_s > HEALTHY_AFTER_S and code != START_FAILED:
+            self._start(number, Life(self._alive, is_replacement=True))
+            return
+        self._code = START_FAILED
+        self._tell_all(signal.SIGTERM, is_end=True)
+
+    def _tell_all(self, number_of_signal: int, *, is_end: bool) -> None:
+        if is_end and not self._is_stopping:
+            self._is_stopping = True
+            # Those that have ended give up their place, and those that still drain refuse for them.
+            _close(sock for own in self._listening for sock in own)
+        for process in self._running:
+            os.kill(process, number_of_signal)
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

@@ -1,0 +1,1 @@
+"""Embeddings and rankings, computed in a process of their own."""

@@ -1,0 +1,296 @@
+"""Owns the embedder for the life of the server: starts it, replaces it when it dies, admits and refuses.
+
+Does not know how vectors are made, nor any wire. It is to the embedder what `engine.manager` is to the text engine, but
+for this: the server stands without it. Where it fails, chats go on, and its own routes say why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
+
+from engine.api import EngineStartError
+from engine.embeddings.api import Embedded, EmbedderBackend, EmbedderFactory, Job, Kind, ModelCard
+from engine.manager import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_AFTER_S, EngineState
+from engine.watchdog import EngineWatch, WatchLimits
+from protocol.errors import Fault, TwowireError
+
+log = structlog.get_logger(__name__)
+
+MAX_WAITING_CHARS = 64 * 1024 * 1024
+"""Characters of all texts that wait; a token id counts as four."""
+
+CHARS_PER_TOKEN = 4
+"""In English. Others have fewer: an estimate is put right when it is known what was read."""
+
+FIELDS: dict[Kind, str] = {"embedding": "input", "reranker": "documents"}
+
+
+class Embedder:
+    """See the module. Use: `start()`, then `run`, then `stop()`.
+
+    `models` says which names are served, and as what; it may be empty. `off_because` is said to who asks for one then.
+    Of the models in `truncated`, texts that are too long are cut, unless a request says otherwise. Without
+    `takes_any_ids`, token ids must show that they are the model's own.
+    """
+
+    def __init__(
+        self,
+        factory: EmbedderFactory | None,
+        models: dict[str, Kind],
+        max_texts: int,
+        *,
+        off_because: str = "",
+        truncated: Collection[str] = (),
+        takes_any_ids: bool = False,
+        backoff_first_s: float = BACKOFF_FIRST_S,
+        watch: WatchLimits | None = None,
+    ) -> None:
+        self.models = models
+        self.truncated = frozenset(truncated)
+        self._takes_any_ids = takes_any_ids
+        self.state = EngineState.STARTING if factory else EngineState.STOPPED
+        self.reason = "not started yet" if factory else off_because
+        self.restarts = 0
+        self.texts = 0
+        """Texts of the requests that run now."""
+        self.watch = EngineWatch(watch or WatchLimits(), what="embedder")
+        self._factory = factory
+        self._max_texts = max_texts
+        self._backoff_first_s = backoff_first_s
+        self._backend: EmbedderBackend | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._chars = 0
+        self._by_client: Counter[str] = Counter()
+        self._running: set[asyncio.Future[Embedded]] = set()
+        self._settled = asyncio.Event()
+        self._has_machine: Callable[[], bool] = lambda: True
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(
+        self, after: Callable[[], Awaitable[None]] | None = None, has_machine: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Begin to start, once `after()` has returned; returns at once. While not `has_machine()`, it steps back."""
+        self._has_machine = has_machine
+        if self._factory is not None:
+            self._supervisor = asyncio.create_task(self._supervise(after), name="embedder-supervisor")
+
+    async def wait_settled(self) -> None:
+        """Return once it is ready, or the first start has failed."""
+        await self._settled.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        """A text could be embedded now."""
+        return self.state is EngineState.READY
+
+    def begin_drain(self) -> None:
+        """Refuse new work from now on; what runs goes on."""
+        if self.state is not EngineState.STOPPED:
+            self._become(EngineState.DRAINING, "the server is shutting down")
+
+    async def stop(self, drain_timeout_s: float = 0.0) -> None:
+        """Refuse new work, let requests finish for `drain_timeout_s`, end the rest and the process."""
+        self.begin_drain()
+        if self._running:
+            await asyncio.wait(self._running, timeout=drain_timeout_s)
+        for run in list(self._running):
+            run.cancel()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._become(EngineState.STOPPED, "stopped")
+
+    def _become(self, state: EngineState, reason: str) -> None:
+        # One that never worked ends without a word.
+        is_of_note = self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
+        if state is not self.state and self.models and is_of_note:
+            log.info("embedder_state", state=state.value, reason=reason)
+        self.state, self.reason = state, reason
+
+    def _report(self, stage: str) -> None:
+        if self.state in (EngineState.STARTING, EngineState.RESTARTING):
+            self.reason = stage
+
+    async def _supervise(self, after: Callable[[], Awaitable[None]] | None) -> None:
+        self._report("waiting until the chat engine is ready")
+        if after is not None:
+            await after()
+        backoff_s = self._backoff_first_s
+        while True:
+            started_at = time.monotonic()
+            try:
+                died_of = await self._run_backend()
+            except EngineStartError as error:
+                died_of = str(error)
+            except Exception as error:
+                log.exception("embedder_start_failed")
+                died_of = f"{type(error).__name__}: {error}"
+            if not self._settled.is_set():
+                # Nothing has ever worked, so trying again would only hide the reason.
+                self._become(EngineState.FAILED, died_of)
+                self._settled.set()
+                return
+            if self.state is EngineState.DRAINING:
+                return
+            if time.monotonic() - started_at > HEALTHY_AFTER_S:
+                backoff_s = self._backoff_first_s
+            self.restarts += 1
+            self._become(EngineState.RESTARTING, f"it died ({died_of}); a new one starts in {backoff_s:g} s")
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _run_backend(self) -> str:
+        assert self._factory is not None
+        backend = await self._factory(self._report)
+        try:
+            backend.has_machine = self._has_machine
+            self._backend = backend
+            if self.state is not EngineState.DRAINING:
+                self._become(EngineState.READY, "ready")
+            self._settled.set()
+            return await self.watch.wait_gone(backend)
+        finally:
+            self._backend = None
+            if self.state is EngineState.READY:
+                self._become(EngineState.RESTARTING, "it died")
+            await backend.close()
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    def estimated_tokens(self, job: Job) -> int:
+        """About how many tokens the model will read: a quarter of the characters, and not more than it can."""
+        beside = 0 if job.query is None else len(job.query) // CHARS_PER_TOKEN
+        sizes = (len(text) // (CHARS_PER_TOKEN if isinstance(text, str) else 1) + beside for text in job.texts)
+        card = self._backend.cards.get(job.model) if self._backend is not None else None
+        most = card.max_tokens if card is not None else None
+        return sum(max(1, size if most is None else min(size, most)) for size in sizes)
+
+    async def run(self, job: Job, client: str) -> Embedded:
+        """Do a job of `client`'s. A cancellation ends it in the embedder, too. Raises `TwowireError`."""
+        backend = self._ready_backend()
+        check_job(job, backend.cards[job.model], takes_any_ids=self._takes_any_ids)
+        texts = len(job.texts)
+        chars = sum(len(text) if isinstance(text, str) else 4 * len(text) for text in job.texts)
+        self._admit(texts, chars, client, FIELDS[self.models[job.model]])
+        self.texts += texts
+        self._chars += chars
+        self._by_client[client] += texts
+        run = asyncio.ensure_future(backend.run(job, client))
+        self._running.add(run)
+        try:
+            return await run
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise _draining() from None
+        finally:
+            run.cancel()
+            self._running.discard(run)
+            self.texts -= texts
+            self._chars -= chars
+            self._by_client[client] -= texts
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+    def _ready_backend(self) -> EmbedderBackend:
+        if self.state in (EngineState.DRAINING, EngineState.STOPPED):
+            raise _draining()
+        if self._backend is None or not self.is_ready:
+            raise TwowireError(
+                Fault.ENGINE_NOT_READY,
+                f"The embedder cannot compute now: {self.state.value} ({self.reason}).",
+                retry_after_s=5,
+            )
+        return self._backend
+
+    def _admit(self, texts: int, chars: int, client: str, field: str) -> None:
+        share = max(self._max_texts // 2, 1)
+        if texts > share:
+            raise TwowireError(
+                Fault.INVALID_VALUE,
+                f"{field} holds {texts} texts; this server takes {share} at once.",
+                param=field,
+            )
+        # One client may fill half of the queue, so that there is room for others.
+        is_full = self._by_client[client] + texts > share or self.texts + texts > self._max_texts
+        if is_full or (self._chars and self._chars + chars > MAX_WAITING_CHARS):
+            if not self._by_client[client]:
+                del self._by_client[client]
+            raise TwowireError(
+                Fault.QUEUE_FULL,
+                f"The queue is full: {self.texts} texts wait, of {self._max_texts} that may ({share} of one client).",
+                retry_after_s=1,
+            )
+
+
+def _draining() -> TwowireError:
+    return TwowireError(Fault.DRAINING, "The server is shutting down and takes no new requests.", retry_after_s=5)
+
+
+def check_job(job: Job, card: ModelCard, *, takes_any_ids: bool = True) -> None:
+    """Raise `TwowireError` (400) where a model cannot do what a job wants of it.
+
+    Unless it `takes_any_ids`, token ids must begin and end as the model's tokenizer makes each text begin and end.
+    """
+    if job.prompt_name is not None and job.prompt_name not in card.prompts:
+        known = ", ".join(card.prompts) or "none"
+        raise TwowireError(
+            Fault.INVALID_VALUE,
+            f"The model has no prompt {job.prompt_name[:60]!r}; it has: {known}.",
+            param="prompt_name",
+        )
+    if job.dimensions is not None and job.dimensions != card.dimensions:
+        _check_dimensions(job.dimensions, card)
+    for place, ids in enumerate(job.texts):
+        if not isinstance(ids, str):
+            _check_ids(ids, f"input[{place}]" if job.is_list else "input", card, takes_any_ids)
+
+
+_SEND_TEXTS = "Send texts (in LangChain: OpenAIEmbeddings(…, check_embedding_ctx_length=False))"
+
+
+def _check_ids(ids: list[int], param: str, card: ModelCard, takes_any_ids: bool) -> None:
+    if max(ids) >= card.vocabulary:
+        message = (
+            f"{param} holds the token id {max(ids)}; the vocabulary has {card.vocabulary} tokens. Token ids must be"
+            f" those of the model's own tokenizer, not of tiktoken's. {_SEND_TEXTS}."
+        )
+    elif not (takes_any_ids or is_framed(ids, card)):
+        message = (
+            f"{param} holds token ids that may be another tokenizer's, such as tiktoken's: the vector would be that of"
+            f" other words. {_SEND_TEXTS}, or ids with the model's special tokens around them; a server that is"
+            " started with --embedding-token-ids allow takes any."
+        )
+    else:
+        return
+    raise TwowireError(Fault.INVALID_VALUE, message, param=param)
+
+
+def is_framed(ids: list[int], card: ModelCard) -> bool:
+    """Whether `ids` begin and end with the special tokens of the model's tokenizer, and it has both."""
+    before, after = list(card.before), list(card.after)
+    has_both = bool(before and after) and len(ids) >= len(before) + len(after)
+    return has_both and ids[: len(before)] == before and ids[-len(after) :] == after
+
+
+def _check_dimensions(wanted: int, card: ModelCard) -> None:
+    if wanted > card.dimensions:
+        message = f"dimensions must be at most {card.dimensions}, which is what the model gives; got {wanted}."
+    elif card.shorter is False:
+        message = (
+            f"The model was not trained for shorter vectors; dimensions must be {card.dimensions} or left out,"
+            f" got {wanted}."
+        )
+    elif isinstance(card.shorter, tuple) and wanted not in card.shorter:
+        sizes = ", ".join(str(size) for size in card.shorter)
+        message = f"dimensions must be one of {sizes}; got {wanted}."
+    else:
+        return
+    raise TwowireError(Fault.INVALID_VALUE, message, param="dimensions")

@@ -1,0 +1,44 @@
+"""How many tokens an answer may have, given its prompt and the model's context.
+
+Does not know how a prompt was tokenised.
+"""
+
+from __future__ import annotations
+
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
+from protocol.errors import Fault, TwowireError
+
+
+def output_budget(
+    request: ChatCompletionRequest | CompletionRequest,
+    prompt_tokens: int,
+    max_model_len: int,
+    default_limit: int | None,
+    prompt_field: str,
+) -> int:
+    """The most tokens to generate, at least 1: what was asked for, cut to what the context leaves.
+
+    A limit is an upper bound: editors and agents send a fixed one, whatever the model's context. So it is cut, and an
+    answer that reaches the cut ends with `length`. `default_limit` is the model's own. Raises `TwowireError` (400).
+    """
+    room = max_model_len - prompt_tokens
+    limit = request.output_token_limit
+    if room < 1:
+        raise TwowireError(
+            Fault.CONTEXT_LENGTH_EXCEEDED,
+            f"The model's context is {max_model_len} tokens; the prompt takes {prompt_tokens} and leaves no room for"
+            " an answer.",
+            param=prompt_field,
+        )
+    if limit is None:
+        limit = default_limit
+    # An engine must generate at least one token; the answer to max_tokens=0 drops it.
+    budget = room if limit is None else min(room, max(limit, 1))
+    if request.min_tokens is not None and request.min_tokens > budget:
+        raise TwowireError(
+            Fault.INVALID_VALUE,
+            f"min_tokens is {request.min_tokens}; at most {budget} tokens fit.",
+            param="min_tokens",
+        )
+    return budget

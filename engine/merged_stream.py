@@ -1,0 +1,76 @@
+"""Several engine streams read as one: a completion with a list of prompts.
+
+Does not know what the streams carry. Only requests with more than one prompt come through here, so a task per step
+is affordable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from engine.api import EngineStream, Relay
+from protocol.output import Piece
+
+
+class MergedStream:
+    """Reads all `streams` at once; ends when the last of them has ended; fails when the first of them fails.
+
+    The pieces of stream `p` get the choice index `p * n + i`.
+    """
+
+    def __init__(self, streams: list[EngineStream], n: int) -> None:
+        self._streams = streams
+        self._n = n
+        self._steps: dict[asyncio.Task[list[Piece] | None], int] = {}
+        self._woken: asyncio.Future[None] | None = None
+        self._started = False
+
+    @property
+    def cached_tokens(self) -> int:
+        return sum(stream.cached_tokens for stream in self._streams)
+
+    @property
+    def scheduled_at(self) -> float | None:
+        return min((at for stream in self._streams if (at := stream.scheduled_at) is not None), default=None)
+
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+        if not self._started:
+            self._started = True
+            for position in range(len(self._streams)):
+                self._read(position)
+        if not self._steps:
+            return None
+        self._woken = asyncio.get_running_loop().create_future()
+        waited: set[asyncio.Future[Any]] = {*self._steps, self._woken}
+        done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        merged: list[Piece] = []
+        for task in [task for task in self._steps if task in done]:
+            position = self._steps.pop(task)
+            pieces = task.result()
+            if pieces is None:
+                continue
+            for piece in pieces:
+                piece.index += position * self._n
+                merged.append(piece)
+            self._read(position)
+        return merged if merged or self._steps else None
+
+    def _read(self, position: int) -> None:
+        self._steps[asyncio.create_task(self._streams[position].next())] = position
+
+    def wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def cancel(self) -> None:
+        for stream in self._streams:
+            await stream.cancel()
+
+    async def close(self) -> None:
+        steps, self._steps = list(self._steps), {}
+        for stream in self._streams:
+            await stream.close()
+        # A closed stream ends its reader; the results are of no use, but must not be lost as «never retrieved».
+        await asyncio.gather(*steps, return_exceptions=True)
+        self.wake()

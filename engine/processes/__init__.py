@@ -1,0 +1,1 @@
+"""Child processes: their output, their end, and the end of their parent."""

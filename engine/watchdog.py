@@ -1,0 +1,103 @@
+"""Tells a hung engine from one that works and from one that has nothing to do, and ends it. So with the embedder.
+
+Does not know what an engine is, nor who starts the next one: `engine.manager` and `engine.embeddings.manager` do. An
+engine that has work must take steps. What it is measured by is the step, not the token: a long prompt is read in many
+steps of bounded size, none of which gives a token, and an engine in the middle of one is well. An idle engine takes no
+steps, so from time to time it is given a token to make.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from engine.api import Watched
+
+log = structlog.get_logger(__name__)
+
+LOOKS = 8
+"""How often it is looked at in the shorter of the two times."""
+LONGEST_LOOK_S = 5.0
+KILLED_S = 30.0
+"""How long the death of an engine that was killed may take to be noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """`stall_timeout_s`: how long an engine with work may take no step. `heartbeat_interval_s`: after how long without
+    a step an idle one is given a token to make. 0 turns either off; without the first, nothing is watched."""
+
+    heartbeat_interval_s: float = 30.0
+    stall_timeout_s: float = 120.0
+
+
+class EngineWatch:
+    """Watches one engine after another; `what` it is called in the log."""
+
+    def __init__(self, limits: WatchLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine") -> None:
+        self.heartbeats = 0
+        """Those that were answered."""
+        self.hangs = 0
+        self._limits = limits
+        self._clock = clock
+        self._what = what
+        times = [limits.stall_timeout_s, limits.heartbeat_interval_s or limits.stall_timeout_s]
+        self._look_s = min(min(times) / LOOKS, LONGEST_LOOK_S)
+
+    async def wait_gone(self, engine: Watched) -> str:
+        """Return what the engine died of: by itself, or because it hung and was killed."""
+        if not self._limits.stall_timeout_s:
+            return await engine.wait_dead()
+        dead = asyncio.ensure_future(engine.wait_dead())
+        try:
+            return await self._watch(engine, dead)
+        finally:
+            dead.cancel()
+            await asyncio.gather(dead, return_exceptions=True)
+
+    async def _watch(self, engine: Watched, dead: asyncio.Future[str]) -> str:
+        beat: asyncio.Task[None] | None = None
+        steps, quiet_s, stalled_s, looked_at = engine.steps_taken, 0.0, 0.0, self._clock()
+        try:
+            while not (await asyncio.wait({dead}, timeout=self._look_s))[0]:
+                now = self._clock()
+                # Time in which this process stood still, too, is not the engine's fault.
+                passed_s, looked_at = min(now - looked_at, 2 * self._look_s), now
+                if beat is not None and beat.done():
+                    self._note(beat)
+                    beat = None
+                is_busy = engine.is_busy or beat is not None
+                has_moved, steps = engine.steps_taken != steps, engine.steps_taken
+                quiet_s = 0.0 if has_moved else quiet_s + passed_s
+                stalled_s = 0.0 if has_moved or not is_busy else stalled_s + passed_s
+                if stalled_s >= self._limits.stall_timeout_s:
+                    return await self._end(engine, dead, "idle" if beat is not None else "busy")
+                if not is_busy and 0 < self._limits.heartbeat_interval_s <= quiet_s:
+                    quiet_s, beat = 0.0, asyncio.create_task(engine.heartbeat(), name=f"{self._what}-heartbeat")
+            return dead.result()
+        finally:
+            if beat is not None:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
+
+    def _note(self, beat: asyncio.Task[None]) -> None:
+        error = beat.exception()
+        if error is None:
+            self.heartbeats += 1
+        else:
+            # An engine that dies is told of by `wait_dead`; one that refuses a token is at least not hung.
+            log.warning("heartbeat_failed", of=self._what, error=repr(error))
+
+    async def _end(self, engine: Watched, dead: asyncio.Future[str], was: str) -> str:
+        self.hangs += 1
+        reason = f"it took no step for {self._limits.stall_timeout_s:g} s, though it had work"
+        event = f"{self._what}_hung"
+        log.error(event, was=was, stall_timeout_s=self._limits.stall_timeout_s)
+        engine.kill()
+        # From here on it is as if it had crashed: its requests learn it first, then this.
+        await asyncio.wait({dead}, timeout=KILLED_S)
+        return reason

@@ -1,0 +1,215 @@
+"""The messages of a chat: what a client may send, and what a chat template is given.
+
+Does not know any template, and fetches nothing: a part that is not text is refused where it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from protocol.errors import Fault
+from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, quoted, refusal
+
+MAX_MESSAGES = 10_000
+MAX_CONTENT_PARTS = 1024
+MAX_TOOL_CALLS = 128
+MAX_ARGUMENTS_DEPTH = 64
+
+
+def _refuse_legacy_role(role: Any) -> Any:
+    if role == "function":
+        predicate = "'function' was replaced by 'tool' and is not supported; send role 'tool' with a tool_call_id."
+        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate)
+    return role
+
+
+Role = Annotated[Literal["system", "developer", "user", "assistant", "tool"], BeforeValidator(_refuse_legacy_role)]
+Name = Annotated[str, Field(max_length=256), NO_NUL]
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""The types of a part that is text. Chats begun with OpenAI's Responses have the longer ones."""
+
+
+class TextPart(RequestPart):
+    """A piece of a message's text."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: Text
+
+
+class RefusalPart(RequestPart):
+    """What the assistant said instead of an answer, in the history of a chat."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+def _refuse_other_media(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind not in (*TEXT_PARTS, "refusal"):
+        predicate = f"{quoted(kind)} is not supported: this server reads text only, and fetches nothing."
+        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
+    return part
+
+
+def _part_kind(part: Any) -> str:
+    # A part that is a model already comes from Python code, when a request is built by hand.
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return "<refusal>" if kind == "refusal" else "<text>"
+
+
+def _content_shape(value: Any) -> str | None:
+    return "<text>" if isinstance(value, str) else "<parts>" if isinstance(value, list) else None
+
+
+ContentPart = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
+    Discriminator(_part_kind),
+    BeforeValidator(_refuse_other_media),
+]
+Content = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True), Tag("<parts>")],
+    Discriminator(
+        _content_shape,
+        custom_error_type=Fault.INVALID_TYPE.name,
+        custom_error_message="must be a string or a list of content parts",
+    ),
+]
+
+
+def _parsed_arguments(arguments: str) -> dict[str, Any]:
+    """The object that a call's arguments spell; empty if the model that wrote them did not spell one."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _arguments_object(arguments: str | dict[str, Any]) -> dict[str, Any]:
+    parsed = _parsed_arguments(arguments) if isinstance(arguments, str) else arguments
+    # A template writes arguments with a recursive encoder, which deep ones would end.
+    if is_nested_deeper(parsed, MAX_ARGUMENTS_DEPTH):
+        raise refusal(Fault.INVALID_VALUE, f"must be nested at most {MAX_ARGUMENTS_DEPTH} levels deep.")
+    return parsed
+
+
+def _arguments_shape(value: Any) -> str | None:
+    return "<text>" if isinstance(value, str) else "<object>" if isinstance(value, dict) else None
+
+
+Arguments = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[dict[str, Any], Tag("<object>")],
+    Discriminator(
+        _arguments_shape,
+        custom_error_type=Fault.INVALID_TYPE.name,
+        custom_error_message="must be a string or an object",
+    ),
+    AfterValidator(_arguments_object),
+]
+
+
+class FunctionCall(RequestPart):
+    """The function an assistant called.
+
+    `arguments` is JSON as text, as a model wrote it, valid or not; or the object, as Ollama's clients keep it.
+    """
+
+    name: Name
+    arguments: Arguments | None = None
+
+
+class ToolCall(RequestPart):
+    """A call the assistant made earlier in the chat. OpenAI requires `id` and `type`; not every client keeps them."""
+
+    id: Name | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCall
+
+    def template_call(self) -> dict[str, Any]:
+        """The call as templates expect it: `arguments` is an object, not text; `id` is there where it was given.
+
+        https://huggingface.co/docs/transformers/chat_extras. Arguments that are not a JSON object become
+        `{}`, as in vLLM, because a chat would otherwise never get past one malformed call.
+        """
+        call = {
+            "type": "function",
+            "function": {"name": self.function.name, "arguments": self.function.arguments or {}},
+        }
+        return call if self.id is None else {"id": self.id} | call
+
+
+class ChatMessage(RequestPart):
+    """One turn of a chat. https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages"""
+
+    role: Role
+    content: Content | None = Field(default=None, description="Text, or a list of text parts.")
+    name: Name | None = Field(default=None, description="Tells participants of the same role apart.")
+    refusal: Text | None = Field(default=None, description="An earlier refusal by the assistant.")
+    tool_call_id: Name | None = Field(default=None, description="For role tool: the call that this answers.")
+    tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOL_CALLS, fail_fast=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_not_text(cls, message: Any) -> Any:
+        if isinstance(message, dict):
+            if message.get("audio") is not None:
+                predicate = "is not supported: this server reads text only; send the transcript as content."
+                raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("audio",))
+            if message.get("function_call") is not None:
+                predicate = "was replaced by tool_calls and is not supported; send tool_calls."
+                raise refusal(Fault.UNSUPPORTED_FIELD, predicate, ("function_call",))
+        return message
+
+    @model_validator(mode="after")
+    def _check_role(self) -> ChatMessage:
+        if self.role != "assistant":
+            if self.tool_calls:
+                raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", ("tool_calls",))
+            if isinstance(self.content, list):
+                for index, part in enumerate(self.content):
+                    if isinstance(part, RefusalPart):
+                        at = ("content", index, "type")
+                        raise refusal(Fault.INVALID_VALUE, "'refusal' is only allowed for role 'assistant'.", at)
+        return self
+
+    def check_last(self, position: int) -> None:
+        """Raise where this message, the last of its chat, lacks what its role needs: content, or the id of a call.
+
+        Earlier messages are what some client has kept of a chat. Refusing one would end that chat for good, so there
+        null and an empty list are an empty text, for every role, and a tool's answer needs no id.
+        """
+        if self.role == "tool" and self.tool_call_id is None:
+            raise refusal(Fault.MISSING_FIELD, "is required for role 'tool'.", ("messages", position, "tool_call_id"))
+        if self.content or isinstance(self.content, str) or self.role in ("assistant", "tool"):
+            return
+        at = ("messages", position, "content")
+        if self.content is None:
+            raise refusal(Fault.MISSING_FIELD, f"is required for role '{self.role}'.", at)
+        raise refusal(Fault.INVALID_VALUE, "must not be empty.", at)
+
+    @property
+    def text(self) -> str:
+        """The message's text: its parts joined with nothing between; empty where there are none."""
+        if not self.content:
+            return self.refusal or ""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text if isinstance(part, TextPart) else part.refusal for part in self.content)
+
+    def template_message(self) -> dict[str, Any]:
+        """What a chat template is given for this message.
+
+        `role` and `content` (always a string); where they were given, `name`, `tool_call_id`, `tool_calls`.
+        """
+        message: dict[str, Any] = {"role": self.role, "content": self.text}
+        if self.name:
+            message["name"] = self.name
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.tool_calls:
+            message["tool_calls"] = [call.template_call() for call in self.tool_calls]
+        return message

@@ -1,0 +1,128 @@
+"""The request of `POST /v1/chat/completions`, and of a chat on the WebSocket.
+
+Does not know how messages become a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from protocol.chat.messages import MAX_MESSAGES, ChatMessage
+from protocol.errors import Fault
+from protocol.sampling import MAX_INT32, SamplingFields
+from protocol.validation.request import NO_NUL, is_nested_deeper, refusal
+from protocol.validation.structure import excess_of
+from protocol.validation.unsupported_fields import CHAT_FIELDS, FieldRule
+
+MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
+MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024
+
+
+def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    if is_nested_deeper(arguments, MAX_TEMPLATE_ARGUMENTS_DEPTH):
+        predicate = f"must be nested at most {MAX_TEMPLATE_ARGUMENTS_DEPTH} levels deep."
+        raise refusal(Fault.INVALID_VALUE, predicate)
+    try:
+        size = len(orjson.dumps(arguments))
+    except orjson.JSONEncodeError:
+        raise refusal(Fault.INVALID_VALUE, "must be plain JSON.") from None
+    if size > MAX_TEMPLATE_ARGUMENTS_BYTES:
+        predicate = f"must have at most {MAX_TEMPLATE_ARGUMENTS_BYTES} bytes, got {size}."
+        raise refusal(Fault.INVALID_VALUE, predicate)
+    return arguments
+
+
+def _check_calls(messages: Any) -> Any:
+    """Refuse calls whose arguments, JSON as text, would be too much together: the body's own bound sees only text."""
+    if not isinstance(messages, list):
+        return messages
+    texts = [
+        function["arguments"].encode(errors="replace")
+        for message in messages
+        if isinstance(message, dict) and isinstance(message.get("tool_calls"), list)
+        for call in message["tool_calls"]
+        if isinstance(call, dict) and isinstance(function := call.get("function"), dict)
+        if isinstance(function.get("arguments"), str)
+    ]
+    if excess := excess_of(*texts):
+        raise refusal(Fault.INVALID_VALUE, excess.replace("holds", "has tool calls whose arguments hold", 1))
+    return messages
+
+
+class ChatCompletionRequest(SamplingFields):
+    """OpenAI's `CreateChatCompletionRequest`, as far as it is honoured, with vLLM's extras.
+
+    https://platform.openai.com/docs/api-reference/chat/create
+    """
+
+    field_rules: ClassVar[Mapping[str, FieldRule]] = CHAT_FIELDS
+
+    model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
+    messages: Annotated[
+        list[ChatMessage],
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        BeforeValidator(_check_calls),
+    ] = Field(description="The chat so far, oldest first.")
+    max_completion_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description="The most tokens that one answer may have; wins over max_tokens.",
+    )
+    logprobs: bool = Field(default=False, description="Report the log probability of each token of the answer.")
+    top_logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="With `logprobs`: how many candidates to report for each position. Without, only 0.",
+    )
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_arguments)] | None = Field(
+        default=None, description="Arguments for the chat template; only the names that the server allows."
+    )
+
+    continue_final_message: bool = Field(
+        default=False,
+        description="Go on with the text of the last message, the assistant's, in place of a new turn. The answer is "
+        "what follows it.",
+    )
+    add_generation_prompt: bool | None = Field(
+        default=None, description="Accepted where it says what `continue_final_message` means: its opposite."
+    )
+
+    @property
+    def output_token_limit(self) -> int | None:
+        """The most tokens one answer may have; None to fill the rest of the context."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def top_logprob_count(self) -> int | None:
+        """How many candidates (0 to 20) to report beside each token; None where no logprobs are wanted."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @model_validator(mode="after")
+    def _check_logprobs(self) -> ChatCompletionRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise refusal(Fault.INVALID_VALUE, "is only allowed when logprobs is true.", ("top_logprobs",))
+        return self
+
+    @model_validator(mode="after")
+    def _check_last_message(self) -> ChatCompletionRequest:
+        self.messages[-1].check_last(len(self.messages) - 1)
+        return self
+
+    @model_validator(mode="after")
+    def _check_continuation(self) -> ChatCompletionRequest:
+        if self.add_generation_prompt is not None and self.add_generation_prompt == self.continue_final_message:
+            raise refusal(
+                Fault.INVALID_VALUE, "must be the opposite of continue_final_message.", ("add_generation_prompt",)
+            )
+        if self.continue_final_message:
+            last = self.messages[-1]
+            if last.role != "assistant" or last.tool_calls or not last.text.strip():
+                predicate = "needs a last message of role 'assistant' that has text and no tool_calls."
+                raise refusal(Fault.INVALID_VALUE, predicate, ("continue_final_message",))
+        return self

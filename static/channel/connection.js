@@ -1,0 +1,264 @@
+// One connection of a channel: the ticket, the socket, the heartbeat, and what its end means.
+// Does not know generations, nor whether another connection follows: `channel.js` does.
+
+import { ChannelError } from "./generation.js";
+
+/**
+ * @typedef {object} Target Where a link goes, and with what.
+ * @property {string} baseUrl The server's address, without a slash at its end.
+ * @property {string | undefined} apiKey
+ * @property {typeof WebSocket} WebSocket
+ * @property {typeof fetch} fetch
+ */
+
+/**
+ * @typedef {object} Limits What `connection.ready` tells; the fields that this client heeds.
+ * @property {number} [max_message_bytes]
+ * @property {number} [ping_interval_s]
+ */
+
+/** @typedef {"soon" | "slow" | "never"} Retry */
+
+/**
+ * @typedef {object} Ending Why a link ended.
+ * @property {Retry} retry
+ * @property {string} reason
+ * @property {number} [code] The socket's close code.
+ * @property {number} [retryAfterMs]
+ * @property {ChannelError} [error]
+ */
+
+/** @typedef {{ type?: unknown, [field: string]: any }} Frame A frame from the server. */
+
+/**
+ * @typedef {object} Told What a link tells its channel. After `ended`, which comes once, nothing comes any more.
+ * @property {(limits: Limits) => void} ready
+ * @property {(frame: Frame) => void} frame
+ * @property {(ending: Ending) => void} ended
+ */
+
+const SUBPROTOCOL = "twowire.v1";
+const OPEN_TIMEOUT_MS = 15_000;
+
+// The server pings every 25 s. Ticks are counted, not time: a page whose timers were stopped, because it was hidden or
+// the machine slept, must not take that for the peer's silence. Every fifth of the ping interval is a tick.
+const TICKS_TO_PING = 7;
+const TICKS_TO_GIVE_UP = 10;
+const DEFAULT_PING_INTERVAL_S = 25;
+
+/** Close codes that say how to go on, by the list in `docs/websocket.md`. After most others: soon. */
+const CLOSINGS = new Map([
+  [1002, { retry: "never", code: "protocol_error", meaning: "the server says that this client breaks the protocol" }],
+  [1007, { retry: "never", code: "protocol_error", meaning: "the server says that this client sent no UTF-8" }],
+  [1008, { retry: "never", code: "protocol_error", meaning: "the server says that this client abuses it" }],
+  [1013, { retry: "slow", code: "overloaded", meaning: "the server is overloaded" }],
+  [4401, { retry: "never", code: "invalid_api_key", meaning: "the credential was revoked" }],
+  [4409, { retry: "never", code: "taken_over", meaning: "another reader took over" }],
+]);
+
+const HEARTBEAT_MISSED = 4408;
+const BAD_FRAME = 4400;
+
+export class Link {
+  #target;
+  #told;
+  #isOver = false;
+  #isReady = false;
+  #ticks = 0;
+  #hasTicked = false;
+  #fetching = new AbortController();
+  #listening = new AbortController();
+  /** @type {WebSocket | undefined} */
+  #socket;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #openTimer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #tickTimer;
+
+  /**
+   * @param {Target} target
+   * @param {Told} told
+   */
+  constructor(target, told) {
+    this.#target = target;
+    this.#told = told;
+  }
+
+  get isReady() { return this.#isReady && !this.#isOver; }
+
+  /** The server has let it in, be it over or not. */
+  get wasReady() { return this.#isReady; }
+
+  /** It has been ready for some seconds: its end is not one more failure in a row. */
+  get isSteady() { return this.#hasTicked; }
+
+  /**
+   * Connect; `told` says how it goes.
+   * @param {boolean} withTicket Ask for a ticket first: needed where there is a key, and without one the way to learn
+   *   why a handshake was refused, which a browser does not say.
+   */
+  async open(withTicket) {
+    this.#openTimer = setTimeout(() => {
+      this.#end({ retry: "soon", reason: `no answer within ${OPEN_TIMEOUT_MS / 1000} s` });
+    }, OPEN_TIMEOUT_MS);
+    const protocols = [SUBPROTOCOL];
+    if (withTicket) {
+      const ticket = await this.#ticket();
+      if (this.#isOver) return;
+      protocols.push(ticket);
+    }
+    const url = `${this.#target.baseUrl.replace(/^http/i, "ws")}/v1/chat/completions`;
+    try {
+      this.#socket = new this.#target.WebSocket(url, protocols);
+    } catch (cause) {
+      // A wrong address, or ws: from a page that came by https:. Trying again changes nothing.
+      const error = new ChannelError("unreachable", `${url} cannot be opened: ${String(cause)}`, { cause });
+      this.#end({ retry: "never", reason: error.message, error });
+      return;
+    }
+    this.#listen(this.#socket);
+  }
+
+  /** @param {string} text */
+  send(text) {
+    // A socket that closes takes nothing any more; its end is about to be told, and the channel goes on from there.
+    if (this.#socket?.readyState === 1) this.#socket.send(text);
+  }
+
+  /** Ask the peer for a sign of life now: after a sleep, or a change of network. */
+  probe() {
+    if (!this.isReady) return;
+    this.#ticks = TICKS_TO_PING;
+    this.send('{"type":"ping"}');
+  }
+
+  /** End it without another word to the channel. */
+  close() {
+    this.#leave(1000, "the client is done");
+  }
+
+  // -- the way in ----------------------------------------------------------------------------------------------------
+
+  /** @returns {Promise<string>} A ticket's subprotocol entry; empty where the link has ended instead. */
+  async #ticket() {
+    const { baseUrl, apiKey, fetch } = this.#target;
+    /** @type {Record<string, string>} */
+    const headers = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
+    try {
+      const { signal } = this.#fetching;
+      const answer = await fetch(`${baseUrl}/v1/ws/tickets`, { method: "POST", headers, cache: "no-store", signal });
+      const body = await answer.json().catch(() => undefined);
+      if (answer.ok && typeof body?.subprotocol === "string") return body.subprotocol;
+      this.#refused(answer, body);
+    } catch (cause) {
+      const error = new ChannelError("unreachable", `The server cannot be reached: ${String(cause)}`, { cause });
+      this.#end({ retry: "soon", reason: error.message, error });
+    }
+    return "";
+  }
+
+  /**
+   * @param {Response} answer
+   * @param {any} body
+   */
+  #refused(answer, body) {
+    const seconds = Number(answer.headers.get("Retry-After") ?? Number.NaN);
+    const retryAfterS = seconds >= 0 ? seconds : undefined;
+    const error = ChannelError.fromServer(body?.error, answer.status, retryAfterS);
+    /** @type {Retry} */
+    let retry = "never";
+    if (answer.status >= 500 || answer.status === 429) retry = "slow";
+    else if (answer.status === 408) retry = "soon";
+    const retryAfterMs = retryAfterS === undefined ? undefined : retryAfterS * 1000;
+    this.#end({ retry, reason: error.message, error, retryAfterMs });
+  }
+
+  // -- the socket ----------------------------------------------------------------------------------------------------
+
+  /** @param {WebSocket} socket */
+  #listen(socket) {
+    const { signal } = this.#listening;
+    socket.addEventListener("message", (event) => this.#receive(event.data), { signal });
+    // `error` tells a page nothing; `close` follows it.
+    socket.addEventListener("close", (event) => this.#closed(event.code, event.reason), { signal });
+  }
+
+  /** @param {unknown} message */
+  #receive(message) {
+    this.#ticks = 0;
+    /** @type {Frame | undefined} */
+    let frame;
+    try {
+      frame = JSON.parse(/** @type {string} */ (message));
+    } catch {
+      frame = undefined;
+    }
+    if (typeof frame !== "object" || frame === null) {
+      const error = new ChannelError("protocol_error", "The server sent a frame that holds no JSON object.");
+      this.#end({ retry: "slow", reason: error.message, error }, BAD_FRAME);
+    } else if (frame.type === "ping") {
+      this.send(JSON.stringify({ type: "pong", t: frame.t }));
+    } else if (frame.type === "connection.ready" && !this.#isReady) {
+      this.#begin(frame.limits ?? {});
+    } else if (frame.type !== "pong") {
+      this.#told.frame(frame);
+    }
+  }
+
+  /** @param {Limits} limits */
+  #begin(limits) {
+    clearTimeout(this.#openTimer);
+    this.#isReady = true;
+    const intervalMs = ((limits.ping_interval_s ?? DEFAULT_PING_INTERVAL_S) * 1000) / 5;
+    this.#tickTimer = setInterval(() => this.#tick(), intervalMs);
+    this.#told.ready(limits);
+  }
+
+  #tick() {
+    this.#hasTicked = true;
+    this.#ticks += 1;
+    if (this.#ticks === TICKS_TO_PING) this.send('{"type":"ping"}');
+    // A dead peer does not answer a close either, so it is not waited for.
+    if (this.#ticks >= TICKS_TO_GIVE_UP) this.#end({ retry: "soon", reason: "the server is silent" }, HEARTBEAT_MISSED);
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} said
+   */
+  #closed(code, said) {
+    const known = CLOSINGS.get(code);
+    const stage = this.#isReady ? "the connection was lost" : "the handshake failed";
+    const reason = said || known?.meaning || `${stage} (${code})`;
+    // Those of this range that a later server may have are final.
+    const isFinal = known === undefined && code >= 4400 && code <= 4499 && code !== HEARTBEAT_MISSED;
+    const retry = /** @type {Retry} */ (known?.retry ?? (isFinal ? "never" : "soon"));
+    const error = new ChannelError(known?.code ?? "connection_lost", reason, { closeCode: code });
+    this.#end({ retry, reason, code, error });
+  }
+
+  /**
+   * @param {Ending} ending
+   * @param {number} [closeCode]
+   */
+  #end(ending, closeCode) {
+    if (this.#isOver) return;
+    this.#leave(closeCode ?? 1000, ending.reason);
+    this.#told.ended(ending);
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #leave(code, reason) {
+    this.#isOver = true;
+    clearTimeout(this.#openTimer);
+    clearInterval(this.#tickTimer);
+    this.#fetching.abort();
+    this.#listening.abort();
+    // RFC 6455, section 5.5: a close frame holds 123 bytes of reason; ours are ASCII, an error's may be anything.
+    const isShort = /^[\x20-\x7e]{0,120}$/.test(reason);
+    if (this.#socket !== undefined && this.#socket.readyState < 2) this.#socket.close(code, isShort ? reason : "");
+  }
+}

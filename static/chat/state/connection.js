@@ -1,0 +1,219 @@
+// The way to the server: the channel, whether the model is loaded, which models there are, and who may ask. Does not
+// know conversations.
+
+import { Channel } from "../../channel.js";
+
+/** @typedef {import("../../channel.js").StateDetail} StateDetail */
+
+/**
+ * @typedef {object} Health What `/health` says.
+ * @property {string} state
+ * @property {string} reason
+ * @property {number} since
+ * @property {number} timestamp
+ */
+
+/**
+ * @typedef {"connecting" | "loading" | "unavailable" | "ready" | "resumed" | "reconnecting" | "locked" | "closed"} Kind
+ */
+
+/**
+ * @typedef {object} Status
+ * @property {Kind} kind
+ * @property {string} reason In the server's words, where it said something.
+ * @property {number} seconds For how long the engine has been in its state.
+ */
+
+const POLL_MS = 1000;
+const POLL_READY_MS = 15_000;
+const TIMEOUT_MS = 10_000;
+const RESUMED_MS = 5000;
+
+export class Connection extends EventTarget {
+  /** @type {Channel | undefined} */
+  #channel;
+  #key;
+  /** @type {Kind} What the channel makes of it. */
+  #wire = "connecting";
+  #reason = "";
+  /** @type {Health | null} */
+  #health = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #pollTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #resumedTimer;
+  #isLocked = false;
+  /** Whether the server has keys. */
+  asksForKey = false;
+  /** @type {string[]} */
+  models = [];
+
+  /** @param {string} key */
+  constructor(key) {
+    super();
+    this.#key = key;
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) void this.#poll(); });
+    void this.#poll();
+    void this.#connect();
+  }
+
+  get isReady() { return this.#health?.state === "ready" && !this.#isLocked && this.#wire !== "closed"; }
+
+  /** @returns {Status} */
+  get status() {
+    const health = this.#health;
+    const seconds = health ? Math.max(0, Math.round(health.timestamp - health.since)) : 0;
+    /** @type {(kind: Kind, reason?: string) => Status} */
+    const status = (kind, reason = "") => ({ kind, reason, seconds });
+    if (this.#isLocked) return status("locked", this.#reason);
+    if (this.#wire === "closed" || this.#wire === "reconnecting") return status(this.#wire, this.#reason);
+    if (health === null) return status("connecting");
+    if (health.state === "starting" || health.state === "restarting") return status("loading", health.reason);
+    if (health.state !== "ready") return status("unavailable", health.reason || health.state);
+    return status(this.#wire);
+  }
+
+  /** The channel to the server; another one where the last was closed for good. */
+  get channel() {
+    if (this.#channel === undefined || this.#channel.state === "closed") this.#channel = this.#open();
+    return this.#channel;
+  }
+
+  /**
+   * Use another key, or try the same once more.
+   * @param {string} key
+   */
+  unlock(key) {
+    this.#key = key;
+    this.#isLocked = false;
+    this.#channel?.close();
+    this.#channel = undefined;
+    this.#wire = "connecting";
+    this.#changed();
+    void this.#poll();
+    void this.#connect();
+  }
+
+  /**
+   * Resolves once a token could be generated, however long that takes.
+   * @param {AbortSignal} signal Its abort rejects.
+   * @returns {Promise<void>}
+   */
+  ready(signal) {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (!signal.aborted && !this.isReady) return;
+        this.removeEventListener("change", look);
+        signal.removeEventListener("abort", look);
+        if (signal.aborted) reject(signal.reason);
+        else resolve();
+      };
+      this.addEventListener("change", look);
+      signal.addEventListener("abort", look);
+      look();
+    });
+  }
+
+  /** The engine was said not to be ready: what was known of it is old. */
+  doubt() {
+    if (this.#health?.state === "ready") this.#health = { ...this.#health, state: "starting", reason: "" };
+    this.#changed();
+    void this.#poll();
+  }
+
+  // -- the channel ---------------------------------------------------------------------------------------------------
+
+  #open() {
+    /** @type {Channel} */
+    const channel = new Channel({
+      ...(this.#key ? { apiKey: this.#key } : {}),
+      onState: (state, detail) => { if (channel === this.#channel) this.#onState(state, detail); },
+    });
+    return channel;
+  }
+
+  async #connect() {
+    await this.#readModels();
+    // Before a question is asked, so that the reader sees how things stand. Its failure is told as a state.
+    if (!this.#isLocked) await this.channel.connect().catch(() => {});
+  }
+
+  /**
+   * @param {import("../../channel.js").State} state
+   * @param {StateDetail} detail
+   */
+  #onState(state, detail) {
+    clearTimeout(this.#resumedTimer);
+    this.#reason = detail.reason ?? "";
+    if (state === "ready" || state === "resumed") {
+      this.#wire = state;
+      if (state === "resumed") this.#resumedTimer = setTimeout(() => this.#onState("ready", {}), RESUMED_MS);
+      // It may be another server than the one that was lost.
+      void this.#poll();
+    } else if (state === "reconnecting" || state === "connecting") {
+      this.#wire = state;
+      void this.#poll();
+    } else if (state === "closed") {
+      this.#wire = "closed";
+      if (detail.error?.code === "invalid_api_key") this.#lock(detail.error.message);
+    }
+    this.#changed();
+  }
+
+  /** @param {string} reason */
+  #lock(reason) {
+    this.asksForKey = true;
+    this.#isLocked = true;
+    this.#reason = reason;
+    this.#changed();
+  }
+
+  // -- what the server says of itself --------------------------------------------------------------------------------
+
+  async #poll() {
+    clearTimeout(this.#pollTimer);
+    const wasReady = this.isReady;
+    try {
+      const answer = await this.#get("/health");
+      const body = await answer.json();
+      this.#health = typeof body.state === "string" ? body : null;
+    } catch {
+      this.#health = null;
+    }
+    this.#changed();
+    if (this.isReady && (!wasReady || this.models.length === 0)) void this.#readModels();
+    clearTimeout(this.#pollTimer);
+    // A page that nobody sees learns of it when it is looked at, or when it waits for an answer.
+    this.#pollTimer = setTimeout(() => this.#poll(), this.isReady ? POLL_READY_MS : POLL_MS);
+  }
+
+  async #readModels() {
+    try {
+      const answer = await this.#get("/v1/models");
+      const body = await answer.json();
+      if (answer.status === 401) {
+        this.#lock(this.#key ? body.error.message : "");
+      } else if (answer.ok) {
+        this.asksForKey ||= this.#key !== "";
+        /** @type {{ id: string, type?: string }[]} */
+        const models = body.data;
+        // Embeddings and rankings have models of their own. A server that does not say so has none.
+        this.models = models.filter(({ type }) => (type ?? "chat") === "chat").map(({ id }) => id);
+        this.#changed();
+      }
+    } catch {
+      // The server cannot be reached: it is asked again with the next poll.
+    }
+  }
+
+  /** @param {string} path */
+  #get(path) {
+    /** @type {Record<string, string>} */
+    const headers = this.#key && path.startsWith("/v1/") ? { Authorization: `Bearer ${this.#key}` } : {};
+    return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

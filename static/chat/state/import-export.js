@@ -1,0 +1,129 @@
+// Conversations as a file, and back. A file may come from anywhere, so all of it is checked, and nothing of it runs or
+// is asked for. Does not know how conversations are kept.
+
+import { newId } from "./branches.js";
+
+/** @typedef {import("../types.js").Conversation} Conversation */
+/** @typedef {import("../types.js").Message} Message */
+
+const FORMAT = "twowire-chats";
+const VERSION = 1;
+const STATES = ["done", "stopped", "failed"];
+
+/**
+ * @param {Conversation[]} conversations
+ * @param {Message[]} messages Of these, and perhaps of others.
+ */
+export function toFile(conversations, messages) {
+  const wanted = new Set(conversations.map(({ id }) => id));
+  const kept = messages.filter(({ conversation }) => wanted.has(conversation)).map((message) => {
+    if (message.answer === undefined) return message;
+    // The cursor opens the chat at the server: it is a secret of this browser's.
+    const state = message.answer.state === "open" ? "stopped" : message.answer.state;
+    return { ...message, answer: { ...message.answer, state, cursor: null } };
+  });
+  const content = { format: FORMAT, version: VERSION, exported: new Date().toISOString(), conversations, messages: kept };
+  return JSON.stringify(content, null, 1);
+}
+
+/**
+ * What is in a file, with names of its own, so that nothing that is there is overwritten. Throws where it is no such
+ * file, or a broken one.
+ * @param {string} text
+ * @returns {{ conversations: Conversation[], messages: Message[] }}
+ */
+export function fromFile(text) {
+  const content = JSON.parse(text);
+  if (content?.format !== FORMAT || content.version !== VERSION) throw new Error("not a file of conversations");
+  const names = new Map();
+  /** @type {(old: unknown) => string} */
+  const rename = (old) => {
+    if (typeof old !== "string") throw new Error("a name is missing");
+    if (!names.has(old)) names.set(old, newId());
+    return names.get(old);
+  };
+  const messages = list(content.messages).map((one) => messageFrom(one, rename));
+  const conversations = list(content.conversations).map((one) => conversationFrom(one, rename));
+  const known = new Set(conversations.map(({ id }) => id));
+  const ids = new Set(messages.map(({ id }) => id));
+  for (const { conversation, parent } of messages) {
+    if (!known.has(conversation)) throw new Error("a message is in no conversation");
+    if (parent !== null && !ids.has(parent)) throw new Error("a message follows none that is there");
+  }
+  for (const conversation of conversations) {
+    if (conversation.leaf !== null && !ids.has(conversation.leaf)) conversation.leaf = null;
+  }
+  return { conversations, messages };
+}
+
+/**
+ * @param {any} one
+ * @param {(old: unknown) => string} rename
+ * @returns {Conversation}
+ */
+function conversationFrom(one, rename) {
+  return {
+    id: rename(one.id), title: string(one.title), isNamed: one.isNamed === true, created: number(one.created),
+    updated: number(one.updated), leaf: one.leaf === null ? null : rename(one.leaf),
+  };
+}
+
+/**
+ * @param {any} one
+ * @param {(old: unknown) => string} rename
+ * @returns {Message}
+ */
+function messageFrom(one, rename) {
+  const role = one.role === "assistant" ? "assistant" : "user";
+  /** @type {Message} */
+  const message = {
+    id: rename(one.id), conversation: rename(one.conversation), parent: one.parent === null ? null : rename(one.parent),
+    role, text: string(one.text), created: number(one.created),
+  };
+  if (role === "user") return message;
+  const { answer = {} } = one;
+  message.answer = {
+    state: STATES.includes(answer.state) ? answer.state : "stopped",
+    model: string(answer.model ?? ""), sampling: samplingFrom(answer.sampling ?? {}),
+    finish: typeof answer.finish === "string" ? answer.finish : null,
+    error: answer.error ? { code: string(answer.error.code), message: string(answer.error.message) } : null,
+    cursor: null, pieces: number(answer.pieces), limitBase: number(answer.limitBase), counted: number(answer.counted),
+    usage: answer.usage
+      ? { prompt: number(answer.usage.prompt), completion: number(answer.usage.completion) } : null,
+    sent: number(answer.sent), first: number(answer.first), last: number(answer.last),
+    wasInterrupted: answer.wasInterrupted === true, restarts: number(answer.restarts),
+  };
+  return message;
+}
+
+/**
+ * @param {any} given
+ * @returns {import("../types.js").Sampling}
+ */
+function samplingFrom(given) {
+  /** @type {Record<string, unknown>} */
+  const sampling = {};
+  if (typeof given.system === "string") sampling.system = given.system;
+  for (const name of ["temperature", "top_p", "max_completion_tokens", "seed"]) {
+    if (Number.isFinite(given[name])) sampling[name] = given[name];
+  }
+  if (Array.isArray(given.stop)) sampling.stop = given.stop.map(string);
+  return sampling;
+}
+
+/** @param {unknown} value @returns {any[]} */
+function list(value) {
+  if (!Array.isArray(value)) throw new Error("a list is missing");
+  return value;
+}
+
+/** @param {unknown} value */
+function string(value) {
+  if (typeof value !== "string") throw new Error("a text is missing");
+  return value;
+}
+
+/** @param {unknown} value */
+function number(value) {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}

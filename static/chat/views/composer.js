@@ -1,0 +1,95 @@
+// The box for questions: grows with the text, sends, stops, and never forgets what was typed. Does not know what becomes
+// of a question.
+
+import { t } from "../i18n.js";
+import { icon } from "../icons.js";
+import { readDraft, writeDraft } from "../state/preferences.js";
+import { fitHeight, isSend } from "../typing.js";
+
+export class Composer {
+  #area;
+  #button;
+  #of = "";
+  #isRunning = false;
+  #told;
+
+  /**
+   * @param {HTMLFormElement} form
+   * @param {{ send: (text: string) => Promise<void>, stop: () => void }} told
+   */
+  constructor(form, told) {
+    this.#told = told;
+    this.#area = /** @type {HTMLTextAreaElement} */ (form.querySelector("textarea"));
+    this.#button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.#isRunning && this.#area.value.trim() === "") told.stop();
+      else void this.#send();
+    });
+    // All around the text is the box, too.
+    form.addEventListener("click", ({ target }) => { if (target === form) this.focus(); });
+    this.#area.addEventListener("input", () => {
+      fitHeight(this.#area);
+      writeDraft(this.#of, this.#area.value);
+      this.#drawButton();
+    });
+    this.#area.addEventListener("keydown", (event) => {
+      if (!isSend(event)) return;
+      event.preventDefault();
+      void this.#send();
+    });
+  }
+
+  focus() { this.#area.focus({ preventScroll: true }); }
+
+  /**
+   * Put this text into the box, for the reader to go on with.
+   * @param {string} text
+   */
+  fill(text) {
+    this.#area.value = text;
+    writeDraft(this.#of, text);
+    fitHeight(this.#area);
+    this.#drawButton();
+  }
+
+  /**
+   * Show what was typed for this conversation.
+   * @param {string} of
+   */
+  show(of) {
+    this.#of = of;
+    this.fill(readDraft(of));
+  }
+
+  /** @param {boolean} isRunning An answer in this conversation. */
+  update(isRunning) {
+    this.#isRunning = isRunning;
+    this.#drawButton();
+  }
+
+  async #send() {
+    const text = this.#area.value;
+    if (text.trim() === "") return;
+    this.fill("");
+    try {
+      await this.#told.send(text);
+    } catch (error) {
+      // It could not even be kept: it goes back to where it was.
+      if (this.#area.value === "") this.fill(text);
+      throw error;
+    }
+  }
+
+  #drawButton() {
+    const isEmpty = this.#area.value.trim() === "";
+    const isStop = this.#isRunning && isEmpty;
+    const name = isStop ? "stop" : "send";
+    this.#button.disabled = isEmpty && !isStop;
+    if (this.#button.dataset.is === name) return;
+    this.#button.dataset.is = name;
+    this.#button.replaceChildren(icon(name));
+    this.#button.setAttribute("aria-label", t(name));
+    this.#button.title = t(name);
+  }
+}

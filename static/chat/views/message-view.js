@@ -1,0 +1,204 @@
+// Shows one message: the text, what can be done with it, and an answer's facts. Does not know its neighbours.
+
+import { element, writeClipboard } from "../../dom.js";
+import { notice, speedFacts } from "./answer-stats.js";
+import { t } from "../i18n.js";
+import { icon } from "../icons.js";
+import { readDraft, writeDraft } from "../state/preferences.js";
+import { RichText } from "../text/rich-text.js";
+import { fitHeight, isSend } from "../typing.js";
+
+/** @typedef {import("../types.js").Message} Message */
+/** @typedef {import("../i18n.js").Word} Word */
+
+/**
+ * @typedef {object} Actions What the reader can do, and what there is to know.
+ * @property {(message: Message, text: string) => void} edit
+ * @property {(message: Message) => void} regenerate
+ * @property {(message: Message) => void} goOn
+ * @property {(message: Message) => void} choose
+ * @property {(message: Message) => Message[]} siblings
+ * @property {(message: Message) => boolean} isRunning
+ * @property {() => string} waitingFor What an answer without text waits for, in words.
+ */
+
+const COPIED_MS = 2000;
+
+export class MessageView {
+  #message;
+  #actions;
+  #body;
+  /** @type {RichText | null} */
+  #rich = null;
+  #notice = element("p", { class: "notice" });
+  #tools = element("div", { class: "tools" });
+  #shown = "";
+  #toolsFor = "";
+  #isNear = false;
+
+  /**
+   * @param {Message} message
+   * @param {Actions} actions
+   */
+  constructor(message, actions) {
+    this.#message = message;
+    this.#actions = actions;
+    const { role, id } = message;
+    this.#body = element("div", { class: role === "user" ? "bubble" : "body" });
+    // A question is shown as it was typed.
+    if (role === "user") this.#body.setAttribute("dir", "auto");
+    else this.#rich = new RichText(this.#body);
+    this.root = element("article", { class: `message ${role}`, dataset: { id } },
+      element("h2", { class: "off-screen" }, t(role === "user" ? "question" : "answer")),
+      this.#body, this.#notice, this.#tools);
+    this.draw(message);
+  }
+
+  /** It is, or will soon be, in sight: from now on its Markdown is shown. */
+  approach() {
+    if (this.#isNear) return;
+    this.#isNear = true;
+    this.#shown = "";
+    this.draw(this.#message);
+  }
+
+  /**
+   * Show what it is now.
+   * @param {Message} message
+   */
+  draw(message) {
+    this.#message = message;
+    const { answer, text } = message;
+    const isRunning = this.#actions.isRunning(message);
+    const isOpen = answer?.state === "open";
+    const key = `${isOpen}|${text.length}|${text.slice(-20)}`;
+    if (key !== this.#shown) {
+      this.#shown = key;
+      if (this.#rich !== null && this.#isNear) this.#rich.show(text, !isOpen);
+      else this.#body.textContent = text;
+    }
+    this.root.classList.toggle("open", isOpen);
+    this.root.classList.toggle("empty", isOpen && text === "");
+    if (this.root.ariaBusy !== String(isOpen)) this.root.ariaBusy = String(isOpen);
+    const { text: said, tone } = answer === undefined ? { text: "", tone: "quiet" } : notice(answer, isRunning);
+    const waiting = isOpen && isRunning && text === "" ? this.#actions.waitingFor() : "";
+    if (this.#notice.textContent !== (said || waiting)) this.#notice.textContent = said || waiting;
+    if (this.#notice.dataset.tone !== tone) this.#notice.dataset.tone = tone;
+    this.#drawTools(isOpen);
+  }
+
+  focusEdit() { this.#tools.querySelector("button")?.focus(); }
+
+  // -- tools ---------------------------------------------------------------------------------------------------------
+
+  /** @param {boolean} isOpen */
+  #drawTools(isOpen) {
+    const message = this.#message;
+    const { answer } = message;
+    const among = this.#actions.siblings(message);
+    const facts = answer === undefined ? [] : speedFacts(answer);
+    const key = JSON.stringify([isOpen, answer?.state, answer?.finish, among.map(({ id }) => id), facts]);
+    if (key === this.#toolsFor) return;
+    this.#toolsFor = key;
+    this.#tools.replaceChildren();
+    if (among.length > 1) this.#tools.append(this.#pager(among));
+    if (isOpen) return;
+    this.#tools.append(this.#copyButton());
+    if (answer === undefined) {
+      this.#tools.append(tool("edit", "edit", () => this.#edit()));
+      return;
+    }
+    this.#tools.append(tool("again", "regenerate", () => this.#actions.regenerate(message)));
+    const isCut = answer.finish === "length" || answer.state !== "done";
+    if (isCut && message.text.trim() !== "") {
+      this.#tools.append(tool("on", "goOn", () => this.#actions.goOn(message), true));
+    }
+    this.#tools.append(element("span", { class: "facts", title: answer.model }, facts.join(" · ")));
+  }
+
+  /** @param {Message[]} among */
+  #pager(among) {
+    const at = among.findIndex(({ id }) => id === this.#message.id);
+    /** @type {(name: string, word: Word, to: number) => HTMLElement} */
+    const step = (name, word, to) => {
+      const button = tool(name, word, () => this.#actions.choose(among[to]));
+      button.disabled = to < 0 || to >= among.length;
+      return button;
+    };
+    return element("span", { class: "pager", role: "group", "aria-label": t("branches") },
+      step("previous", "previousBranch", at - 1),
+      element("span", {}, t("branchOf", { number: at + 1, count: among.length })),
+      step("next", "nextBranch", at + 1));
+  }
+
+  #copyButton() {
+    const button = tool("copy", "copy", async () => {
+      if (!(await writeClipboard(this.#message.text))) return;
+      button.replaceChildren(icon("check"));
+      button.setAttribute("aria-label", t("copied"));
+      setTimeout(() => {
+        button.replaceChildren(icon("copy"));
+        button.setAttribute("aria-label", t("copy"));
+      }, COPIED_MS);
+    });
+    return button;
+  }
+
+  // -- editing -------------------------------------------------------------------------------------------------------
+
+  #edit() {
+    const { id, text } = this.#message;
+    const area = element("textarea", { dir: "auto", "aria-label": t("editQuestion") });
+    area.value = readDraft(id) || text;
+    const leave = () => {
+      form.remove();
+      this.root.classList.remove("editing");
+    };
+    const send = () => {
+      if (area.value.trim() === "") return;
+      writeDraft(id, "");
+      leave();
+      this.#actions.edit(this.#message, area.value);
+    };
+    const cancel = () => {
+      writeDraft(id, "");
+      leave();
+      this.focusEdit();
+    };
+    const form = element("form", { class: "edit", onsubmit: (/** @type {Event} */ event) => {
+      event.preventDefault();
+      send();
+    } }, area, element("div", { class: "buttons" },
+      element("button", { type: "button", class: "plain-button", onclick: cancel }, t("cancel")),
+      element("button", { type: "submit", class: "main-button" }, t("sendEdited"))));
+    area.addEventListener("input", () => {
+      fitHeight(area);
+      writeDraft(id, area.value);
+    });
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        cancel();
+      } else if (isSend(event)) {
+        event.preventDefault();
+        send();
+      }
+    });
+    this.root.classList.add("editing");
+    this.#body.after(form);
+    area.focus();
+    fitHeight(area);
+  }
+}
+
+/**
+ * @param {string} name Of the icon.
+ * @param {Word} word
+ * @param {() => void} act
+ * @param {boolean} [isWorded] Whether the word stands beside the icon.
+ */
+function tool(name, word, act, isWorded = false) {
+  const label = t(word);
+  return element("button", { type: "button", class: isWorded ? "tool worded" : "tool", title: isWorded ? null : label,
+    "aria-label": label, onclick: act }, icon(name), isWorded ? label : null);
+}

@@ -1,0 +1,152 @@
+// The list of conversations: opens, finds, renames and deletes them. Does not know what is in them.
+
+import { byId, element } from "../../dom.js";
+import { language, t } from "../i18n.js";
+import { icon } from "../icons.js";
+
+/** @typedef {import("../types.js").Conversation} Conversation */
+/** @typedef {import("../state/conversations.js").Library} Library */
+/** @typedef {import("../i18n.js").Word} Word */
+
+/**
+ * @typedef {object} Told
+ * @property {(id: string) => void} open
+ * @property {(conversation: Conversation) => void} remove
+ * @property {(conversation: Conversation) => void} save To a file.
+ */
+
+const DAY_MS = 86_400_000;
+
+export class Sidebar {
+  #library;
+  #told;
+  #current = "";
+  /** The conversations that are shown, where they are searched. @type {Set<string> | null} */
+  #found = null;
+  #renaming = "";
+  #isAsked = false;
+
+  /**
+   * @param {Library} library
+   * @param {Told} told
+   */
+  constructor(library, told) {
+    this.#library = library;
+    this.#told = told;
+    const search = byId("search");
+    search.addEventListener("input", () => this.#search(search.value));
+    search.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Escape" || search.value === "") return;
+      event.stopPropagation();
+      search.value = "";
+      void this.#search("");
+    });
+    library.addEventListener("list", () => this.#draw());
+  }
+
+  /** @param {string} id Of the conversation that is shown. */
+  select(id) {
+    this.#current = id;
+    this.#draw();
+  }
+
+  /** @param {string} words */
+  async #search(words) {
+    const found = words.trim() === "" ? null : new Set((await this.#library.search(words)).map(({ id }) => id));
+    // Another search may have been quicker.
+    if (byId("search").value !== words) return;
+    this.#found = found;
+    this.#draw();
+  }
+
+  #draw() {
+    if (this.#isAsked) return;
+    this.#isAsked = true;
+    // Once for all that changes together.
+    queueMicrotask(() => {
+      this.#isAsked = false;
+      if (this.#renaming === "") this.#drawNow();
+    });
+  }
+
+  #drawNow() {
+    const list = byId("conversations");
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    const at = focused && list.contains(focused) ? focused.dataset.focus : undefined;
+    const shown = this.#library.conversations.filter(({ id }) => this.#found === null || this.#found.has(id));
+    /** @type {Map<string, HTMLElement[]>} */
+    const groups = new Map();
+    for (const conversation of shown) {
+      const name = period(conversation.updated);
+      const group = groups.get(name) ?? [];
+      group.push(this.#row(conversation));
+      groups.set(name, group);
+    }
+    list.replaceChildren(...[...groups].map(([name, rows]) =>
+      element("section", {}, element("h2", {}, name), element("ul", {}, rows))));
+    if (shown.length === 0) {
+      list.append(element("p", { class: "nothing" }, t(this.#found === null ? "noConversations" : "nothingFound")));
+    }
+    if (at !== undefined) list.querySelector(`[data-focus="${at}"]`)?.focus();
+  }
+
+  /** @param {Conversation} conversation */
+  #row(conversation) {
+    const { id } = conversation;
+    const title = conversation.title || t("untitled");
+    const isCurrent = id === this.#current;
+    const isBusy = this.#library.isBusy(id);
+    /** @type {(name: string, word: Word, act: () => void) => HTMLElement} */
+    const tool = (name, word, act) => element("button", { type: "button", class: "tool", title: t(word),
+      "aria-label": t("of", { action: t(word), title }), dataset: { focus: `${word}-${id}` }, onclick: act }, icon(name));
+    return element("li", { class: isCurrent ? "current" : null },
+      element("a", { class: "open", href: `#/${id}`, "aria-current": isCurrent ? "page" : null, title,
+        dataset: { focus: `open-${id}` }, onclick: (/** @type {MouseEvent} */ event) => {
+          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+          event.preventDefault();
+          this.#told.open(id);
+        } },
+      element("span", { dir: "auto" }, title), isBusy ? element("span", { class: "busy", role: "img",
+        "aria-label": t("answering") }) : null),
+      element("span", { class: "row-tools" },
+        tool("edit", "rename", () => this.#rename(conversation)),
+        tool("save", "export", () => this.#told.save(conversation)),
+        tool("delete", "delete", () => this.#told.remove(conversation))));
+  }
+
+  /** @param {Conversation} conversation */
+  #rename({ id, title }) {
+    const link = byId("conversations").querySelector(`[data-focus="open-${id}"]`);
+    if (link === null) return;
+    this.#renaming = id;
+    const input = element("input", { type: "text", dir: "auto", maxlength: "80", "aria-label": t("newName") });
+    input.value = title;
+    let isOver = false;
+    /** @param {boolean} isWanted */
+    const end = (isWanted) => {
+      if (isOver) return;
+      isOver = true;
+      this.#renaming = "";
+      if (isWanted) void this.#library.rename(id, input.value);
+      this.#drawNow();
+      byId("conversations").querySelector(`[data-focus="open-${id}"]`)?.focus();
+    };
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter" && !event.isComposing) end(true);
+      else if (event.key === "Escape") end(false);
+    });
+    input.addEventListener("blur", () => end(true));
+    link.replaceWith(input);
+    input.select();
+  }
+}
+
+/** @param {number} time */
+function period(time) {
+  const today = new Date().setHours(0, 0, 0, 0);
+  if (time >= today) return t("today");
+  if (time >= today - DAY_MS) return t("yesterday");
+  if (time >= today - 7 * DAY_MS) return t("thisWeek");
+  return new Date(time).toLocaleDateString(language(), { year: "numeric", month: "long" });
+}

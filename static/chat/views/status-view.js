@@ -1,0 +1,84 @@
+// Shows how the connection stands, and how far the engine has come in starting. Does not know how that is found out.
+
+import { byId, element } from "../../dom.js";
+import { t } from "../i18n.js";
+
+/** @typedef {import("../state/connection.js").Status} Status */
+/** @typedef {import("../state/connection.js").Kind} Kind */
+/** @typedef {import("../i18n.js").Word} Word */
+
+/** @type {Record<Kind, [Word, "good" | "busy" | "bad"]>} */
+const KINDS = {
+  connecting: ["connecting", "busy"],
+  loading: ["loading", "busy"],
+  unavailable: ["unavailable", "bad"],
+  ready: ["connected", "good"],
+  resumed: ["resumed", "good"],
+  reconnecting: ["reconnecting", "busy"],
+  locked: ["locked", "bad"],
+  closed: ["disconnected", "bad"],
+};
+
+/** The stages that the server tells of, in their order. @type {[RegExp, Word][]} */
+const STAGES = [
+  [/starting the engine/, "stageStarting"],
+  [/importing/, "stageImporting"],
+  [/configuration/, "stageConfiguration"],
+  [/loading the model/, "stageLoading"],
+  [/warming up/, "stageWarming"],
+];
+
+/**
+ * What is said of the state, in words.
+ * @param {Status} status
+ */
+export function statusText({ kind, reason, seconds }) {
+  if (kind !== "loading") return t(KINDS[kind][0]);
+  const stage = STAGES.find(([pattern]) => pattern.test(reason));
+  return t("loadingStage", { stage: stage ? t(stage[1]) : reason || t("loading"), seconds });
+}
+
+export class StatusView {
+  #shown = "";
+
+  /** @param {() => void} again What to do where the connection was closed for good. */
+  constructor(again) {
+    byId("again").addEventListener("click", again);
+  }
+
+  /** @param {Status} status */
+  show(status) {
+    const [word, tone] = KINDS[status.kind];
+    const root = byId("status");
+    root.dataset.tone = tone;
+    root.dataset.kind = status.kind;
+    // The line is read out when it changes: without the seconds, which change all the time.
+    if (this.#shown !== word) byId("status-text").textContent = t(word);
+    this.#shown = word;
+    root.title = status.reason;
+    byId("again").hidden = status.kind !== "closed";
+    this.#showProgress(status);
+  }
+
+  /** @param {Status} status */
+  #showProgress(status) {
+    const root = byId("progress");
+    const isShown = status.kind === "loading" || status.kind === "unavailable" || status.kind === "closed";
+    root.hidden = !isShown;
+    if (!isShown) return;
+    const stage = STAGES.findIndex(([pattern]) => pattern.test(status.reason));
+    const text = status.kind === "loading" ? statusText(status) : status.reason;
+    const bar = root.querySelector("progress") ?? element("progress", { max: STAGES.length, "aria-label": t("loading") });
+    bar.hidden = status.kind !== "loading";
+    if (stage >= 0) bar.value = stage + 0.5;
+    else bar.removeAttribute("value");
+    const line = root.querySelector("p") ?? element("p");
+    line.textContent = text;
+    if (line.parentNode === null) root.append(line, bar);
+  }
+
+  /** In another language. */
+  reset() {
+    this.#shown = "";
+  }
+}

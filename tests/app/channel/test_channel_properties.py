@@ -1,0 +1,303 @@
+"""The channel under random sequences of frames, engine steps, failures, slow sends and lost connections.
+
+On a fake engine. What a client may rely on is written down once, in `Client`, which reads what the channel sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.channel.limits import ChannelLimits
+from app.channel.session import PARSED_ASIDE_CHARS
+from app.generation.replay_store import ResumeLimits
+from engine.manager import AdmissionLimits
+from protocol.errors import Fault, TwowireError
+from protocol.output import Piece
+from tests.app.channel.channels import (
+    BODY,
+    CANCEL,
+    CHUNK,
+    CREATE,
+    CREATED,
+    DONE,
+    RESUME,
+    RESUMED,
+    House,
+    Peer,
+    open_house,
+    turn,
+    until,
+)
+
+NAMES = ("a", "b", "c")
+LIMITS = ChannelLimits(max_running=2, max_waiting=1, max_messages_per_s=100_000)
+RESUME_LIMITS = ResumeLimits(log_max_bytes=4096, logs_max_bytes=16384)
+Action = tuple[Any, ...]
+
+
+class Client:
+    """Reads a channel's frames as a client would, and fails at the first that it could not make sense of."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.known: list[tuple[str, str]] = []
+        """(id, token) of what can be resumed."""
+        self._read = 0
+        self._asked: dict[str, tuple[str, bool]] = {}
+        """What has not been answered yet: its event, with its stream's name and whether that was free."""
+        self._open: dict[str, tuple[str, int]] = {}
+        """The streams that run: their event and the number of the last chunk."""
+        self._failed: set[str] = set()
+        """The streams that have had an error and must be done now."""
+
+    def ask(self, event: str, name: str) -> None:
+        self.read()
+        is_free = name not in self._open and all(asked != name for asked, _ in self._asked.values())
+        self._asked[event] = (name, is_free)
+
+    @property
+    def is_settled(self) -> bool:
+        self.read()
+        return not self._asked and not self._open
+
+    def read(self) -> None:
+        """Take in what has come since the last time."""
+        while self._read < len(self.peer.frames):
+            frame = self.peer.frames[self._read]
+            self._read += 1
+            self._take(frame)
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        kind, name = frame["type"], frame.get("stream_id", "")
+        if kind in (CREATED, RESUMED):
+            asked, _ = self._asked.pop(frame["event_id"])
+            assert asked == name
+            assert name not in self._open
+            self._open[name] = (frame["event_id"], frame.get("first_seq", 1) - 1)
+            if "resume_token" in frame:
+                self.known.append((frame["id"], frame["resume_token"]))
+        elif kind == CHUNK:
+            assert name not in self._failed, "a chunk after the error"
+            event, seq = self._open[name]
+            assert frame["seq"] == seq + 1, "not consecutive"
+            self._open[name] = (event, seq + 1)
+        elif kind == DONE:
+            self._end(name, frame)
+        elif kind == "error":
+            self._fail(name, frame)
+        else:
+            assert kind in ("connection.ready", "ping", "pong")
+
+    def _end(self, name: str, frame: dict[str, Any]) -> None:
+        assert frame["status"] in ("completed", "cancelled", "failed")
+        assert (frame["status"] == "failed") == (name in self._failed)
+        self._failed.discard(name)
+        if name in self._open:
+            assert self._open.pop(name)[1] == frame["seq"]
+            return
+        # Cancelled before it began: the oldest of that name.
+        event = next(event for event, (asked, _) in self._asked.items() if asked == name)
+        assert (frame["status"], frame["seq"]) == ("cancelled", 0)
+        del self._asked[event]
+
+    def _fail(self, name: str, frame: dict[str, Any]) -> None:
+        event = frame.get("event_id")
+        assert sorted(frame["error"]) == ["code", "message", "param", "type"]
+        if event in self._asked:
+            _, was_free = self._asked.pop(event)
+            if not name:
+                assert not was_free, f"refused although the name was free: {frame}"
+            else:
+                assert name not in self._open, "an error of something else names an open stream"
+        elif name:
+            assert event == self._open[name][0], "an error names a stream that has not ended by it"
+            if frame["error"]["code"] == "taken_over":
+                del self._open[name]
+            else:
+                self._failed.add(name)
+
+
+class Run:
+    """One sequence: two connections in turn, one engine."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.clients = [Client(house.peer(LIMITS)), Client(house.peer(LIMITS))]
+        self.events = 0
+        self.known: list[tuple[str, str]] = []
+
+    async def do(self, action: Action) -> None:
+        what, which, *rest = action
+        await getattr(self, f"do_{what}")(which, *rest)
+        for client in self.clients:
+            client.read()
+            self.known += [pair for pair in client.known if pair not in self.known]
+
+    async def _ask(self, client: Client, name: str, **fields: Any) -> None:
+        self.events += 1
+        event = f"e{self.events}"
+        if not client.peer.channel.ended.done():
+            client.ask(event, name)
+        await client.peer.say({"stream_id": name, "event_id": event, **fields})
+
+    async def do_create(self, which: int, name: str, grace_s: float | None) -> None:
+        resume = None if grace_s is None else {"grace_s": grace_s}
+        await self._ask(self.clients[which], name, type=CREATE, body=BODY, resume=resume)
+
+    async def do_wrong_create(self, which: int, name: str, fields: dict[str, Any]) -> None:
+        await self._ask(self.clients[which], name, type=CREATE, **fields)
+
+    async def do_large_create(self, which: int, name: str) -> None:
+        body = BODY | {"user": "x" * PARSED_ASIDE_CHARS}
+        await self._ask(self.clients[which], name, type=CREATE, body=body)
+
+    async def do_resume(self, which: int, name: str, number: int, after: int, right: bool) -> None:
+        id_, token = self.known[number % len(self.known)] if self.known else ("chatcmpl-none", "x")
+        fields = {"id": id_, "resume_token": token if right else token + "x", "starting_after": after}
+        await self._ask(self.clients[which], name, type=RESUME, **fields)
+
+    async def do_cancel(self, which: int, name: str) -> None:
+        await self.clients[which].peer.say({"type": CANCEL, "stream_id": name, "event_id": "cancel"})
+
+    async def do_say(self, which: int, message: Any) -> None:
+        await self.clients[which].peer.say(message)
+
+    async def do_step(self, which: int, what: str) -> None:
+        running = [stream for stream in self.house.streams if not stream.closed]
+        if not running:
+            return
+        stream = running[which % len(running)]
+        if what == "fail":
+            stream.fail(TwowireError(Fault.ENGINE_DIED, "The engine died."))
+        elif what == "end":
+            stream.end()
+        else:
+            stream.feed(Piece(0, what, 1))
+
+    async def do_refuse(self, which: int) -> None:
+        full = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
+        self.house.engine.refusal = full if which else None
+
+    async def do_take(self, which: int, is_slow: bool) -> None:
+        takes = self.clients[which].peer.takes
+        takes.clear() if is_slow else takes.set()
+
+    async def do_drop(self, which: int, fails: bool) -> None:
+        peer = self.clients[which].peer
+        if fails:
+            peer.failure = ConnectionResetError()
+        await peer.channel.close()
+        sent = len(peer.frames)
+        await turn()
+        assert len(peer.frames) == sent, "something was sent after the close"
+        self.clients[which].read()
+        self.clients[which] = Client(self.house.peer(LIMITS))
+
+    async def do_drain(self, which: int) -> None:
+        self.clients[which].peer.channel.drain()
+
+    async def settle(self) -> None:
+        """Let everything come to its end: what has been asked must have been answered by then."""
+        self.house.engine.refusal = None
+        for client in self.clients:
+            client.peer.takes.set()
+
+        def is_settled() -> bool:
+            for stream in self.house.streams:
+                stream.end()
+            return all(client.peer.channel.ended.done() or client.is_settled for client in self.clients)
+
+        await until(is_settled)
+        for client in self.clients:
+            if not client.peer.channel.ended.done():
+                assert client.peer.channel.stream_count == 0
+
+
+WHICH = st.integers(0, 1)
+NAME = st.sampled_from(NAMES)
+GARBAGE = st.one_of(
+    st.text(max_size=20),
+    st.binary(max_size=8),
+    st.none(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from([CANCEL, "ping", "pong", "x", 1, None]),
+            "stream_id": st.one_of(NAME, st.sampled_from(["", "ä", "x" * 257, 1, None])),
+            "event_id": st.sampled_from(["g", 1, None, "x" * 300]),
+            "t": st.one_of(
+                st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text()
+            ),
+        },
+    ),
+)
+WRONG_FIELDS = st.sampled_from(
+    [
+        {"body": BODY | {"temperature": -1}},
+        {"body": 1},
+        {"body": {}},
+        {"body": BODY, "resume": {}},
+        {"body": BODY, "resume": {"grace_s": 0}},
+        {},
+    ]
+)
+GRACE_S = st.sampled_from([None, 60.0, 60.0, 0.001])
+MOSTLY = st.sampled_from([True, True, True, False])
+ACTIONS = st.one_of(
+    st.tuples(st.just("create"), WHICH, NAME, GRACE_S),
+    st.tuples(st.just("create"), WHICH, NAME, GRACE_S),
+    st.tuples(st.just("wrong_create"), WHICH, NAME, WRONG_FIELDS),
+    st.tuples(st.just("large_create"), WHICH, NAME),
+    st.tuples(st.just("resume"), WHICH, NAME, st.integers(0, 3), st.integers(0, 2), MOSTLY),
+    st.tuples(st.just("resume"), WHICH, NAME, st.integers(0, 3), st.integers(0, 2), MOSTLY),
+    st.tuples(st.just("cancel"), WHICH, NAME),
+    st.tuples(st.just("say"), WHICH, GARBAGE),
+    st.tuples(st.just("step"), st.integers(0, 5), st.sampled_from(["x", "x", "y" * 3000, "end", "fail"])),
+    st.tuples(st.just("step"), st.integers(0, 5), st.sampled_from(["x", "x", "y" * 3000, "end", "fail"])),
+    st.tuples(st.just("refuse"), WHICH),
+    st.tuples(st.just("take"), WHICH, st.booleans()),
+    st.tuples(st.just("drop"), WHICH, st.booleans()),
+    st.tuples(st.just("drain"), WHICH),
+)
+TURNS = st.sampled_from([0, 0, 1, 3, 10, 30])
+
+
+async def play(actions: list[tuple[Action, int]], *, settles: bool) -> None:
+    async with asyncio.timeout(20):
+        async with open_house(admission=AdmissionLimits(3, 1), resume=RESUME_LIMITS) as house:
+            run = Run(house)
+            for action, turns in actions:
+                await run.do(action)
+                await turn(turns)
+            if settles:
+                await run.settle()
+
+
+@settings(max_examples=300)
+@given(actions=st.lists(st.tuples(ACTIONS, TURNS), min_size=5, max_size=60), settles=st.booleans())
+def test_whatever_comes_every_stream_has_one_end_and_nothing_is_left(
+    actions: list[tuple[Action, int]], settles: bool
+) -> None:
+    asyncio.run(play(actions, settles=settles))
+
+
+@settings(max_examples=300)
+@given(
+    message=st.one_of(
+        GARBAGE, st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+    )
+)
+def test_no_message_makes_the_channel_raise(message: Any) -> None:
+    async def say() -> None:
+        async with open_house() as house:
+            peer = house.peer(LIMITS)
+            text = message if isinstance(message, str | bytes | None) else orjson.dumps(message).decode()
+            await peer.channel.receive(text)
+            assert not peer.channel.ended.done()
+
+    asyncio.run(say())

@@ -1,0 +1,55 @@
+"""A resumable generation on a fake engine: the test makes its chunks, loses its connection, and comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.generation.replay import LogReader, ReplyLog
+from protocol.output import Piece
+from tests.app.channel.channels import CREATED, RESUME, House, Peer, until
+
+
+class Resumable:
+    """A resumable generation, begun on a connection of its own."""
+
+    def __init__(self, house: House, peer: Peer, created: dict[str, Any]) -> None:
+        self.house = house
+        self.peer = peer
+        self.id: str = created["id"]
+        self.token: str = created["resume_token"]
+        self.stream = house.streams[-1]
+
+    @property
+    def log(self) -> ReplyLog:
+        return self.house.logs._logs[self.id]
+
+    async def make(self, *texts: str) -> None:
+        """Have the engine make `texts`, a chunk each, and wait until they are in the log."""
+        last = self.log.last_seq + len(texts)
+        for text in texts:
+            self.stream.feed(Piece(0, text, 1))
+        await until(lambda: self.log.last_seq == last)
+
+    async def lose(self) -> None:
+        """Its connection is gone."""
+        await self.peer.channel.close()
+
+    async def come_back(self, after: int, peer: Peer | None = None, stream_id: str = "back", **fields: Any) -> Peer:
+        peer = peer or self.house.peer()
+        fields = {"id": self.id, "resume_token": self.token, "starting_after": after} | fields
+        await peer.say({"type": RESUME, "stream_id": stream_id, "event_id": "r", **fields})
+        return peer
+
+    def read(self, after: int) -> LogReader:
+        return self.house.logs.resume(self.id, None, self.token, after)
+
+
+async def begin(house: House, owner: str | None = None, grace_s: float = 60.0) -> Resumable:
+    peer = house.peer(owner=owner)
+    count = len(house.streams)
+    await peer.create("a", resume={"grace_s": grace_s})
+    created = await peer.wait_for(CREATED)
+    await until(lambda: len(house.streams) == count + 1)
+    resumable = Resumable(house, peer, created)
+    await until(lambda: resumable.log.last_seq == 1)
+    return resumable

@@ -1,0 +1,153 @@
+"""Chunks that take the short way through the app: the same bytes, numbered the same, counted the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from app.channel.endpoint import ChannelBackend
+from app.channel.limits import ChannelLimits
+from app.channel.session import Channel
+from app.generation.admission import Asker
+from app.generation.fast_path import EventSender
+from app.generation.stream import LiveReply
+from engine.generation import Generation
+from protocol import sse
+from protocol.encoder import ChatChunks, CompletionChunks
+from protocol.output import Piece
+from tests.app.channel.channels import CHUNK, CREATED, DONE, House, Peer, open_house, until
+from tests.engine.fakes import FakeStream
+from tests.engine.test_generation import PREPARED, Recorder, generation_of
+
+TEXTS = ["a", "", 'quotes " and \\', "한국어", "line\n\tbreak\x00\x7f", "\u2028 😀"]
+
+
+class Outlet:
+    """The short way to a socket, which may be shut."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.is_open = True
+
+    def write(self, part: bytes) -> bool:
+        if self.is_open:
+            self.parts.append(part)
+        return self.is_open
+
+
+def reply_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveReply:
+    chunks = encoder(answer_id="chatcmpl-1", model="guide", created=1, **more)
+    return LiveReply("chatcmpl-1", generation, chunks, 1, include_usage=False)
+
+
+@pytest.mark.parametrize("encoder", [ChatChunks, CompletionChunks])
+@pytest.mark.parametrize("include_usage", [False, True])
+async def test_events_are_those_of_the_long_way(encoder: type[ChatChunks], include_usage: bool) -> None:
+    stream, outlet = FakeStream(), Outlet()
+    reply = reply_of(generation_of(stream), encoder, include_usage=include_usage)
+    around = reply.around_text
+    assert around is not None
+    sender = EventSender(outlet, around)
+    first = await reply.next(sender)
+    assert first is not None
+    reading = asyncio.ensure_future(reply.next(sender))
+    await asyncio.sleep(0)
+    for text in TEXTS:
+        stream.feed(Piece(0, text, 1))
+    long_way = encoder(answer_id="chatcmpl-1", model="guide", created=1, include_usage=include_usage)
+    assert outlet.parts == [sse.event(long_way.piece(Piece(0, text, 1))) for text in TEXTS]
+    assert reply.seq == len(first) + len(TEXTS)
+    stream.feed(Piece(0, "", 1, "stop"))
+    assert len(await reading or []) == 1
+    assert reply.seq == len(first) + len(TEXTS) + 1
+
+
+async def test_chunks_that_vary_in_length_have_no_short_way() -> None:
+    assert reply_of(generation_of(FakeStream()), ChatChunks, obfuscate=True).around_text is None
+
+
+async def test_what_is_relayed_is_counted_and_observed() -> None:
+    observer, stream = Recorder(), FakeStream(cached_tokens=5)
+    generation = generation_of(stream, observer)
+    relay = generation.relay_to(lambda text: text != "no")
+    assert relay("a", 1)
+    assert relay("b", 2)
+    assert not relay("no", 4)
+    assert observer.told == ["started", "first_token", "gap"]
+    assert (generation.usage.completion_tokens, generation.usage.cached_tokens) == (3, 5)
+    await generation.close()
+    assert not relay("c", 1), "nothing is sent for what has ended"
+    assert generation.sequences == PREPARED.sequences
+
+
+def peer_with(house: House, outlet: Outlet) -> Peer:
+    """A client whose channel has a short way, which leads to `outlet`."""
+    backend = ChannelBackend(house.services, Asker.of(None, None), "connection")
+    peer = Peer(lambda peer: Channel("c", backend, peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)))
+
+    def deliver(peer: Peer, part: bytes) -> bool:
+        if outlet.write(part):
+            peer.raw.append(part)
+            peer.frames.append(orjson.loads(part))
+            return True
+        return False
+
+    house.peers.append(peer)
+    peer.channel.start()
+    return peer
+
+
+async def test_a_channel_numbers_all_its_chunks_in_order() -> None:
+    async with open_house() as house:
+        outlet = Outlet()
+        peer = peer_with(house, outlet)
+        await peer.create("a")
+        await peer.wait_for(CREATED)
+        await until(lambda: house.streams)
+        for number, text in enumerate("abcdef"):
+            # Now the one way, now the other.
+            outlet.is_open = number % 3 != 2
+            house.streams[0].feed(Piece(0, text, 1))
+            said = "abcdef"[: number + 1]
+            await until(lambda said=said: peer.text("a") == said)  # type: ignore[misc]  # bound now
+        assert 0 < len(outlet.parts) < 6
+        house.streams[0].feed(Piece(0, "", 1, "stop"))
+        house.streams[0].end()
+        done = await peer.wait_for(DONE)
+        assert [frame["seq"] for frame in peer.of(CHUNK)] == list(range(1, 9))
+        assert (done["seq"], done["usage"]["completion_tokens"]) == (8, 7)
+
+
+async def test_a_channel_whose_socket_is_busy_takes_no_short_way() -> None:
+    async with open_house() as house:
+        outlet = Outlet()
+        peer = peer_with(house, outlet)
+        await peer.create("a")
+        await peer.create("b")
+        await until(lambda: len(house.streams) == 2)
+        for stream in house.streams:
+            stream.feed(Piece(0, "x", 1))
+        await until(lambda: peer.text("a") == peer.text("b") == "x")
+        relayed = len(outlet.parts)
+        peer.takes.clear()
+        outlet.is_open = False
+        house.streams[0].feed(Piece(0, "1", 1))
+        await until(lambda: peer.text("a") == "x1")
+        outlet.is_open = True
+        house.streams[1].feed(Piece(0, "1", 1))
+        assert len(outlet.parts) == relayed, "a frame waits for the socket, and this one waits behind it"
+        peer.takes.set()
+        await until(lambda: peer.text("b") == "x1")
+
+
+async def test_a_resumable_stream_takes_the_long_way_through_its_log() -> None:
+    async with open_house() as house:
+        outlet = Outlet()
+        peer = peer_with(house, outlet)
+        await peer.create("a", resume={"grace_s": 5})
+        await until(lambda: house.streams)
+        house.streams[0].feed(Piece(0, "x", 1))
+        await until(lambda: peer.text("a") == "x")
+        assert not outlet.parts

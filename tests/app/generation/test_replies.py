@@ -1,0 +1,67 @@
+"""What a wire gets of a reply: no keep-alive without a silence, and each choice's end in a chunk of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from app.generation.stream import LiveReply
+from engine.merged_stream import MergedStream
+from protocol.encoder import ChatChunks, CompletionChunks
+from protocol.output import Piece
+from tests.engine.fakes import FakeStream
+from tests.engine.test_generation import generation_of
+
+ENCODERS: list[Any] = [ChatChunks, CompletionChunks]
+
+
+def reply_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveReply, list[FakeStream]]:
+    streams = [FakeStream(), FakeStream()]
+    generation = generation_of(MergedStream([*streams], 1), keepalive_s=keepalive_s)  # type: ignore[arg-type]  # a stream
+    chunks = encoder(answer_id="x", model="guide", created=1)
+    return LiveReply("x", generation, chunks, 2, include_usage=False), streams
+
+
+def choices(chunks: list[bytes] | None) -> list[tuple[int, str | None, str | None]]:
+    found = [orjson.loads(chunk)["choices"][0] for chunk in chunks or []]
+    return [(one["index"], one.get("text", one.get("delta", {}).get("content")), one["finish_reason"]) for one in found]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+async def test_the_end_of_one_of_several_choices_is_no_silence(encoder: Any) -> None:
+    reply, streams = reply_of(encoder)
+    streams[0].feed(Piece(0, "a", 1, "stop"))
+    streams[0].end()
+    await reply.begin()
+    async with asyncio.timeout(5):
+        assert choices(await reply.next())[-2:] == [(0, "a", None), (0, _nothing(encoder), "stop")]
+        waiting = asyncio.create_task(reply.next())
+        # Enough turns of the loop for the first stream's end to be read.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done(), "the wire would send a keep-alive"
+        streams[1].feed(Piece(0, "b", 1, "length"))
+        streams[1].end()
+        assert choices(await waiting) == [(1, "b", None), (1, _nothing(encoder), "length")]
+        assert reply.is_over
+        assert await reply.next() is None
+    assert reply.seq == (6 if encoder is ChatChunks else 4)
+    await reply.leave()
+
+
+def _nothing(encoder: Any) -> str | None:
+    return None if encoder is ChatChunks else ""
+
+
+async def test_a_silence_is_an_empty_step() -> None:
+    reply, streams = reply_of(ChatChunks, keepalive_s=0.01)
+    streams[0].feed(Piece(0, "a", 1))
+    await reply.begin()
+    async with asyncio.timeout(5):
+        assert len(await reply.next() or []) == 3
+        assert await reply.next() == []
+    assert reply.seq == 3
+    await reply.leave()

@@ -1,0 +1,42 @@
+"""The listening sockets. The other mends are tested over real connections, in `tests/live`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypercorn.config import Config
+
+from app import hypercorn as hypercorn_fixes
+from app.hypercorn.connection import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, UNACKNOWLEDGED_S
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    (sock,) = hypercorn_fixes.create_sockets(config).insecure_sockets
+    yield sock
+    sock.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name these options otherwise, or lack them")
+def test_a_connection_notices_a_peer_that_vanished_without_a_packet(listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            options = {
+                socket.TCP_KEEPIDLE: KEEPALIVE_IDLE_S,
+                socket.TCP_KEEPINTVL: KEEPALIVE_INTERVAL_S,
+                socket.TCP_KEEPCNT: KEEPALIVE_PROBES,
+                socket.TCP_USER_TIMEOUT: UNACKNOWLEDGED_S * 1000,
+            }
+            assert {name: accepted.getsockopt(socket.IPPROTO_TCP, name) for name in options} == options
+
+
+def test_who_comes_before_the_server_serves_waits_and_is_not_refused(listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname(), timeout=5) as early:
+        assert early.getpeername() == listener.getsockname()

@@ -1,0 +1,316 @@
+"""The accounts of requests and tokens: by the clock, by a model, and through the app on a fake engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quart.wrappers.response import Response
+
+from app.config.load import load_settings
+from app.factory import create_app
+from app.limits.rate_limits import FIRST_SWEEP, Bucket, RateLimits, duration
+from app.services import Services, admission_limits, make_services
+from engine.manager import AdmissionLimits, EngineManager
+from protocol.errors import Fault, TwowireError
+from protocol.output import Usage
+from tests.app.channel.channels import CREATED, DONE, Clock, open_house
+from tests.engine.fakes import FakeFactory, words
+
+CHAT = {"model": "guide", "messages": [{"role": "user", "content": "hi"}]}
+KEYS = {"a": "a-key-for-tests-0123456789", "b": "another-key-for-tests-01234"}
+PROMPT_TOKENS = 3
+"""Of any prompt on the fake engine."""
+
+
+@dataclass(eq=False)
+class Answer:
+    """A generation, as far as an account sees it."""
+
+    usage: Usage = field(default_factory=Usage)
+
+
+def refusal_of(call: Any, *arguments: Any) -> TwowireError:
+    with pytest.raises(TwowireError) as refused:
+        call(*arguments)
+    return refused.value
+
+
+# -- the bucket ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 120), st.lists(st.tuples(st.floats(0, 90), st.integers(1, 10)), max_size=60))
+def test_no_span_of_time_gets_more_than_a_minutes_worth_and_the_refill(
+    per_minute: int, asked: list[tuple[float, int]]
+) -> None:
+    bucket = Bucket(per_minute, 0.0)
+    taken: list[tuple[float, int]] = []
+    for now, amount in zip(accumulate(pause for pause, _ in asked), (amount for _, amount in asked), strict=True):
+        if bucket.wait_s(amount, now) == 0:
+            bucket.take(amount, now)
+            taken.append((now, amount))
+    for first in range(len(taken)):
+        total = 0
+        for now, amount in taken[first:]:
+            total += amount
+            assert total <= per_minute * (1 + (now - taken[first][0]) / 60) + 1e-6
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), st.integers(0, 5000))
+def test_the_wait_that_it_tells_is_enough_and_no_longer_than_needed(per_minute: int, amount: int, used: int) -> None:
+    bucket = Bucket(per_minute, 0.0)
+    bucket.take(used, 0.0)
+    wait_s = bucket.wait_s(amount, 0.0)
+    if amount > per_minute:
+        assert wait_s == float("inf")
+        return
+    assert bucket.wait_s(amount, wait_s + 1e-6) == 0
+    if wait_s > 0.01:
+        assert bucket.wait_s(amount, wait_s - 0.01) > 0
+
+
+def test_what_comes_evenly_is_set_against_the_refill_of_its_time_and_what_comes_at_once_is_not() -> None:
+    evenly, at_once = Bucket(60, 0.0), Bucket(60, 0.0)
+    evenly.take_evenly(60, 60.0)
+    at_once.take(60, 60.0)
+    assert evenly.level(60.0) == 60
+    assert at_once.level(60.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.0201, "21ms"),
+        (0.02, "20ms"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (59.9999, "1m0s"),
+        (360, "6m0s"),
+        (3602, "1h0m2s"),
+    ],
+)
+def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# -- accounts --------------------------------------------------------------------------------------------------------
+
+
+def test_requests_beyond_the_minutes_are_refused_until_one_has_come_back() -> None:
+    clock = Clock()
+    limits = RateLimits(2, None, clock)
+    limits.admit("a")
+    limits.admit("a")
+    refused = refusal_of(limits.admit, "a")
+    assert (refused.fault, refused.retry_after_s) == (Fault.TOO_MANY_REQUESTS, 30)
+    limits.admit("b")
+    clock.now += 29.9
+    assert refusal_of(limits.admit, "a").retry_after_s == 1
+    clock.now += 0.1
+    limits.admit("a")
+
+
+def test_a_refused_request_is_not_counted() -> None:
+    clock = Clock()
+    limits = RateLimits(1, None, clock)
+    limits.admit("a")
+    for _ in range(100):
+        refusal_of(limits.admit, "a")
+    clock.now += 60
+    limits.admit("a")
+
+
+def test_answers_are_taken_as_they_come_and_may_overdraw() -> None:
+    clock = Clock()
+    limits = RateLimits(None, 60, clock)
+    limits.admit("a")
+    limits.reserve("a", 40)
+    answer = Answer()
+    limits.follow("a", answer)
+    answer.usage.completion_tokens = 15
+    assert limits.headers("a")["x-ratelimit-remaining-tokens"] == "5"
+    answer.usage.completion_tokens = 50
+    limits.ended(answer)
+    assert limits.headers("a") == {
+        "x-ratelimit-limit-tokens": "60",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "1m30s",
+    }
+    refused = refusal_of(limits.admit, "a")
+    assert (refused.fault, refused.retry_after_s) == (Fault.TOO_MANY_TOKENS, 31)
+    limits.admit("b")
+    clock.now += 31
+    limits.admit("a")
+
+
+def test_a_prompt_that_does_not_fit_takes_nothing_and_one_that_never_will_names_no_time() -> None:
+    limits = RateLimits(None, 60, Clock())
+    limits.reserve("a", 50)
+    assert refusal_of(limits.reserve, "a", 20).retry_after_s == 10
+    limits.reserve("a", 10)
+    assert refusal_of(limits.reserve, "b", 61).retry_after_s is None
+
+
+def test_what_was_reserved_in_vain_is_given_back_but_never_more() -> None:
+    limits = RateLimits(None, 60, Clock())
+    limits.reserve("a", 50)
+    limits.spend("a", -50)
+    limits.spend("a", -50)
+    assert limits.standing("a")[0]["remaining"] == 60
+
+
+def test_without_limits_nothing_is_kept_or_said() -> None:
+    limits = RateLimits()
+    answer = Answer()
+    limits.admit("a")
+    limits.reserve("a", 10**9)
+    limits.follow("a", answer)
+    limits.ended(answer)
+    limits.spend("a", 10**9)
+    assert (len(limits), limits.headers("a"), limits.standing("a")) == (0, {}, [])
+
+
+def test_clients_that_have_gone_are_forgotten_and_no_others() -> None:
+    clock = Clock()
+    limits = RateLimits(1, 60, clock)
+    answer = Answer()
+    limits.follow("runs", answer)
+    for number in range(FIRST_SWEEP - 1):
+        limits.admit(f"gone {number}")
+    clock.now += 60
+    limits.admit("fresh")
+    assert len(limits) == 2, "the one that runs, and the fresh one"
+    answer.usage.completion_tokens = 100
+    limits.ended(answer)
+    assert limits.standing("runs")[1]["remaining"] == 20
+
+
+# -- through the app -------------------------------------------------------------------------------------------------
+
+
+def services_with(*flags: str, keys: bool = True) -> Services:
+    manager = EngineManager(FakeFactory(words("one", "two")), AdmissionLimits(1, 0))
+    environ = {"TWOWIRE_API_KEYS": ",".join(KEYS.values())} if keys else {}
+    return make_services(load_settings(list(flags), environ), manager)
+
+
+async def post(client: Any, key: str | None = "a", path: str = "/v1/chat/completions", **more: Any) -> Response:
+    headers = {"Authorization": f"Bearer {KEYS[key]}"} if key else {}
+    answer: Response = await client.post(path, json=CHAT | more, headers=headers)
+    return answer
+
+
+async def error_of(answer: Response) -> Any:
+    return orjson.loads(await answer.get_data(as_text=False))["error"]
+
+
+async def test_a_refusal_comes_before_the_body_and_a_key_has_its_own_account() -> None:
+    services = services_with("--requests-per-minute", "2")
+    async with (app := create_app(services)).test_app():
+        await services.manager.wait_settled()
+        client = app.test_client()
+        first = await post(client)
+        assert first.status_code == 200
+        assert first.headers["x-ratelimit-limit-requests"] == "2"
+        assert first.headers["x-ratelimit-remaining-requests"] == "1"
+        assert "x-ratelimit-limit-tokens" not in first.headers
+        wrong = await post(client, messages=[])
+        assert (wrong.status_code, wrong.headers["x-ratelimit-remaining-requests"]) == (400, "0")
+        refused = await client.post("/v1/chat/completions", data=b"{", headers={"Authorization": f"Bearer {KEYS['a']}"})
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["Retry-After"]) <= 30
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        error = await error_of(refused)
+        assert (error["code"], error["type"]) == ("rate_limit_exceeded", "requests")
+        assert (await post(client, "b")).status_code == 200
+        assert (await client.get("/v1/models", headers={"Authorization": f"Bearer {KEYS['a']}"})).status_code == 200
+        figures = services.metrics.exposition().decode()
+        assert 'twowire_refusals_total{reason="rate_limit_exceeded"} 1.0' in figures
+
+
+async def test_a_wrong_key_costs_nobody_anything() -> None:
+    services = services_with("--requests-per-minute", "1")
+    async with (app := create_app(services)).test_app():
+        await services.manager.wait_settled()
+        answer = await post(app.test_client(), None)
+        assert answer.status_code == 401
+        assert "x-ratelimit-limit-requests" not in answer.headers
+        assert len(services.rates) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_prompt_and_answer_are_taken_from_the_tokens(stream: bool) -> None:
+    services = services_with("--tokens-per-minute", "6000", keys=False)
+    services.rates._clock = Clock()
+    async with (app := create_app(services)).test_app():
+        await services.manager.wait_settled()
+        client = app.test_client()
+        answer = await post(client, None, stream=stream)
+        await answer.get_data()
+        # A request that is wrong asks for no tokens, and tells what is left.
+        left = (await post(client, None, messages=[])).headers["x-ratelimit-remaining-tokens"]
+        assert int(left) == 6000 - PROMPT_TOKENS - 2
+        assert not services.rates._owners
+
+
+async def test_a_request_that_finds_no_place_gets_its_tokens_back() -> None:
+    services = services_with("--tokens-per-minute", "10", keys=False)
+    services.rates._clock = Clock()
+    factory = services.manager._factory
+    assert isinstance(factory, FakeFactory)
+    async with (app := create_app(services)).test_app():
+        await services.manager.wait_settled()
+        refusal = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
+        factory.engines[0].refusal = refusal
+        for _ in range(10):
+            assert (await post(app.test_client(), None)).status_code == 503
+        factory.engines[0].refusal = None
+        assert (await post(app.test_client(), None)).status_code == 200
+
+
+async def test_the_channel_draws_on_the_same_account() -> None:
+    flags = ("--requests-per-minute", "2", "--tokens-per-minute", "1000")
+    async with open_house(steps=words("x"), ends=True, flags=flags) as house:
+        house.services.rates._clock = Clock()
+        peer = house.peer(owner="key")
+        house.services.rates.admit("key")
+        await peer.create("a")
+        created = await peer.wait_for(CREATED, "a")
+        assert created["rate_limits"][0] == {"name": "requests", "limit": 2, "remaining": 0, "reset_seconds": 60.0}
+        assert created["rate_limits"][1]["remaining"] == 1000 - PROMPT_TOKENS
+        await peer.wait_for(DONE, "a")
+        await peer.create("b", "e2")
+        error = await peer.wait_for("error", "b")
+        assert (error["status"], error["error"]["type"], error["retry_after_s"]) == (429, "requests", 30)
+        assert house.services.rates.standing("key")[1]["remaining"] == 1000 - PROMPT_TOKENS - 1
+        other = house.peer(owner="another key")
+        await other.create("a")
+        await other.wait_for(DONE, "a")
+
+
+# -- places ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "keys", "per_client"),
+    [
+        ([], 0, None),
+        ([], 1, None),
+        ([], 2, 224),
+        (["--max-num-seqs", "4"], 2, 3),
+        (["--max-num-seqs", "1"], 2, 1),
+        (["--max-num-seqs", "4", "--max-running-per-key", "4"], 2, 4),
+        (["--max-running-per-key", "16"], 0, 16),
+    ],
+)
+def test_one_of_several_keys_cannot_hold_all_places_unless_told_so(
+    flags: list[str], keys: int, per_client: int | None
+) -> None:
+    environ = {"TWOWIRE_API_KEYS": ",".join(list(KEYS.values())[:keys])} if keys else {}
+    assert admission_limits(load_settings(flags, environ)).running_per_client == per_client

@@ -1,0 +1,190 @@
+"""What waits for its turn, in the manager, on a fake engine: it is a generation like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from engine.api import Prepared, PreparedPrompt
+from engine.deadlines import Deadlines
+from engine.generation import Generation
+from engine.manager import AdmissionLimits, EngineManager, EngineState
+from protocol.errors import Fault, TwowireError
+from protocol.output import Piece
+from tests.engine.fakes import FakeFactory, FakeStream
+from tests.engine.test_manager import until
+
+PREPARED = Prepared((PreparedPrompt(3, object(), object()),), 3)
+
+
+class House:
+    """A manager of a fake engine with one place, or some, whose streams the test drives."""
+
+    def __init__(self, running: int, queued: int, per_client: int | None) -> None:
+        self.factory = FakeFactory(ends=False)
+        limits = AdmissionLimits(running, queued, per_client)
+        self.manager = EngineManager(self.factory, limits, keepalive_s=0.02, backoff_first_s=0.01)
+
+    @property
+    def streams(self) -> list[FakeStream]:
+        return self.factory.engines[-1].opened
+
+    async def run(self, client: str, deadlines: Deadlines | None = None) -> Generation:
+        return await self.manager.run(PREPARED, client=client, deadlines=deadlines)
+
+
+@asynccontextmanager
+async def open_house(running: int = 1, queued: int = 8, per_client: int | None = None) -> AsyncIterator[House]:
+    """Fails the test if places, generations or tasks are left when all has been closed."""
+    house = House(running, queued, per_client)
+    before = asyncio.all_tasks()
+    house.manager.start()
+    await house.manager.wait_settled()
+    own = asyncio.all_tasks() - before
+    yield house
+    for generation in house.manager.active:
+        await generation.close()
+    assert (house.manager.sequences, house.manager.waiting) == (0, 0)
+    assert all(stream.closed or stream.cancelled for stream in house.streams), "the engine still works"
+    await house.manager.stop()
+    assert asyncio.all_tasks() <= before | own
+
+
+async def text_of(generation: Generation) -> str:
+    async with asyncio.timeout(5), generation:
+        return "".join([piece.text async for step in generation for piece in step])
+
+
+def finish(stream: FakeStream, text: str = "x") -> None:
+    stream.feed(Piece(0, text, 1, "stop"))
+    stream.end()
+
+
+async def assert_second_is_served(house: House, reading: asyncio.Task[str]) -> None:
+    """It gets the engine's second stream, and reads that to its end."""
+    await until(lambda: len(house.streams) == 2)
+    finish(house.streams[1])
+    assert await reading == "x"
+
+
+async def test_what_waits_is_not_in_the_engine_and_runs_when_its_turn_comes() -> None:
+    async with open_house() as house:
+        first, second = await house.run("a"), await house.run("a")
+        assert (len(house.streams), house.manager.waiting) == (1, 1)
+        reading = asyncio.create_task(text_of(second))
+        finish(house.streams[0])
+        assert await text_of(first) == "x"
+        await until(lambda: len(house.streams) == 2)
+        assert house.manager.waiting == 0
+        house.streams[1].feed(Piece(0, "y", 1))
+        finish(house.streams[1], "z")
+        assert await reading == "yz"
+        assert (second.outcome, second.usage.completion_tokens) == ("completed", 2)
+
+
+async def test_another_clients_request_is_next_although_many_of_one_wait() -> None:
+    async with open_house(running=2) as house:
+        flood = [await house.run("flood") for _ in range(8)]
+        late = await house.run("late")
+        reading = asyncio.create_task(text_of(late))
+        await flood[1].close()
+        await until(lambda: len(house.streams) == 3)
+        finish(house.streams[2], "late")
+        assert await reading == "late"
+
+
+async def test_while_it_waits_it_tells_that_all_is_well() -> None:
+    async with open_house() as house:
+        await house.run("a")
+        waiting = await house.run("b")
+        async with asyncio.timeout(5):
+            assert [await anext(waiting) for _ in range(3)] == [[], [], []]
+        assert len(house.streams) == 1
+
+
+@pytest.mark.parametrize("end", ["close", "cancel"])
+async def test_what_waits_can_be_ended_and_never_reaches_the_engine(end: str) -> None:
+    async with open_house() as house:
+        first, second = await house.run("a"), await house.run("b")
+        reading = asyncio.create_task(text_of(second))
+        await asyncio.sleep(0)
+        await getattr(second, end)()
+        assert await reading == ""
+        assert (second.outcome, house.manager.sequences) == ("cancelled", 1)
+        await first.close()
+        assert len(house.streams) == 1
+
+
+async def test_the_deadline_of_the_first_token_holds_in_the_queue() -> None:
+    async with open_house() as house:
+        await house.run("a")
+        waiting = await house.run("b", Deadlines(first_token_s=0.05))
+        with pytest.raises(TwowireError) as late:
+            await text_of(waiting)
+        assert late.value.fault is Fault.FIRST_TOKEN_TIMEOUT
+        assert house.manager.waiting == 0
+
+
+async def test_who_is_pushed_out_of_a_full_queue_is_told() -> None:
+    async with open_house(queued=2) as house:
+        flood = [await house.run("flood") for _ in range(3)]
+        reading = asyncio.create_task(text_of(flood[2]))
+        await house.run("late")
+        with pytest.raises(TwowireError) as out:
+            await reading
+        assert out.value.fault is Fault.QUEUE_FULL
+        assert out.value.retry_after_s is not None
+        with pytest.raises(TwowireError) as refused:
+            await house.run("flood")
+        assert refused.value.fault is Fault.QUEUE_FULL
+        assert house.manager.waiting == 2
+
+
+async def test_one_that_is_closed_while_the_engine_takes_it_in_is_closed_there_too() -> None:
+    async with open_house() as house:
+        first, second = await house.run("a"), await house.run("b")
+        reading = asyncio.create_task(text_of(second))
+        await asyncio.sleep(0)
+        await first.close()
+        # The fake engine takes a turn of the loop to open a stream.
+        await asyncio.sleep(0)
+        await second.close()
+        assert await reading == ""
+
+
+async def test_a_refusal_by_the_engine_comes_when_the_turn_does() -> None:
+    async with open_house() as house:
+        first, second, third = await house.run("a"), await house.run("b"), await house.run("c")
+        house.factory.engines[0].refusal = TwowireError(Fault.INVALID_VALUE, "no")
+        await first.close()
+        with pytest.raises(TwowireError) as refused:
+            await text_of(second)
+        assert refused.value.fault is Fault.INVALID_VALUE
+        house.factory.engines[0].refusal = None
+        reading = asyncio.create_task(text_of(third))
+        await assert_second_is_served(house, reading)
+
+
+async def test_a_drain_lets_those_who_wait_have_their_turn() -> None:
+    async with open_house() as house:
+        first, second = await house.run("a"), await house.run("b")
+        reading = asyncio.create_task(text_of(second))
+        house.manager.begin_drain()
+        await first.close()
+        await assert_second_is_served(house, reading)
+
+
+async def test_when_the_engine_dies_those_who_wait_are_told_that_there_is_none() -> None:
+    async with open_house() as house:
+        first, second = await house.run("a"), await house.run("b")
+        reading = asyncio.create_task(text_of(second))
+        house.factory.error = RuntimeError("not again")
+        house.factory.engines[0].die("killed")
+        await until(lambda: house.manager.state is EngineState.RESTARTING)
+        await first.close()
+        with pytest.raises(TwowireError) as gone:
+            await reading
+        assert gone.value.fault is Fault.ENGINE_NOT_READY

@@ -1,0 +1,170 @@
+"""An engine that is offered and joined: over real sockets, with no engine behind them.
+
+Does not know vLLM; `tests/live/test_front_ends.py` has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from engine.sharing import meeting as shared
+from engine.sharing.meeting import Guest, Meeting, Offer, Place
+
+ADDRESSES = [{"input_address": f"in-{number}", "output_address": f"out-{number}"} for number in range(3)]
+SOON_S = 5.0
+
+
+@pytest.fixture
+def meeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
+    monkeypatch.setattr(shared, "TELL_STEPS_EVERY_S", 0.01)
+    with Meeting.at(tmp_path / "engine") as made:
+        yield made
+
+
+class Owner:
+    """An offer, and what came of it."""
+
+    def __init__(self, meeting: Meeting) -> None:
+        self.kills = 0
+        self.own_steps = 0
+        self.offer = Offer(Place(0, 3, meeting, 1.0), ADDRESSES, lambda: self.own_steps + self.offer.steps, self._kill)
+
+    def _kill(self) -> None:
+        self.kills += 1
+
+
+@asynccontextmanager
+async def joined(meeting: Meeting) -> AsyncIterator[tuple[Owner, Guest, Guest]]:
+    owner = Owner(meeting)
+    one, other = await asyncio.gather(*(Guest.join(Place(number, 3, meeting, 1.0)) for number in (1, 2)))
+    await until(lambda: len(owner.offer.present) == 2)
+    try:
+        yield owner, one, other
+    finally:
+        await one.leave()
+        await other.leave()
+        await owner.offer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON_S):
+        while not condition():  # noqa: ASYNC110  # what is waited for is another task's variable
+            await asyncio.sleep(0.005)
+
+
+async def test_each_guest_gets_its_own_addresses_and_the_owner_waits_for_all(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, other):
+        assert (one.addresses, other.addresses) == (ADDRESSES[1], ADDRESSES[2])
+        waiting = asyncio.create_task(owner.offer.wait_joined())
+        one.ready(lambda: 0)
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done, "the second guest is not ready yet"
+        other.ready(lambda: 0)
+        await asyncio.wait_for(waiting, SOON_S)
+
+
+async def test_a_guest_that_comes_first_waits_for_the_engine(meeting: Meeting) -> None:
+    joining = asyncio.create_task(Guest.join(Place(1, 3, meeting, 1.0)))
+    done, _ = await asyncio.wait({joining}, timeout=0.1)
+    assert not done
+    owner = Owner(meeting)
+    guest = await asyncio.wait_for(joining, SOON_S)
+    assert guest.addresses == ADDRESSES[1]
+    await guest.leave()
+    await owner.offer.close()
+
+
+async def test_what_one_has_seen_of_the_engines_steps_all_hear_of(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, other):
+        seen = {"one": 0}
+        one.ready(lambda: seen["one"])
+        other.ready(lambda: 0)
+        seen["one"] = 7
+        await until(lambda: owner.offer.steps == 7)
+        await until(lambda: other.steps == 7)
+        owner.own_steps = 5
+        await until(lambda: other.steps == 12)
+
+
+async def test_a_guest_may_end_a_hung_engine(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        one.kill()
+        await until(lambda: owner.kills == 1)
+
+
+async def test_a_guest_that_leaves_takes_nothing_with_it(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        await one.leave()
+        await until(lambda: 1 not in owner.offer.present)
+        assert owner.kills == 0
+
+
+async def test_a_guest_that_vanishes_takes_the_engine_with_it(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        one._writer.close()
+        await until(lambda: owner.kills == 1)
+
+
+async def test_without_the_owners_engine_the_guests_have_none(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, other):
+        work = asyncio.create_task(other.while_there(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+        await owner.offer.close()
+        await asyncio.wait_for(one.wait_gone(), SOON_S)
+        with pytest.raises(RuntimeError, match="died"):
+            await asyncio.wait_for(work, SOON_S)
+        assert owner.kills == 0, "it was taken back, not lost"
+
+
+async def test_the_owner_waits_for_guests_that_are_about_to_leave(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, other):
+        closing = asyncio.create_task(owner.offer.close(wait_s=SOON_S))
+        await one.leave()
+        done, _ = await asyncio.wait({closing}, timeout=0.1)
+        assert not done
+        await other.leave()
+        await asyncio.wait_for(closing, SOON_S)
+
+
+async def test_one_that_died_before_there_was_an_engine_takes_none_with_it(meeting: Meeting) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.connect(str(meeting.path))
+        dead.send(b"1\n")
+    async with joined(meeting) as (owner, one, other):
+        waiting = asyncio.create_task(owner.offer.wait_joined())
+        one.ready(lambda: 0)
+        other.ready(lambda: 0)
+        await asyncio.wait_for(waiting, SOON_S)
+        assert owner.kills == 0
+
+
+async def test_one_that_comes_again_gets_another_engine(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        await one.leave()
+        again = await Guest.join(Place(1, 3, meeting, 1.0))
+        await until(lambda: owner.kills == 1)
+        await again.leave()
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(meeting: Meeting) -> None:
+    async with joined(meeting) as (owner, one, _):
+        closing = asyncio.create_task(owner.offer.close(wait_s=60))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait_for(one.wait_gone(), SOON_S)
+        assert owner.kills == 0
+
+
+async def test_the_owner_does_not_wait_for_ever_for_one_that_does_not_join(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "JOIN_TIMEOUT_S", 0.05)
+    async with joined(meeting) as (owner, _, _):
+        with pytest.raises(TimeoutError):
+            await owner.offer.wait_joined()

@@ -13,66 +13,36 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import structlog
-from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.renderers.params import ChatParams, TokenizeParams
-from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
 from engine.grammar.checker import GrammarChecker
-from engine.grammar.constraint import CompileLimits, Constraint
+from engine.grammar.constraint import CompileLimits
 from engine.grammar.figures import GrammarFigures
-from engine.grammar.tokenizer import BACKEND, backend_spec
-from engine.max_tokens import output_budget
+from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
 from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
+from engine.vllm.errors import refusal
 from engine.vllm.fast_path import ShortLoop, quicken, short_path_of
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.prompts import Prompts
+from engine.vllm.sampling import Sampler, constraint_of
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.sampling import SamplingFields
 
 log = structlog.get_logger(__name__)
 
 CPU_STOP_S = 1.5
 """What vLLM's processes get to end by themselves on a CPU; then they are killed. Told to end, they look through their
 whole heap for cycles, for ten seconds; there is no device to give back, so nothing is lost by not waiting for that."""
-
-# Every field of a request that vLLM's SamplingParams knows under the same name goes through by itself; these have a
-# meaning of their own here.
-_MAPPED_BY_HAND = {"n", "stop", "max_tokens", "logprobs", "logit_bias"}
-_PASSED_THROUGH = tuple(
-    sorted((set(SamplingFields.model_fields) & set(SamplingParams.__struct_fields__)) - _MAPPED_BY_HAND)
-)
-
-
-class CheckedSampling(SamplingParams):  # type: ignore[misc]  # vLLM is not typed here
-    """Parameters whose grammar `engine.grammar` checks.
-
-    vLLM 0.32 would compile it in this process, without a limit: in `verify`, and once more, in the event loop, when the
-    request is added. Test: `tests/live/test_grammar.py`.
-    """
-
-    def _validate_structured_outputs(self, model_config: Any, config: Any, tokenizer: Any) -> None:
-        if model_config.is_diffusion or tokenizer is None:
-            # Refused before vLLM looks at the grammar.
-            super()._validate_structured_outputs(model_config, config, tokenizer)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line with words in it: pydantic begins with a headline that says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith(tuple("0123456789")) and "validation error" in lines[0]:
-        lines = lines[1:]
-    return " ".join(lines[:2])[:400] if lines else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +79,7 @@ class VllmEngine:
         self._count_steps()
         self._shorten()
         self._heartbeat: PreparedPrompt | None = None
-        self._defaults: dict[str, Any] = llm.model_config.get_diff_sampling_param()
+        self._sampler = Sampler(llm.vllm_config, llm.get_tokenizer())
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
         self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
 
@@ -205,7 +175,7 @@ class VllmEngine:
         try:
             engine_input = await self._prompts.chat(messages, params, self._chat_tokens)
         except Exception as error:
-            raise _refusal(error, "messages") from error
+            raise refusal(error, "messages") from error
         return await self._prepared(request, [engine_input], [None], "messages", client)
 
     async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
@@ -217,7 +187,7 @@ class VllmEngine:
         try:
             engine_inputs = await self._prompts.completion(prompts, self._text_tokens)
         except Exception as error:
-            raise _refusal(error, "prompt") from error
+            raise refusal(error, "prompt") from error
         echoes: list[str | None] = [None] * len(prompts)
         if request.echo:
             echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
@@ -236,11 +206,11 @@ class VllmEngine:
         client: str,
     ) -> Prepared:
         n = request.choice_count
-        constraint = _constraint(request)
+        constraint = constraint_of(request)
         prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
             count = len(engine_input["prompt_token_ids"])
-            sampling = self._sampling(request, constraint, count, n, param)
+            sampling = self._sampler.params(request, constraint, count, n, param)
             prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
@@ -250,47 +220,6 @@ class VllmEngine:
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
         return Prepared(tuple(prompts), prompt_tokens, n)
-
-    def _sampling(
-        self,
-        request: ChatCompletionRequest | CompletionRequest,
-        constraint: Constraint | None,
-        prompt_tokens: int,
-        n: int,
-        param: str,
-    ) -> SamplingParams:
-        budget = output_budget(request, prompt_tokens, self.max_model_len, self._defaults.get("max_tokens"), param)
-        fields = self._defaults | {
-            name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
-        }
-        fields["max_tokens"] = budget
-        if fields.get("top_p") == 0:
-            # OpenAI allows it, vLLM does not. The fewest tokens that make up no probability: the likeliest alone.
-            fields |= {"temperature": 0.0, "top_p": 1.0}
-        # vLLM refuses several greedy choices; OpenAI gives the same one n times. The caller repeats the prompt.
-        is_greedy = fields.get("temperature", 1.0) < 1e-5
-        top = request.top_logprob_count
-        try:
-            sampling = CheckedSampling(
-                n=1 if is_greedy else n,
-                stop=request.stop_strings,
-                logit_bias=request.logit_bias_by_id or None,
-                logprobs=top,
-                prompt_logprobs=top if getattr(request, "echo", False) else None,
-                structured_outputs=structured_outputs(constraint),
-                output_kind=RequestOutputKind.DELTA,
-                skip_clone=False,
-                **fields,
-            )
-            sampling.verify(
-                self._model_config,
-                self._llm.vllm_config.speculative_config,
-                self._llm.vllm_config.structured_outputs_config,
-                self._llm.get_tokenizer(),
-            )
-        except Exception as error:
-            raise _refusal(error) from error
-        return sampling
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -305,7 +234,7 @@ class VllmEngine:
             await self._llm.abort(request_id)
             raise
         except Exception as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         state = None if prompt.drop_output else self._llm.output_processor.request_states.get(queue.request_id)
         return VllmStream(
             queue,
@@ -314,7 +243,7 @@ class VllmEngine:
             echo=self._echo(prompt) if prompt.echo_text is not None else None,
             drop_output=prompt.drop_output,
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
-            translate=_refusal,
+            translate=refusal,
             has_schema=sampling.structured_outputs is not None,
             short_path=short_path_of(state, queue),
         )
@@ -353,58 +282,3 @@ class VllmEngine:
             log.exception("engine_shutdown_failed")
         # A worker whose engine core was killed ends by itself, after seconds in which it holds its memory.
         self._processes.kill()
-
-
-def _constraint(request: SamplingFields) -> Constraint | None:
-    """What the answer's form is constrained by, as the engine will compile it."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    schema = wanted.json_schema.definition if wanted.json_schema is not None else None
-    return Constraint("json_object", "") if schema is None else Constraint("json", orjson.dumps(schema).decode())
-
-
-def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:
-    """vLLM's form of a constraint."""
-    if constraint is None:
-        return None
-    wanted = StructuredOutputsParams(**{constraint.kind: constraint.text or True})
-    # Otherwise set by the check that is left out: see `CheckedSampling`.
-    wanted._backend = BACKEND
-    return wanted
-
-
-def _refusal(error: Exception, param: str | None = None) -> TwowireError:
-    """Translate what vLLM raises. Anything unforeseen is logged once, here, and becomes a plain 500."""
-    if isinstance(error, TwowireError):
-        return error
-    if isinstance(error, EngineDeadError):
-        return TwowireError(
-            Fault.ENGINE_DIED,
-            "The engine died while it generated; the request may be tried again.",
-            retry_after_s=5,
-        )
-    if isinstance(error, ChatTemplateResolutionError):
-        return TwowireError(
-            Fault.INVALID_VALUE,
-            "The model has no chat template, so it cannot chat; use /v1/completions, or have the server started with"
-            " --chat-template.",
-            param=param,
-        )
-    if isinstance(error, GracefulHTTPError):
-        return TwowireError(Fault.QUEUE_FULL, error.message, retry_after_s=1)
-    if isinstance(error, VLLMValidationError) and error.parameter in ("input_tokens", "input_text"):
-        unit = "tokens" if error.parameter == "input_tokens" else "characters"
-        return TwowireError(
-            Fault.CONTEXT_LENGTH_EXCEEDED,
-            f"The prompt is longer than the model's context: it has {error.value} {unit} or more. {error.args[0]}"[
-                :400
-            ],
-            param=param,
-        )
-    if isinstance(error, VLLMClientError | ValueError | TypeError):
-        fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
-        message = str(error.args[0]) if error.args else first_line(error)
-        return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
-    log.error("engine_error", exc_info=error)
-    return TwowireError(Fault.INTERNAL, "The engine failed; the server's log says why.")

@@ -1,7 +1,6 @@
 """Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another front end.
 
-Does not know the manager, nor any wire. With `engine.vllm.engine` and `engine.vllm.grammars` the only file that imports
-vLLM, and alike: import it lazily, for importing vLLM takes ten seconds.
+Does not know the manager, nor any wire. Import this package lazily: importing vLLM takes ten seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ from engine.sharing.meeting import Addresses, Guest, Place
 from engine.startup.failure import explain
 from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
-from engine.vllm.engine import Started, VllmEngine, first_line
+from engine.vllm.engine import Started, VllmEngine
+from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import GuestEngine, OwnedEngine
 

@@ -23,8 +23,8 @@ from vllm.v1.structured_output.request import StructuredOutputRequest, get_struc
 from engine.grammar.backends import guidance_source
 from engine.grammar.constraint import Constraint
 from engine.registry import GUIDE
-from engine.vllm.engine import CheckedSampling, structured_outputs
 from engine.vllm.grammars import share_grammars
+from engine.vllm.sampling import CheckedSampling, structured_outputs
 
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}'
 TAG = {"structures": [{"begin": "<a>", "schema": json.loads(SCHEMA), "end": "</a>"}], "triggers": ["<"]}

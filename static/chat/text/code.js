@@ -74,7 +74,7 @@ async function coloured(text, language) {
   loading ??= import(core).then((module) => module.default);
   const highlighter = await loading;
   if (highlighter.getLanguage(language) === undefined) {
-    const grammar = await import(`../vendor/highlight/${language}.js`);
+    const grammar = await import(`../../vendor/highlight/${language}.js`);
     highlighter.registerLanguage(language, grammar.default);
   }
   const { cleaned } = await import("./markdown.js");

@@ -38,6 +38,10 @@ MAX_ALTERNATIVES: Final = 200
 """In one `anyOf` or `oneOf`, and the product of those that an `allOf` combines."""
 MAX_NAMES_APART: Final = 2000
 """Characters in the names of properties beside which `additionalProperties` allows others."""
+MAX_NAMES_APART_SUM: Final = 20_000
+MAX_COMBINED: Final = 50_000
+"""Names that subschemas which apply together are read for and given, each by each: 60 ms, and 1 MB of schema."""
+MAX_REFERENCE_CHARS: Final = 1000
 MAX_NUMBER: Final = 2**53
 """Above it not every integer is a double, and llguidance would round."""
 MAX_DECIMALS: Final = 15
@@ -62,6 +66,8 @@ class Sums:
         # llguidance would make their least common multiple, in 32 bits and without a word when it is larger.
         "multipleOf beside allOf, anyOf, oneOf or $ref": 1,
         "minItems and maxItems": MAX_ITEMS_SUM,
+        "characters of names that additionalProperties excludes": MAX_NAMES_APART_SUM,
+        "names of properties in subschemas that apply together": MAX_COMBINED,
         "unknown keywords": MAX_UNKNOWN_KEYWORDS,
         "characters of patterns": MAX_PATTERN_SUM,
         "repeats in patterns": MAX_REPEATS_SUM,

@@ -9,7 +9,7 @@ from protocol.json_schema import bounds
 from protocol.json_schema.bounds import Sums, wrong
 from protocol.json_schema.keywords import FORMATS
 from protocol.json_schema.patterns import KEY_FORMATS, checked_pattern, other_than
-from protocol.json_schema.places import Place
+from protocol.json_schema.places import COMBINED, Place
 from protocol.json_schema.references import resolve
 from protocol.json_schema.values import a_list, an_object, constant, count, strings
 
@@ -63,6 +63,7 @@ def rewritten_object(
         others = subschema(others, place.child("additionalProperties"))
     names = place.group.names if place.group else frozenset(named) | frozenset(required)
     if others is None and named and not patterns and (place.group or not place.is_combined):
+        sums.add(COMBINED, len(names) if place.group else 0, place.at)
         properties |= {name: True for name in _in_order(names, required) if name not in properties}
         others = False
     elif others is None and patterns and not place.is_combined:
@@ -72,6 +73,8 @@ def rewritten_object(
             raise wrong("has additionalProperties that must be false beside patternProperties", place.at)
         # llguidance compares the names of other properties as they are written: it would take "\\u0061" for another
         # name than "a". Names that match a pattern are not written so.
+        sums.add(COMBINED, len(names) if place.group else 0, place.at)
+        sums.add("characters of names that additionalProperties excludes", sum(map(len, names)), place.at)
         properties |= {name: others for name in _in_order(names, required) if name not in properties}
         pattern_schemas = {other_than(names, place.at): others}
         others = False

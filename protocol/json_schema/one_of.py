@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,48 +12,71 @@ from protocol.json_schema.bounds import MAX_NUMBER, wrong
 from protocol.json_schema.references import resolve
 from protocol.json_schema.values import TYPE_NAMES
 
-_MAX_COMPARISONS = 5000
+_MAX_WORK = 10_000
+"""In one schema: a comparison is 1, of some microseconds, and what many names or constants add to it."""
+_ITEMS_PER_WORK = 64
 _MAX_DEPTH = 6
 
 _PYTHON_TYPES = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a schema says of its instances: their types, the constants that they may be, the names that they have."""
+
+    members: list[dict[str, Any]]
+    """The schema and what its `$ref` and `allOf` add to it."""
+    types: frozenset[str]
+    values: frozenset[bytes] | None
+    """None where there is neither `enum` nor `const`."""
+    required: frozenset[str]
+
+
 class Exclusion:
-    """Compares branches of one schema; `required` are names that each branch has, besides what it says itself."""
+    """Compares branches of one schema. What it finds out of a part of the schema, it keeps."""
 
-    def __init__(self, root: Mapping[str, Any], required: frozenset[str], at: str) -> None:
+    def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._required = required
-        self._at = at
-        self._left = _MAX_COMPARISONS
+        self._at = "#"
+        self._left = _MAX_WORK
+        self._facts: dict[int, _Facts] = {}
+        """By the id of the part, which the schema holds."""
+        self._own: dict[int, _Facts] = {}
+        """The same, of the part alone."""
 
-    def check(self, branches: list[Any]) -> None:
-        """Raises unless each two of `branches` are seen to exclude each other."""
+    def check(self, branches: list[Any], required: frozenset[str], at: str) -> None:
+        """Raises unless each two of `branches` are seen to exclude each other.
+
+        `required` are names that each of them has, besides what it says itself.
+        """
+        self._at = at
         for index, one in enumerate(branches):
             for other_index in range(index):
-                if not self._apart(branches[other_index], one, self._required, 0):
+                if not self._apart(branches[other_index], one, required, 0):
                     pair = f"branches {other_index} and {index} may both be true"
-                    raise wrong(f"has oneOf, which cannot be followed because {pair}; use anyOf", self._at)
+                    raise wrong(f"has oneOf, which cannot be followed because {pair}; use anyOf", at)
 
-    def _apart(self, one: Any, other: Any, required: frozenset[str], depth: int) -> bool:
-        self._left -= 1
+    def _spend(self, items: int = 0) -> None:
+        self._left -= 1 + items // _ITEMS_PER_WORK
         if self._left < 0:
             raise wrong("has oneOf with too many branches to compare; use anyOf", self._at)
+
+    def _apart(self, one: Any, other: Any, required: frozenset[str], depth: int) -> bool:
+        self._spend()
         if one is False or other is False:
             return True
         if depth > _MAX_DEPTH:
             return False
-        ones, others = self._conjunction(one), self._conjunction(other)
-        common = _types(ones) & _types(others)
+        ones, others = self._facts_of(one), self._facts_of(other)
+        common = ones.types & others.types
         if not common:
             return True
-        values, other_values = _values(ones), _values(others)
-        if values is not None and other_values is not None and not values & other_values:
+        if ones.values is not None and others.values is not None and not ones.values & others.values:
             return True
         if common == {"object"} and self._objects_apart(ones, others, required, depth):
             return True
-        return self._all_branches_apart(ones, other, required, depth) or self._all_branches_apart(
-            others, one, required, depth
+        return self._all_branches_apart(ones.members, other, required, depth) or self._all_branches_apart(
+            others.members, one, required, depth
         )
 
     def _all_branches_apart(
@@ -65,16 +89,37 @@ class Exclusion:
             for keyword in ("anyOf", "oneOf")
         )
 
-    def _objects_apart(
-        self, ones: list[dict[str, Any]], others: list[dict[str, Any]], required: frozenset[str], depth: int
-    ) -> bool:
-        needed, other_needed = _required(ones) | required, _required(others) | required
+    def _objects_apart(self, ones: _Facts, others: _Facts, required: frozenset[str], depth: int) -> bool:
+        needed, other_needed = ones.required | required, others.required | required
+        self._spend((len(needed) + len(other_needed)) * (len(ones.members) + len(others.members)))
         for name in sorted(needed & other_needed):
-            for mine in _property(ones, name):
-                for theirs in _property(others, name):
+            for mine in _property(ones.members, name):
+                for theirs in _property(others.members, name):
                     if self._apart(mine, theirs, frozenset(), depth + 1):
                         return True
-        return _is_closed_to(ones, other_needed) or _is_closed_to(others, needed)
+        return _is_closed_to(ones.members, other_needed) or _is_closed_to(others.members, needed)
+
+    def _facts_of(self, node: Any) -> _Facts:
+        if not isinstance(node, dict):
+            return _NOTHING
+        if (facts := self._facts.get(id(node))) is None:
+            members = self._conjunction(node)
+            own = [self._own_facts(member) for member in members]
+            lists = sorted((one.values for one in own if one.values is not None), key=len)
+            self._spend(sum(len(one.required) for one in own) + (len(lists[0]) if lists else 0))
+            facts = self._facts[id(node)] = _Facts(
+                members,
+                frozenset.intersection(*(one.types for one in own)),
+                frozenset.intersection(*lists) if lists else None,
+                frozenset().union(*(one.required for one in own)),
+            )
+        return facts
+
+    def _own_facts(self, member: dict[str, Any]) -> _Facts:
+        if (facts := self._own.get(id(member))) is None:
+            one = [member]
+            facts = self._own[id(member)] = _Facts(one, frozenset(_types(one)), _values(one), _required(one))
+        return facts
 
     def _conjunction(self, node: Any) -> list[dict[str, Any]]:
         """`node` and what its `$ref` and `allOf` add to it."""
@@ -92,6 +137,9 @@ class Exclusion:
         return found
 
 
+_NOTHING = _Facts([], frozenset(TYPE_NAMES), None, frozenset())
+
+
 def _types(members: list[dict[str, Any]]) -> set[str]:
     left = set(TYPE_NAMES)
     for member in members:
@@ -104,12 +152,11 @@ def _types(members: list[dict[str, Any]]) -> set[str]:
     return left
 
 
-def _values(members: list[dict[str, Any]]) -> set[bytes] | None:
-    """The constants of `enum` and `const`; None where there is neither."""
+def _values(members: list[dict[str, Any]]) -> frozenset[bytes] | None:
     lists = [values for member in members for values in _listed(member)]
     if not lists:
         return None
-    return set.intersection(*({_canonical(value) for value in values} for values in lists))
+    return frozenset.intersection(*(frozenset(map(_canonical, values)) for values in lists))
 
 
 def _listed(member: dict[str, Any]) -> list[list[Any]]:

@@ -11,7 +11,8 @@ from protocol.json_schema import bounds
 from protocol.json_schema.bounds import Sums, wrong
 from protocol.validation.request import shown
 
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d{1,9})(?:(,)(\d{0,9}))?\}|.", re.DOTALL)
+# A class that is not closed is one token to the end, so that the end is looked for once.
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d{1,9})(?:(,)(\d{0,9}))?\}|.", re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"(?P<lookahead>\(\?[=!])|(?P<lookbehind>\(\?<[=!])|(?P<boundary>\\[bB])|(?P<backreference>\\[1-9]|\\k<|\(\?P=)"
 )
@@ -103,7 +104,7 @@ def checked_pattern(pattern: object, at: str, sums: Sums) -> str:
 
 
 def _for_rust(token: str) -> str:
-    if len(token) < 3 or token[0] != "[":
+    if len(token) < 3 or token[0] != "[" or token[-1] != "]":
         return token
 
     def escaped(found: re.Match[str]) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 from protocol.json_schema.bounds import Sums
 from protocol.json_schema.references import members, pointer
 
+COMBINED = "names of properties in subschemas that apply together"
+"""What is summed up for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -52,11 +55,13 @@ def group_of(root: Mapping[str, Any], node: dict[str, Any], at: str, sums: Sums)
     maps = lists = objects = 0
     for member in members(root, node, at):
         sums.add("subschemas", 1, at)
-        named = member.get("properties")
+        named, needed = member.get("properties"), member.get("required")
         if isinstance(named, dict):
+            sums.add(COMBINED, len(named), at)
             described.update(named.keys())
-        if isinstance(member.get("required"), list):
-            required.update(name for name in member["required"] if isinstance(name, str))
+        if isinstance(needed, list):
+            sums.add(COMBINED, len(needed), at)
+            required.update(name for name in needed if isinstance(name, str))
         objects += isinstance(named, dict)
         maps += isinstance(member.get("additionalProperties"), dict) or "patternProperties" in member
         lists += "items" in member or "prefixItems" in member

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from protocol.json_schema.bounds import wrong
+from protocol.json_schema.bounds import MAX_REFERENCE_CHARS, wrong
 from protocol.validation.request import shown
 
 IN_PLACE = ("allOf", "anyOf", "oneOf")
@@ -27,6 +27,9 @@ def resolve(root: Mapping[str, Any], reference: object, at: str) -> tuple[str, A
         raise wrong(f"has a $ref that must be a string, got {shown(reference)}", at)
     if reference != "#" and not reference.startswith("#/"):
         raise wrong("has a $ref that must be a JSON pointer within the schema, such as #/$defs/name", at)
+    if len(reference) > MAX_REFERENCE_CHARS:
+        limit = f"at most {MAX_REFERENCE_CHARS} characters, got {len(reference)}"
+        raise wrong(f"has a $ref that must have {limit}", at)
     node: Any = root
     steps: list[str] = []
     for raw in reference.split("/")[1:]:

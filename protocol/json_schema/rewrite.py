@@ -35,6 +35,7 @@ class Rewriter:
         self._sums = Sums()
         self._names: dict[_Key, str] = {}
         self._waiting: list[tuple[str, Any, Place]] = []
+        self._exclusion = Exclusion(root)
         self._unknown: set[str] = set()
         self._straight: set[int] = set()
         """Ids of schemas that are known not to lead back to themselves."""
@@ -130,7 +131,7 @@ class Rewriter:
             raise wrong(f"has {keyword} that must have {limit}", place.at)
         required = discriminator if keyword == "oneOf" else ()
         if keyword == "oneOf":
-            Exclusion(self._root, frozenset(required), place.at).check(branches)
+            self._exclusion.check(branches, frozenset(required), place.at)
         made = [
             self._subschema(branch, replace(place.branch(keyword, index), required=required))
             for index, branch in enumerate(branches)
@@ -179,9 +180,10 @@ class Rewriter:
             out["type"] = names if len(names) > 1 else names[0]
         elif keyword == "const":
             out["const"] = values.constant(keyword, value, at)
+            self._sums.add("properties and enum values", values.size(value), at)
         elif keyword == "enum":
             out["enum"] = [values.constant(keyword, one, at) for one in values.a_list(keyword, value, at)]
-            self._sums.add("properties and enum values", len(value), at)
+            self._sums.add("properties and enum values", values.size(value) - 1, at)
         elif keyword in _COUNTS:
             out[keyword] = values.count(keyword, value, at)
         elif keyword in _LIMITS and keyword not in out:

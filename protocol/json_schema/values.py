@@ -107,6 +107,13 @@ def constant(keyword: str, value: Any, at: str) -> Any:
     return value
 
 
+def size(value: Any) -> int:
+    """How many values there are in a constant, itself included."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + sum(map(size, value)) if isinstance(value, list) else 1
+
+
 def strings(keyword: str, value: object, at: str) -> list[str]:
     """The value of `required`, without repetitions."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):

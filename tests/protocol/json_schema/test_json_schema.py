@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticCustomError
 
-from protocol.json_schema import bounds, check_schema
+from protocol.json_schema import bounds, check_schema, one_of
 from protocol.json_schema.keywords import ANNOTATIONS, FOLLOWED, REFUSED
 
 
@@ -48,6 +48,8 @@ TOO_MUCH: dict[str, tuple[dict[str, Any], str]] = {
     "multipleOf 0": ({"multipleOf": 0}, "multipleOf that must be above 0"),
     "a large constant": ({"const": 2**53 + 1}, "const with a number that must be within"),
     "depth": ({"default": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}, "at most 32 levels deep"),
+    "a large list for a constant": ({"const": [0] * 5000}, "enum values that must sum up to at most 5000, got 5001"),
+    "a $ref": ({"$ref": "#/$defs/" + "a" * 1000, "$defs": {"a" * 1000: {}}}, "$ref that must have at most 1000"),
     "bytes": ({"description": "x" * 65536}, "at most 65536 bytes"),
 }
 
@@ -203,6 +205,36 @@ def test_the_comparing_of_branches_is_bounded() -> None:
     unions = [{"anyOf": [{"const": 20 * n + i} for i in range(20)]} for n in range(20)]
     assert "oneOf with too many branches to compare" in refused({"oneOf": unions})
     assert "anyOf" in check_schema({"oneOf": [{"const": i} for i in range(100)]})
+
+
+def test_branches_that_share_many_constants_or_names_are_compared_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[object] = []
+    canonical = one_of._canonical
+
+    def _counted(value: Any) -> bytes:
+        written.append(value)
+        return canonical(value)
+
+    monkeypatch.setattr(one_of, "_canonical", _counted)
+    shared = {"$defs": {"a": {"enum": list(range(1000))}}}
+    check_schema(shared | {"oneOf": [{"$ref": "#/$defs/a", "const": i} for i in range(99)]})
+    assert len(written) == 1000 + 99
+    named = {"type": "object", "required": [f"{i:04d}" for i in range(1000)]}
+    branches = [{"$ref": "#/$defs/a", "properties": {"0999": {"const": i}}} for i in range(50)]
+    assert "oneOf with too many branches to compare" in refused({"$defs": {"a": named}, "oneOf": branches})
+    many = {"properties": {f"p{i}": {"oneOf": [{"const": i} for i in range(99)]} for i in range(3)}}
+    assert "oneOf with too many branches to compare" in refused(many)
+
+
+def test_names_that_each_of_many_subschemas_repeats_are_bounded() -> None:
+    branches = [{"properties": {"a": {}}} for _ in range(199)]
+    names = {"required": [f"{i:04d}" for i in range(1000)]}
+    assert "names of properties in subschemas that apply together" in refused({"allOf": [names, *branches]})
+    long = {"properties": {f"{i:04d}": {} for i in range(400)}}
+    others = {"allOf": [long, *[{"additionalProperties": {"type": "string"}}] * 13]}
+    assert "characters of names that additionalProperties excludes" in refused(others)
 
 
 def test_every_bound_is_itself_allowed() -> None:

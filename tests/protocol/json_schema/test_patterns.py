@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from protocol.chat.request import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.json_schema.patterns import nested_repeats
+from protocol.json_schema.bounds import Sums
+from protocol.json_schema.patterns import _TOKEN, checked_pattern, nested_repeats
 from protocol.validation.parse import request_from_object
 
 
@@ -34,6 +35,13 @@ from protocol.validation.parse import request_from_object
 )
 def test_products_of_nested_repeats(pattern: str, product: int) -> None:
     assert nested_repeats(pattern) == product
+
+
+def test_a_class_that_is_not_closed_is_looked_for_once() -> None:
+    # Its end would otherwise be looked for from each bracket on.
+    assert [token.group() for token in _TOKEN.finditer("a" + "[" * 500 + "\\")] == ["a", "[" * 500 + "\\"]
+    assert checked_pattern("[" * 500, "#", Sums()) == "[" * 500
+    assert checked_pattern("[]", "#", Sums()) == "[]"
 
 
 @given(st.text(alphabet="a()[]{}\\,0123456789*+?^|", max_size=200))

@@ -27,7 +27,7 @@ LIBRARIES = {
 
 LICENCES = {"marked": "marked", "dompurify": "dompurify", "highlight.js": "@highlightjs/cdn-assets"}
 
-# Each is loaded when a block of code names it; keep these few, and `static/chat/highlight.js` alike.
+# Each is loaded when a block of code names it; keep these few, and the same as in `static/chat/text/code.js`.
 # fmt: off
 LANGUAGES = (
     "bash", "c", "cpp", "csharp", "css", "diff", "dockerfile", "go", "ini", "java", "javascript", "json", "kotlin",

@@ -59,7 +59,8 @@ and errors are OpenAI's; vLLM's extra sampling fields are understood too.
 
 - A field that OpenAI or vLLM knows and this server does not honour is refused if it would change the answer.
 - A field that nobody knows is ignored.
-- Every answer carries `X-Request-Id`; send the header yourself to find your own label in the server's log.
+- Every answer to well-formed HTTP carries `X-Request-Id`; send the header yourself to find your own label in the
+  server's log.
 - A generation ends when its client is gone: closing the connection is how to cancel.
 
 ## Errors
@@ -100,7 +101,14 @@ _HEADERS: dict[str, dict[str, Any]] = {
     **_RATE_HEADERS,
 }
 
-_ANYWHERE = (Fault.HEADERS_TOO_LARGE, Fault.INVALID_HOST, Fault.FORBIDDEN_HOST, Fault.INTERNAL)
+_ANYWHERE = (
+    Fault.MALFORMED_REQUEST,
+    Fault.NOT_IMPLEMENTED,
+    Fault.HEADERS_TOO_LARGE,
+    Fault.INVALID_HOST,
+    Fault.FORBIDDEN_HOST,
+    Fault.INTERNAL,
+)
 """Before or after any route's own work."""
 
 _ON_THE_CHANNEL = (
@@ -117,6 +125,8 @@ _NOWHERE = (
     Fault.METHOD_NOT_ALLOWED,
     Fault.INVALID_API_KEY,
     Fault.FORBIDDEN_ORIGIN,
+    Fault.UNSUPPORTED_WEBSOCKET_VERSION,
+    Fault.INVALID_HANDSHAKE,
     Fault.UNKNOWN_SUBPROTOCOL,
     Fault.TOO_MANY_CONNECTIONS,
     Fault.COMPLETION_NOT_FOUND,
@@ -197,7 +207,7 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _operation(route: Route, needs_key: bool) -> dict[str, Any]:
-    # What is public may be read by any page.
+    # Public routes may be read by any page.
     faults = [*_ANYWHERE, *route.faults, *(() if route.is_public else (Fault.FORBIDDEN_ORIGIN,))]
     if route.generates:
         faults += [fault for fault in Fault if fault not in _NOWHERE]

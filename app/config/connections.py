@@ -37,8 +37,8 @@ class ConnectionOptions(BaseModel):
     backlog: int = option(
         LISTENING,
         2048,
-        "How many new connections each front end queues until it accepts them; the next client has to retry, which "
-        "takes a second. Linux caps this at net.core.somaxconn.",
+        "How many new connections each front end queues until it accepts them. Beyond that, clients have to retry, "
+        "which takes a second. Linux caps this at net.core.somaxconn.",
         ge=1,
         le=65535,
     )

@@ -85,14 +85,14 @@ class EmbeddingOptions(BaseModel):
     embedding_truncate: Truncations = option(
         EMBEDDINGS,
         ["refuse"],
-        "What becomes of a text that is longer than the embedding model reads, where the request does not say: refuse "
-        "it, or leave its end out. NAME=end and NAME=refuse are for one model.",
+        "What to do with a text that is longer than the embedding model reads, unless the request says it: refuse it, "
+        "or cut its end off. NAME=end and NAME=refuse are for one model.",
         shown="refuse",
         metavar="end|refuse",
     )
     embedding_token_ids: Literal["refuse", "allow"] = option(
         EMBEDDINGS,
         "refuse",
-        "Whether to take token ids in place of texts where nothing shows that they are the model's own. Clients that "
-        "use OpenAI's tokenizer, as LangChain does by default, would get the vectors of other words.",
+        "Whether to accept token ids in place of texts if nothing shows that they are the model's own. Clients that "
+        "use OpenAI's tokenizer, as LangChain does by default, would get vectors of other words.",
     )

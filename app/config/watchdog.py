@@ -25,15 +25,15 @@ class WatchOptions(BaseModel):
     heartbeat_interval_s: float = option(
         ENGINE,
         30.0,
-        "After how long without work the engine is made to generate one token, and the embedder to embed a letter, to "
-        "see that they still do; 0 never.",
+        "After how many seconds without work the engine has to generate one token, and the embedder to embed a "
+        "letter, to show that they still can; 0 never.",
         metavar="SECONDS",
         ge=0,
     )
     stall_timeout_s: float = option(
         ENGINE,
         120.0,
-        "How long an engine, or an embedder, that has work may take no step; then it is ended, and a new one is "
+        "How many seconds an engine or embedder that has work may take no step; then it is ended, and a new one is "
         "started. A step computes a token for each running request, or a bounded part of a long prompt. It must be "
         "longer than the longest step; 0 never ends an engine.",
         metavar="SECONDS",

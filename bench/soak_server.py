@@ -27,8 +27,8 @@ Engine = Literal["real", "counting"]
 ROOT = Path(__file__).resolve().parents[1]
 START_S = 300.0
 PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.fake_server"}
-# A finished chat is kept for a moment only, so that what is left at the end is a leak.
-FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "3"]
+# Long enough for a client that a busy machine delays, short enough that what is left at the end is a leak.
+FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "10"]
 FLAGS += ["--send-timeout-s", "10", "--ws-send-timeout-s", "10"]
 REAL_FLAGS = ["--cpu-kv-cache-gib", "1", "--max-num-seqs", "64"]
 NOT_WORK = frozenset({"/metrics", "/health", "/livez"})

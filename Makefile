@@ -39,7 +39,7 @@ check: install ## Install, then check format, lint, types and import arrows, the
 	$(BIN)/lint-imports
 	@$(BIN)/python requirements/pages.py check
 
-fuzz: install ## Send hostile bytes of all kinds for ten minutes; ARGS="--seconds 60 --seed 7" for less, or again
+fuzz: install ## Send hostile bytes to a server for ten minutes; ARGS="--seconds 60 --seed 7" for a short, repeatable run
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/performance.md

@@ -72,7 +72,7 @@ def tell_of_an_early_end() -> None:
     """An answer after which hypercorn closes the connection says so (RFC 9112, section 9.6).
 
     That is one that comes before the end of its request, as a refusal by the path or the key alone may, or one that
-    refuses a WebSocket. hypercorn closes without a word: a client that keeps its connections may send its next request
+    refuses a WebSocket. hypercorn does not say so: a client that keeps its connections may send its next request
     into the end of this one.
     Test: `tests/live/test_bad_http.py::test_an_answer_before_the_bodys_end_says_that_it_is_the_last`.
     """
@@ -138,7 +138,7 @@ class _ReadOn:
     def __init__(self, protocol: H11Protocol) -> None:
         self.lock = asyncio.Lock()
         self.is_over = False
-        """The connection has ended, and what was begun on it has been told so."""
+        """The connection has ended, and the work begun on it has been notified."""
         self._protocol = protocol
 
     async def clear(self) -> None:
@@ -156,7 +156,7 @@ class _ReadOn:
         try:
             if not self.is_over:
                 await self._protocol._handle_events()
-            if self.is_over:  # Since it was looked at. Nobody else would end what has been begun meanwhile.
+            if self.is_over:  # Since the check above. Nothing else would end what was begun meanwhile.
                 await self._protocol._close_stream()
         except (H2CProtocolRequiredError, H2ProtocolAssumedError):
             # A change of protocol cannot be pipelined; the reader, which could make one, is elsewhere.

@@ -1,4 +1,4 @@
-"""How HTTP/1.1 requests are read, and how those that are none are refused: mends of hypercorn 0.18 and h11 0.16.
+"""Reads HTTP/1.1 requests and refuses malformed ones: fixes for hypercorn 0.18 and h11 0.16.
 
 Does not know the app, but for the shape of its errors.
 """
@@ -22,13 +22,13 @@ _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 
 
 class _Connection(h11.Connection):
-    """h11's, which also tells why it refused the client's bytes."""
+    """h11's connection, which also says why it refused the client's bytes."""
 
     problem = ""
 
     def next_event(self) -> Any:
         """h11's next event. Raises `h11.RemoteProtocolError`."""
-        # Some clients send CRLF behind the body before, as RFC 9112, section 2.2, foresees.
+        # Some clients send a CRLF after the previous body; RFC 9112, section 2.2, allows for that.
         if self.their_state is h11.IDLE and self._receive_buffer._data.startswith((b"\r", b"\n")):
             if empty := _EMPTY_LINES.match(self._receive_buffer._data):
                 self._receive_buffer.maybe_extract_at_most(empty.end())
@@ -58,10 +58,10 @@ def skip_empty_lines() -> None:
 
 
 def let_the_app_miss_the_host() -> None:
-    """A request of HTTP/1.1 without a Host header reaches the application, with an empty one.
+    """An HTTP/1.1 request without a Host header reaches the application, with an empty one.
 
-    RFC 9112, section 3.2, wants a 400, which the application gives to all but the probes of load balancers; h11 gives
-    it to those as well. Test: `tests/app/hypercorn/test_http1_requests.py::test_a_probe_needs_no_host`.
+    RFC 9112, section 3.2, requires a 400. The application sends it to all but load balancers' probes; h11 would send
+    it to those, too. Test: `tests/app/hypercorn/test_http1_requests.py::test_a_probe_needs_no_host`.
     """
     h11._readers.Request = _request  # type: ignore[assignment,attr-defined]  # the name that its reader looks up
 
@@ -76,7 +76,7 @@ def _request(*, headers: list[tuple[bytes, bytes]], **parts: Any) -> h11.Request
 
 
 def refuse_odd_targets() -> None:
-    """A target that is no path or URL is refused, and a CONNECT: this is no proxy (RFC 9112, section 3.2).
+    """Refuse CONNECT, and a target that is neither a path nor a URL: this is not a proxy (RFC 9112, section 3.2).
 
     hypercorn hands them on, and the application fails, or takes half of a host for a path.
     Test: `tests/app/hypercorn/test_http1_requests.py::test_odd_targets_are_refused`.
@@ -108,7 +108,7 @@ def _refusal(request: h11.Request) -> int | None:
 
 
 def tell_what_is_malformed() -> None:
-    """What is refused before there is a request gets an error object, like all else.
+    """A refusal before there is a request has an error object, like any other.
 
     hypercorn answers with an empty body.
     Test: `tests/app/hypercorn/test_http1_requests.py::test_what_is_malformed_gets_an_error_object`.
@@ -145,11 +145,11 @@ def refusal_of(status: int, problem: str, config: Config) -> TwowireError:
             )
         case 501:
             if "Transfer-Encoding" in problem:
-                return TwowireError(Fault.NOT_IMPLEMENTED, "The one Transfer-Encoding here is «chunked», given once.")
-            return TwowireError(Fault.NOT_IMPLEMENTED, "This server is no proxy: it does not know CONNECT.")
+                return TwowireError(Fault.NOT_IMPLEMENTED, "Send at most one Transfer-Encoding, «chunked».")
+            return TwowireError(Fault.NOT_IMPLEMENTED, "This server is not a proxy: it does not support CONNECT.")
     if "Host:" in problem:
         return TwowireError(Fault.INVALID_HOST, "Send one Host header.")
-    # What stands behind the colon are the client's own bytes.
+    # After the colon come the client's own bytes.
     reason = problem.partition(":")[0]
     return TwowireError(
         Fault.MALFORMED_REQUEST, f"This is not a well-formed HTTP request{f': {reason}' if reason else ''}."

@@ -1,7 +1,7 @@
 """Counts the frames of one HTTP/2 connection before they are parsed: what they may cost, and where to pause.
 
-No I/O and no parser: it reads the nine bytes in front of each frame (RFC 9113, section 4.1). h2 4.4 takes whatever it
-is given: it acknowledges any number of SETTINGS and PING frames, waits for all of a frame before it looks at its
+No I/O and no parser: it reads the nine bytes in front of each frame (RFC 9113, section 4.1). h2 4.4 accepts
+anything: it acknowledges any number of SETTINGS and PING frames, waits for all of a frame before it looks at its
 length, and joins 1 MB of headers before it looks at their size.
 """
 
@@ -20,7 +20,7 @@ END_HEADERS = 0x4
 PADDED = 0x8
 
 MAX_FRAME_BYTES = 16384
-"""What SETTINGS_MAX_FRAME_SIZE is until it is changed, which nobody does here (RFC 9113, section 6.5.2)."""
+"""The default of SETTINGS_MAX_FRAME_SIZE, which this server keeps (RFC 9113, section 6.5.2)."""
 
 MAX_BLOCK_BYTES = 65536
 """The compressed headers of one request, in HEADERS and CONTINUATION frames."""
@@ -79,7 +79,7 @@ class FrameMeter:
 
     def __init__(self, max_streams: int = 100, now: Callable[[], float] = time.monotonic) -> None:
         self.open_streams = 0
-        """How many requests are open: told by whoever knows, since an update of the window costs time for each."""
+        """How many requests are open; set by the caller. A window update costs time for each of them."""
         self.blocks = 0
         """How many header blocks have begun."""
         self._now = now
@@ -102,13 +102,13 @@ class FrameMeter:
         return self._is_amid_block or (self._is_begun and not self._has_settings)
 
     def wait_s(self) -> float:
-        """For how long nothing more should be read: 0, but for who sends a body in very many small frames."""
+        """How long to stop reading: 0, except for a client that sends a body in very many small frames."""
         if self._small_data.level < 0:
             self._small_data.fill(self._now())
         return self._small_data.wait_s
 
     def note_sent(self, total_bytes: int) -> None:
-        """So many bytes of bodies were sent on this connection so far; they may be answered by updates of windows."""
+        """Record how many bytes of answers this connection was sent so far; they allow for window updates."""
         if total_bytes != self._sent_bytes:
             earned = (total_bytes - self._sent_bytes) / BYTES_PER_WINDOW_UPDATE
             self._window_updates.level = min(self._window_updates.level + earned, MAX_WINDOW_UPDATES)
@@ -133,7 +133,7 @@ class FrameMeter:
             yield data[start:], False
 
     def _advance(self, data: bytes, at: int, size: int) -> int:
-        """Go on in `data` from `at` to the end of a frame, or of all; returns how far."""
+        """Continue in `data` from `at` to the end of a frame or of `data`; returns the new position."""
         if self._left:  # Of a frame that has begun.
             end = at + self._left
         else:

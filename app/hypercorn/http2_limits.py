@@ -28,17 +28,17 @@ from app.hypercorn.http2_frames import HEAD_BYTES, RST_STREAM, FrameError, Frame
 log = structlog.get_logger(__name__)
 
 LINGER_S = 1.0
-"""How long a connection that was sent GOAWAY is still read: closed at once, it would be reset and GOAWAY be lost."""
+"""How long to go on reading after GOAWAY: closing at once would reset the connection and lose the GOAWAY."""
 
 TABLE_BYTES = 4096
 """How large a table of headers we keep for a client that allows a larger one (RFC 7541, section 4.2)."""
 
 
 def limit_frames() -> None:
-    """What a client sends is counted and taken in parts, between which others have their turn.
+    """Count what a client sends, and handle it in parts so that other connections get their turn.
 
-    hypercorn has h2 parse 64 KiB at a time, which are 7,000 small frames and a quarter of a second, and never has
-    enough (CVE-2019-9512, 9513, 9515, 9516, 9518, 2023-44487, 2024-27316). It also lets out what h2 raises for a
+    hypercorn has h2 parse 64 KiB at a time, up to 7,000 small frames or a quarter of a second, and sets no limit
+    (CVE-2019-9512, 9513, 9515, 9516, 9518, 2023-44487, 2024-27316). It also lets out what h2 raises for a
     connection that is over, with a traceback.
     """
     initialise, handle = H2Protocol.__init__, H2Protocol.handle
@@ -73,7 +73,7 @@ class _Intake:
         return self.protocol.closed
 
     async def take(self, data: bytes) -> None:
-        """Handle `data`, in as many turns of the event loop as it deserves. What comes after the end is dropped."""
+        """Handle `data`, over as many turns of the event loop as its cost requires. Data after the end is dropped."""
         protocol, meter = self.protocol, self._meter
         if self.is_over():
             return
@@ -109,7 +109,7 @@ class _Intake:
             await self.end(error.error_code, str(error))
 
     def _goes_on_after(self, event: h2.events.Event) -> bool:
-        """A client that only opens no more streams gets the rest of its answers (RFC 9113, section 6.8).
+        """A client that will not open more streams still gets the rest of its answers (RFC 9113, section 6.8).
 
         For h2, any GOAWAY is the end. Node's `session.close()` sends one while its requests run.
         """
@@ -124,7 +124,7 @@ class _Intake:
         return True
 
     async def end(self, code: ErrorCodes, reason: str) -> None:
-        """Say that the connection is over, and why; its requests end, and what still comes is dropped."""
+        """Send GOAWAY with the reason; the connection's requests end, and later data is dropped."""
         protocol = self.protocol
         if self.is_over():
             return
@@ -202,7 +202,7 @@ def go_idle_from_the_preface_on() -> None:
 
 
 def bound_headers_and_settings() -> None:
-    """What h2 and hpack keep and compute for a client is bounded, whatever it announces or sends.
+    """Bound what h2 and hpack store and compute for a client, whatever it announces or sends.
 
     A client may allow a table of 4 GB for the compression of answers, which would be filled and searched; name 65,536
     settings, which would be gone through at each SETTINGS frame; and send thousands of headers in 16 KB, each of which
@@ -223,7 +223,7 @@ _KNOWN = frozenset(SettingCodes)
 
 
 class _KnownSettings(Settings):
-    """A client's settings, but for those that nobody knows."""
+    """A client's settings, without unknown ones."""
 
     def __setitem__(self, key: SettingCodes | int, value: int) -> None:
         if key in _KNOWN:
@@ -247,7 +247,7 @@ class _SmallEncoder(hpack.Encoder):
 
 
 class _FewFields(hpack.Decoder):
-    """Leaves out what is beyond so many headers of a request, which is refused for it."""
+    """Drops headers beyond the limit; the request is refused for having too many."""
 
     def __init__(self, max_fields: int, like: hpack.Decoder) -> None:
         super().__init__(like.max_header_list_size)

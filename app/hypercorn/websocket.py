@@ -1,4 +1,4 @@
-"""Mends of hypercorn 0.18's WebSocket.
+"""Fixes for hypercorn 0.18's WebSocket.
 
 Does not know the app.
 """
@@ -30,7 +30,7 @@ EVENTS_IN_A_TURN = 64
 
 
 def leave_the_handshake_to_the_app() -> None:
-    """The application checks the opening handshake, and answers a wrong one as any other error.
+    """The application checks the opening handshake and answers a wrong one like any other error.
 
     hypercorn refuses it with an empty 400, whatever is wrong, and then neither closes the connection nor ever times it
     out; it takes a key of any length; and of several Sec-WebSocket-Protocol headers it reads only the last (RFC 6455,
@@ -48,9 +48,9 @@ def leave_the_handshake_to_the_app() -> None:
 
 
 def hold_what_comes_early() -> None:
-    """What a client sends right behind its handshake waits for the answer to that, and is served after it.
+    """What a client sends right after its handshake waits until that is answered, and is then handled.
 
-    hypercorn answers 400 between the two, and leaves the connection open for ever. Where the handshake is refused, the
+    hypercorn answers 400 between the two, and leaves the connection open forever. Where the handshake is refused, the
     rest is dropped. The connection is not read meanwhile, so no more than one read is held.
     Test: `tests/live/test_channel_door.py::test_what_comes_with_the_handshake_is_served_after_it`.
     """
@@ -94,7 +94,7 @@ def never_compress() -> None:
 def close_with_a_code() -> None:
     """A client that breaks the protocol gets a close frame that says so, and its connection ends (RFC 6455, 7.1.7).
 
-    1002 for a frame that may not be, 1007 for text that is not UTF-8, 1009 for a message over the limit. hypercorn ends
+    1002 for an invalid frame, 1007 for text that is not UTF-8, 1009 for a message over the limit. hypercorn ends
     the connection without a frame in the first two cases; in the third it sends one, goes on collecting bytes, and
     tells the application nothing. It also handles all frames of one read in one turn of the event loop, some ten
     thousand where they are empty. Test: `tests/live/test_channel_abuse.py`.
@@ -125,7 +125,7 @@ def close_with_a_code() -> None:
 
 
 async def _end(stream: WSStream, event: CloseConnection) -> None:
-    """End a connection: wsproto tells of the client's close, of its answer to ours, or of a wrong frame."""
+    """End a connection: wsproto reports the client's close, its reply to ours, or an invalid frame."""
     if stream.connection.state is ConnectionState.OPEN:
         is_text = event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA
         # wsproto's own words for text quote the bytes.
@@ -176,9 +176,9 @@ class _Discard:
 
 
 def drop_what_nobody_reads() -> None:
-    """What a WebSocket's client sends after the application has ended is dropped.
+    """Drop what a WebSocket's client sends after the application has ended.
 
-    hypercorn puts it into the application's queue, and waits for ever once that is full: the connection and its tasks
+    hypercorn puts it into the application's queue, and waits forever once that is full: the connection and its tasks
     stay, whatever becomes of the socket. Test: `tests/live/test_channel_abuse.py`.
     """
     app_send = WSStream.app_send

@@ -53,7 +53,7 @@ class RequestRecord:
         self.reply: Reply | None = None
         """What it reads, where that may outlive it."""
         self.client: str | None = None
-        """Whose limits hold; see `app.generation.admission.Asker`. None until it is known."""
+        """Whose limits apply; see `app.generation.admission.Asker`. None until it is known."""
         self.generations: list[Generation] = []
         self.headers: Headers = ()
         self.figures: dict[str, object] = {}

@@ -235,7 +235,7 @@ class EmbedderHealth(BaseModel):
     """Whether a text could be embedded now. The answer's status and `status` do not depend on it."""
 
     state: str = Field(description="The embedder's: starting, ready, restarting, draining, failed or stopped.")
-    reason: str = Field(description="What the embedder does now, or what it failed of; `ready` when it is.")
+    reason: str = Field(description="What the embedder is doing, or why it failed; `ready` when it is ready.")
 
 
 class Health(BaseModel):
@@ -243,7 +243,7 @@ class Health(BaseModel):
 
     status: str = Field(description="`ok` or `unavailable`.")
     state: str = Field(description="The engine's: starting, ready, restarting, draining, failed or stopped.")
-    reason: str = Field(description="What the engine does now, or what it failed of; `ready` when it is.")
+    reason: str = Field(description="What the engine is doing, or why it failed; `ready` when it is ready.")
     since: float = Field(description="Since when it is in that state, in seconds since 1970 (UTC).")
     timestamp: float = Field(description="When this was found, in seconds since 1970 (UTC).")
     embedder: EmbedderHealth = Field(

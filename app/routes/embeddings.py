@@ -107,8 +107,8 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
 def _reserved(services: Services, client: str, job: Job) -> Iterator[Callable[[int], None]]:
     """Take about as many tokens as `job` will read; what it gives takes those that it did read in place of them.
 
-    A job that is refused or fails gives back all. One that is left midway has kept the embedder busy, nobody knows for
-    how many tokens: it pays what was reserved. Raises `TwowireError` (429) where there are not as many.
+    A job that is refused or fails gives everything back. One that its client leaves midway has used the embedder for
+    an unknown number of tokens: it pays the estimate. Raises `TwowireError` (429) where there are not as many.
     """
     reserved = services.embedder.estimated_tokens(job)
     services.rates.reserve(client, reserved)

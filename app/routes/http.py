@@ -80,7 +80,7 @@ async def json_body(timeout_s: float) -> bytes:
     except TimeoutError as error:
         message = f"The body did not arrive within {timeout_s:g} s."
         raise TwowireError(Fault.REQUEST_TIMEOUT, message) from error
-    if body and not media_type:  # Over HTTP/2, nothing else tells that there is one.
+    if body and not media_type:  # Over HTTP/2, no header says that there is a body.
         raise _unsupported_type("which is missing")
     return body
 

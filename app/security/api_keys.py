@@ -1,4 +1,4 @@
-"""Who may ask: API keys, and the Host and Origin headers.
+"""Checks who may send requests: API keys, and the Host and Origin headers.
 
 Does not know routes beyond the list of public ones: whatever is not on it needs a key, so that a new route is
 protected without anybody remembering to protect it.
@@ -128,8 +128,8 @@ class OriginCheck:
     """Refuses requests that a browser sends for a web page of another origin, unless that origin is `allowed`.
 
     CORS keeps a page from reading an answer, not from asking: it can open a WebSocket, and POST what needs no
-    preflight. On HTTP only a server without keys has to fear that, since a page knows no key. A program can send any
-    Origin, or none: this is no protection from it.
+    preflight. On HTTP that matters only for a server without keys, since a page knows no key. This does not protect
+    from programs, which can send any Origin or none.
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
@@ -138,7 +138,7 @@ class OriginCheck:
         self._allowed = frozenset(map(_plain_origin, names))
 
     def check(self, origins: Sequence[str], host: str, *, is_tls: bool) -> None:
-        """Raise `TwowireError` (403) unless `origins`, the request's headers of that name, is none, or may call.
+        """Raise `TwowireError` (403) unless `origins`, the request's Origin headers, is empty or allowed.
 
         `host` is the Host header, which tells the server's own origin. A server that sees no TLS may have a proxy in
         front that ends it, so `https` with its own host is its own origin, too.
@@ -157,7 +157,7 @@ class OriginCheck:
         )
 
     def check_form(self, origins: Sequence[str]) -> str | None:
-        """The request's origin, without its scheme's own port. Raise `TwowireError` (403) unless it is one, or none."""
+        """The request's origin without a default port, or None. Raises `TwowireError` (403) if malformed."""
         if not origins:
             return None
         origin = origins[0].lower()
@@ -174,7 +174,7 @@ class OriginCheck:
         if method not in _SAFE_METHODS and not self._allows_all and site in ("cross-site", "same-site"):
             raise TwowireError(
                 Fault.FORBIDDEN_ORIGIN,
-                "Web pages of other origins may not use this server, unless they name theirs and --cors-origins does.",
+                "Web pages of other origins may not use this server, unless --cors-origins names their Origin header.",
             )
 
 

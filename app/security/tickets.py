@@ -1,8 +1,8 @@
 """Tickets: how a browser, which cannot set a header on a WebSocket, shows that it has a key.
 
 Does not know the key, only a label of it, nor the socket. A ticket is random, opens one socket, soon expires, and is
-good only for the key and the Origin that it was given to. A key has so many at a time: who asks for more loses the
-oldest, and nobody else's.
+good only for the key and the Origin that it was given to. The number per key is limited: another one
+invalidates the key's own oldest.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class TicketOffice:
         self._by_owner: dict[str | None, dict[str, None]] = {}
 
     def __len__(self) -> int:
-        """Tickets that are out."""
+        """Tickets that are valid now."""
         return len(self._tickets)
 
     def issue(self, owner: str | None, origin: str | None) -> str:
-        """A new ticket; where its owner has `MAX_PER_OWNER`, the oldest of these is good no more."""
+        """A new ticket; if its owner already has `MAX_PER_OWNER`, the oldest of these becomes invalid."""
         now = self._clock()
         # They expire in the order in which they were issued.
         while self._tickets and (oldest := next(iter(self._tickets))) and self._tickets[oldest].expires_at <= now:

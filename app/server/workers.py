@@ -65,7 +65,7 @@ def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[S
 
 
 def _check_free(bind: str) -> None:
-    """Raise `OSError` where another server has the port: once it may be shared, it could be shared with that one, too.
+    """Raise `OSError` if another server has the port: a port that may be shared could be shared with that one, too.
 
     hypercorn would do it, but leaves its socket open when that fails.
     """
@@ -77,7 +77,7 @@ def _check_free(bind: str) -> None:
 
 
 def _longest_backlog() -> int:
-    """What the system cuts every backlog to (Linux, `listen(2)`); where that is not known, a number beyond all."""
+    """The system's limit for a backlog (Linux, `listen(2)`); `sys.maxsize` if it is not known."""
     try:
         return int(Path("/proc/sys/net/core/somaxconn").read_text())
     except (OSError, ValueError):
@@ -154,7 +154,7 @@ def run_several(
 ) -> tuple[int, str | None]:
     """`run` one for each of the `sockets` until all have ended. `leave_s`: see `Place`.
 
-    Returns the exit code, and why the first of those that could not start could not.
+    Returns the exit code, and the reason of the first front end that could not start.
 
     `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
     """
@@ -178,7 +178,7 @@ class FrontEnds:
         self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], str | None], *, hangup_ends: bool
     ) -> None:
         """`run` is what a front end does, given its number; it returns why it could not start. Each has its own of the
-        sockets that listen. They are kept here as well, so that who comes while one is being replaced can wait."""
+        sockets that listen. They are kept here as well, so that clients can wait while one is being replaced."""
         self._listening = listening
         self._run = run
         # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
@@ -206,7 +206,7 @@ class FrontEnds:
         return self._code
 
     def failure(self) -> str | None:
-        """Why the first of those that could not start could not."""
+        """Why the first front end that failed to start did so."""
         try:
             told = os.read(self._failures[0], MAX_REASON_BYTES)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Tells a hung engine from one that works and from one that has nothing to do, and ends it. So with the embedder.
+"""Tells a hung engine or embedder from one that works or has nothing to do, and ends it.
 
 Does not know what an engine is, nor who starts the next one: `engine.manager` and `engine.embeddings.manager` do. An
 engine that has work must take steps. What it is measured by is the step, not the token: a long prompt is read in many
@@ -36,7 +36,7 @@ class WatchLimits:
 
 
 class EngineWatch:
-    """Watches one engine after another; `what` it is called in the log."""
+    """Watches one engine after another; `what` is its name in the log."""
 
     def __init__(self, limits: WatchLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine") -> None:
         self.heartbeats = 0

@@ -25,7 +25,7 @@ MAX_WAITING_CHARS = 64 * 1024 * 1024
 """Characters of all texts that wait; a token id counts as four."""
 
 CHARS_PER_TOKEN = 4
-"""In English. Others have fewer: an estimate is put right when it is known what was read."""
+"""Typical for English; other languages have fewer. The estimate is corrected once the tokens are known."""
 
 FIELDS: dict[Kind, str] = {"embedding": "input", "reranker": "documents"}
 
@@ -107,7 +107,7 @@ class Embedder:
         self._become(EngineState.STOPPED, "stopped")
 
     def _become(self, state: EngineState, reason: str) -> None:
-        # One that never worked ends without a word.
+        # One that never worked ends silently.
         is_of_note = self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
         if state is not self.state and self.models and is_of_note:
             log.info("embedder_state", state=state.value, reason=reason)

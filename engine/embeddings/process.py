@@ -256,7 +256,7 @@ class EmbedderProcess:
 
     @property
     def steps_taken(self) -> int:
-        """What it has told, and the time it has computed in hundredths of a second.
+        """The messages it has sent, plus the processor time it has used, in hundredths of a second.
 
         With the least priority, beside busy chats, a batch may take minutes; but a process that computes does not hang.
         """

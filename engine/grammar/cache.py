@@ -1,4 +1,4 @@
-"""Remembers verdicts, as many as are worth it.
+"""Remembers a bounded number of verdicts.
 
 No clock, no event loop. A verdict is final: the same constraint would get it again (`Verdict.is_final`).
 """

@@ -29,11 +29,11 @@ MAX_QUEUED = 64
 MAX_QUEUED_PER_CLIENT = 8
 
 NOUNS = {"json": "JSON schema", "json_object": "JSON schema", "structural_tag": "structural tag", "choice": "choice"}
-"""What a client knows a constraint as, where that is not its kind."""
+"""What clients call a constraint, where that differs from its kind."""
 
 
 class CompileProcess(Protocol):
-    """What a checker wants of a worker; see `engine.grammar.process`."""
+    """What a checker needs from a worker; see `engine.grammar.process`."""
 
     @property
     def is_alive(self) -> bool: ...
@@ -239,7 +239,7 @@ class GrammarChecker:
             self._starting = asyncio.create_task(self._started(before), name="grammar-worker-start")
             self._starting.add_done_callback(_was_seen)
         assert self._starting is not None
-        # Whoever waits for it may leave: others want it, too.
+        # A waiting request may leave while others still need it.
         return await asyncio.shield(self._starting)
 
     async def _started(self, before: asyncio.Task[CompileProcess] | None) -> CompileProcess:
@@ -249,7 +249,7 @@ class GrammarChecker:
 
 
 def _was_seen(started: asyncio.Task[CompileProcess]) -> None:
-    """Where everybody has left meanwhile, its failure is nobody's."""
+    """If all have left meanwhile, nobody retrieves its failure."""
     if not started.cancelled():
         started.exception()
 
@@ -261,7 +261,7 @@ def _is_good(started: asyncio.Task[CompileProcess]) -> bool:
 def _fail(seat: _Seat, error: TwowireError) -> None:
     if not seat.verdict.done():
         seat.verdict.set_exception(error)
-        seat.verdict.exception()  # Where nobody waits any more, it is nobody's.
+        seat.verdict.exception()  # If nobody waits any more, nobody retrieves it.
 
 
 def _queue_full(why: str) -> TwowireError:

@@ -20,7 +20,7 @@ from engine.grammar.constraint import CompileLimits, Constraint, Outcome, Verdic
 MAX_MESSAGE_CHARS = 600
 MAX_STDERR_BYTES = 64 * 1024
 NICE = 5
-"""Below the engine: a compile that takes seconds should not take them from running streams."""
+"""A lower priority than the engine's: a slow compile should not delay running streams."""
 STACK_BYTES = 4 * 1024 * 1024
 """Half of what the engine's threads have: what does not overflow it here will not overflow theirs."""
 PR_SET_PDEATHSIG = 1
@@ -75,11 +75,11 @@ class Child:
 
 
 def _outcome(code: int, stderr: bytes) -> Outcome:
-    """What the end of a child means that could not say it. `code`: its exit code, or minus the signal's number."""
+    """What the exit of a child that reported nothing means. `code`: its exit code, or minus the signal's number."""
     if code in (-signal.SIGPROF, -signal.SIGXCPU):
         return "too_slow"
     if code == -signal.SIGKILL:
-        # Not by us, so by the kernel, for want of memory.
+        # Not killed by us, so by the kernel, for lack of memory.
         return "busy"
     # Rust aborts with these words; C++ with the second where nobody catches the exception.
     if b"memory allocation of" in stderr or b"bad_alloc" in stderr:

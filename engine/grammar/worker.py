@@ -67,7 +67,7 @@ class Worker:
         return True
 
     def _begin(self, job: int, constraint: Constraint) -> None:
-        # What the others say, the child must not keep open.
+        # The child must not keep the other children's pipes open.
         others = [child.answer for child in self._children.values()]
         try:
             child = Child(constraint, self._compile, self._limits, [self._wire.fileno(), *others])

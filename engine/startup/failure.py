@@ -145,7 +145,7 @@ def _no_room_beside_the_model(found: re.Match[str], config: EngineConfig) -> str
 def _gpu_in_use(found: re.Match[str], config: EngineConfig) -> str:
     return (
         f"--gpu-memory-utilization: {found[3]} of the GPU's memory are {found[4]} GiB, and {found[1]} of {found[2]} GiB"
-        " are free; lower it, or end what else uses the GPU"
+        " are free; lower it, or stop whatever else uses the GPU"
     )
 
 

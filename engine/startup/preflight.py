@@ -30,19 +30,19 @@ TOKENIZER_FILES = (
     "tokenization*.py",
     "*.gguf",
 )
-"""Of these a model has at least one, whatever its tokenizer is."""
+"""A model has at least one of these, whatever its tokenizer is."""
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
-"""What is loaded, if there is any: the first of these alone."""
+"""Only the first of these kinds that exists is loaded."""
 
 OF_TRAINING = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"}
-"""Files beside the weights that are none."""
+"""Files that match these patterns but are not weights."""
 
 LOADED_FROM_FILES = ("auto", "hf", "safetensors")
 """The values of vLLM's `load_format` for which the weights are checked."""
 
 MAX_HEADER_BYTES = 100_000_000
-"""A safetensors file's header may have as many (https://github.com/huggingface/safetensors#format)."""
+"""The most bytes that a safetensors file's header may have (https://github.com/huggingface/safetensors#format)."""
 
 LFS_POINTER = b"version https://git-lfs"
 

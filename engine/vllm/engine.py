@@ -269,7 +269,7 @@ class VllmEngine:
             self._llm.output_handler.cancel()
         is_cpu = current_platform.is_cpu()
         if is_cpu:
-            # It would warn that it ends its processes by force, which is meant.
+            # It would warn that it kills its processes, which is intended.
             logging.getLogger("vllm.v1.utils").setLevel(logging.ERROR)
         stopping = asyncio.ensure_future(asyncio.to_thread(self._llm.shutdown, CPU_STOP_S if is_cpu else None))
         if is_cpu:

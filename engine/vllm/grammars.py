@@ -32,7 +32,7 @@ IS_SLOW_S = SLOW_S / 4
 """Less than what is slow for a front end, which measures in a process that has more to do."""
 
 Copy = Callable[[Any], Any]
-"""Makes of a compiled grammar one for another request."""
+"""Copies a compiled grammar for another request."""
 
 
 class SharedCompiles(ThreadPoolExecutor):
@@ -95,7 +95,7 @@ def _stand_back() -> None:
 
 
 def share_grammars() -> None:
-    """Change the engine core's classes, where this is one's process; elsewhere do nothing."""
+    """Change the engine core's classes in an engine core's process; elsewhere do nothing."""
     core: Any = sys.modules.get("vllm.v1.engine.core")
     if core is None or hasattr(core.StructuredOutputManager, "shares_grammars"):
         return
@@ -105,7 +105,7 @@ def share_grammars() -> None:
     class Grammar(backend_guidance.GuidanceGrammar):  # type: ignore[misc]  # vLLM is not typed here
         def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
             # A matcher can fail in the middle of an answer: some expressions grow with each letter until llguidance
-            # gives up. It then allows the end alone, and vLLM 0.32 takes half an answer for a whole one.
+            # gives up. It then allows only the end, and vLLM 0.32 takes the partial answer for a whole one.
             accepted: bool = super().accept_tokens(request_id, tokens)
             return accepted and not self.ll_matcher.is_error()
 
@@ -116,7 +116,7 @@ def share_grammars() -> None:
                 request_type, grammar_spec, self.disable_any_whitespace, self.disable_additional_properties
             )
             matcher = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, source, log_level=1)
-            # The first mask costs most. Here it does not hold up a step, and the copies have it.
+            # The first mask costs most. Computed here, it delays no step, and the copies share it.
             matcher.compute_bitmask()
             grammar = Grammar(matcher, self.ll_tokenizer, self.vocab_size)
             grammar.check_error()

@@ -157,11 +157,11 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
 
 
 def structured_outputs_config(given: object) -> StructuredOutputsConfig:
-    """How JSON schemas are followed: always by llguidance, and without white space; `given` may say the rest.
+    """How JSON schemas are followed: always by llguidance, and without white space; `given` may set the rest.
 
-    Left to itself, vLLM 0.32 takes for all requests the grammar engine that suits the first one. xgrammar, its usual
-    choice, passes over allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a
-    model that dislikes what it must write next writes blanks until its tokens are used up.
+    By default, vLLM 0.32 uses for all requests the grammar engine that suits the first one. xgrammar, its usual
+    choice, ignores allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a
+    model that finds the required text unlikely writes blanks until its tokens are used up.
     """
     fixed = {"backend": "guidance", "disable_any_whitespace": True, "disable_additional_properties": False}
     if given is not None and not isinstance(given, dict):

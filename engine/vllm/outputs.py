@@ -142,7 +142,7 @@ class VllmStream:
         return None if self._ended else []
 
     def _check_reason(self, reason: str) -> None:
-        """Raise where a choice has failed; remember an abort nobody asked for, which what was made until then precedes.
+        """Raise if a choice has failed; remember an abort nobody asked for, so that earlier output is delivered first.
 
         vLLM's engine core aborts every request when it gets SIGTERM, and all ranks of data parallelism do when one of
         them ends (0.32, `EngineCoreProc._handle_shutdown`).

@@ -64,7 +64,7 @@ class EmbeddingRequest(RequestModel):
     truncate: Truncate | None = Field(
         default=None,
         description="What becomes of a text that is longer than the model reads: `none` refuses the request, "
-        "`end` leaves the text's end out. By default as the server was started, which is `none` unless it was told.",
+        "`end` cuts the text's end off. The default is the server's `--embedding-truncate`: `none` unless set.",
     )
     prompt_name: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] | None = Field(
         default=None, description="Put the model's prompt of this name in front of each text."

@@ -19,9 +19,9 @@ MAX_UNKNOWN_KEYWORDS: Final = 200
 MAX_MEMBERS: Final = 5000
 """Properties, required names and enum values together, in the whole schema."""
 MAX_PATTERN_PROPERTIES: Final = 50
-"""In one object: each two are compared, 20 ms for 50 and 900 ms for 200."""
+"""In one object: each pair is compared, 20 ms for 50 and 900 ms for 200."""
 MAX_OBJECT_PROPERTIES: Final = 500
-"""In one object: the time goes with their square, 40 ms for 500 and 500 ms for 2000."""
+"""In one object: the time grows with their square, 40 ms for 500 and 500 ms for 2000."""
 MAX_CONSTANT_CHARS: Final = 1000
 """In each string of `enum` and `const`, and in each property's name."""
 MAX_ITEMS: Final = 1000
@@ -63,7 +63,7 @@ class Sums:
         "properties and enum values": MAX_MEMBERS,
         "subschemas": MAX_SUBSCHEMAS,
         "multipleOf without decimal points": MAX_MULTIPLE_SUM,
-        # llguidance would make their least common multiple, in 32 bits and without a word when it is larger.
+        # llguidance would compute their least common multiple in 32 bits, and overflow silently.
         "multipleOf beside allOf, anyOf, oneOf or $ref": 1,
         "minItems and maxItems": MAX_ITEMS_SUM,
         "characters of names that additionalProperties excludes": MAX_NAMES_APART_SUM,

@@ -109,7 +109,7 @@ _MEANT = {
     "regex": "pattern",
     "types": "type",
 }
-"""Constraints by names of other languages: taken for an annotation, they would be ignored in silence."""
+"""Constraints under names of other languages: as annotations, they would be silently ignored."""
 
 _BY_PLAIN_NAME = {name.lower(): name for name in FOLLOWED | REFUSED}
 _LONG_NAMES = [name for name in _BY_PLAIN_NAME if len(name) >= 5]

@@ -33,8 +33,8 @@ def rewritten_object(
 ) -> dict[str, Any]:
     """The keywords of objects in `node`, as the grammar engine is to have them.
 
-    What is not said to be open is closed: where `properties` are named and `additionalProperties` are not, there are
-    no others. That allows less than the schema does, and keeps a model from inventing properties.
+    An object is closed unless it says that it is open: where `properties` are named and `additionalProperties` are
+    not, there are no others. That allows less than the schema does, and keeps a model from inventing properties.
     """
     node = _with_named_keys(node, place, root)
     required = strings("required", node.get("required", []), place.at)

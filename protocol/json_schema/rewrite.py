@@ -1,7 +1,7 @@
 """Rewrites a client's schema as one that the grammar engine follows to the letter.
 
 What it makes has no keyword but those that were seen to be followed, and allows no instance that the client's schema
-does not; it may allow fewer. What cannot be said so is refused, by keyword and place.
+does not; it may allow fewer. What cannot be expressed so is refused, by keyword and place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Key = tuple[str, bool, Group | None, tuple[str, ...]]
 
 
 class Rewriter:
-    """One schema on its way. `$ref` leads to definitions that are made as they are first needed."""
+    """One schema that is being rewritten. `$ref` leads to definitions that are made as they are first needed."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
@@ -215,7 +215,7 @@ class Rewriter:
         others = (node.get(other) for other in _LIMITS if other not in (keyword, inclusive))
         is_close = is_combined or any(isinstance(other, int | float) and abs(other - limit) < 1 for other in others)
         if inclusive is not None and is_close and isinstance(limit, int) and node.get("type") != "integer":
-            # llguidance lets the integer itself stand where the other bound is less than 1 away.
+            # llguidance allows the integer itself where the other bound is less than 1 away.
             keyword, limit = inclusive, values.just_beyond(limit, 1 if inclusive == "minimum" else -1)
             if inclusive in node:
                 given = values.limit(inclusive, node[inclusive], at)

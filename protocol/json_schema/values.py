@@ -46,7 +46,7 @@ def count(keyword: str, value: object, at: str) -> int:
 
 
 def limit(keyword: str, value: object, at: str) -> int | float:
-    """The value of `minimum` and its like. What is far beyond any use is drawn in to ±2^53, which allows less."""
+    """The value of `minimum` and its like. A value beyond ±2^53 is tightened to ±2^53 where that allows less."""
     number = _number(keyword, value, at)
     is_upper = keyword in ("maximum", "exclusiveMaximum")
     if abs(number) > bounds.MAX_NUMBER:

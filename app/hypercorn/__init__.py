@@ -1,6 +1,6 @@
-"""Mends what hypercorn 0.18 does to a streaming server, all of it here, in a file for each protocol.
+"""Fixes what hypercorn 0.18 gets wrong for a streaming server: all of it here, in a file for each protocol.
 
-Does not know the app. Each mend names what it is for and the test that fails without it; a newer hypercorn may need
+Does not know the app. Each fix names what it is for and the test that fails without it; a newer hypercorn may need
 none of them, so the version is pinned.
 """
 
@@ -56,7 +56,7 @@ __all__ = ["Direct", "abort_connection", "apply", "create_sockets", "direct_of"]
 
 
 def apply() -> None:
-    """Mend hypercorn in this process. May be called again."""
+    """Apply the fixes to hypercorn in this process. May be called again."""
     if hasattr(TCPServer, "_twowire_mended"):
         return
     TCPServer._twowire_mended = True  # type: ignore[attr-defined]  # a mark of ours

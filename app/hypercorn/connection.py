@@ -1,4 +1,4 @@
-"""Mends of hypercorn 0.18's TCP connections, and of how they are listened for.
+"""Fixes for hypercorn 0.18's TCP connections and listening sockets.
 
 Does not know the app.
 """
@@ -62,7 +62,7 @@ ABORT_KEY = "twowire.abort"
 def abort_connection(scope: Any) -> None:
     """Cut the connection of an ASGI scope, whatever waits in it: the only end for a peer that does not read.
 
-    Does nothing under a server that `apply` has not mended.
+    Does nothing under a server without the fixes of `apply`.
     """
     abort = scope.get("state", {}).get(ABORT_KEY)
     if abort is not None:
@@ -89,8 +89,8 @@ def write_before_waiting() -> None:
     """What HTTP/2 has made of headers must leave, and in the order in which it was made.
 
     hypercorn takes the bytes from h2 and then waits for the connection's turn to write; where the request that made
-    them is cancelled in that wait, they are lost, and the compression of every later header with them. Mended: written
-    first, waited for afterwards. Test: `tests/live/test_http2.py::test_a_cancelled_answer_does_not_garble_the_next`.
+    them is cancelled in that wait, they are lost, and the compression of every later header with them. Fix: write
+    first, wait afterwards. Test: `tests/live/test_http2.py::test_a_cancelled_answer_does_not_garble_the_next`.
     """
     send = TCPServer.protocol_send
 

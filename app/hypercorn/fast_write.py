@@ -61,7 +61,7 @@ def _name_the_stream(kind: Any) -> None:
 def direct_of(scope: Any) -> Direct | None:
     """The short way to the socket for the answer of an ASGI scope; None where there is none.
 
-    Under a server that `apply` has not mended there is none.
+    Under a server without the fixes of `apply` there is none.
     """
     stream = scope.get("state", {}).get(STREAM_KEY)
     protocol = getattr(getattr(stream, "send", None), "__self__", None)

@@ -1,4 +1,4 @@
-"""Mends of hypercorn 0.18's HTTP/1.1.
+"""Fixes for hypercorn 0.18's HTTP/1.1.
 
 Does not know the app.
 """
@@ -95,7 +95,7 @@ def read_on_while_answering() -> None:
     """A second request sent before the first answer's end must not hide that the client is gone.
 
     hypercorn stops reading when a pipelined request arrives, so the end of the connection goes unseen and the first
-    generation runs on to its end. Mended: read on, bounded, and take the second request up when the first answer is
+    generation runs on to its end. Fix: read on, bounded, and take the second request up when the first answer is
     done. Tests: `tests/live/test_disconnect.py::test_pipelined_client_that_leaves`,
     `tests/app/hypercorn/test_http1_requests.py::test_a_request_that_is_taken_up_when_its_client_is_gone_ends`.
     """

@@ -1,4 +1,4 @@
-"""Mends of hypercorn 0.18's HTTP/2.
+"""Fixes for hypercorn 0.18's HTTP/2.
 
 Does not know the app. Of h2, which parses and frames, it uses the documented interface.
 """
@@ -141,7 +141,7 @@ def end_what_the_app_left_open() -> None:
 def discard_what_comes_late() -> None:
     """A body that still comes after its answer is thrown away, and nothing else happens (upstream issues 329, 334).
 
-    hypercorn ends the whole connection with a KeyError, all its other streams included. Mended: taken in, so that a
+    hypercorn ends the whole connection with a KeyError, all its other streams included. Fix: accept it, so that a
     client that sends first and reads then gets its answer, up to a bound; then it is asked to stop (RFC 9113, section
     8.1). Test: `tests/live/test_http2.py::test_an_early_answer_leaves_the_neighbours_alone`.
     """
@@ -209,7 +209,7 @@ def refuse_odd_requests() -> None:
             pass
         elif len(body) <= self.connection.local_flow_control_window(request.stream_id):
             self.connection.send_data(request.stream_id, body, end_stream=True)
-        else:  # Its client takes none, and nothing here waits until it does.
+        else:  # The client's window is too small, and nothing here waits until it grows.
             self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
         await self._flush()
 

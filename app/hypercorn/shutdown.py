@@ -1,4 +1,4 @@
-"""Mends how hypercorn 0.18 stops.
+"""Fixes how hypercorn 0.18 stops.
 
 Does not know the app.
 """
@@ -17,8 +17,8 @@ def stop_with_open_connections() -> None:
 
     hypercorn closes the listening sockets and waits for that; from Python 3.12.1 on, asyncio's `wait_closed` waits for
     every connection as well, without a limit, before `graceful_timeout` begins. After that time it cancels them, and
-    each then waits to send what its client does not take. Mended: the first wait returns at once, and who is cancelled
-    is cut. Test: `tests/live/test_stopping.py::test_an_open_connection_does_not_keep_it_from_ending`.
+    each then waits to send what its client does not take. Fix: the first wait returns at once, and a cancelled
+    connection is cut. Test: `tests/live/test_stopping.py::test_an_open_connection_does_not_keep_it_from_ending`.
     """
     close = TCPServer._close
 

@@ -1,7 +1,7 @@
-"""What is told of a request once it is over: one log line, and one count by route, wire and outcome.
+"""Logs and counts finished requests: one log line, and one count by route, wire and outcome.
 
 Does not know how a request is served. Every request ends here once: an HTTP request by `RequestGuard`, a message of a
-channel by `ChannelBackend`. Prompts, answers and keys are never told.
+channel by `ChannelBackend`. Prompts, answers and keys are never logged.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
         async def leave() -> None:
             running.cancel()
 
-        # The guard leaves, too, where the handler is left behind.
+        # The guard also cancels the job if the handler is abandoned.
         await record.adopt(None, leave)
         try:
             async with deadlines.limit():

@@ -31,7 +31,7 @@ from engine.sharing.meeting import Meeting, Place
 log = structlog.get_logger(__name__)
 
 HEALTHY_AFTER_S = 60.0
-"""A front end that lived this long was healthy: another takes its place. Else all end, for so would the next one."""
+"""A front end that lived this long is replaced. Otherwise all front ends stop: a replacement would fail, too."""
 START_FAILED = 1
 """Of a front end: it cannot start, and nor can another in its place. Of all: they have not ended as they were told."""
 CRASHED = 70

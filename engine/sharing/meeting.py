@@ -155,7 +155,7 @@ class Offer:
                 self._seen[index] = int(line)
 
     async def _note(self, index: int, writer: asyncio.StreamWriter | None) -> None:
-        """That a guest is here, or is not any more."""
+        """Record a guest joining or leaving."""
         async with self._changed:
             if writer is not None:
                 self.present[index] = writer

@@ -27,7 +27,7 @@ Status = Literal["completed", "cancelled", "failed"]
 
 
 class ResumeOptions(RequestPart):
-    """A create's wish to survive its socket."""
+    """The resume options of a create."""
 
     grace_s: float = Field(gt=0, le=86_400, description="Seconds that the generation may run on without a reader.")
 

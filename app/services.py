@@ -97,7 +97,7 @@ class Services:
             known = ", ".join(f"{other} ({its})" for other, its in types.items())
             message = f"The model {name[:120]!r} is not served here."
         if wanted is None or wanted in types.values():
-            message += f" There is: {known}."
+            message += f" Available: {known}."
         else:
             because = f": {self.embedder.reason}" if not self.embedder.models and self.embedder.reason else ""
             message += f" There is no model for {wanted}{because}."

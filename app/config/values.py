@@ -73,7 +73,7 @@ def _check_truncations(choices: list[str]) -> list[str]:
         if what not in ("end", "refuse") or bool(mark) != bool(name):
             raise ValueError(f"must be end or refuse, or NAME=end or NAME=refuse, got {choice!r}")
         if name in names:
-            raise ValueError(f"says it twice for {name!r}" if name else "says it twice for all models")
+            raise ValueError(f"has two values for {name!r}" if name else "has two values for all models")
         names.append(name)
     return choices
 

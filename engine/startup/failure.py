@@ -132,7 +132,7 @@ def _too_long_for_the_cache(found: re.Match[str], config: EngineConfig) -> str:
 
 
 def _no_memory_for_the_cache(found: re.Match[str], config: EngineConfig) -> str:
-    return f"--cpu-kv-cache-gib: the KV cache is to have {found[2]} GiB, and {found[1]} GiB of memory are free"
+    return f"--cpu-kv-cache-gib: the KV cache needs {found[2]} GiB, but only {found[1]} GiB of memory are free"
 
 
 def _no_room_beside_the_model(found: re.Match[str], config: EngineConfig) -> str:
@@ -144,20 +144,20 @@ def _no_room_beside_the_model(found: re.Match[str], config: EngineConfig) -> str
 
 def _gpu_in_use(found: re.Match[str], config: EngineConfig) -> str:
     return (
-        f"--gpu-memory-utilization: {found[3]} of the GPU's memory are {found[4]} GiB, and {found[1]} of {found[2]} GiB"
-        " are free; lower it, or stop whatever else uses the GPU"
+        f"--gpu-memory-utilization: {found[3]} of the GPU's memory is {found[4]} GiB, but only {found[1]} of {found[2]}"
+        " GiB are free; lower it, or stop whatever else uses the GPU"
     )
 
 
 def _gpu_memory(found: re.Match[str], config: EngineConfig) -> str:
     return (
-        f"--model: the GPU's memory does not suffice for {config.model!r}; lower --max-num-seqs or --max-model-len, or"
+        f"--model: the GPU has too little memory for {config.model!r}; lower --max-num-seqs or --max-model-len, or"
         " divide the model over several GPUs with --tensor-parallel-size"
     )
 
 
 def _memory(found: re.Match[str], config: EngineConfig) -> str:
-    return f"--model: the memory does not suffice for {config.model!r} and --cpu-kv-cache-gib {config.cpu_kv_cache_gib}"
+    return f"--model: there is too little memory for {config.model!r} and --cpu-kv-cache-gib {config.cpu_kv_cache_gib}"
 
 
 def _no_gpu(found: re.Match[str], config: EngineConfig) -> str:
@@ -195,7 +195,7 @@ def _heads(found: re.Match[str], config: EngineConfig) -> str:
 
 def _hub_away(found: re.Match[str], config: EngineConfig) -> str:
     return (
-        f"--model: there is no folder {config.model!r}, and as a name on the Hugging Face hub it cannot be had:"
+        f"--model: there is no folder {config.model!r}, and as a name on the Hugging Face hub it cannot be downloaded:"
         f" {found[1] or 'the hub'} cannot be reached, and there is no copy in the cache"
     )
 

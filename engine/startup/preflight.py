@@ -49,7 +49,7 @@ LFS_POINTER = b"version https://git-lfs"
 
 def check_model(model: str, flag: str = "--model", *, load_format: str = "auto", own_tokenizer: bool = True) -> None:
     """Raise `EngineStartError` where `model` cannot be served: a folder whose files are missing, broken or cut short,
-    or a name on the hub that cannot be had.
+    or a name on the hub that cannot be downloaded.
 
     `load_format`: vLLM's. `own_tokenizer`: the model's tokenizer is its own, not one that is named apart.
     """
@@ -92,11 +92,11 @@ def check_sentence_model(model: str, flag: str) -> None:
 
 
 def check_memory(cache_gib: int) -> None:
-    """Raise `EngineStartError` where a KV cache of so many GiB cannot be had: on a CPU, of the machine's memory."""
+    """Raise `EngineStartError` if a CPU's free memory is too small for a KV cache of so many GiB."""
     free_gib = psutil.virtual_memory().available / 2**30
     if cache_gib > free_gib:
         raise EngineStartError(
-            f"--cpu-kv-cache-gib: the KV cache is to have {cache_gib} GiB, and {free_gib:.1f} GiB of memory are free"
+            f"--cpu-kv-cache-gib: the KV cache needs {cache_gib} GiB, but only {free_gib:.1f} GiB of memory are free"
         )
 
 

@@ -85,7 +85,7 @@ WRONG_FLAGS = [
         "--embedding-truncate cut",
         "--embedding-truncate: must be end or refuse, or NAME=end or NAME=refuse, got 'cut'",
     ),
-    ("--embedding-truncate end,refuse", "--embedding-truncate: says it twice for all models"),
+    ("--embedding-truncate end,refuse", "--embedding-truncate: has two values for all models"),
     ("--cors-origins * https://a.example", "--cors-origins: * allows every origin, so it must stand alone"),
 ]
 

@@ -82,13 +82,17 @@ COMPLETE = "/v1/completions"
 @pytest.mark.parametrize(
     ("path", "model", "words"),
     [
-        (EMBED, "rank", "'rank' is for rerank (/v1/rerank), not for embeddings. There is: small, nested, any."),
-        (EMBED, "chat", "'chat' is for chat (/v1/chat/completions), not for embeddings. There is: small, nested, any."),
-        (RANK, "small", "'small' is for embeddings (/v1/embeddings), not for rerank. There is: rank."),
-        (CHAT, "small", "'small' is for embeddings (/v1/embeddings), not for chat. There is: chat."),
-        (COMPLETE, "rank", "'rank' is for rerank (/v1/rerank), not for chat. There is: chat."),
-        (EMBED, "none", "not served here. There is: chat (chat), small (embeddings), nested (embeddings), any (embed"),
-        (CHAT, "none", "not served here. There is: chat (chat), small (embeddings), nested (embeddings), any (embed"),
+        (EMBED, "rank", "'rank' is for rerank (/v1/rerank), not for embeddings. Available: small, nested, any."),
+        (
+            EMBED,
+            "chat",
+            "'chat' is for chat (/v1/chat/completions), not for embeddings. Available: small, nested, any.",
+        ),
+        (RANK, "small", "'small' is for embeddings (/v1/embeddings), not for rerank. Available: rank."),
+        (CHAT, "small", "'small' is for embeddings (/v1/embeddings), not for chat. Available: chat."),
+        (COMPLETE, "rank", "'rank' is for rerank (/v1/rerank), not for chat. Available: chat."),
+        (EMBED, "none", "not served here. Available: chat (chat), small (embeddings), nested (embeddings), any (embed"),
+        (CHAT, "none", "not served here. Available: chat (chat), small (embeddings), nested (embeddings), any (embed"),
     ],
 )
 async def test_a_wrong_model_is_a_404_that_says_what_each_is_for(path: str, model: str, words: str) -> None:
@@ -114,7 +118,7 @@ async def test_all_models_are_listed_with_what_they_are_for() -> None:
         one = await client.get("/v1/models/rank")
         assert orjson.loads(await one.get_data(as_text=False)) == listed["data"][-1]
         missing = orjson.loads(await (await client.get("/v1/models/no/thing")).get_data(as_text=False))
-        assert "There is: chat (chat)" in missing["error"]["message"]
+        assert "Available: chat (chat)" in missing["error"]["message"]
 
 
 async def test_a_key_is_needed_and_is_who_shares() -> None:

@@ -150,7 +150,7 @@ def test_a_name_on_a_hub_that_is_switched_off_says_so(monkeypatch: pytest.Monkey
 def test_a_cache_larger_than_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3 << 30))
     check_memory(3)
-    with pytest.raises(EngineStartError, match=r"^--cpu-kv-cache-gib: the KV cache is to have 4 GiB, and 3\.0 GiB"):
+    with pytest.raises(EngineStartError, match=r"^--cpu-kv-cache-gib: the KV cache needs 4 GiB, but only 3\.0 GiB"):
         check_memory(4)
 
 

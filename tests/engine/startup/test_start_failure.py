@@ -70,16 +70,16 @@ KNOWN = {
         " larger than the available KV cache memory (1.0 GiB). Based on the available memory, the estimated maximum"
         " model length is 1360. Try increasing `gpu_memory_utilization`"
     ),
-    "--cpu-kv-cache-gib: the KV cache is to have 900.0 GiB, and 10.66 GiB": (
+    "--cpu-kv-cache-gib: the KV cache needs 900.0 GiB, but only 10.66 GiB": (
         "Available memory on node 0 (10.66/12.59 GiB) on kv cache allocation is less than requested memory for kv"
         " (900.0 GiB). Decrease --kv-cache-memory-bytes"
     ),
     "--gpu-memory-utilization: the model leaves no memory": "No available memory for the cache blocks. Try increasing",
-    "--gpu-memory-utilization: 0.9 of the GPU's memory are 70.0 GiB, and 3.1 of 79.1 GiB are free": (
+    "--gpu-memory-utilization: 0.9 of the GPU's memory is 70.0 GiB, but only 3.1 of 79.1 GiB are free": (
         "Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, 70.0"
         " GiB). Decrease GPU memory utilization"
     ),
-    "--model: the GPU's memory does not suffice for './my-model'": "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "--model: the GPU has too little memory for './my-model'": "CUDA out of memory. Tried to allocate 2.00 GiB",
     "vLLM is installed for a GPU, and there is none": "Failed to infer device type, please set the environment",
     "the architecture 'NoSuchLM', which this version of vLLM": (
         "Model architectures ['NoSuchLM'] are not supported for now. Supported architectures: dict_keys([])"
@@ -96,7 +96,7 @@ KNOWN = {
     "--tensor-parallel-size: 9 does not divide the 4 attention heads": (
         "Value error, Total number of attention heads (4) must be divisible by tensor parallel size (9)."
     ),
-    "--model: there is no folder './my-model', and as a name on the Hugging Face hub it cannot be had: https://h.co": (
+    "--model: there is no folder './my-model', and as a name on the Hugging Face hub it cannot be downloaded: https": (
         "We couldn't connect to 'https://h.co' to load the files, and couldn't find them in the cached files."
     ),
     "no model of that name": "x/y is not a local folder and is not a valid model identifier listed on 'https://h.co'",

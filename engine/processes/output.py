@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import sys
 import threading
 from collections import deque
@@ -18,6 +19,8 @@ from typing import TextIO
 HELD_LINES = 2000
 """How many lines are held, the last ones; a failing start writes some hundred."""
 MAX_LINE_BYTES = 8192
+READ_WAIT_S = 1.0
+"""How long to wait until what was written has been read: whoever reads the screen may have stopped."""
 
 _MARK = b"\0mark\n"
 _END = b"\0end\n"
@@ -71,8 +74,8 @@ class Output:
             sys.stdout, sys.stderr = streams
             os.dup2(before[0], 1)
             os.dup2(before[1], 2)
-            os.write(self._pipe, _END)
-            reader.join(1)
+            if self._write_last(_END):
+                reader.join(READ_WAIT_S)
             os.close(self._pipe)
             for number in before:
                 os.close(number)
@@ -112,8 +115,19 @@ class Output:
         with self._changed:
             self._marks += 1
             wanted = self._marks
-            os.write(self._pipe, _MARK)
-            self._changed.wait_for(lambda: self._marks_seen >= wanted, timeout=1)
+        # Not within the lock, which the reader needs to make room.
+        if self._write_last(_MARK):
+            with self._changed:
+                self._changed.wait_for(lambda: self._marks_seen >= wanted, timeout=READ_WAIT_S)
+
+    def _write_last(self, mark: bytes) -> bool:
+        """Write `mark` behind all that others have written; False where that is not read, as when the screen hangs."""
+        room = select.poll()
+        room.register(self._pipe, select.POLLOUT)
+        if not room.poll(READ_WAIT_S * 1000):
+            return False
+        os.write(self._pipe, mark)
+        return True
 
     def _read(self, source: int) -> None:
         rest = b""

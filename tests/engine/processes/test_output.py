@@ -126,3 +126,26 @@ with output.taken():
 print(len(held), held[-1])
 """)
     assert lines == ["out: 2000 4999"]
+
+
+def test_a_screen_that_nobody_reads_does_not_stop_the_server() -> None:
+    lines = screen("""
+import select
+unread, stuck = os.pipe()
+os.dup2(stuck, 2)
+output = Output()
+with output.taken():
+    writer = subprocess.Popen([sys.executable, "-c", "import os\\nwhile True: os.write(1, b'a line' + bytes([10]))"])
+    room, full = select.poll(), 0
+    room.register(1, select.POLLOUT)
+    room.register(stuck, select.POLLOUT)
+    while full < 20:
+        full = 0 if room.poll(0) else full + 1
+        threading.Event().wait(0.01)
+    output.hold()
+    print(output.release(), flush=True)
+    writer.kill()
+    writer.wait()
+print("ended", flush=True)
+""")
+    assert lines == ["out: []", "out: ended"]

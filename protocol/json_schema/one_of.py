@@ -12,8 +12,8 @@ from protocol.json_schema.bounds import MAX_NUMBER, wrong
 from protocol.json_schema.references import resolve
 from protocol.json_schema.values import TYPE_NAMES
 
-_MAX_WORK = 10_000
-"""In one schema: a comparison is 1, of some microseconds, and what many names or constants add to it."""
+_MAX_WORK = 25_000
+"""In one schema, 50 ms: a comparison is 1, and what many names or constants add to it."""
 _ITEMS_PER_WORK = 64
 _MAX_DEPTH = 6
 

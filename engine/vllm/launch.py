@@ -49,6 +49,9 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
     args = _engine_args(config)
+    if current_platform.is_cpu() and (place is None or place.is_owner):
+        # The others find the memory taken: by the engine that they are to join.
+        check_memory(config.cpu_kv_cache_gib)
     if place is not None and args.data_parallel_size > 1:
         raise EngineStartError("--front-ends: not with data_parallel_size, whose coordinator would be lost")
     if place is not None and not current_platform.is_cpu():
@@ -142,7 +145,6 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
     known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():
         # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
-        check_memory(config.cpu_kv_cache_gib)
         known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
         if known.setdefault("enforce_eager", True):
             # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from engine.api import EngineConfig, EngineStartError
+from engine.registry import GUIDE
+from engine.sharing.meeting import Meeting, Place
+from engine.vllm import launch
 from engine.vllm.launch import structured_outputs_config
 
 
@@ -18,3 +26,23 @@ def test_schemas_are_always_followed_by_the_same_grammar_engine() -> None:
 def test_another_grammar_engine_stops_the_start(given: object) -> None:
     with pytest.raises(ValueError, match="structured_outputs_config"):
         structured_outputs_config(given)
+
+
+@pytest.mark.parametrize("index", [None, 0, 1])
+async def test_memory_is_looked_for_by_the_one_that_launches_the_engine(
+    index: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The other front ends come when it is taken, perhaps."""
+
+    async def started(*_: Any) -> Any:
+        raise LookupError("the engine would start now")
+
+    monkeypatch.setattr(launch.current_platform, "is_cpu", lambda: True)
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
+    monkeypatch.setattr(launch, "_started", started)
+    config = EngineConfig(model=str(GUIDE), served_model_name=("m",), cpu_kv_cache_gib=4)
+    with Meeting.at(tmp_path / "meeting") as meeting:
+        place = Place(index, 2, meeting, 1.0) if index is not None else None
+        with pytest.raises(LookupError if index == 1 else EngineStartError):
+            await launch.start_vllm(config, lambda stage: None, place)

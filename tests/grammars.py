@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,19 @@ import llguidance
 import numpy as np
 from jsonschema import Draft202012Validator, FormatChecker
 
+from engine.grammar.backends import guidance_source
+from engine.grammar.constraint import json_constraint
 from protocol.json_schema.keywords import FORMATS
 
 GUIDE = Path(__file__).parents[1] / "engine" / "guide"
+
+
+_TEXT_OR_SEPARATOR = re.compile(r'"(?:\\.|[^"\\])*"|[,:]')
+
+
+def _spaced(found: re.Match[str]) -> str:
+    """A separator with its space; a text as it is."""
+    return f"{found[0]} " if found[0] in (",", ":") else found[0]
 
 
 class GrammarRefusedError(Exception):
@@ -41,8 +52,7 @@ class Grammar:
     """A compiled schema, and a text that grows. Raises `GrammarRefusedError`, also at any later step."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        # What vLLM's guidance backend does with `disable_any_whitespace`.
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
+        grammar = guidance_source("json", json_constraint(schema).text, any_whitespace=False)
         self._matcher = llguidance.LLMatcher(tokenizer(), grammar, log_level=0)
         self._check()
 
@@ -51,9 +61,10 @@ class Grammar:
             raise GrammarRefusedError(error.splitlines()[0])
 
     def accepts(self, text: str) -> bool:
-        """Whether `text` is one of the answers, whole."""
+        """Whether `text`, written without white space, is one of the answers, whole."""
         matcher = self._matcher.deep_copy()
-        return all(map(matcher.consume_token, tokenizer().tokenize_str(text))) and matcher.is_accepting()
+        tokens = tokenizer().tokenize_str(_TEXT_OR_SEPARATOR.sub(_spaced, text))
+        return all(map(matcher.consume_token, tokens)) and matcher.is_accepting()
 
     def allowed(self) -> np.ndarray:
         """The ids of the tokens that may come next; the end is not among them."""

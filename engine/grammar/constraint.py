@@ -6,6 +6,7 @@ Imports nothing heavy: the worker imports this, too.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,20 @@ class Constraint:
     def key(self) -> bytes:
         """16 bytes that stand for it in the cache."""
         return hashlib.blake2b(self.text.encode(), digest_size=16, person=self.kind.encode()).digest()
+
+
+SEPARATORS = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+"""White space in JSON: one space after each comma and colon, as models write it, and no other.
+
+Without any, small models are led off what they know and may not find the end of a text; where white space is free, some
+write it up to the token limit. The keyword is llguidance's own, for the top of a schema.
+"""
+
+
+def json_constraint(schema: dict[str, Any] | None) -> Constraint:
+    """The constraint of JSON that satisfies `schema`; without one, of any object."""
+    wanted = {"type": "object"} if schema is None else schema
+    return Constraint("json", json.dumps(wanted | SEPARATORS, ensure_ascii=False))
 
 
 @dataclass(frozen=True, slots=True)

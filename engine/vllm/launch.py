@@ -159,7 +159,7 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
 
 
 def structured_outputs_config(given: object) -> StructuredOutputsConfig:
-    """How JSON schemas are followed: always by llguidance, and without white space; `given` may set the rest.
+    """How JSON schemas are followed: by llguidance, with no white space of the model's choice. `given` sets the rest.
 
     By default, vLLM 0.32 uses for all requests the grammar engine that suits the first one. xgrammar, its usual
     choice, ignores allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a

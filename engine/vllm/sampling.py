@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
-from engine.grammar.constraint import Constraint
+from engine.grammar.constraint import Constraint, json_constraint
 from engine.grammar.tokenizer import BACKEND
 from engine.max_tokens import output_budget
 from engine.vllm.errors import refusal
@@ -97,8 +96,7 @@ def constraint_of(request: SamplingFields) -> Constraint | None:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return None
-    schema = wanted.json_schema.definition if wanted.json_schema is not None else None
-    return Constraint("json_object", "") if schema is None else Constraint("json", orjson.dumps(schema).decode())
+    return json_constraint(wanted.json_schema.definition if wanted.json_schema is not None else None)
 
 
 def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 
+import llguidance
 import pytest
 
+from engine.grammar.backends import guidance_source
+from engine.grammar.constraint import json_constraint
 from protocol.json_schema import check_schema
 from protocol.json_schema.keywords import FOLLOWED, FORMATS
 from tests.engine.grammar.keyword_cases import CASES, Case
-from tests.grammars import Grammar, is_valid
+from tests.grammars import Grammar, is_valid, tokenizer
 
 SEEDS = range(12)
 
@@ -51,3 +54,18 @@ def test_whatever_is_sampled_satisfies_the_schema(case: Case) -> None:
             assert is_valid(case.schema, json.loads(answer)), answer
             ended += 1
     assert ended or case.keyword in ("format", "pattern"), "only an expression may ask for a letter that seldom comes"
+
+
+def test_one_space_follows_each_comma_and_colon() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}, "required": ["a"]}
+    matcher = llguidance.LLMatcher(
+        tokenizer(), guidance_source("json", json_constraint(schema).text, any_whitespace=False)
+    )
+
+    def is_answer(text: str) -> bool:
+        copy = matcher.deep_copy()
+        return all(map(copy.consume_token, tokenizer().tokenize_str(text))) and copy.is_accepting()
+
+    assert is_answer('{"a": [1, 2]}')
+    for other in ('{"a":[1,2]}', '{"a":  [1, 2]}', '{ "a": [1, 2]}', '{"a": [1 , 2]}', '{"a": [1, 2] }'):
+        assert not is_answer(other), other

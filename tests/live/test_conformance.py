@@ -178,7 +178,7 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "no messages": ({"messages": None}, "missing_required_parameter", "messages"),
     "messages of a wrong type": ({"messages": "hi"}, "invalid_type", "messages"),
     "a temperature of 3": ({"temperature": 3}, "invalid_value", "temperature"),
-    "too many tokens": ({"max_tokens": 10**7}, "context_length_exceeded", "max_tokens"),
+    "no tokens": ({"max_tokens": -1}, "invalid_value", "max_tokens"),
     "a long prompt": ({"messages": [{"role": "user", "content": "x" * 9000}]}, "context_length_exceeded", "messages"),
     "tools": ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "unsupported_parameter", "tools"),
     "a bad schema": (

@@ -37,7 +37,7 @@ async def test_memory_is_looked_for_by_the_one_that_launches_the_engine(
     async def started(*_: Any) -> Any:
         raise LookupError("the engine would start now")
 
-    monkeypatch.setattr(launch.current_platform, "is_cpu", lambda: True)
+    monkeypatch.setattr("engine.vllm.launch.current_platform.is_cpu", lambda: True)
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
     monkeypatch.setattr(launch, "_started", started)

@@ -229,10 +229,10 @@ def test_branches_that_share_many_constants_or_names_are_compared_in_bounded_tim
 
 
 def test_names_that_each_of_many_subschemas_repeats_are_bounded() -> None:
-    branches = [{"properties": {"a": {}}} for _ in range(199)]
+    branches: list[dict[str, object]] = [{"properties": {"a": {}}} for _ in range(199)]
     names = {"required": [f"{i:04d}" for i in range(1000)]}
     assert "names of properties in subschemas that apply together" in refused({"allOf": [names, *branches]})
-    long = {"properties": {f"{i:04d}": {} for i in range(400)}}
+    long: dict[str, object] = {"properties": {f"{i:04d}": {} for i in range(400)}}
     others = {"allOf": [long, *[{"additionalProperties": {"type": "string"}}] * 13]}
     assert "characters of names that additionalProperties excludes" in refused(others)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from quart import Quart, Response, current_app, has_request_context, request, websocket
+from quart import Quart, Request, Response, current_app, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
@@ -137,29 +137,32 @@ def _add_checks(app: Quart, services: Services) -> None:
         if asked.url_rule is not None:
             record_of(asked.scope).path = asked.url_rule.rule
 
-    def check_origin() -> None:
+    def check_origin(asked: Request) -> None:
         # A page can make a browser send what it does not let the page read, and knows no key.
-        headers, origins = request.headers, request.headers.getlist("Origin")
+        headers = asked.headers
+        origins = headers.getlist("Origin")
         if services.keys:
             services.origins.check_form(origins)
         elif origins:
-            services.origins.check(origins, headers.get("Host", ""), is_tls=request.scheme == "https")
+            services.origins.check(origins, headers.get("Host", ""), is_tls=asked.scheme == "https")
         else:
-            services.origins.check_site(request.method, headers.get("Sec-Fetch-Site"))
+            services.origins.check_site(asked.method, headers.get("Sec-Fetch-Site"))
 
     @app.before_request
     async def check() -> None:
         name_route()
-        check_headers(request.scope)
-        is_probe = request.endpoint in PROBE_ENDPOINTS
-        services.hosts.check(request.headers.getlist("Host"), request.scope.get("server"), is_probe=is_probe)
-        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if request.endpoint not in public and not is_preflight:
-            check_origin()
-            record = record_of(request.scope)
-            record.owner = services.keys.check(request.headers.getlist("Authorization"))
-            record.client = Asker.of(record.owner, request.remote_addr).client
-            if request.endpoint in METERED_ENDPOINTS:
+        # Each use of the proxy would look the request up anew.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
+        endpoint, headers, scope = asked.endpoint, asked.headers, asked.scope
+        check_headers(scope)
+        services.hosts.check(headers.getlist("Host"), scope.get("server"), is_probe=endpoint in PROBE_ENDPOINTS)
+        is_preflight = asked.method == "OPTIONS" and "Access-Control-Request-Method" in headers
+        if endpoint not in public and not is_preflight:
+            check_origin(asked)
+            record = record_of(scope)
+            record.owner = services.keys.check(headers.getlist("Authorization"))
+            record.client = Asker.of(record.owner, asked.remote_addr).client
+            if endpoint in METERED_ENDPOINTS:
                 services.rates.admit(record.client)
 
     @app.before_websocket

@@ -31,6 +31,8 @@ PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.fake_serve
 FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "10"]
 FLAGS += ["--send-timeout-s", "10", "--ws-send-timeout-s", "10"]
 REAL_FLAGS = ["--cpu-kv-cache-gib", "1", "--max-num-seqs", "64"]
+OTHER_CHILDREN = ("resource_tracker", "engine.embeddings.worker", "engine.grammar.worker")
+"""In the command lines of the server's children that are not the engine core."""
 NOT_WORK = frozenset({"/metrics", "/health", "/livez"})
 """What the soak itself asks, to watch."""
 EMPTY = (
@@ -180,7 +182,7 @@ class SoakServer:
             return
         for child in psutil.Process(self.process.pid).children():
             words = " ".join(child.cmdline())
-            if "resource_tracker" not in words and "embedder_main" not in words:
+            if not any(other in words for other in OTHER_CHILDREN):
                 child.kill()
 
     def stop(self) -> int:

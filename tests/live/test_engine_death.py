@@ -88,12 +88,17 @@ class Load:
             task.result()
 
 
+def cores_of(server: Server) -> list[psutil.Process]:
+    """The engine cores: the server's own children that track no shared memory and compile no grammars."""
+    commands = {child: " ".join(child.cmdline()) for child in psutil.Process(server.process.pid).children()}
+    others = ("resource_tracker", "engine.grammar.worker")
+    return [child for child, command in commands.items() if not any(other in command for other in others)]
+
+
 def find_core(server: Server) -> psutil.Process:
-    """The engine core: the server's own child that is not Python's tracker of shared memory."""
-    children = psutil.Process(server.process.pid).children()
-    cores = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
-    assert len(cores) == 1, cores
-    return cores[0]
+    """The engine core, where there is one."""
+    (core,) = cores_of(server)
+    return core
 
 
 def find_worker(server: Server) -> psutil.Process:
@@ -220,8 +225,7 @@ def assert_started_once_more(
     """The engine that replaces `first` is killed while it starts, and another one serves."""
 
     def second_core() -> psutil.Process | None:
-        children = psutil.Process(server.process.pid).children()
-        cores = [one for one in children if one not in first and "resource_tracker" not in " ".join(one.cmdline())]
+        cores = [one for one in cores_of(server) if one not in first]
         return cores[0] if cores else None
 
     server.wait_until(lambda: second_core() is not None, START_TIMEOUT_S, "no second engine was started")

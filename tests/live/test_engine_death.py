@@ -6,6 +6,7 @@ The processes are children of the shared server; only those are touched.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -90,9 +91,13 @@ class Load:
 
 def cores_of(server: Server) -> list[psutil.Process]:
     """The engine cores: the server's own children that track no shared memory and compile no grammars."""
-    commands = {child: " ".join(child.cmdline()) for child in psutil.Process(server.process.pid).children()}
-    others = ("resource_tracker", "engine.grammar.worker")
-    return [child for child, command in commands.items() if not any(other in command for other in others)]
+    found = []
+    for child in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # It ends meanwhile, or has ended.
+            command = " ".join(child.cmdline())
+            if "resource_tracker" not in command and "engine.grammar.worker" not in command:
+                found.append(child)
+    return found
 
 
 def find_core(server: Server) -> psutil.Process:

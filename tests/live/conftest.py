@@ -256,8 +256,8 @@ def left_as_found(server: Server) -> Iterator[Server]:
     assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
     for name, value in found.items():
         what = f"{name} is above {value:g}, which it was before"
-        server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 10, what)
-    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 10, "tasks were left behind")
+        server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 30, what)
+    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 30, "tasks were left behind")
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def test_a_full_queue_is_as_documented() -> None:
 
 def test_an_error_within_a_stream_is_found() -> None:
     stream = b"data: {}\n\ndata: " + error("internal_error") + b"\n\n"
-    assert complaints("bodies", received(answer(200, stream))) == ['the answer says "internal_error"']
+    assert complaints("bodies", received(answer(200, stream))) == ['the answer says "code":"internal_error"']
 
 
 def test_http2_statuses_and_goaways_are_read() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from engine.grammar.figures import GrammarFigures
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
-from protocol.output import Piece
+from protocol.output import Delta
 
 StageReport = Callable[[str], None]
 """Called by an engine while it starts, with a few words on what it is doing."""
@@ -91,14 +91,14 @@ class EngineStream(Protocol):
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens that came from the prefix cache; known once the first pieces are."""
+        """Prompt tokens that came from the prefix cache; known once the first deltas are."""
 
     @property
     def scheduled_at(self) -> float | None:
         """When the engine began to compute it, by `time.monotonic`; None where that is not known, or not yet."""
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
-        """The pieces of the next step; an empty list if the stream was only woken; None once it has ended.
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+        """The deltas of the next step; an empty list if the stream was only woken; None once it has ended.
 
         While this waits, steps that are nothing but a text of choice 0, and not the last, may go to `relay` instead:
         no task wakes up for them. What it does not take is returned. Raises `TwowireError` when the generation fails.

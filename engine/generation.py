@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from engine.api import EngineStream, Prepared, Relay
 from protocol.errors import TwowireError
-from protocol.output import Piece, Usage
+from protocol.output import Delta, Usage
 
 Outcome = Literal["completed", "cancelled", "failed"]
 
@@ -31,7 +31,7 @@ class GenerationObserver(Protocol):
 
 
 class Generation:
-    """Async iterator over the steps of one generation; a step is the list of pieces that are ready.
+    """Async iterator over the steps of one generation; a step is the list of deltas that are ready.
 
     An empty step means nothing by itself; where `is_silent` then, a wire may tell its client that all is well.
     `usage` is right at every moment, also after a cancel. `outcome` is None while it runs. `owner` is whoever may
@@ -84,36 +84,36 @@ class Generation:
     def __aiter__(self) -> Generation:
         return self
 
-    async def __anext__(self) -> list[Piece]:
+    async def __anext__(self) -> list[Delta]:
         return await self.step(None)
 
-    async def step(self, relay: Relay | None) -> list[Piece]:
+    async def step(self, relay: Relay | None) -> list[Delta]:
         """The next step, as iterating gives it; those before it may go to `relay`, which `relay_to` has made."""
         if self.outcome is not None:
             raise self._end()
         try:
-            pieces = await self._stream.next(relay)
+            deltas = await self._stream.next(relay)
         except TwowireError as error:
             self.error = error
             await self.close("failed")
             raise
-        if pieces is None or self.outcome is not None:
+        if deltas is None or self.outcome is not None:
             await self.close("cancelled" if self._is_cancelled else "completed")
             raise self._end()
-        if pieces:
-            self._count(pieces)
-        return pieces
+        if deltas:
+            self._count(deltas)
+        return deltas
 
     def _end(self) -> Exception:
         """What the reader gets once it has ended: an abort's error, once, and then the end."""
         error, self._unseen_error = self._unseen_error, None
         return error or StopAsyncIteration()
 
-    def _count(self, pieces: list[Piece]) -> None:
+    def _count(self, deltas: list[Delta]) -> None:
         now = time.monotonic()
         tokens = 0
-        for piece in pieces:
-            tokens += piece.tokens
+        for delta in deltas:
+            tokens += delta.tokens
         self.usage.completion_tokens += tokens
         if tokens:
             if self.first_token_at is None:
@@ -137,7 +137,7 @@ class Generation:
             if self.outcome is not None or not take(text):
                 return False
             if self.first_token_at is None or not tokens:
-                self._count([Piece(0, text, tokens)])
+                self._count([Delta(0, text, tokens)])
                 return True
             now = monotonic()
             usage.completion_tokens += tokens

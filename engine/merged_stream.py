@@ -10,19 +10,19 @@ import asyncio
 from typing import Any
 
 from engine.api import EngineStream, Relay
-from protocol.output import Piece
+from protocol.output import Delta
 
 
 class MergedStream:
     """Reads all `streams` at once; ends when the last of them has ended; fails when the first of them fails.
 
-    The pieces of stream `p` get the choice index `p * n + i`.
+    The deltas of stream `p` get the choice index `p * n + i`.
     """
 
     def __init__(self, streams: list[EngineStream], n: int) -> None:
         self._streams = streams
         self._n = n
-        self._steps: dict[asyncio.Task[list[Piece] | None], int] = {}
+        self._steps: dict[asyncio.Task[list[Delta] | None], int] = {}
         self._woken: asyncio.Future[None] | None = None
         self._started = False
 
@@ -34,7 +34,7 @@ class MergedStream:
     def scheduled_at(self) -> float | None:
         return min((at for stream in self._streams if (at := stream.scheduled_at) is not None), default=None)
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
         if not self._started:
             self._started = True
             for position in range(len(self._streams)):
@@ -44,15 +44,15 @@ class MergedStream:
         self._woken = asyncio.get_running_loop().create_future()
         waited: set[asyncio.Future[Any]] = {*self._steps, self._woken}
         done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        merged: list[Piece] = []
+        merged: list[Delta] = []
         for task in [task for task in self._steps if task in done]:
             position = self._steps.pop(task)
-            pieces = task.result()
-            if pieces is None:
+            deltas = task.result()
+            if deltas is None:
                 continue
-            for piece in pieces:
-                piece.index += position * self._n
-                merged.append(piece)
+            for delta in deltas:
+                delta.index += position * self._n
+                merged.append(delta)
             self._read(position)
         return merged if merged or self._steps else None
 

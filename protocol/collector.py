@@ -1,6 +1,6 @@
-"""Folds the pieces of one generation into the answer that is not streamed.
+"""Folds the deltas of one generation into the answer that is not streamed.
 
-Does not know where the pieces come from; it is fed step by step, so that nobody has to keep them.
+Does not know where the deltas come from; it is fed step by step, so that nobody has to keep them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from protocol.encoder import chat_logprobs, completion_logprobs, usage_object
-from protocol.output import FinishReason, Piece, TokenLogprob, Usage
+from protocol.output import FinishReason, Delta, TokenLogprob, Usage
 
 
 class _Choice:
@@ -23,17 +23,17 @@ class _Choice:
         self.has_logprobs = False
         self.finish_reason: FinishReason | None = None
 
-    def add(self, piece: Piece) -> None:
-        self.texts.append(piece.text)
-        if piece.logprobs is not None:
+    def add(self, delta: Delta) -> None:
+        self.texts.append(delta.text)
+        if delta.logprobs is not None:
             self.has_logprobs = True
-            self.logprobs.extend(piece.logprobs)
-        if piece.finish_reason is not None:
-            self.finish_reason = piece.finish_reason
+            self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
 
 
 class Answer:
-    """The answer of `choices` choices; `add` every step's pieces, then take `body`."""
+    """The answer of `choices` choices; `add` every step's deltas, then take `body`."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Answer:
         self._choice_object = choice_object
         self._choices = [_Choice() for _ in range(choices)]
 
-    def add(self, pieces: Iterable[Piece]) -> None:
+    def add(self, deltas: Iterable[Delta]) -> None:
         """Add one step."""
-        for piece in pieces:
-            self._choices[piece.index].add(piece)
+        for delta in deltas:
+            self._choices[delta.index].add(delta)
 
     def body(self, usage: Usage) -> bytes:
         """The JSON of OpenAI's response object."""

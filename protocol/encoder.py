@@ -1,7 +1,7 @@
 """Pieces become the bytes of OpenAI's chunks, once, for whichever wire will carry them.
 
 Does not know the wire: what it makes is the JSON object, without framing. This is the path that a token takes: what
-the chunks of a stream share is encoded when the stream starts, and a plain piece is one concatenation around its
+the chunks of a stream share is encoded when the stream starts, and a plain delta is one concatenation around its
 escaped text.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
-from protocol.output import FinishReason, Piece, TokenLogprob, Usage
+from protocol.output import FinishReason, Delta, TokenLogprob, Usage
 
 OBFUSCATION_BLOCK = 64
 """With obfuscation, every chunk's length is a multiple of this many bytes, so that it tells little of the text's."""
@@ -23,13 +23,13 @@ class ChunkEncoder(Protocol):
     """Encodes one stream's chunks."""
 
     def opening(self, choices: int) -> list[bytes]:
-        """The chunks that come before the first piece."""
+        """The chunks that come before the first delta."""
 
-    def piece(self, piece: Piece) -> bytes:
-        """The chunk of one piece's text and logprobs. It never has a `finish_reason`: see `last`."""
+    def delta(self, delta: Delta) -> bytes:
+        """The chunk of one delta's text and logprobs. It never has a `finish_reason`: see `last`."""
 
-    def last(self, piece: Piece) -> list[bytes]:
-        """The chunks of a choice's last piece: what it still holds, if anything, and then the `finish_reason` alone.
+    def last(self, delta: Delta) -> list[bytes]:
+        """The chunks of a choice's last delta: what it still holds, if anything, and then the `finish_reason` alone.
 
         As OpenAI does it: clients that take a `finish_reason` for the end do not read the text beside it.
         """
@@ -39,7 +39,7 @@ class ChunkEncoder(Protocol):
 
     @property
     def around_text(self) -> tuple[bytes, bytes] | None:
-        """What the chunk of a plain piece of choice 0 has around its escaped text; None where it varies."""
+        """What the chunk of a plain delta of choice 0 has around its escaped text; None where it varies."""
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -96,25 +96,25 @@ class _Encoder:
     def _after_text(self) -> bytes:
         raise NotImplementedError
 
-    def _choice(self, piece: Piece) -> bytes:
+    def _choice(self, delta: Delta) -> bytes:
         raise NotImplementedError
 
     def _end(self, index: int, finish_reason: FinishReason) -> bytes:
         raise NotImplementedError
 
-    def piece(self, piece: Piece) -> bytes:
-        if piece.index == 0 and piece.logprobs is None:
-            chunk = self._text_head + orjson.dumps(piece.text) + self._text_tail
+    def delta(self, delta: Delta) -> bytes:
+        if delta.index == 0 and delta.logprobs is None:
+            chunk = self._text_head + orjson.dumps(delta.text) + self._text_tail
         else:
-            chunk = self._head + self._choice(piece) + self._tail
+            chunk = self._head + self._choice(delta) + self._tail
         return _pad(chunk) if self._obfuscate else chunk
 
-    def last(self, piece: Piece) -> list[bytes]:
-        assert piece.finish_reason is not None
-        end = self._head + self._end(piece.index, piece.finish_reason) + self._tail
+    def last(self, delta: Delta) -> list[bytes]:
+        assert delta.finish_reason is not None
+        end = self._head + self._end(delta.index, delta.finish_reason) + self._tail
         if self._obfuscate:
             end = _pad(end)
-        return [self.piece(piece), end] if piece.text or piece.logprobs else [end]
+        return [self.delta(delta), end] if delta.text or delta.logprobs else [end]
 
     @property
     def around_text(self) -> tuple[bytes, bytes] | None:
@@ -155,12 +155,12 @@ class ChatChunks(_Encoder):
     def _after_text(self) -> bytes:
         return b'},"logprobs":null,"finish_reason":null}'
 
-    def _choice(self, piece: Piece) -> bytes:
+    def _choice(self, delta: Delta) -> bytes:
         return orjson.dumps(
             {
-                "index": piece.index,
-                "delta": {"content": piece.text},
-                "logprobs": chat_logprobs(piece.logprobs) if piece.logprobs is not None else None,
+                "index": delta.index,
+                "delta": {"content": delta.text},
+                "logprobs": chat_logprobs(delta.logprobs) if delta.logprobs is not None else None,
                 "finish_reason": None,
             }
         )
@@ -183,16 +183,16 @@ class CompletionChunks(_Encoder):
     def _after_text(self) -> bytes:
         return b',"logprobs":null,"finish_reason":null}'
 
-    def _choice(self, piece: Piece) -> bytes:
+    def _choice(self, delta: Delta) -> bytes:
         logprobs = None
-        if piece.logprobs is not None:
-            offset = self._offsets.get(piece.index, 0)
-            logprobs = completion_logprobs(piece.logprobs, offset)
-            self._offsets[piece.index] = offset + sum(len(token.token) for token in piece.logprobs)
+        if delta.logprobs is not None:
+            offset = self._offsets.get(delta.index, 0)
+            logprobs = completion_logprobs(delta.logprobs, offset)
+            self._offsets[delta.index] = offset + sum(len(token.token) for token in delta.logprobs)
         return orjson.dumps(
             {
-                "index": piece.index,
-                "text": piece.text,
+                "index": delta.index,
+                "text": delta.text,
                 "logprobs": logprobs,
                 "finish_reason": None,
             }

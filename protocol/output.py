@@ -1,6 +1,6 @@
 """What a generation yields, whichever engine made it and whichever wire will carry it.
 
-Does not know how pieces are made or sent.
+Does not know how deltas are made or sent.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class TokenLogprob:
 
 # Not frozen: one is built per token, and a frozen dataclass takes three times as long to build.
 @dataclass(slots=True)
-class Piece:
+class Delta:
     """What one engine step added to one choice.
 
     `text` may be empty while `tokens` is not: a stop string, or a character of several bytes, holds text back.
-    `finish_reason` is set on the last piece of a choice and only there.
+    `finish_reason` is set on the last delta of a choice and only there.
     """
 
     index: int

@@ -19,7 +19,7 @@ from engine.generation import Generation
 from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame, Status
 from protocol.encoder import ChunkEncoder
 from protocol.errors import TwowireError
-from protocol.output import Piece, Usage
+from protocol.output import Delta, Usage
 
 
 class Reply(Protocol):
@@ -125,7 +125,7 @@ class LiveReply:
         self._choices = choices
         self._choices_ended = 0
         self._include_usage = include_usage
-        self._first: list[Piece] | None = None
+        self._first: list[Delta] | None = None
         self._opened = False
         self._ended = False
         self._failure: TwowireError | None = None
@@ -174,10 +174,10 @@ class LiveReply:
 
     async def _step(self) -> list[bytes] | None:
         try:
-            pieces = await self.generation.step(self._relay if self._sender is not None else None)
+            deltas = await self.generation.step(self._relay if self._sender is not None else None)
         except StopAsyncIteration:
             return self._last()
-        return self._count(self._encoded(pieces))
+        return self._count(self._encoded(deltas))
 
     async def _coalesced(self, coalescer: Coalescer) -> list[bytes] | None:
         """As `_step`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
@@ -185,20 +185,20 @@ class LiveReply:
             raise self._failure
         if self._sender is None:
             await coalescer.pause()
-        pieces, has_ended = [], False
+        deltas, has_ended = [], False
         try:
-            pieces = await self.generation.step(self._relay if self._sender is not None else None)
+            deltas = await self.generation.step(self._relay if self._sender is not None else None)
         except StopAsyncIteration:
             has_ended = True
         except TwowireError as error:
             self._failure = error
         if rest := coalescer.rest():
-            pieces = [Piece(0, rest, 0), *pieces]
-        if self._failure is not None and not pieces:
+            deltas = [Delta(0, rest, 0), *deltas]
+        if self._failure is not None and not deltas:
             raise self._failure
-        if has_ended and not pieces:
+        if has_ended and not deltas:
             return self._last()
-        return self._count(self._encoded(pieces))
+        return self._count(self._encoded(deltas))
 
     def _send(self, text: str) -> bool:
         """Called for every token: see `app.generation.fast_path`."""
@@ -207,16 +207,16 @@ class LiveReply:
         self.seq += 1
         return True
 
-    def _encoded(self, pieces: list[Piece]) -> list[bytes]:
-        if pieces and self._coalescer is not None:
+    def _encoded(self, deltas: list[Delta]) -> list[bytes]:
+        if deltas and self._coalescer is not None:
             self._coalescer.sent()
         chunks = []
-        for piece in pieces:
-            if piece.finish_reason is None:
-                chunks.append(self._encoder.piece(piece))
+        for delta in deltas:
+            if delta.finish_reason is None:
+                chunks.append(self._encoder.delta(delta))
             else:
                 self._choices_ended += 1
-                chunks += self._encoder.last(piece)
+                chunks += self._encoder.last(delta)
         return chunks
 
     def _count(self, chunks: list[bytes]) -> list[bytes]:

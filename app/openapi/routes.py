@@ -19,7 +19,7 @@ from protocol import sse
 from protocol.collector import Answer, chat_answer, completion_answer
 from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.errors import Fault
-from protocol.output import Piece, Usage
+from protocol.output import Delta, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,12 @@ def _generation_route(one: _Generation, model: str) -> Route:
 def _examples(one: _Generation, model: str) -> tuple[dict[str, Any], str]:
     """An answer and the same as a stream, made by what makes the real ones."""
     common: dict[str, Any] = {"answer_id": one.id, "model": model, "created": 1767225600}
-    pieces = [Piece(0, "Blue light", 2), Piece(0, " scatters most.", 3, "stop")]
+    deltas = [Delta(0, "Blue light", 2), Delta(0, " scatters most.", 3, "stop")]
     usage = Usage(prompt_tokens=21, completion_tokens=5)
     folded = one.answer(**common, choices=1)
-    folded.add(pieces)
+    folded.add(deltas)
     encoder = one.chunks(**common, include_usage=True)
-    chunks = [*encoder.opening(1), *map(encoder.piece, pieces), encoder.usage(usage)]
+    chunks = [*encoder.opening(1), *map(encoder.delta, deltas), encoder.usage(usage)]
     whole: dict[str, Any] = orjson.loads(folded.body(usage))
     return whole, (b"".join(map(sse.event, chunks)) + sse.DONE).decode()
 

@@ -110,8 +110,8 @@ async def answer(
     if not asked.stream:
         folded = shape.answer(**_common(generation, asked, shape), choices=prepared.sequences)
         async with generation:
-            async for pieces in generation:
-                folded.add(pieces)
+            async for deltas in generation:
+                folded.add(deltas)
         if asked.top_logprob_count is None:
             return json_response(folded.body(generation.usage))
         # Logprobs can make it tens of megabytes.

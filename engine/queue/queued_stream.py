@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from engine.api import EngineStream, Relay
 from engine.queue.fair_queue import Turn
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 
 
 class QueuedStream:
@@ -31,13 +31,13 @@ class QueuedStream:
         self._over = asyncio.Event()
         turn.tell = self._changed.set
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
         if self._turn.state == "waits" and not self._over.is_set():
             await self._changed.wait()
             self._changed.clear()
         return await self._step(relay)
 
-    async def _step(self, relay: Relay | None) -> list[Piece] | None:
+    async def _step(self, relay: Relay | None) -> list[Delta] | None:
         if self._over.is_set():
             return None
         if self._turn.state == "waits":

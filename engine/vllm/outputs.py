@@ -1,4 +1,4 @@
-"""Reads a request's outputs from vLLM, and turns them into pieces.
+"""Reads a request's outputs from vLLM, and turns them into deltas.
 
 Does not import vLLM: it reads attributes of its objects, whose names are those of vLLM 0.32's
 `RequestOutputCollector`, `RequestOutput`, `CompletionOutput` and `Logprob`.
@@ -15,13 +15,13 @@ from engine.api import Relay
 from engine.validation import SCHEMA_FIELD
 from engine.vllm.fast_path import ShortPath
 from protocol.errors import Fault, TwowireError
-from protocol.output import FinishReason, Piece, TokenLogprob, TopLogprob
+from protocol.output import FinishReason, Delta, TokenLogprob, TopLogprob
 
 LOGPROB_FLOOR = -9999.0
 """Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""
 
 STEP_TOKENS = 16
-"""How many tokens with logprobs are made into pieces at a time. vLLM merges what a slow reader has not taken: all of a
+"""How many tokens with logprobs are made into deltas at a time. vLLM merges what a slow reader has not taken: all of a
 long answer, perhaps, which would keep the event loop for seconds, and every other stream waiting."""
 
 # «repetition» is vLLM's guard against loops: the model stopped talking sense before it reached a limit.
@@ -73,9 +73,9 @@ class VllmStream:
         self._closed = False
         self._cancelled = False
         self._loss: TwowireError | None = None
-        self._steps: Iterator[list[Piece]] = iter(())
+        self._steps: Iterator[list[Delta]] = iter(())
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
         step = next(self._steps, None)
         if step is not None:
             # The loop turns between two steps; a close may come in.
@@ -106,16 +106,16 @@ class VllmStream:
             if choice.finish_reason is not None:
                 self._check_reason(choice.finish_reason)
         if self._drop_output and self._loss is None:
-            pieces = [Piece(choice.index, "", 0, "length") for choice in output.outputs]
+            deltas = [Delta(choice.index, "", 0, "length") for choice in output.outputs]
         elif self._top_count is None:
-            pieces = [piece_of(choice, None) for choice in output.outputs]
+            deltas = [delta_of(choice, None) for choice in output.outputs]
         else:
             self._steps = steps_of(output.outputs, self._top_count)
-            pieces = next(self._steps, [])
+            deltas = next(self._steps, [])
         if self._ended or self._loss is not None:
             # An aborted choice ends with an output that may hold nothing at all.
-            pieces = [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]
-            if not pieces:
+            deltas = [delta for delta in deltas if delta.text or delta.tokens or delta.finish_reason]
+            if not deltas:
                 return await self.next(relay) if self._loss is not None else None
         if self._first:
             self._first = False
@@ -123,8 +123,8 @@ class VllmStream:
             # Of the engine core's clock, which is the system's, and 0 until it is known.
             self.scheduled_at = (output.metrics.scheduled_ts or None) if output.metrics is not None else None
             if self._echo is not None:
-                pieces = [*self._echoed(self._echo, output), *pieces]
-        return pieces
+                deltas = [*self._echoed(self._echo, output), *deltas]
+        return deltas
 
     async def _wait(self, relay: Relay | None) -> None:
         """Until there is an output in the queue, or the stream is woken; steps may go past this to `relay`."""
@@ -138,7 +138,7 @@ class VllmStream:
         finally:
             short_path.relay = None
 
-    def _nothing(self) -> list[Piece] | None:
+    def _nothing(self) -> list[Delta] | None:
         return None if self._ended else []
 
     def _check_reason(self, reason: str) -> None:
@@ -161,13 +161,13 @@ class VllmStream:
             return TwowireError(Fault.INVALID_SCHEMA, message, param=SCHEMA_FIELD)
         return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
 
-    def _echoed(self, echo: Echo, output: Any) -> list[Piece]:
+    def _echoed(self, echo: Echo, output: Any) -> list[Delta]:
         logprobs = None
         if self._top_count is not None:
             first, *rest = token_logprobs(output.prompt_token_ids, output.prompt_logprobs, self._top_count)
             text = echo.first_token
             logprobs = (replace(first, token=text, utf8=text.encode()), *rest)
-        return [Piece(index, echo.text, 0, None, logprobs) for index in range(self._choices)]
+        return [Delta(index, echo.text, 0, None, logprobs) for index in range(self._choices)]
 
     def wake(self) -> None:
         self._queue.ready.set()
@@ -193,14 +193,14 @@ def engine_died() -> TwowireError:
     return TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)
 
 
-def piece_of(output: Any, top_count: int | None) -> Piece:
-    """The piece for one of vLLM's `CompletionOutput` deltas.
+def delta_of(output: Any, top_count: int | None) -> Delta:
+    """The delta for one of vLLM's `CompletionOutput` deltas.
 
     `top_count` is how many candidates the client asked for beside each token, None where it asked for no logprobs.
     """
     token_ids = output.token_ids
     reason = output.finish_reason
-    return Piece(
+    return Delta(
         output.index,
         output.text,
         len(token_ids),
@@ -209,15 +209,15 @@ def piece_of(output: Any, top_count: int | None) -> Piece:
     )
 
 
-def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Piece]]:
+def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
     """Steps of at most `STEP_TOKENS` tokens with their logprobs, for vLLM's `CompletionOutput` deltas.
 
-    A delta of more tokens becomes several pieces: the first has its text, the last its finish_reason.
+    A delta of more tokens becomes several deltas: the first has its text, the last its finish_reason.
     """
-    step: list[Piece] = []
+    step: list[Delta] = []
     room = STEP_TOKENS
     for output in outputs:
-        whole = piece_of(output, None)
+        whole = delta_of(output, None)
         for start in range(0, max(whole.tokens, 1), STEP_TOKENS):
             ids = output.token_ids[start : start + STEP_TOKENS]
             if step and len(ids) > room:
@@ -226,7 +226,7 @@ def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Piece]]:
             is_last = start + STEP_TOKENS >= whole.tokens
             logprobs = token_logprobs(ids, (output.logprobs or [])[start : start + STEP_TOKENS], top_count)
             reason = whole.finish_reason if is_last else None
-            step.append(Piece(output.index, "" if start else whole.text, len(ids), reason, logprobs))
+            step.append(Delta(output.index, "" if start else whole.text, len(ids), reason, logprobs))
             room -= len(ids)
     if step:
         yield step

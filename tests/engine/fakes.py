@@ -13,18 +13,18 @@ from engine.grammar.figures import GrammarFigures
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 
 
-def is_plain(pieces: Sequence[Piece]) -> bool:
+def is_plain(deltas: Sequence[Delta]) -> bool:
     """Whether a step may go to a relay."""
-    return len(pieces) == 1 and pieces[0].index == 0 and not pieces[0].finish_reason and not pieces[0].logprobs
+    return len(deltas) == 1 and deltas[0].index == 0 and not deltas[0].finish_reason and not deltas[0].logprobs
 
 
 class FakeStream:
     """Yields the steps that `script` holds, then waits for more from `feed`, until `end`."""
 
-    def __init__(self, script: Sequence[list[Piece]] = (), *, cached_tokens: int = 0) -> None:
+    def __init__(self, script: Sequence[list[Delta]] = (), *, cached_tokens: int = 0) -> None:
         self.cached_tokens = cached_tokens
         self.closed = False
         self.cancelled = False
@@ -35,12 +35,12 @@ class FakeStream:
         self._changed = asyncio.Event()
         self._relay: Relay | None = None
 
-    def feed(self, *pieces: Piece) -> None:
-        if self._relay is not None and not self._steps and is_plain(pieces):
-            (piece,) = pieces
-            if self._relay(piece.text, piece.tokens):
+    def feed(self, *deltas: Delta) -> None:
+        if self._relay is not None and not self._steps and is_plain(deltas):
+            (delta,) = deltas
+            if self._relay(delta.text, delta.tokens):
                 return
-        self._steps.append(list(pieces))
+        self._steps.append(list(deltas))
         self._changed.set()
 
     def end(self) -> None:
@@ -51,7 +51,7 @@ class FakeStream:
         self._error = error
         self._changed.set()
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
         if not self._steps and self._error is None and not self._finished and not self.closed:
             self._changed.clear()
             self._relay = relay
@@ -85,7 +85,7 @@ class FakeEngine:
     max_model_len = 2048
     told_at = 0.0
 
-    def __init__(self, steps: Sequence[list[Piece]] = (), *, ends: bool = True) -> None:
+    def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.steps = steps
         self.ends = ends
         self.opened: list[FakeStream] = []
@@ -114,7 +114,7 @@ class FakeEngine:
         await asyncio.sleep(0)
         if self.refusal is not None:
             raise self.refusal
-        stream = FakeStream([[Piece(p.index, p.text, p.tokens, p.finish_reason) for p in step] for step in self.steps])
+        stream = FakeStream([[Delta(p.index, p.text, p.tokens, p.finish_reason) for p in step] for step in self.steps])
         if self.ends:
             stream.end()
         self.opened.append(stream)
@@ -145,7 +145,7 @@ class FakeEngine:
 class FakeFactory:
     """Makes fake engines, one after another; `error` makes the next start fail."""
 
-    def __init__(self, steps: Sequence[list[Piece]] = (), *, ends: bool = True) -> None:
+    def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.engines: list[FakeEngine] = []
         self.error: Exception | None = None
         self.started = asyncio.Event()
@@ -163,8 +163,8 @@ class FakeFactory:
         return engine
 
 
-def words(*texts: str, index: int = 0) -> list[list[Piece]]:
+def words(*texts: str, index: int = 0) -> list[list[Delta]]:
     """One step per text, the last of which finishes the choice."""
-    steps = [[Piece(index, text, 1)] for text in texts]
+    steps = [[Delta(index, text, 1)] for text in texts]
     steps[-1][0].finish_reason = "stop"
     return steps

@@ -12,7 +12,7 @@ from engine.deadlines import Deadlines
 from engine.generation import Generation
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.engine.fakes import FakeFactory, FakeStream, words
 
 LONG_S = 600.0
@@ -32,7 +32,7 @@ async def fault_of(generation: Generation) -> tuple[str, Fault]:
     try:
         async with asyncio.timeout(5):
             async for step in generation:
-                text += "".join(piece.text for piece in step)
+                text += "".join(delta.text for delta in step)
     except TwowireError as error:
         return text, error.fault
     pytest.fail("it ended without an error")
@@ -81,8 +81,8 @@ async def test_what_was_made_until_then_comes_first() -> None:
     factory = FakeFactory(ends=False)
     manager = await ready_manager(factory)
     generation = await manager.run(PREPARED, deadlines=Deadlines(request_s=0.05))
-    factory.engines[0].opened[0].feed(Piece(0, "a", 1))
-    factory.engines[0].opened[0].feed(Piece(0, "b", 1))
+    factory.engines[0].opened[0].feed(Delta(0, "a", 1))
+    factory.engines[0].opened[0].feed(Delta(0, "b", 1))
     assert await fault_of(generation) == ("ab", Fault.DEADLINE_EXCEEDED)
     await manager.stop()
 
@@ -91,7 +91,7 @@ async def test_a_first_token_is_all_that_the_first_deadline_asks_for() -> None:
     factory = FakeFactory(ends=False)
     manager = await ready_manager(factory)
     generation = await manager.run(PREPARED, deadlines=Deadlines(first_token_s=0.5, request_s=0.6))
-    factory.engines[0].opened[0].feed(Piece(0, "a", 1))
+    factory.engines[0].opened[0].feed(Delta(0, "a", 1))
     # It is the second deadline that ends it.
     assert await fault_of(generation) == ("a", Fault.DEADLINE_EXCEEDED)
     await manager.stop()
@@ -117,11 +117,11 @@ async def test_a_deadline_that_passed_while_it_was_prepared_ends_it_at_once() ->
 
 
 async def test_a_cancel_before_the_deadline_stays_a_cancel() -> None:
-    stream = FakeStream([[Piece(0, "a", 1)]])
+    stream = FakeStream([[Delta(0, "a", 1)]])
     generation = Generation("g", PREPARED, stream, on_end=lambda generation: None)
     await generation.cancel()
     await generation.expire(TwowireError(Fault.DEADLINE_EXCEEDED, "late"))
-    assert [piece.text async for step in generation for piece in step] == ["a"]
+    assert [delta.text async for step in generation for delta in step] == ["a"]
     assert generation.outcome == "cancelled"
 
 

@@ -10,7 +10,7 @@ from engine.api import Prepared, PreparedPrompt
 from engine.generation import Generation
 from engine.merged_stream import MergedStream
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.engine.fakes import FakeStream
 
 PREPARED = Prepared((PreparedPrompt(7, object(), object()),), 7)
@@ -41,7 +41,7 @@ def generation_of(stream: FakeStream, observer: Recorder | None = None, keepaliv
 
 async def test_the_observer_hears_of_each_step() -> None:
     observer = Recorder()
-    stream = FakeStream([[Piece(0, "a", 1)], [Piece(0, "", 0)], [Piece(0, "b", 2)]], cached_tokens=5)
+    stream = FakeStream([[Delta(0, "a", 1)], [Delta(0, "", 0)], [Delta(0, "b", 2)]], cached_tokens=5)
     stream.end()
     generation = generation_of(stream, observer)
     assert len([step async for step in generation]) == 3
@@ -64,7 +64,7 @@ async def test_closing_ends_a_reader_that_waits() -> None:
 
 async def test_the_first_outcome_stands() -> None:
     ended: list[Generation] = []
-    stream = FakeStream([[Piece(0, "a", 1)]])
+    stream = FakeStream([[Delta(0, "a", 1)]])
     generation = Generation("g", PREPARED, stream, on_end=ended.append)
     await generation.close()
     await generation.close("failed")
@@ -73,7 +73,7 @@ async def test_the_first_outcome_stands() -> None:
 
 
 async def test_a_failure_reaches_the_reader_and_is_remembered() -> None:
-    stream = FakeStream([[Piece(0, "a", 1)]])
+    stream = FakeStream([[Delta(0, "a", 1)]])
     generation = generation_of(stream)
     await anext(generation)
     stream.fail(TwowireError(Fault.ENGINE_DIED, "gone"))
@@ -85,7 +85,7 @@ async def test_a_failure_reaches_the_reader_and_is_remembered() -> None:
 
 
 async def test_an_abort_is_read_once_even_by_a_reader_that_comes_later() -> None:
-    generation = generation_of(FakeStream([[Piece(0, "a", 1)]]))
+    generation = generation_of(FakeStream([[Delta(0, "a", 1)]]))
     await generation.abort(TwowireError(Fault.DRAINING, "stopping"))
     with pytest.raises(TwowireError):
         await anext(generation)
@@ -98,9 +98,9 @@ async def test_silence_gives_empty_steps_and_no_more_than_that() -> None:
     async with asyncio.timeout(5):
         assert await anext(generation) == []
         assert await anext(generation) == []
-        stream.feed(Piece(0, "a", 1, "stop"))
+        stream.feed(Delta(0, "a", 1, "stop"))
         stream.end()
-        texts = [piece.text async for step in generation for piece in step]
+        texts = [delta.text async for step in generation for delta in step]
     assert texts == ["a"]
 
 
@@ -123,14 +123,14 @@ async def test_a_cancelled_reader_leaves_nothing_running() -> None:
 
 
 async def test_merged_streams_keep_their_choices_apart() -> None:
-    first = FakeStream([[Piece(0, "a", 1), Piece(1, "b", 1)]])
-    second = FakeStream([[Piece(1, "d", 1)]])
+    first = FakeStream([[Delta(0, "a", 1), Delta(1, "b", 1)]])
+    second = FakeStream([[Delta(1, "d", 1)]])
     first.end()
     second.end()
     merged = MergedStream([first, second], n=2)
     seen: list[tuple[int, str]] = []
     while (step := await merged.next()) is not None:
-        seen.extend((piece.index, piece.text) for piece in step)
+        seen.extend((delta.index, delta.text) for delta in step)
     assert sorted(seen) == [(0, "a"), (1, "b"), (3, "d")]
 
 

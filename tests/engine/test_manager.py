@@ -40,7 +40,7 @@ async def test_a_generation_takes_its_place_and_gives_it_back() -> None:
     generation = await manager.run(await prepared(manager))
     assert manager.sequences == 1
     async with generation:
-        texts = [piece.text async for step in generation for piece in step]
+        texts = [delta.text async for step in generation for delta in step]
     assert texts == ["a", "b"]
     assert generation.outcome == "completed"
     assert generation.usage.completion_tokens == 2
@@ -196,8 +196,8 @@ async def test_many_prompts_run_as_one_generation() -> None:
     texts = {0: "", 1: "", 2: ""}
     async with generation:
         async for step in generation:
-            for piece in step:
-                texts[piece.index] += piece.text
+            for delta in step:
+                texts[delta.index] += delta.text
     assert texts == {0: "xy", 1: "xy", 2: "xy"}
     assert generation.usage.completion_tokens == 6
     assert manager.sequences == 0

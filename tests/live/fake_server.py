@@ -38,7 +38,7 @@ from engine.watchdog import WatchLimits
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
 FAILS = os.environ.get("FAKE_FAILS")
@@ -104,7 +104,7 @@ class PacedStream:
         limit = min(self._ends_at, int(Path(LEASH).read_text())) if LEASH else self._ends_at
         return max(min(int((time.monotonic() - self._opened_at) / PACE_S), limit), self._made)
 
-    async def next(self, relay: Relay | None = None) -> list[Piece] | None:
+    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
         while self._made < self._ends_at:
             await self._wait()
             if self._is_dead and self._ends_at:
@@ -115,7 +115,7 @@ class PacedStream:
             text = "".join(map(self._script.word, range(first, self._made)))
             reason = self._script.finish_reason if self._made == self._tokens else None
             if reason is not None or relay is None or not relay(text, self._made - first):
-                return [Piece(0, text, self._made - first, reason)]
+                return [Delta(0, text, self._made - first, reason)]
             # What a real engine makes next comes in another turn of the loop.
             await asyncio.sleep(0)
         return None

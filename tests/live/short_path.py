@@ -47,10 +47,10 @@ async def ask(engine: TextEngine, number: int, question: dict[str, Any], way: st
         found["tokens"] += tokens
 
     chosen: Relay | None = None if way == "long" else relay
-    while (pieces := await stream.next(chosen)) is not None:
-        for piece in pieces:
-            take(piece.text, piece.tokens)
-            found["finish_reason"] = piece.finish_reason or found["finish_reason"]
+    while (deltas := await stream.next(chosen)) is not None:
+        for delta in deltas:
+            take(delta.text, delta.tokens)
+            found["finish_reason"] = delta.finish_reason or found["finish_reason"]
     return found
 
 

@@ -20,7 +20,7 @@ from app.generation.admission import Asker
 from app.generation.replay_store import ReplyLogs, ResumeLimits
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream
 
 LIMIT_S = 5.0
@@ -110,7 +110,7 @@ class House:
     def __init__(
         self,
         *,
-        steps: Sequence[list[Piece]] = (),
+        steps: Sequence[list[Delta]] = (),
         ends: bool = False,
         admission: AdmissionLimits | None = None,
         resume: ResumeLimits | None = None,
@@ -161,7 +161,7 @@ async def begin_stream(house: House, peer: Peer, stream_id: str = "a", **more: A
     count = len(house.streams)
     await peer.create(stream_id, **more)
     await until(lambda: len(house.streams) > count)
-    house.streams[-1].feed(Piece(0, "x", 1))
+    house.streams[-1].feed(Delta(0, "x", 1))
     await until(lambda: peer.text(stream_id) == "x")
 
 

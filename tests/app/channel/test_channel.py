@@ -12,7 +12,7 @@ from app.channel.limits import (
     ChannelLimits,
 )
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import (
     CHUNK,
     CREATE,
@@ -81,7 +81,7 @@ async def test_streams_of_one_connection_run_side_by_side() -> None:
         await begin_stream(house, peer, "a")
         await begin_stream(house, peer, "b")
         for stream in house.streams:
-            stream.feed(Piece(0, "y", 1, "stop"))
+            stream.feed(Delta(0, "y", 1, "stop"))
             stream.end()
         await peer.wait_for(DONE, count=2)
         assert (peer.text("a"), peer.text("b")) == ("xy", "xy")
@@ -193,7 +193,7 @@ async def test_an_unforeseen_failure_midway_is_an_error_and_then_done() -> None:
     async with open_house() as house:
         peer = house.peer()
         await begin_stream(house, peer)
-        house.streams[0].feed(Piece(0, "\ud800", 1))  # Which no encoder can put into JSON.
+        house.streams[0].feed(Delta(0, "\ud800", 1))  # Which no encoder can put into JSON.
         await peer.wait_for(DONE)
         assert kinds(peer)[-2:] == ["error", "done"]
         assert peer.frames[-2]["error"]["code"] == "internal_error"
@@ -209,7 +209,7 @@ async def test_cancel_sends_what_was_made_and_ends_with_the_usage() -> None:
         peer = house.peer()
         await begin_stream(house, peer)
         peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
+        house.streams[0].feed(Delta(0, "y", 1))
         await peer.cancel()
         await until(lambda: house.streams[0].cancelled)
         assert house.manager.sequences == 0, "its place is free although the socket is busy"
@@ -228,7 +228,7 @@ async def test_cancel_leaves_the_neighbours_alone() -> None:
         await begin_stream(house, peer, "b")
         await peer.cancel("a")
         await peer.wait_for(DONE, "a")
-        house.streams[1].feed(Piece(0, "z", 1, "stop"))
+        house.streams[1].feed(Delta(0, "z", 1, "stop"))
         house.streams[1].end()
         assert (await peer.wait_for(DONE, "b"))["status"] == "completed"
         assert peer.text("b") == "xz"

@@ -18,7 +18,7 @@ from app.channel.limits import (
 )
 from app.channel.session import MAX_ANSWERS, PARSED_ASIDE_CHARS
 from engine.manager import AdmissionLimits
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import (
     BODY,
     CREATE,
@@ -137,7 +137,7 @@ async def test_close_ends_what_a_stuck_socket_holds_up() -> None:
         peer = house.peer()
         await begin_stream(house, peer)
         peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
+        house.streams[0].feed(Delta(0, "y", 1))
         await until(lambda: peer.text() == "xy")
         await peer.channel.close()
         assert house.streams[0].closed
@@ -169,7 +169,7 @@ async def test_a_send_that_fails_ends_it() -> None:
         peer = house.peer()
         await begin_stream(house, peer)
         peer.failure = ConnectionResetError()
-        house.streams[0].feed(Piece(0, "y", 1))
+        house.streams[0].feed(Delta(0, "y", 1))
         async with asyncio.timeout(5):
             assert (await peer.channel.ended).code == SERVER_FAULT
 
@@ -179,7 +179,7 @@ async def test_a_client_that_does_not_read_is_given_up_after_the_deadline() -> N
         peer = house.peer(ChannelLimits(send_timeout_s=0.05))
         await begin_stream(house, peer)
         peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
+        house.streams[0].feed(Delta(0, "y", 1))
         async with asyncio.timeout(5):
             closing = await peer.channel.ended
         assert (closing.code, closing.is_stuck) == (SERVER_FAULT, True)
@@ -190,10 +190,10 @@ async def test_a_slow_reader_gets_fewer_larger_sends_and_keeps_no_queue() -> Non
         peer = house.peer()
         await begin_stream(house, peer)
         peer.takes.clear()
-        house.streams[0].feed(Piece(0, "y", 1))
+        house.streams[0].feed(Delta(0, "y", 1))
         await until(lambda: peer.text() == "xy")
         for _ in range(100):
-            house.streams[0].feed(Piece(0, "z", 1))
+            house.streams[0].feed(Delta(0, "z", 1))
         await turn()
         assert peer.text() == "xy", "it pulled although the socket was busy"
 

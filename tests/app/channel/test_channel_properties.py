@@ -17,7 +17,7 @@ from app.channel.session import PARSED_ASIDE_CHARS
 from app.generation.replay_store import ResumeLimits
 from engine.manager import AdmissionLimits
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import (
     BODY,
     CANCEL,
@@ -177,7 +177,7 @@ class Run:
         elif what == "end":
             stream.end()
         else:
-            stream.feed(Piece(0, what, 1))
+            stream.feed(Delta(0, what, 1))
 
     async def do_refuse(self, which: int) -> None:
         full = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.generation.replay import LogReader, ReplyLog
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import CREATED, RESUME, House, Peer, until
 
 
@@ -27,7 +27,7 @@ class Resumable:
         """Have the engine make `texts`, a chunk each, and wait until they are in the log."""
         last = self.log.last_seq + len(texts)
         for text in texts:
-            self.stream.feed(Piece(0, text, 1))
+            self.stream.feed(Delta(0, text, 1))
         await until(lambda: self.log.last_seq == last)
 
     async def lose(self) -> None:

@@ -14,7 +14,7 @@ from app.generation.fast_path import EventSender
 from app.generation.stream import LiveReply
 from protocol.encoder import ChatChunks
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import until
 from tests.app.generation.test_relayed import Outlet
 from tests.engine.fakes import FakeStream
@@ -51,7 +51,7 @@ class Coalesced:
 
     def say(self, *said: str, reason: str | None = None) -> None:
         for text in said:
-            self.stream.feed(Piece(0, text, 1, "stop" if reason else None))
+            self.stream.feed(Delta(0, text, 1, "stop" if reason else None))
 
 
 @asynccontextmanager
@@ -129,7 +129,7 @@ async def test_a_wake_that_comes_too_late_is_no_silence() -> None:
 
 
 async def test_a_reader_without_a_sender_reads_at_that_pace() -> None:
-    stream = FakeStream([[Piece(0, text, 1)] for text in "ab"])
+    stream = FakeStream([[Delta(0, text, 1)] for text in "ab"])
     generation = generation_of(stream)
     encoder = ChatChunks(answer_id="c", model="guide", created=1)
     reply = LiveReply("c", generation, encoder, 1, include_usage=False, pace=Pace(FOREVER_S))

@@ -16,7 +16,7 @@ from app.generation.stream import LiveReply
 from engine.generation import Generation
 from protocol import sse
 from protocol.encoder import ChatChunks, CompletionChunks
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import CHUNK, CREATED, DONE, House, Peer, open_house, until
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import PREPARED, Recorder, generation_of
@@ -55,11 +55,11 @@ async def test_events_are_those_of_the_long_way(encoder: type[ChatChunks], inclu
     reading = asyncio.ensure_future(reply.next(sender))
     await asyncio.sleep(0)
     for text in TEXTS:
-        stream.feed(Piece(0, text, 1))
+        stream.feed(Delta(0, text, 1))
     long_way = encoder(answer_id="chatcmpl-1", model="guide", created=1, include_usage=include_usage)
-    assert outlet.parts == [sse.event(long_way.piece(Piece(0, text, 1))) for text in TEXTS]
+    assert outlet.parts == [sse.event(long_way.delta(Delta(0, text, 1))) for text in TEXTS]
     assert reply.seq == len(first) + len(TEXTS)
-    stream.feed(Piece(0, "", 1, "stop"))
+    stream.feed(Delta(0, "", 1, "stop"))
     assert len(await reading or []) == 1
     assert reply.seq == len(first) + len(TEXTS) + 1
 
@@ -109,11 +109,11 @@ async def test_a_channel_numbers_all_its_chunks_in_order() -> None:
         for number, text in enumerate("abcdef"):
             # Now the one way, now the other.
             outlet.is_open = number % 3 != 2
-            house.streams[0].feed(Piece(0, text, 1))
+            house.streams[0].feed(Delta(0, text, 1))
             said = "abcdef"[: number + 1]
             await until(lambda said=said: peer.text("a") == said)  # type: ignore[misc]  # bound now
         assert 0 < len(outlet.parts) < 6
-        house.streams[0].feed(Piece(0, "", 1, "stop"))
+        house.streams[0].feed(Delta(0, "", 1, "stop"))
         house.streams[0].end()
         done = await peer.wait_for(DONE)
         assert [frame["seq"] for frame in peer.of(CHUNK)] == list(range(1, 9))
@@ -128,15 +128,15 @@ async def test_a_channel_whose_socket_is_busy_takes_no_short_way() -> None:
         await peer.create("b")
         await until(lambda: len(house.streams) == 2)
         for stream in house.streams:
-            stream.feed(Piece(0, "x", 1))
+            stream.feed(Delta(0, "x", 1))
         await until(lambda: peer.text("a") == peer.text("b") == "x")
         relayed = len(outlet.parts)
         peer.takes.clear()
         outlet.is_open = False
-        house.streams[0].feed(Piece(0, "1", 1))
+        house.streams[0].feed(Delta(0, "1", 1))
         await until(lambda: peer.text("a") == "x1")
         outlet.is_open = True
-        house.streams[1].feed(Piece(0, "1", 1))
+        house.streams[1].feed(Delta(0, "1", 1))
         assert len(outlet.parts) == relayed, "a frame waits for the socket, and this one waits behind it"
         peer.takes.set()
         await until(lambda: peer.text("b") == "x1")
@@ -148,6 +148,6 @@ async def test_a_resumable_stream_takes_the_long_way_through_its_log() -> None:
         peer = peer_with(house, outlet)
         await peer.create("a", resume={"grace_s": 5})
         await until(lambda: house.streams)
-        house.streams[0].feed(Piece(0, "x", 1))
+        house.streams[0].feed(Delta(0, "x", 1))
         await until(lambda: peer.text("a") == "x")
         assert not outlet.parts

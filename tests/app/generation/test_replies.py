@@ -11,7 +11,7 @@ import pytest
 from app.generation.stream import LiveReply
 from engine.merged_stream import MergedStream
 from protocol.encoder import ChatChunks, CompletionChunks
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import generation_of
 
@@ -33,7 +33,7 @@ def choices(chunks: list[bytes] | None) -> list[tuple[int, str | None, str | Non
 @pytest.mark.parametrize("encoder", ENCODERS)
 async def test_the_end_of_one_of_several_choices_is_no_silence(encoder: Any) -> None:
     reply, streams = reply_of(encoder)
-    streams[0].feed(Piece(0, "a", 1, "stop"))
+    streams[0].feed(Delta(0, "a", 1, "stop"))
     streams[0].end()
     await reply.begin()
     async with asyncio.timeout(5):
@@ -43,7 +43,7 @@ async def test_the_end_of_one_of_several_choices_is_no_silence(encoder: Any) -> 
         for _ in range(20):
             await asyncio.sleep(0)
         assert not waiting.done(), "the wire would send a keep-alive"
-        streams[1].feed(Piece(0, "b", 1, "length"))
+        streams[1].feed(Delta(0, "b", 1, "length"))
         streams[1].end()
         assert choices(await waiting) == [(1, "b", None), (1, _nothing(encoder), "length")]
         assert reply.is_over
@@ -58,7 +58,7 @@ def _nothing(encoder: Any) -> str | None:
 
 async def test_a_silence_is_an_empty_step() -> None:
     reply, streams = reply_of(ChatChunks, keepalive_s=0.01)
-    streams[0].feed(Piece(0, "a", 1))
+    streams[0].feed(Delta(0, "a", 1))
     await reply.begin()
     async with asyncio.timeout(5):
         assert len(await reply.next() or []) == 3

@@ -14,7 +14,7 @@ from app.generation.replay import CHUNK_BYTES, LOG_BYTES, LogReader, ReplyLog
 from app.generation.replay_store import ResumeLimits
 from engine.generation import Generation
 from engine.manager import AdmissionLimits
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import CHUNK, DONE, House, open_house, turn, until
 from tests.app.generation.resumables import begin
 
@@ -48,7 +48,7 @@ async def test_the_task_that_pulls_waits_for_a_reader_that_lags_and_nothing_is_l
     await until(lambda: slow.peer.of(CHUNK))
     slow.peer.takes.clear()
     for number in range(100):
-        slow.stream.feed(Piece(0, f"<{number}>" + "x" * 500, 1))
+        slow.stream.feed(Delta(0, f"<{number}>" + "x" * 500, 1))
     await turn(200)
     assert slow.log.bytes <= SMALL.log_max_bytes
     assert len(slow.stream._steps) > 50, "it was pulled although the reader lags by a whole log"
@@ -64,7 +64,7 @@ async def test_a_task_that_waits_for_its_reader_goes_on_when_the_reader_leaves(s
     await until(lambda: slow.peer.of(CHUNK))
     slow.peer.takes.clear()
     for _ in range(100):
-        slow.stream.feed(Piece(0, "x" * 500, 1))
+        slow.stream.feed(Delta(0, "x" * 500, 1))
     await turn(200)
     await slow.lose()
     await until(lambda: slow.log.last_seq == 101)
@@ -156,7 +156,7 @@ async def test_at_the_bound_readers_that_keep_up_and_those_that_lag_still_get_ev
         slow.peer.takes.clear()
         for number in range(40):
             for one in (quick, slow):
-                one.stream.feed(Piece(0, f"{number:3}" + "y" * 300, 1))
+                one.stream.feed(Delta(0, f"{number:3}" + "y" * 300, 1))
         await turn(400)
         assert house.logs.bytes <= limits.logs_max_bytes + 3 * (CHUNK_BYTES + 800), "more than a chunk each above"
         slow.peer.takes.set()

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from app.factory import create_app
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import BODY, CREATED, DONE, HANDSHAKE, House, begin_stream, open_house, turn, until
 from tests.app.generation.resumables import begin
 from tests.engine.fakes import words
@@ -108,7 +108,7 @@ async def test_who_comes_back_has_an_end_of_its_own(lines: Lines) -> None:
         await until(lambda: bool(first.of("chat.completion.resumed")))
         second = await resumable.come_back(0, stream_id="second")
         await until(lambda: bool(first.of("error")))
-        resumable.stream.feed(Piece(0, "b", 1, "stop"))
+        resumable.stream.feed(Delta(0, "b", 1, "stop"))
         resumable.stream.end()
         await second.wait_for(DONE)
         fates = [(line["stream_id"], line["outcome"]) for line in told(lines)]

@@ -19,7 +19,7 @@ from app.observability.traces import start_traces
 from app.services import Services, make_services
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.app.channel.channels import BODY, DONE, HANDSHAKE, House, begin_stream, open_house, until
 from tests.engine.fakes import words
 from tests.otlp import Collector, attributes, children, collecting
@@ -108,7 +108,7 @@ async def test_what_the_engine_tells_of_its_queue_divides_queue_from_prefill(col
         await until(lambda: bool(house.streams))
         (generation,) = house.manager.active
         house.streams[0].scheduled_at = generation.started_at + 0.5
-        house.streams[0].feed(Piece(0, "x", 1))
+        house.streams[0].feed(Delta(0, "x", 1))
         await peer.wait_for("chat.completion.chunk", count=2)
         generation.first_token_at = generation.started_at + 0.75
         house.streams[0].end()

@@ -13,7 +13,7 @@ from engine.deadlines import Deadlines
 from engine.generation import Generation
 from engine.manager import AdmissionLimits, EngineManager, EngineState
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece
+from protocol.output import Delta
 from tests.engine.fakes import FakeFactory, FakeStream
 from tests.engine.test_manager import until
 
@@ -55,11 +55,11 @@ async def open_house(running: int = 1, queued: int = 8, per_client: int | None =
 
 async def text_of(generation: Generation) -> str:
     async with asyncio.timeout(5), generation:
-        return "".join([piece.text async for step in generation for piece in step])
+        return "".join([delta.text async for step in generation for delta in step])
 
 
 def finish(stream: FakeStream, text: str = "x") -> None:
-    stream.feed(Piece(0, text, 1, "stop"))
+    stream.feed(Delta(0, text, 1, "stop"))
     stream.end()
 
 
@@ -79,7 +79,7 @@ async def test_what_waits_is_not_in_the_engine_and_runs_when_its_turn_comes() ->
         assert await text_of(first) == "x"
         await until(lambda: len(house.streams) == 2)
         assert house.manager.waiting == 0
-        house.streams[1].feed(Piece(0, "y", 1))
+        house.streams[1].feed(Delta(0, "y", 1))
         finish(house.streams[1], "z")
         assert await reading == "yz"
         assert (second.outcome, second.usage.completion_tokens) == ("completed", 2)

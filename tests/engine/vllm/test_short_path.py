@@ -92,8 +92,8 @@ class Opened:
 
     async def next(self) -> str | None:
         async with asyncio.timeout(1):
-            pieces = await self.stream.next(self.relay)
-        return None if pieces is None else "".join(piece.text for piece in pieces)
+            deltas = await self.stream.next(self.relay)
+        return None if deltas is None else "".join(delta.text for delta in deltas)
 
     async def waiting(self) -> asyncio.Task[str | None]:
         """A reader that has had the first step, and waits."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.vllm.outputs import LOGPROB_FLOOR, Echo, VllmStream, piece_of, token_logprobs
+from engine.vllm.outputs import LOGPROB_FLOOR, Echo, VllmStream, delta_of, token_logprobs
 from protocol.errors import Fault, TwowireError
 
 
@@ -104,8 +104,8 @@ async def test_what_was_made_before_such_an_abort_still_comes(top_count: int | N
 async def test_one_aborted_choice_of_several_is_an_error_and_ends_the_others() -> None:
     opened = Opened(choices=3)
     opened.queue.put(output(choice("a", "stop"), choice("b", "abort", index=1), choice("c", index=2)))
-    pieces = await opened.stream.next()
-    assert [(p.text, p.finish_reason) for p in pieces or ()] == [("a", "stop"), ("b", None), ("c", None)]
+    deltas = await opened.stream.next()
+    assert [(p.text, p.finish_reason) for p in deltas or ()] == [("a", "stop"), ("b", None), ("c", None)]
     with pytest.raises(TwowireError, match="died"):
         await opened.stream.next()
     await opened.stream.close()
@@ -134,7 +134,7 @@ async def test_a_wake_is_an_empty_step_and_nothing_is_lost() -> None:
         assert await reading == []
     opened.queue.put(output(choice("a")))
     opened.stream.wake()
-    assert [piece.text for piece in await opened.stream.next() or ()] == ["a"]
+    assert [delta.text for delta in await opened.stream.next() or ()] == ["a"]
 
 
 async def test_an_error_is_translated_and_ends_the_stream() -> None:
@@ -155,17 +155,17 @@ async def test_a_choice_that_failed_in_the_engine_is_an_error() -> None:
 async def test_an_echo_comes_first_for_every_choice_and_counts_no_tokens() -> None:
     opened = Opened(choices=2, echo=Echo("once", "o"))
     opened.queue.put(output(choice("a"), choice("b", index=1), prompt_token_ids=[1], prompt_logprobs=None))
-    pieces = await opened.stream.next()
-    assert pieces is not None
-    assert [(p.index, p.text, p.tokens) for p in pieces] == [(0, "once", 0), (1, "once", 0), (0, "a", 1), (1, "b", 1)]
+    deltas = await opened.stream.next()
+    assert deltas is not None
+    assert [(p.index, p.text, p.tokens) for p in deltas] == [(0, "once", 0), (1, "once", 0), (0, "a", 1), (1, "b", 1)]
 
 
 async def test_an_echo_alone_drops_the_token_that_the_engine_had_to_make() -> None:
     opened = Opened(echo=Echo("once", "o"), drop_output=True)
     opened.queue.put(output(choice("X", "length"), finished=True, prompt_token_ids=[1], prompt_logprobs=None))
-    pieces = await opened.stream.next()
-    assert pieces is not None
-    assert [(p.text, p.tokens, p.finish_reason) for p in pieces] == [("once", 0, None), ("", 0, "length")]
+    deltas = await opened.stream.next()
+    assert deltas is not None
+    assert [(p.text, p.tokens, p.finish_reason) for p in deltas] == [("once", 0, None), ("", 0, "length")]
 
 
 def logprob(value: float, rank: int, text: str | None) -> SimpleNamespace:
@@ -183,4 +183,4 @@ def test_the_sampled_token_is_not_among_the_top_when_it_was_unlikely() -> None:
 
 @pytest.mark.parametrize(("theirs", "ours"), [("stop", "stop"), ("length", "length"), ("repetition", "stop")])
 def test_only_openais_finish_reasons_leave(theirs: str, ours: str) -> None:
-    assert piece_of(choice("", theirs), None).finish_reason == ours
+    assert delta_of(choice("", theirs), None).finish_reason == ours

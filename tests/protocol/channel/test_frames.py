@@ -22,7 +22,7 @@ from protocol.channel.frames import (
 )
 from protocol.encoder import ChatChunks
 from protocol.errors import Fault, TwowireError
-from protocol.output import Piece, Usage
+from protocol.output import Delta, Usage
 
 CREATE = {"type": "chat.completion.create", "stream_id": "a", "body": {"model": "m"}}
 RESUME = {"type": "chat.completion.resume", "stream_id": "a", "id": "chatcmpl-1", "resume_token": "t"}
@@ -141,7 +141,7 @@ def test_a_pong_gives_back_what_a_ping_may_carry(t: int | float | str) -> None:
 
 @given(text=st.text(), seq=st.integers(1, 2**53), stream_id=st.from_regex(r"\A[A-Za-z0-9_.-]{1,256}\Z"))
 def test_a_chunk_frame_is_json_and_ends_with_the_chunks_own_bytes(text: str, seq: int, stream_id: str) -> None:
-    chunk = ChatChunks(answer_id="chatcmpl-1", model="m", created=1).piece(Piece(0, text, 1))
+    chunk = ChatChunks(answer_id="chatcmpl-1", model="m", created=1).delta(Delta(0, text, 1))
     raw = frames.chunk(frames.chunk_head(stream_id), seq, chunk)
     assert raw.endswith(b',"data":' + chunk + b"}")
     frame = orjson.loads(raw)

@@ -19,8 +19,8 @@ from app.server.run import build_services
 multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # not public
 
 _settings = load_settings([], os.environ)
-if _settings.front_ends > 1:
-    raise SettingsError("TWOWIRE_FRONT_ENDS: only `twowire serve` can start several")
+if _settings.api_server_count > 1:
+    raise SettingsError("TWOWIRE_API_SERVER_COUNT: only `twowire serve` can start several")
 set_up_logs(_settings.log_format, _settings.log_level)
 apply()
 app = create_app(build_services(_settings))

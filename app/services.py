@@ -22,7 +22,7 @@ from app.observability.traces import Traces, start_traces
 from app.routes.http import ParserThread
 from app.security.api_keys import HostCheck, KeyRing, OriginCheck
 from app.security.tickets import TicketOffice
-from app.server.workers import FrontEnd
+from app.server.workers import ApiServer
 from engine.api import EngineConfig
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
@@ -71,7 +71,7 @@ class Services:
     traces: Traces | None
     parser: ParserThread = field(default_factory=ParserThread)
     siblings: Siblings | None = None
-    """The other front ends, where there are several."""
+    """The other API servers, where there are several."""
     pace: Pace | None = None
     """The pace of all streams, where their chunks are to wait for company."""
     created: int = field(default_factory=lambda: int(time.time()))
@@ -114,11 +114,11 @@ def make_services(
     settings: Settings,
     manager: EngineManager,
     embedder: Embedder | None = None,
-    one_of: FrontEnd | None = None,
+    one_of: ApiServer | None = None,
 ) -> Services:
     """Wire the shared parts for `settings`; without an embedder there are no embeddings.
 
-    `one_of`: which of several front ends this is.
+    `one_of`: which of several API servers this is.
     """
     embedder = embedder or no_embedder("it was started without them")
     logs = ReplyLogs(
@@ -162,7 +162,7 @@ def make_services(
     )
 
 
-def _siblings(one_of: FrontEnd, manager: EngineManager, metrics: Metrics) -> Siblings:
+def _siblings(one_of: ApiServer, manager: EngineManager, metrics: Metrics) -> Siblings:
     def own() -> Figures:
         return Figures(manager.told_at, metrics.exposition().decode())
 

@@ -104,8 +104,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=GUIDE)
     parser.add_argument("--wires", nargs="+", choices=NAMES, default=list(NAMES), help="of this server")
     parser.add_argument("--without", nargs="+", choices=("bare", "vllm", "quiet-vllm", "coalesced"), default=[])
-    parser.add_argument("--front-ends", type=int, help="measure this server with so many front ends, too")
-    parser.add_argument("--rust", type=Path, help="vLLM's program vllm-rs, to measure its experimental front end too")
+    parser.add_argument("--api-server-count", type=int, help="measure this server with so many API servers, too")
+    parser.add_argument(
+        "--rust", type=Path, help="vLLM's program vllm-rs, to measure its experimental Rust frontend, too"
+    )
     parser.add_argument("--also", action="append", default=[], help="a further server: NAME=COMMAND")
     parser.add_argument("--results", type=Path, help=f"where to put the figures; {RESULTS}, with --quick nowhere")
     return parser
@@ -123,9 +125,9 @@ def main() -> None:
         "coalesced": twowire(options.model, ("sse", "channel-one"), "--coalesce-ms", "20", name="twowire, 20 ms"),
     }
     chosen = [one for name, one in everybody.items() if name not in options.without]
-    if options.front_ends is not None:
-        several = ("--front-ends", str(options.front_ends), "--front-ends-by", "connection")
-        name = f"twowire, {options.front_ends} front ends"
+    if options.api_server_count is not None:
+        several = ("--api-server-count", str(options.api_server_count), "--api-server-balance-by", "connection")
+        name = f"twowire, {options.api_server_count} API servers"
         chosen.append(twowire(options.model, tuple(options.wires), *several, name=name))
     chosen += [another(text) for text in options.also]
     rounds = options.rounds or (1 if options.quick else 5)

@@ -1,6 +1,6 @@
-"""The contenders: how each is started on the same model with the same engine, and what its front end costs.
+"""The contenders: how each is started on the same model with the same engine, and what its API server costs.
 
-Does not know how they are compared. A front end is the process that listens: in vLLM's V1 the engine is a process of
+Does not know how they are compared. An API server is the process that listens: in vLLM's V1 the engine is a process of
 its own, in all of them, and is left out; of bare `AsyncLLM`, it is the process that reads from the engine.
 """
 
@@ -79,7 +79,7 @@ def vllm(model: Path, *more: str, name: str = "vLLM's server") -> Contender:
 
 
 def rust(model: Path, program: Path, site: Path) -> Contender:
-    """vLLM's experimental front end in Rust, before the same engine. `site` is an empty folder.
+    """vLLM's experimental Rust frontend, before the same engine. `site` is an empty folder.
 
     Its command wants a package named `vllm`, and takes the platform from its version; the CPU build has another name.
     """
@@ -90,7 +90,7 @@ def rust(model: Path, program: Path, site: Path) -> Contender:
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), *vllm_flags(port)]
     environment = {"PYTHONPATH": str(site), "VLLM_USE_RUST_FRONTEND": "1", "VLLM_RUST_FRONTEND_PATH": str(program)}
-    return Contender("vLLM's front end in Rust", command, port, ("sse",), environment)
+    return Contender("vLLM's Rust frontend", command, port, ("sse",), environment)
 
 
 def twowire(model: Path, wires: tuple[str, ...], *more: str, name: str = "twowire") -> Contender:
@@ -120,7 +120,7 @@ class Running:
         self._process = process
         self.pid = process.pid
         self._known = psutil.Process(process.pid)
-        self._front_end = [self._known]
+        self._api_server = [self._known]
 
     def wait_ready(self) -> None:
         """Until it answers a chat, as the engine's last warm-up."""
@@ -131,7 +131,7 @@ class Running:
         url = f"http://127.0.0.1:{one.port}/v1/chat/completions"
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 1}
         wait_answer(one.name, self._process, lambda: httpx.post(url, json=body, timeout=60))
-        self._front_end = self._listening()
+        self._api_server = self._listening()
 
     def _line(self, beginning: bytes) -> bytes:
         """The next line that begins so; vLLM, too, writes there."""
@@ -142,7 +142,7 @@ class Running:
         raise SystemExit(f"{self.contender.name} has ended: {' '.join(self.contender.command)}")
 
     def load(self, wire: str, streams: int, total: int, tokens: int) -> dict[str, Any]:
-        """The figures of `bench.load` for one measurement, and the CPU time of the front end, in seconds."""
+        """The figures of `bench.load` for one measurement, and the CPU time of the API server, in seconds."""
         before = self.cpu_s()
         if self.contender.port:
             command = [sys.executable, "-m", "bench.load", "--port", str(self.contender.port), "--wire", wire]
@@ -162,11 +162,11 @@ class Running:
         return found
 
     def cpu_s(self) -> float:
-        """What the front end took of the processors since it began: the first process, and those that listen for it."""
-        return sum(_cpu_s(process) for process in self._front_end)
+        """CPU time of the API server since it started: the first process and those that share its port."""
+        return sum(_cpu_s(process) for process in self._api_server)
 
     def _rss_bytes(self) -> int:
-        return sum(process.memory_info().rss for process in self._front_end)
+        return sum(process.memory_info().rss for process in self._api_server)
 
     def _listening(self) -> list[psutil.Process]:
         """The first process, and those of its children that listen on the port. An engine may have inherited that."""

@@ -28,7 +28,7 @@ def tables(found: list[Figures]) -> str:
     single = [figures for figures in found if figures["tokens_each"] == 1]
     counts = sorted({figures["streams"] for figures in streamed})
     parts = [
-        _table(streamed, counts, "CPU of the front end per token, in µs", _us_per_token, decimals=1, is_cost=True),
+        _table(streamed, counts, "CPU of the API server per token, in µs", _us_per_token, decimals=1, is_cost=True),
         _table(streamed, counts, "Tokens per second", lambda one: one["tokens_per_s"], decimals=0),
         _table(streamed, counts, "Time to the first token, in ms, median", lambda one: one["first_ms_p50"]),
         _table(streamed, counts, "Time to the first token, in ms, 95th percentile", lambda one: one["first_ms_p95"]),
@@ -60,7 +60,7 @@ config:
   xyChart: {{ width: 900, height: 420 }}
 ---
 xychart-beta horizontal
-    title "CPU of the front end per token at {count} streams, in µs"
+    title "CPU of the API server per token at {count} streams, in µs"
     x-axis [{names}]
     y-axis "µs" 0 --> {max(values) * 1.1:.0f}
     bar [{", ".join(f"{value:.1f}" for value in values)}]

@@ -31,7 +31,7 @@ GUIDE = Path(__file__).with_name("guide")
 
 
 def text_engine(config: EngineConfig, place: Place | None = None, output: Output | None = None) -> EngineFactory:
-    """A factory for the text engine that `config` describes; with a `place`, for one that front ends share.
+    """A factory for the text engine that `config` describes; with a `place`, for one that API servers share.
 
     `output`: where its processes write, if this server takes that.
     """

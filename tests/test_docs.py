@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from app.config.command_line import NO_FLAG, flag_name, variable_name
+from app.config.command_line import NO_FLAG, RENAMED, flag_name, variable_name
 from app.config.load import SettingsError, load_settings
 from app.config.settings import Settings
 from app.openapi.document import error_table
@@ -132,7 +132,12 @@ def test_make_targets_exist(text: str) -> None:
 
 def test_flags_exist(text: str) -> None:
     named = {flag for command in commands(text) if program(command) not in FOREIGN for flag in FLAG.findall(command)}
-    assert named <= our_flags() | bench_flags()
+    assert named <= our_flags() | bench_flags() | {flag_name(old) for old in RENAMED}
+
+
+def test_only_the_changelog_names_options_by_their_old_names(document: Path, text: str) -> None:
+    if document.name != "CHANGELOG.md":
+        assert not {flag_name(old) for old in RENAMED} & set(FLAG.findall(text))
 
 
 def test_variables_exist(text: str) -> None:

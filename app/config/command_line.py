@@ -22,6 +22,9 @@ PREFIX = Settings.model_config["env_prefix"]
 NO_FLAG = frozenset({"api_keys"})
 """Secrets. Other users of a machine can read its command lines."""
 
+RENAMED = {"front_ends": "api_server_count", "front_ends_by": "api_server_balance_by"}
+"""Options that once had another name, by that name: using it is an error that names the new one."""
+
 _DESCRIPTION = """\
 Serve a language model over OpenAI's HTTP routes and a WebSocket.
 
@@ -191,5 +194,7 @@ def _unknown_argument(argument: str) -> str:
             f"{name}: not an option, because other users of this machine can read its command lines; "
             f"use {variable_name(field)} or --api-keys-file"
         )
+    if field in RENAMED:
+        return f"{name}: renamed to {flag_name(RENAMED[field])}"
     known = [flag_name(field) for field in Settings.model_fields if field not in NO_FLAG]
     return f"{name}: unknown option{did_you_mean(name, known)}"

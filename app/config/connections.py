@@ -19,7 +19,7 @@ from app.security.tls import CertificateError, server_context
 class ConnectionOptions(BaseModel):
     """A part of `app.config.settings.Settings`."""
 
-    front_ends: int = option(
+    api_server_count: int = option(
         LISTENING,
         1,
         "How many processes answer clients, on one port and before one engine; for where one is busy and the engine "
@@ -27,17 +27,17 @@ class ConnectionOptions(BaseModel):
         ge=1,
         le=64,
     )
-    front_ends_by: Literal["address", "connection"] = option(
+    api_server_balance_by: Literal["address", "connection"] = option(
         LISTENING,
         "address",
-        "What decides which of several front ends a client meets: its address, so that it always meets the one that "
+        "What decides which of several API servers a client meets: its address, so that it always meets the one that "
         "knows its tickets and resumable chats; or chance for each connection, for where all have a proxy's address.",
     )
 
     backlog: int = option(
         LISTENING,
         2048,
-        "How many new connections each front end queues until it accepts them. Beyond that, clients have to retry, "
+        "How many new connections each API server queues until it accepts them. Beyond that, clients have to retry, "
         "which takes a second. Linux caps this at net.core.somaxconn.",
         ge=1,
         le=65535,
@@ -107,9 +107,9 @@ class ConnectionOptions(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _refuse_several_front_ends_elsewhere(self) -> Self:
-        if self.front_ends > 1 and sys.platform != "linux":
-            raise FieldError("front_ends", "more than one needs Linux")
+    def _refuse_several_api_servers_elsewhere(self) -> Self:
+        if self.api_server_count > 1 and sys.platform != "linux":
+            raise FieldError("api_server_count", "more than one needs Linux")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.config.command_line import PREFIX, did_you_mean, flag_name, markdown_tables, read_flags, variable_name
+from app.config.command_line import PREFIX, RENAMED, did_you_mean, flag_name, markdown_tables, read_flags, variable_name
 from app.config.settings import Settings, SettingsError
 from app.config.values import FieldError
 
@@ -60,6 +60,8 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
                 f"{name}: Kubernetes sets this for a service of that name, and perhaps TWOWIRE_PORT too; "
                 "set enableServiceLinks: false in the pod's specification"
             )
+        if new := RENAMED.get(name.upper().removeprefix(PREFIX).lower()):
+            raise SettingsError(f"{name}: renamed to {variable_name(new)}")
     if unknown:
         listed = ", ".join(unknown)
         raise SettingsError(f"{listed}: unknown variable{did_you_mean(unknown[0].upper(), list(known))}")
@@ -79,6 +81,8 @@ def _read_file(file: _Given) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
+        if name in RENAMED:
+            raise SettingsError(f"{path}: {key}: renamed to {RENAMED[name].replace('_', '-')}")
         if name.replace("_", "-") not in known:
             raise SettingsError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
         if name in given:

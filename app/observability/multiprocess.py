@@ -1,6 +1,6 @@
-"""Gathers the figures of several front ends, so that each can show those of all.
+"""Gathers the figures of several API servers, so that each can show those of all.
 
-Does not know what the figures are, but for one thing: vLLM tells the state of its queue to one front end at a time, so
+Does not know what the figures are, but for one thing: vLLM tells the state of its queue to one API server at a time, so
 of that only the newest is true.
 """
 
@@ -20,24 +20,24 @@ from engine.sharing.meeting import Meeting, accepted
 log = structlog.get_logger(__name__)
 
 ANSWER_TIMEOUT_S = 2.0
-"""How long another front end may take to tell its figures; without an answer they are missing."""
-LABEL = "front_end"
+"""How long another API server may take to tell its figures; without an answer they are missing."""
+LABEL = "api_server"
 ENGINES_OWN = "vllm:"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One front end's exposition, and when it last heard from the engine (`time.monotonic`)."""
+    """One API server's exposition, and when it last heard from the engine (`time.monotonic`)."""
 
     told_at: float
     text: str
 
 
 class Siblings:
-    """One front end among its like."""
+    """One API server among its like."""
 
     def __init__(self, index: int, meetings: list[Meeting], own: Callable[[], Figures]) -> None:
-        """`meetings` by the front end's number."""
+        """`meetings` by the API server's number."""
         self._index = index
         self._meetings = meetings
         self._own = own
@@ -55,7 +55,7 @@ class Siblings:
                 log.exception("figures_not_told")
 
     async def exposition(self) -> bytes:
-        """The figures of all, each with the number of its front end, in Prometheus' text format."""
+        """The figures of all, each with the number of its API server, in Prometheus' text format."""
         asked = [self._ask(number) for number in range(len(self._meetings))]
         answers = await asyncio.gather(*asked)
         told = {number: figures for number, figures in enumerate(answers) if figures is not None}

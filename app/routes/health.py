@@ -47,7 +47,7 @@ def status_routes(services: Services) -> Blueprint:
 
     @routes.get("/metrics")
     async def metrics() -> Response:
-        """Prometheus' text format: this server's figures and vLLM's; of several front ends, those of all."""
+        """Prometheus' text format: this server's figures and vLLM's; of several API servers, those of all."""
         siblings = services.siblings
         text = services.metrics.exposition() if siblings is None else await siblings.exposition()
         return Response(text, content_type=CONTENT_TYPE_LATEST)

@@ -1,1 +1,1 @@
-"""The server process: sockets, start, stop, and several front ends on one port."""
+"""The server process: sockets, start, stop, and several API servers on one port."""

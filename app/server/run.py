@@ -28,7 +28,7 @@ from app.hypercorn.config import ServerConfig
 from app.observability.logs import set_up_logs
 from app.security.tls import Certificate, CertificateError
 from app.server.open_files import TooFewFiles, raise_the_limit
-from app.server.workers import FrontEnd, listening_sockets, run_several
+from app.server.workers import ApiServer, listening_sockets, run_several
 from app.services import Services, admission_limits, engine_config, make_services, served_names
 from engine.api import EngineStartError
 from engine.manager import EngineManager, EngineState
@@ -39,13 +39,13 @@ from engine.watchdog import WatchLimits
 log = structlog.get_logger(__name__)
 
 LEAVE_S = 5.0
-"""How much longer than a drain the other front ends may take to end."""
+"""How much longer than a drain the other API servers may take to end."""
 
 START_FAILED = 1
 """The exit code when the port or the engine cannot be had."""
 
 
-def build_services(settings: Settings, one_of: FrontEnd | None = None, output: Output | None = None) -> Services:
+def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
     """The manager of the engine that `settings` names, and what the routes share."""
     manager = EngineManager(
         text_engine(engine_config(settings), one_of.place if one_of else None, output),
@@ -78,24 +78,24 @@ def run(settings: Settings) -> int:
         choose_embedder(settings, served_names(settings))
     except EngineStartError as error:
         return _fail(str(error))
-    count = settings.front_ends
+    count = settings.api_server_count
     try:
-        sockets = listening_sockets(config, count, by_address=settings.front_ends_by == "address")
+        sockets = listening_sockets(config, count, by_address=settings.api_server_balance_by == "address")
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
     url = _url(settings, sockets[0])
 
-    def front_end(number: int, one_of: FrontEnd | None = None) -> str | None:
+    def api_server(number: int, one_of: ApiServer | None = None) -> str | None:
         output = Output(shows_all=settings.log_level == "debug")
         with output.taken(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(settings, config, sockets[number], certificate, url, one_of, output))
 
     if count == 1:
-        failure = front_end(0)
+        failure = api_server(0)
         code = START_FAILED if failure is not None else 0
     else:
         leave_s = settings.drain_timeout_s + LEAVE_S
-        code, failure = run_several(sockets, leave_s, front_end, hangup_ends=certificate is None)
+        code, failure = run_several(sockets, leave_s, api_server, hangup_ends=certificate is None)
     if failure is not None:
         _fail(failure)  # Only now, so that it is the last line.
     _skip_the_last_collection(code)
@@ -177,12 +177,12 @@ async def _serve(
     sockets: Sockets,
     certificate: Certificate | None,
     url: str,
-    one_of: FrontEnd | None,
+    one_of: ApiServer | None,
     output: Output,
 ) -> str | None:
     """Until it has been stopped; returns why it could not start."""
     services = build_services(settings, one_of, output)
-    # Of several front ends the first is ready last, and says so for all.
+    # Of several API servers the first is ready last, and says so for all.
     is_first = one_of is None or one_of.place.is_owner
     log.info("listening", url=url, model=services.models[0])
     if is_first:

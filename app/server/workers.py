@@ -1,6 +1,6 @@
-"""Runs several front ends, each a process of its own, on one port: starts them, hands on signals, replaces the dead.
+"""Runs several API servers, each a process of its own, on one port: starts them, hands on signals, replaces the dead.
 
-Does not know what a front end does. Which of them gets a connection is decided by the client's address, unless it is
+Does not know what an API server does. Which of them gets a connection is decided by the client's address, unless it is
 left to chance: a client then meets the same one each time, and finds there what it left.
 """
 
@@ -31,9 +31,9 @@ from engine.sharing.meeting import Meeting, Place
 log = structlog.get_logger(__name__)
 
 HEALTHY_AFTER_S = 60.0
-"""A front end that lived this long is replaced. Otherwise all front ends stop: a replacement would fail, too."""
+"""An API server that lived this long is replaced. Otherwise all API servers stop: a replacement would fail, too."""
 START_FAILED = 1
-"""Of a front end: it cannot start, and nor can another in its place. Of all: they have not ended as they were told."""
+"""An API server's exit code when it cannot start; the whole server's when one failed or did not stop cleanly."""
 CRASHED = 70
 MAX_REASON_BYTES = 4096
 
@@ -44,7 +44,7 @@ NETWORK_HEADER = 0xFFF00000
 
 
 def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[Sockets]:
-    """For each front end the sockets it accepts from, all on the port of `config`. Raises `OSError`.
+    """For each API server the sockets it accepts from, all on the port of `config`. Raises `OSError`.
 
     Where it is not decided by the client's address, the system chooses one for each connection.
     """
@@ -112,7 +112,7 @@ def _choose_by_address(sock: socket.socket, count: int) -> None:
 
 @contextlib.contextmanager
 def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
-    """By name, in a folder of this user's alone. To be made before the front ends, which come and go."""
+    """By name, in a folder of this user's alone. To be made before the API servers, which come and go."""
     folder = Path(tempfile.mkdtemp(prefix="twowire-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -130,7 +130,7 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class FrontEnd:
+class ApiServer:
     """One of several, as it knows itself."""
 
     place: Place
@@ -150,11 +150,11 @@ class FrontEnd:
 
 
 def run_several(
-    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, FrontEnd], str | None], *, hangup_ends: bool
+    sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, ApiServer], str | None], *, hangup_ends: bool
 ) -> tuple[int, str | None]:
     """`run` one for each of the `sockets` until all have ended. `leave_s`: see `Place`.
 
-    Returns the exit code, and the reason of the first front end that could not start.
+    Returns the exit code, and the reason of the first API server that could not start.
 
     `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
     """
@@ -162,23 +162,25 @@ def run_several(
     with meetings(["engine", *map(str, range(count))]) as at:
         figures = [at[str(number)] for number in range(count)]
 
-        def front_end(number: int, life: Life) -> str | None:
-            structlog.contextvars.bind_contextvars(front_end=number)
-            return run(number, FrontEnd(Place(number, count, at["engine"], leave_s), figures, life))
+        def api_server(number: int, life: Life) -> str | None:
+            structlog.contextvars.bind_contextvars(api_server=number)
+            return run(number, ApiServer(Place(number, count, at["engine"], leave_s), figures, life))
 
         listening = [_all(each) for each in sockets]
-        front_ends = FrontEnds(listening, front_end, hangup_ends=hangup_ends)
-        return front_ends.supervise(), front_ends.failure()
+        api_servers = ApiServers(listening, api_server, hangup_ends=hangup_ends)
+        return api_servers.supervise(), api_servers.failure()
 
 
-class FrontEnds:
+class ApiServers:
     """The processes, by their numbers. Forks: to be used before there is a thread or an event loop."""
 
     def __init__(
         self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], str | None], *, hangup_ends: bool
     ) -> None:
-        """`run` is what a front end does, given its number; it returns why it could not start. Each has its own of the
-        sockets that listen. They are kept here as well, so that clients can wait while one is being replaced."""
+        """`run` is an API server's main function: it takes its number and returns why it could not start, or None.
+
+        Each has its own listening sockets. The parent keeps them open too, so that clients wait while one is replaced.
+        """
         self._listening = listening
         self._run = run
         # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
@@ -206,7 +208,7 @@ class FrontEnds:
         return self._code
 
     def failure(self) -> str | None:
-        """Why the first front end that failed to start did so."""
+        """Why the first API server that failed to start did so."""
         try:
             told = os.read(self._failures[0], MAX_REASON_BYTES)
         except BlockingIOError:
@@ -225,7 +227,7 @@ class FrontEnds:
             # Ctrl+C reaches every process of the terminal's group: this one shall have it from its parent, once.
             os.setpgid(0, 0)
             os.close(self._held)
-            # An open copy would keep the port of a front end that has ended.
+            # An open copy would keep the port of an API server that has ended.
             _close(sock for other, own in enumerate(self._listening) if other != number for sock in own)
             if signal.SIGHUP not in self._ending:
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a use for it.
@@ -236,7 +238,7 @@ class FrontEnds:
                 # Not longer than is written in one piece, whoever else writes (POSIX, PIPE_BUF).
                 os.write(self._failures[1], " ".join(failure.split()).encode()[: MAX_REASON_BYTES - 1] + b"\n")
         except BaseException:
-            log.exception("front_end_failed")
+            log.exception("api_server_failed")
         finally:
             # No further: what stands around the fork is the parent's to undo.
             for stream in (sys.stdout, sys.stderr):
@@ -256,7 +258,7 @@ class FrontEnds:
             if code != 0 and -code not in self._ending:
                 self._code = self._code or START_FAILED
             return
-        log.error("front_end_ended", ended=number, exit_code=code)
+        log.error("api_server_ended", ended=number, exit_code=code)
         if lived_s > HEALTHY_AFTER_S and code != START_FAILED:
             self._start(number, Life(self._alive, is_replacement=True))
             return

@@ -1,1 +1,1 @@
-"""One engine for several front ends."""
+"""One engine for several API servers."""

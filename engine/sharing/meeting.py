@@ -1,7 +1,7 @@
-"""Lets several front ends work with one engine: one of them owns it and offers it, the others join it.
+"""Lets several API servers work with one engine: one of them owns it and offers it, the others join it.
 
-Does not know the engine, nor how the front ends were started. They speak over a Unix socket, a line for each thing: a
-guest says which front end it is, and gets the engine's addresses as JSON once there is an engine; then it says
+Does not know the engine, nor how the API servers were started. They speak over a Unix socket, a line for each thing: a
+guest says which API server it is, and gets the engine's addresses as JSON once there is an engine; then it says
 `joined`, `ready`, `kill` or `leave`. From time to time both say how many steps of the engine they have seen, as a
 number. The connection lasts as long as both have the engine. A guest that ends without leaving takes the engine with
 it, which would go on generating for it.
@@ -30,7 +30,7 @@ ACCEPT_AGAIN_S = 0.1
 T = TypeVar("T")
 
 Addresses = Mapping[str, str]
-"""Where one front end meets the engine; the names are vLLM's."""
+"""Where one API server meets the engine; the names are vLLM's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which of `count` front ends this one is. Number 0 owns the engine, and is found at the meeting."""
+    """Which of `count` API servers this one is. Number 0 owns the engine, and is found at the meeting."""
 
     index: int
     count: int
@@ -71,7 +71,7 @@ class Offer:
     def __init__(
         self, place: Place, addresses: Sequence[Addresses], steps: Callable[[], int], kill: Callable[[], None]
     ) -> None:
-        """`addresses` by the front end's number; `steps` that were seen by any; `kill` ends it as a crash would."""
+        """`addresses` by the API server's number; `steps` that were seen by any; `kill` ends it as a crash would."""
         self._place = place
         self._addresses = addresses
         self._steps = steps
@@ -132,7 +132,7 @@ class Offer:
                 await self._note(index, None)
             # One that has died before there was an engine has never answered, and nothing is generated for it.
             if is_here and self._is_open:
-                log.error("front_end_lost", lost=index)
+                log.error("api_server_lost", lost=index)
                 self._kill()
 
     async def _hear(self, index: int, line: bytes, writer: asyncio.StreamWriter) -> None:
@@ -140,7 +140,7 @@ class Offer:
             case b"joined\n":
                 if index in self._joined:
                     # vLLM greets a client once: another in its place would wait for that in vain.
-                    log.warning("front_end_again", again=index)
+                    log.warning("api_server_again", again=index)
                     self._kill()
                 self._joined.add(index)
                 await self._note(index, writer)
@@ -199,7 +199,7 @@ async def unless_gone(work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, ob
     try:
         await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise RuntimeError("the engine died while the front ends joined it")
+            raise RuntimeError("the engine died while the API servers joined it")
         return working.result()
     finally:
         working.cancel()
@@ -207,7 +207,7 @@ async def unless_gone(work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, ob
 
 
 class Guest:
-    """Another front end's end, for the life of one engine. Made by `join`."""
+    """Another API server's end, for the life of one engine. Made by `join`."""
 
     def __init__(self, addresses: Addresses, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.addresses = addresses
@@ -237,7 +237,7 @@ class Guest:
         return await unless_gone(work, self.wait_gone())
 
     def ready(self, steps: Callable[[], int]) -> None:
-        """Say that this front end can generate; from now on tell `steps`, those of the engine's that it has seen."""
+        """Say that this API server can generate; from now on tell `steps`, those of the engine's that it has seen."""
         self._say(b"ready\n")
         self._telling = asyncio.create_task(self._tell_steps(steps))
 

@@ -25,11 +25,11 @@ from engine.grammar.cache import MAX_SLOW, SLOW_S
 from engine.grammar.child import NICE
 
 THREADS = 8
-"""Each front end lets two slow ones through at a time; the rest are for those that are quick."""
+"""Each API server lets two slow ones through at a time; the rest are for those that are quick."""
 KEPT_QUICK = 64
 KEPT_SLOW = 2 * MAX_SLOW
 IS_SLOW_S = SLOW_S / 4
-"""Less than what is slow for a front end, which measures in a process that has more to do."""
+"""Less than what is slow for an API server, which measures in a process that has more to do."""
 
 Copy = Callable[[Any], Any]
 """Copies a compiled grammar for another request."""

@@ -1,4 +1,4 @@
-"""Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another front end.
+"""Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another API server.
 
 Does not know the manager, nor any wire. Import this package lazily: importing vLLM takes ten seconds.
 """
@@ -42,7 +42,7 @@ the engine has died meanwhile."""
 
 
 async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
-    """Start an engine without blocking the event loop, or join one; `place` is among the front ends that share it.
+    """Start an engine without blocking the event loop, or join one; `place` is among the API servers that share it.
 
     Raises `EngineStartError` for a wrong configuration.
     """
@@ -53,7 +53,7 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
         # The others find the memory taken: by the engine that they are to join.
         check_memory(config.cpu_kv_cache_gib)
     if place is not None and args.data_parallel_size > 1:
-        raise EngineStartError("--front-ends: not with data_parallel_size, whose coordinator would be lost")
+        raise EngineStartError("--api-server-count: not with data_parallel_size, whose coordinator would be lost")
     if place is not None and not current_platform.is_cpu():
         # On a CPU vLLM takes this number for engines that share the cores.
         args._api_process_count, args._api_process_rank = place.count, place.index
@@ -87,7 +87,7 @@ async def _started(
         addresses = [_open_addresses() for _ in range(place.count)]
         llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
         return OwnedEngine(started(llm), place, addresses)
-    report("waiting for the first front end's engine")
+    report("waiting for the first API server's engine")
     guest = await Guest.join(place)
     try:
         llm = await guest.while_there(

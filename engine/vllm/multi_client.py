@@ -1,4 +1,4 @@
-"""A running `AsyncLLM` that several front ends share: as its owner has it, and as the others do.
+"""A running `AsyncLLM` that several API servers share: as its owner has it, and as the others do.
 
 Does not know how they speak with each other: `engine.sharing.meeting` does.
 """
@@ -13,7 +13,7 @@ from engine.vllm.engine import Started, VllmEngine
 
 
 class OwnedEngine(VllmEngine):
-    """The engine of the front end that has its processes. It is ready when all of them are."""
+    """The engine of the API server that has its processes. It is ready when all of them are."""
 
     def __init__(self, started: Started, place: Place, addresses: Sequence[Addresses]) -> None:
         super().__init__(started)
@@ -22,7 +22,7 @@ class OwnedEngine(VllmEngine):
 
     @property
     def steps_taken(self) -> int:
-        """vLLM tells of each step one front end only."""
+        """vLLM tells of each step one API server only."""
         return self.own_steps + self._offer.steps
 
     async def warm_up(self) -> None:
@@ -38,7 +38,7 @@ class OwnedEngine(VllmEngine):
 
 
 class GuestEngine(VllmEngine):
-    """The engine of a front end that has joined another's."""
+    """The engine of an API server that has joined another's."""
 
     def __init__(self, started: Started, guest: Guest) -> None:
         super().__init__(started)
@@ -62,7 +62,7 @@ class GuestEngine(VllmEngine):
             if dead.done():
                 return dead.result()
             self.fail_streams()
-            return "the first front end has it no more"
+            return "the first API server has it no more"
         finally:
             dead.cancel()
             gone.cancel()

@@ -28,7 +28,7 @@ from app import hypercorn as hypercorn_fixes
 from app.config.load import Settings, load_settings
 from app.embedder_choice import choose_embedder
 from app.server import run as server
-from app.server.workers import FrontEnd
+from app.server.workers import ApiServer
 from app.services import Services, admission_limits, make_services, served_names
 from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.grammar.figures import GrammarFigures
@@ -215,8 +215,8 @@ async def start(report: StageReport) -> PacedEngine:
     return PacedEngine()
 
 
-def build_services(settings: Settings, one_of: FrontEnd | None = None, output: Output | None = None) -> Services:
-    """As `app.server.run` does it, but for the engine, of which each front end has its own."""
+def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
+    """As `app.server.run` does it, but for the engine, of which each API server has its own."""
     watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
     manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
     embedder = choose_embedder(settings, served_names(settings))

@@ -224,7 +224,7 @@ def test_a_model_that_is_no_folder_of_one_ends_in_one_line(launch: Callable[...,
         assert (command.process.returncode, len(command.lines)) == (1, 1)
 
 
-@pytest.mark.parametrize("flags", [(), ("--front-ends", "2")])
+@pytest.mark.parametrize("flags", [(), ("--api-server-count", "2")])
 def test_why_it_could_not_start_is_the_last_line(launch: Callable[..., Command], flags: tuple[str, ...]) -> None:
     reason = "--model: it cannot be served"
     fake = (sys.executable, "-m", "tests.live.fake_server", "serve", "--port", "0")

@@ -85,8 +85,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         cors-origins = ["https://a.example"]
         allowed-hosts = ["chat.example"]
         public-metrics = true
-        front-ends = 1
-        front-ends-by = "connection"
+        api-server-count = 1
+        api-server-balance-by = "connection"
         certfile = '{cert}'
         keyfile = '{key}'
         model = "folder"

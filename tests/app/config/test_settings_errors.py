@@ -46,9 +46,14 @@ WRONG_FLAGS = [
     ("--api-key-file x", "--api-key-file: unknown option (did you mean '--api-keys-file'?)"),
     ("--xyzzy", "--xyzzy: unknown option"),
     ("llama", "unexpected argument 'llama'"),
-    ("--front-ends 0", "--front-ends: must be at least 1, got 0"),
-    ("--front-ends 65", "--front-ends: must be at most 64, got 65"),
-    ("--front-ends-by chance", "--front-ends-by: must be one of 'address' or 'connection', got 'chance'"),
+    ("--api-server-count 0", "--api-server-count: must be at least 1, got 0"),
+    ("--api-server-count 65", "--api-server-count: must be at most 64, got 65"),
+    (
+        "--api-server-balance-by chance",
+        "--api-server-balance-by: must be one of 'address' or 'connection', got 'chance'",
+    ),
+    ("--front-ends 2", "--front-ends: renamed to --api-server-count"),
+    ("--front-ends-by=address", "--front-ends-by: renamed to --api-server-balance-by"),
     ("--max-model-len 0", "--max-model-len: must be at least 1, got 0"),
     ("--gpu-memory-utilization 0", "--gpu-memory-utilization: must be greater than 0, got 0"),
     ("--gpu-memory-utilization 1.1", "--gpu-memory-utilization: must be at most 1, got 1.1"),
@@ -125,6 +130,8 @@ def test_the_variables_that_kubernetes_adds_are_explained() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("front-ends = 2", "front-ends: renamed to api-server-count"),
+        ("front_ends_by = 'address'", "front_ends_by: renamed to api-server-balance-by"),
         ("prot = 1", "unknown key 'prot' (did you mean 'port'?)"),
         ("max_quued = 1", "unknown key 'max_quued' (did you mean 'max-queued'?)"),
         ("config = 'other.toml'", "unknown key 'config'"),
@@ -220,20 +227,24 @@ def test_keys_as_a_flag_are_refused_with_the_reason() -> None:
     assert "TWOWIRE_API_KEYS" in message
 
 
-def test_several_front_ends_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_s_old_name_is_an_error_that_names_the_new_one() -> None:
+    assert error_of(TWOWIRE_FRONT_ENDS="2") == "TWOWIRE_FRONT_ENDS: renamed to TWOWIRE_API_SERVER_COUNT"
+
+
+def test_several_api_servers_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert load_settings(["--front-ends", "1"], {}).front_ends == 1
-    assert error_of("--front-ends", "2") == "--front-ends: more than one needs Linux"
+    assert load_settings(["--api-server-count", "1"], {}).api_server_count == 1
+    assert error_of("--api-server-count", "2") == "--api-server-count: more than one needs Linux"
 
 
-def test_under_a_hypercorn_of_ones_own_there_is_one_front_end() -> None:
+def test_under_a_hypercorn_of_ones_own_there_is_one_api_server() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import app.asgi"],
-        env=os.environ | {"TWOWIRE_FRONT_ENDS": "2"},
+        env=os.environ | {"TWOWIRE_API_SERVER_COUNT": "2"},
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert "TWOWIRE_FRONT_ENDS: only `twowire serve` can start several" in done.stderr
+    assert "TWOWIRE_API_SERVER_COUNT: only `twowire serve` can start several" in done.stderr

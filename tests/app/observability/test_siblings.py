@@ -1,4 +1,4 @@
-"""The figures of several front ends in one exposition.
+"""The figures of several API servers in one exposition.
 
 Does not know the figures that a server has.
 """
@@ -39,10 +39,10 @@ twowire_generation_seconds_sum {requests}
 
 
 def samples(exposition: bytes) -> dict[tuple[str, str], float]:
-    """By name and front end, which is "" where none is named; of a histogram's buckets the last."""
+    """By name and API server, which is "" where none is named; of a histogram's buckets the last."""
     families = text_string_to_metric_families(exposition.decode())
     return {
-        (sample.name, sample.labels.get("front_end", "")): sample.value
+        (sample.name, sample.labels.get("api_server", "")): sample.value
         for family in families
         for sample in family.samples
     }
@@ -100,4 +100,4 @@ async def test_one_that_does_not_answer_is_left_out(meetings: list[Meeting], mon
     monkeypatch.setattr(siblings, "ANSWER_TIMEOUT_S", 0.05)
     one = Siblings(0, meetings, lambda: Figures(1.0, text(3, 0, 1)))
     found = samples(await one.exposition())
-    assert {front_end for _, front_end in found} == {"0", ""}
+    assert {api_server for _, api_server in found} == {"0", ""}

@@ -32,7 +32,7 @@ def test_another_grammar_engine_stops_the_start(given: object) -> None:
 async def test_memory_is_looked_for_by_the_one_that_launches_the_engine(
     index: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The other front ends come when it is taken, perhaps."""
+    """The other API servers come when it is taken, perhaps."""
 
     async def started(*_: Any) -> Any:
         raise LookupError("the engine would start now")

@@ -1,4 +1,4 @@
-"""Two front ends on one port and one engine: what one server promises holds for both of them together.
+"""Two API servers on one port and one engine: what one server promises holds for both of them together.
 
 Which of them a test speaks with is told by the address that it comes from.
 """
@@ -21,16 +21,16 @@ from tests.live.conftest import START_TIMEOUT_S, Server, start_server, stop_serv
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(2 * START_TIMEOUT_S),
-    pytest.mark.skipif(sys.platform != "linux", reason="several front ends need Linux"),
+    pytest.mark.skipif(sys.platform != "linux", reason="several API servers need Linux"),
 ]
 
 SOURCES = ("127.0.0.2", "127.0.0.3")
-"""One for each front end: the last bytes differ by one."""
+"""One for each API server: the last bytes differ by one."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    server = start_server("--front-ends", "2", "--dtype", "float32", program="tests.live.quick_front_ends")
+    server = start_server("--api-server-count", "2", "--dtype", "float32", program="tests.live.quick_api_servers")
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 
@@ -48,7 +48,7 @@ async def answer(server: Server, source: str) -> str:
 
 @asynccontextmanager
 async def streams(server: Server, tokens: int = 1900) -> AsyncIterator[list[asyncio.Task[str]]]:
-    """A long answer from each front end, all of which run; they end with what came of them."""
+    """A long answer from each API server, all of which run; they end with what came of them."""
 
     async def read(source: str) -> str:
         async with (
@@ -72,9 +72,9 @@ def both_run(server: Server) -> bool:
 
 
 def completed(server: Server) -> list[float]:
-    """How many answers, by front end."""
+    """How many answers, by API server."""
     names = {"route": PATH, "outcome": "completed"}
-    return [server.metric("twowire_requests_total", **names, front_end=number) for number in "01"]
+    return [server.metric("twowire_requests_total", **names, api_server=number) for number in "01"]
 
 
 def is_ready(server: Server, source: str) -> bool:
@@ -89,8 +89,8 @@ async def test_each_answers_alike_and_the_figures_of_both_are_shown_by_either(se
     for source in SOURCES:
         async with client(server, source) as one:
             shown = (await one.get("/metrics")).text
-        assert 'front_end="0"' in shown
-        assert 'front_end="1"' in shown
+        assert 'api_server="0"' in shown
+        assert 'api_server="1"' in shown
     # An answer is counted after its last byte.
     await asyncio.to_thread(server.wait_until, lambda: completed(server) == [2, 2], 10, "the answers are not counted")
     assert server.metric("vllm:generation_tokens_total") >= 4 * 60
@@ -116,7 +116,7 @@ async def test_a_client_that_vanishes_ends_its_generation_in_the_engine_they_sha
     server.wait_idle(10)
 
 
-async def test_when_the_engine_and_a_front_end_die_there_is_soon_another_of_each(server: Server) -> None:
+async def test_when_the_engine_and_an_api_server_die_there_is_soon_another_of_each(server: Server) -> None:
     (core,) = (process for process in server.engine_processes() if "EngineCore" in " ".join(process.cmdline()))
     owner = core.parent()
     (guest,) = (process for process in psutil.Process(server.process.pid).children() if process != owner)
@@ -131,8 +131,8 @@ async def test_when_the_engine_and_a_front_end_die_there_is_soon_another_of_each
         wait = (lambda source=source: is_ready(server, source), START_TIMEOUT_S, "there is no next engine")
         await asyncio.to_thread(server.wait_until, *wait)
         assert await answer(server, source) == before
-    assert server.metric("twowire_engine_restarts", front_end="0") >= 1
-    assert any('"front_end_ended"' in line for line in server.log)
+    assert server.metric("twowire_engine_restarts", api_server="0") >= 1
+    assert any('"api_server_ended"' in line for line in server.log)
 
 
 async def test_told_to_stop_both_finish_what_runs(server: Server) -> None:

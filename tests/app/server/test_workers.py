@@ -1,6 +1,6 @@
-"""Several front ends: which of them a client meets, and what becomes of their processes.
+"""Several API servers: which of them a client meets, and what becomes of their processes.
 
-Does not know the server: here a front end is a few lines that write what happens to them.
+Does not know the server: here an API server is a few lines that write what happens to them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import structlog
 from hypercorn.config import Config, Sockets
 
 from app.config.load import load_settings
-from app.server import workers as front_ends
+from app.server import workers
 from app.server.run import hypercorn_config
 from app.server.workers import listening_sockets
 from tests.live.bursts import AT_ONCE_S, waits_of_a_burst
@@ -30,7 +30,7 @@ from tests.live.bursts import AT_ONCE_S, waits_of_a_burst
 COUNT = 3
 SOON_S = 10.0
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several front ends need Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several API servers need Linux")
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def test_of_many_that_connect_at_once_nobody_waits(count: int) -> None:
         found = listening_sockets(config, count, by_address=True)
         sockets = [sock for each in found for sock in each.insecure_sockets]
         try:
-            # Nobody accepts: as when the event loop is busy. One address meets one front end.
+            # Nobody accepts: as when the event loop is busy. One address meets one API server.
             return max(waits_of_a_burst(sockets[0].getsockname()[1]))
         finally:
             for sock in sockets:
@@ -83,7 +83,7 @@ def test_of_many_that_connect_at_once_nobody_waits(count: int) -> None:
 
 
 def test_a_backlog_that_the_system_cuts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_ends, "_longest_backlog", lambda: 128)
+    monkeypatch.setattr(workers, "_longest_backlog", lambda: 128)
     config = hypercorn_config(load_settings(["--port", "0", "--backlog", "129"], {}))
     for backlog, expected in ((129, [{"asked_for": 129, "net_core_somaxconn": 128}]), (128, [])):
         config.backlog = backlog
@@ -129,8 +129,8 @@ def test_a_port_that_another_server_has_is_not_shared_with_it() -> None:
 
 SCRIPT = """
 import os, select, signal, socket, sys
-from app.server import workers as front_ends
-front_ends.HEALTHY_AFTER_S = {healthy_after_s}
+from app.server import workers
+workers.HEALTHY_AFTER_S = {healthy_after_s}
 
 def tell(*words):
     # In one go, which print does not promise: several processes write, and a signal may come meanwhile.
@@ -159,7 +159,7 @@ def run(number, life):
     tell(number, *stopped)
 
 {before}
-several = front_ends.FrontEnds(sockets, run, hangup_ends={hangup_ends})
+several = workers.ApiServers(sockets, run, hangup_ends={hangup_ends})
 code = several.supervise()
 tell("why", several.failure())
 sys.exit(code)
@@ -290,7 +290,7 @@ def test_a_terminal_that_hangs_up_ends_them_for_good(tmp_path: Path) -> None:
 def test_one_that_raises_ends_as_one_that_fails(tmp_path: Path) -> None:
     with running(tmp_path, body="assert number == 0") as one:
         assert one.process.wait(SOON_S) == 1
-        assert "front_end_failed" in one.out.read_text()
+        assert "api_server_failed" in one.out.read_text()
 
 
 def test_they_notice_that_their_parent_is_gone(tmp_path: Path) -> None:

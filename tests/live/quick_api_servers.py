@@ -1,0 +1,13 @@
+"""`twowire`, but an API server is replaced however soon it dies, so that a test need not wait until it is a minute old.
+
+Does not know the tests.
+"""
+
+import sys
+
+from app.cli import main
+from app.server import workers
+
+if __name__ == "__main__":
+    workers.HEALTHY_AFTER_S = 0.0
+    sys.exit(main())

@@ -22,7 +22,7 @@ from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
 from app.channel.session import Channel
 from app.generation.admission import Asker, run_admitted
 from app.generation.stream import Started, StreamEnd
-from app.hypercorn import abort_connection, direct_of
+from app.hypercorn import abort_connection, fast_writer_of
 from app.limits.deadlines import deadlines_of
 from app.middleware.lifecycle import is_label, record_of
 from app.observability.access_log import key_label
@@ -154,8 +154,8 @@ async def _serve(services: Services, owner: str | None) -> None:
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
     asker = Asker.of(owner, websocket.remote_addr)
     backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
-    direct = direct_of(websocket.scope)
-    write = direct.write if direct is not None else None
+    fast = fast_writer_of(websocket.scope)
+    write = fast.write if fast is not None else None
     limits, aside = channel_limits(services), services.parser.run
     channel = Channel(connection_id, backend, send, limits, write=write, parse_aside=aside)
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.hypercorn import Direct
+from app.hypercorn import FastWriter
 from protocol.channel import frames
 
 
@@ -31,10 +31,10 @@ class Sender(Protocol):
 class EventSender:
     """Server-sent events without ids."""
 
-    def __init__(self, direct: Direct, around_text: tuple[bytes, bytes]) -> None:
+    def __init__(self, writer: FastWriter, around_text: tuple[bytes, bytes]) -> None:
         head, tail = around_text
         self._head, self._tail = b"data: " + head, tail + b"\n\n"
-        self._write = direct.write
+        self._write = writer.write
 
     def send(self, seq: int, text: bytes) -> bool:
         return self._write(self._head + text + self._tail)

@@ -17,7 +17,7 @@ from app.hypercorn.connection import (
     let_the_app_abort,
     write_before_waiting,
 )
-from app.hypercorn.fast_write import Direct, direct_of, let_the_app_write
+from app.hypercorn.fast_write import FastWriter, fast_writer_of, let_the_app_write
 from app.hypercorn.http1 import (
     close_after_two_lengths,
     end_slow_headers,
@@ -52,7 +52,7 @@ from app.hypercorn.websocket import (
 )
 from app.hypercorn.write_buffer import gather_writes
 
-__all__ = ["Direct", "abort_connection", "apply", "create_sockets", "direct_of"]
+__all__ = ["FastWriter", "abort_connection", "apply", "create_sockets", "fast_writer_of"]
 
 
 def apply() -> None:

@@ -8,7 +8,7 @@ and neither h11 nor wsproto keeps count of them; h2 counts windows, which are co
 Whoever writes so must have sent the beginning in the usual way, and be the one who would send now. When the socket, or
 an HTTP/2 window, does not take what was written before, or the answer is in any other state, nothing is written: the
 usual way waits, and cuts who does not read. Both ways lead through the connection's outlet, which keeps their order.
-Tests: `tests/app/generation/test_direct.py`.
+Tests: `tests/app/hypercorn/test_fast_write.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SMALL, MEDIUM = 126, 1 << 16
 """Below these a WebSocket's length stands in one byte, and in two more (RFC 6455, section 5.2)."""
 
 
-class Direct(Protocol):
+class FastWriter(Protocol):
     """Writes parts of one answer."""
 
     def write(self, part: bytes) -> bool:
@@ -41,7 +41,7 @@ class Direct(Protocol):
 
 
 def let_the_app_write() -> None:
-    """Let `direct_of` find the stream of an ASGI scope, which has no other way to it."""
+    """Let `fast_writer_of` find the stream of an ASGI scope, which has no other way to it."""
     for kind in (HTTPStream, WSStream):
         _name_the_stream(kind)
 
@@ -58,7 +58,7 @@ def _name_the_stream(kind: Any) -> None:
     kind.handle = _handle
 
 
-def direct_of(scope: Any) -> Direct | None:
+def fast_writer_of(scope: Any) -> FastWriter | None:
     """The short way to the socket for the answer of an ASGI scope; None where there is none.
 
     Under a server without the fixes of `apply` there is none.

@@ -3,7 +3,7 @@
 Does not know what is written. A system call costs more than all else that a token needs. hypercorn 0.18 makes one for
 the headers of an answer, one for each part, and one for its end, also where they follow each other at once; and over
 HTTP/2 and the channel many streams write to one socket. (uvloop writes what it is given at once, too.)
-Tests: `tests/app/hypercorn/test_outlet.py`, `tests/app/generation/test_direct.py`.
+Tests: `tests/app/hypercorn/test_outlet.py`, `tests/app/hypercorn/test_fast_write.py`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from app.generation.admission import Asker, run_admitted
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender, Sender
 from app.generation.stream import LiveReply, Reply
-from app.hypercorn import direct_of
+from app.hypercorn import fast_writer_of
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.middleware.lifecycle import RequestRecord, record_of
 from app.routes.http import json_response, parsed_body
@@ -177,8 +177,8 @@ def live_reply(
 
 def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
     """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
-    direct, around = direct_of(request.scope), reply.around_text
-    sender = EventSender(direct, around) if direct is not None and around is not None and not with_ids else None
+    writer, around = fast_writer_of(request.scope), reply.around_text
+    sender = EventSender(writer, around) if writer is not None and around is not None and not with_ids else None
     response = Response(_events(reply, with_ids, sender), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.hypercorn import direct_of
+from app.hypercorn import fast_writer_of
 from tests.app.served import served
 from tests.live.raw import RawClient
 from tests.live.raw_http2 import Http2Client
@@ -34,35 +34,35 @@ class App:
             await self._http(scope, send)
 
     async def _http(self, scope: Any, send: Any) -> None:
-        direct = direct_of(scope)
-        if direct is not None:
-            self.early.append(direct.write(b"before the headers"))
+        writer = fast_writer_of(scope)
+        if writer is not None:
+            self.early.append(writer.write(b"before the headers"))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"<", "more_body": True})
         for part in self.parts:
             # Till what was sent the usual way has left: over HTTP/2, another task sends it.
             for _ in range(3):
                 await asyncio.sleep(0)
-            self.short.append(direct is not None and direct.write(part))
+            self.short.append(writer is not None and writer.write(part))
             if not self.short[-1]:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         self.has_tried.set()
         await send({"type": "http.response.body", "body": b">"})
-        if direct is not None:
-            self.early.append(direct.write(b"after the end"))
+        if writer is not None:
+            self.early.append(writer.write(b"after the end"))
 
     async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        direct = direct_of(scope)
-        assert direct is not None
-        self.early.append(direct.write(b"before the handshake"))
+        writer = fast_writer_of(scope)
+        assert writer is not None
+        self.early.append(writer.write(b"before the handshake"))
         await receive()
         await send({"type": "websocket.accept"})
         for part in self.parts:
-            self.short.append(direct.write(part))
+            self.short.append(writer.write(part))
             if not self.short[-1]:
                 await send({"type": "websocket.send", "text": part.decode()})
         await send({"type": "websocket.close", "code": 1000})
-        self.early.append(direct.write(b"after the close"))
+        self.early.append(writer.write(b"after the close"))
 
 
 async def test_http1_gets_chunks_in_order() -> None:
@@ -168,11 +168,11 @@ async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -
         else:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"<", "more_body": True})
-        direct = direct_of(scope)
-        assert direct is not None
+        writer = fast_writer_of(scope)
+        assert writer is not None
         begun.set()
         written = 0
-        while direct.write(bytes(8000)):
+        while writer.write(bytes(8000)):
             written += 1
             await asyncio.sleep(0)
             # No more than the system's own buffers and the 64 KiB in front of them.
@@ -198,5 +198,5 @@ async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -
 
 
 async def test_there_is_no_short_way_under_a_server_that_was_not_mended() -> None:
-    assert direct_of({"type": "http", "method": "GET", "http_version": "1.1"}) is None
-    assert direct_of({"type": "http", "method": "GET", "http_version": "1.1", "state": {}}) is None
+    assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1"}) is None
+    assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1", "state": {}}) is None

@@ -11,7 +11,7 @@ import pytest
 from engine.api import EngineConfig, EngineStartError
 from engine.processes.output import Output
 from engine.registry import GUIDE, text_engine
-from tests.engine.startup.test_start_failure import DIED, output
+from tests.engine.startup.test_failure import DIED, output
 
 CONFIG = EngineConfig(str(GUIDE))
 

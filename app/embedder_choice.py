@@ -13,7 +13,7 @@ from engine.embeddings.api import EmbedderConfig, Kind
 from engine.embeddings.manager import Embedder
 from engine.registry import bundled_embedding_model, embedder, is_installed
 from engine.startup.preflight import check_sentence_model
-from engine.watchdog import WatchLimits
+from engine.watchdog import WatchdogLimits
 
 if TYPE_CHECKING:
     from app.config.load import Settings
@@ -69,7 +69,7 @@ def choose_embedder(settings: Settings, chat_models: Collection[str]) -> Embedde
         settings.embedding_max_queued,
         truncated={name for name in models if truncations.get(name, truncations.get("", False))},
         takes_any_ids=settings.embedding_token_ids == "allow",
-        watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
+        watchdog=WatchdogLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
     )
 
 

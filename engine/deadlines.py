@@ -55,7 +55,7 @@ class Deadlines:
             raise late from None
 
 
-class Watch:
+class DeadlineTimer:
     """Ends `generation` when one of its deadlines passes. Costs a timer each, and nothing per token."""
 
     def __init__(self, deadlines: Deadlines, generation: Generation) -> None:

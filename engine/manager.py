@@ -17,13 +17,13 @@ from typing import TypeVar
 import structlog
 
 from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
-from engine.deadlines import Deadlines, Watch
+from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
 from engine.merged_stream import MergedStream
-from engine.queue.fair_queue import Turn, Turns
+from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queue.queued_stream import QueuedStream
-from engine.watchdog import EngineWatch, WatchLimits
+from engine.watchdog import EngineWatchdog, WatchdogLimits
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -73,7 +73,7 @@ class EngineManager:
         *,
         keepalive_s: float = 15.0,
         backoff_first_s: float = BACKOFF_FIRST_S,
-        watch: WatchLimits | None = None,
+        watchdog: WatchdogLimits | None = None,
         has_worked: bool = False,
     ) -> None:
         """`has_worked`: an engine has been started so before, by a process that this one replaces."""
@@ -87,14 +87,14 @@ class EngineManager:
         """Called once, when new work begins to be refused."""
         self._factory = factory
         self._limits = limits
-        self._turns = Turns(limits.running, limits.queued, limits.running_per_client)
+        self._queue = FairQueue(limits.running, limits.queued, limits.running_per_client)
         self._keepalive_s = keepalive_s
         self._backoff_first_s = backoff_first_s
         self._has_worked = has_worked
-        self.watch = EngineWatch(watch or WatchLimits())
+        self.watchdog = EngineWatchdog(watchdog or WatchdogLimits())
         self._engine: TextEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._generations: dict[Generation, Watch | None] = {}
+        self._generations: dict[Generation, DeadlineTimer | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._settled = asyncio.Event()
@@ -122,12 +122,12 @@ class EngineManager:
     @property
     def sequences(self) -> int:
         """Sequences that run or wait."""
-        return self._turns.places
+        return self._queue.slots
 
     @property
     def waiting(self) -> int:
         """Sequences that wait for their turn."""
-        return self._turns.waiting
+        return self._queue.waiting
 
     @property
     def active(self) -> frozenset[Generation]:
@@ -205,7 +205,7 @@ class EngineManager:
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")
             self._settled.set()
-            died_of = await self.watch.wait_gone(engine)
+            died_of = await self.watchdog.wait_gone(engine)
             if self.state is EngineState.READY:
                 # Now, not when it has been closed, which takes seconds.
                 self._become(EngineState.RESTARTING, f"the engine died ({died_of}); its processes are being ended")
@@ -233,7 +233,7 @@ class EngineManager:
     ) -> Prepared:
         # Before the work of rendering, so that a refusal is cheap; `run` checks again.
         self._check_size(sequences, param)
-        if not self._turns.has_room(client, sequences):
+        if not self._queue.has_room(client, sequences):
             raise self._queue_full()
         return await prepare(self._ready_engine())
 
@@ -263,8 +263,8 @@ class EngineManager:
             )
 
     def _queue_full(self) -> TwowireError:
-        turns, queued = self._turns, self._limits.queued
-        message = f"The queue is full: of {turns.places} sequences {turns.waiting} wait, and {queued} may."
+        queue, queued = self._queue, self._limits.queued
+        message = f"The queue is full: of {queue.slots} sequences {queue.waiting} wait, and {queued} may."
         return TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
 
     def find(self, generation_id: str, owner: str | None) -> Generation | None:
@@ -294,37 +294,37 @@ class EngineManager:
         engine = self._ready_engine()
         self._check_size(prepared.sequences, None)
         # Taken before the first await, so that requests which arrive together cannot all see the last free place.
-        turn = self._turns.take(client, prepared.sequences)
-        if turn is None:
+        entry = self._queue.enter(client, prepared.sequences)
+        if entry is None:
             raise self._queue_full()
         generation_id = uuid.uuid4().hex
         stream: EngineStream
-        if turn.state == "runs":
+        if entry.state == "running":
             try:
                 stream = await self._open(engine, prepared, generation_id)
             except BaseException:
-                self._turns.give_back(turn)
+                self._queue.leave(entry)
                 raise
         else:
             stream = QueuedStream(
-                turn,
-                lambda: self._open_in_turn(prepared, generation_id),
+                entry,
+                lambda: self._open_queued(prepared, generation_id),
                 lambda opened: generation.take_stream(opened),
             )
         generation = Generation(
             generation_id,
             prepared,
             stream,
-            on_end=lambda ended: self._forget(ended, turn),
+            on_end=lambda ended: self._forget(ended, entry),
             observer=observer,
             owner=owner,
             keepalive_s=self._keepalive_s,
         )
-        self._generations[generation] = Watch(deadlines, generation) if deadlines is not None else None
+        self._generations[generation] = DeadlineTimer(deadlines, generation) if deadlines is not None else None
         self._idle.clear()
         return generation
 
-    async def _open_in_turn(self, prepared: Prepared, generation_id: str) -> EngineStream:
+    async def _open_queued(self, prepared: Prepared, generation_id: str) -> EngineStream:
         # While the server drains, what waited already may still run.
         if self._engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
             raise self._not_ready()
@@ -343,10 +343,10 @@ class EngineManager:
             return streams[0]
         return MergedStream(streams, prepared.n)
 
-    def _forget(self, generation: Generation, turn: Turn) -> None:
-        self._turns.give_back(turn)
-        watch = self._generations.pop(generation)
-        if watch is not None:
-            watch.stop()
+    def _forget(self, generation: Generation, entry: QueueEntry) -> None:
+        self._queue.leave(entry)
+        timer = self._generations.pop(generation)
+        if timer is not None:
+            timer.stop()
         if not self._generations:
             self._idle.set()

@@ -10,7 +10,7 @@ from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
 
 
-def output_budget(
+def max_tokens_for(
     request: ChatCompletionRequest | CompletionRequest,
     prompt_tokens: int,
     max_model_len: int,
@@ -34,11 +34,11 @@ def output_budget(
     if limit is None:
         limit = default_limit
     # An engine must generate at least one token; the answer to max_tokens=0 drops it.
-    budget = room if limit is None else min(room, max(limit, 1))
-    if request.min_tokens is not None and request.min_tokens > budget:
+    max_tokens = room if limit is None else min(room, max(limit, 1))
+    if request.min_tokens is not None and request.min_tokens > max_tokens:
         raise TwowireError(
             Fault.INVALID_VALUE,
-            f"min_tokens is {request.min_tokens}; at most {budget} tokens fit.",
+            f"min_tokens is {request.min_tokens}; at most {max_tokens} tokens fit.",
             param="min_tokens",
         )
-    return budget
+    return max_tokens

@@ -27,7 +27,7 @@ KILLED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class WatchLimits:
+class WatchdogLimits:
     """`stall_timeout_s`: how long an engine with work may take no step. `heartbeat_interval_s`: after how long without
     a step an idle one is given a token to make. 0 turns either off; without the first, nothing is watched."""
 
@@ -35,10 +35,12 @@ class WatchLimits:
     stall_timeout_s: float = 120.0
 
 
-class EngineWatch:
+class EngineWatchdog:
     """Watches one engine after another; `what` is its name in the log."""
 
-    def __init__(self, limits: WatchLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine") -> None:
+    def __init__(
+        self, limits: WatchdogLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine"
+    ) -> None:
         self.heartbeats = 0
         """Those that were answered."""
         self.hangs = 0

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from protocol.encoder import chat_logprobs, completion_logprobs, usage_object
-from protocol.output import FinishReason, Delta, TokenLogprob, Usage
+from protocol.output import Delta, FinishReason, TokenLogprob, Usage
 
 
 class _Choice:

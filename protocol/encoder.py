@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
-from protocol.output import FinishReason, Delta, TokenLogprob, Usage
+from protocol.output import Delta, FinishReason, TokenLogprob, Usage
 
 OBFUSCATION_BLOCK = 64
 """With obfuscation, every chunk's length is a multiple of this many bytes, so that it tells little of the text's."""

@@ -143,10 +143,12 @@ class Metrics(Collector):
             len(asyncio.all_tasks()),
         )
         yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
-        watch = manager.watch
-        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watch.hangs)
+        watchdog = manager.watchdog
+        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watchdog.hangs)
         yield CounterMetricFamily(
-            "twowire_engine_heartbeats", "Tokens that an idle engine made to show that it can.", value=watch.heartbeats
+            "twowire_engine_heartbeats",
+            "Tokens that an idle engine made to show that it can.",
+            value=watchdog.heartbeats,
         )
         yield GaugeMetricFamily("twowire_websockets", "WebSocket connections.", value=len(self._connections))
         yield GaugeMetricFamily("twowire_resume_logs", "Logs of resumable generations.", value=len(self._logs))
@@ -182,12 +184,12 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.restarts
         )
-        watch = embedder.watch
-        yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watch.hangs)
+        watchdog = embedder.watchdog
+        yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watchdog.hangs)
         yield CounterMetricFamily(
             "twowire_embedder_heartbeats",
             "Texts that an idle embedder computed to show that it can.",
-            value=watch.heartbeats,
+            value=watchdog.heartbeats,
         )
         state = GaugeMetricFamily("twowire_embedder_state", "1 for the state the embedder is in.", labels=("state",))
         for name in EngineState:

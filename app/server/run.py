@@ -34,7 +34,7 @@ from engine.api import EngineStartError
 from engine.manager import EngineManager, EngineState
 from engine.processes.output import Output
 from engine.registry import check_text_model, text_engine
-from engine.watchdog import WatchLimits
+from engine.watchdog import WatchdogLimits
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
         text_engine(engine_config(settings), one_of.place if one_of else None, output),
         admission_limits(settings),
         keepalive_s=settings.keepalive_s,
-        watch=WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
+        watchdog=WatchdogLimits(settings.heartbeat_interval_s, settings.stall_timeout_s),
         has_worked=one_of is not None and one_of.life.is_replacement,
     )
     embedder = choose_embedder(settings, served_names(settings))

@@ -16,7 +16,7 @@ import structlog
 from engine.api import EngineStartError
 from engine.embeddings.api import Embedded, EmbedderBackend, EmbedderFactory, Job, Kind, ModelCard
 from engine.manager import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_AFTER_S, EngineState
-from engine.watchdog import EngineWatch, WatchLimits
+from engine.watchdog import EngineWatchdog, WatchdogLimits
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Embedder:
         truncated: Collection[str] = (),
         takes_any_ids: bool = False,
         backoff_first_s: float = BACKOFF_FIRST_S,
-        watch: WatchLimits | None = None,
+        watchdog: WatchdogLimits | None = None,
     ) -> None:
         self.models = models
         self.truncated = frozenset(truncated)
@@ -58,7 +58,7 @@ class Embedder:
         self.restarts = 0
         self.texts = 0
         """Texts of the requests that run now."""
-        self.watch = EngineWatch(watch or WatchLimits(), what="embedder")
+        self.watchdog = EngineWatchdog(watchdog or WatchdogLimits(), what="embedder")
         self._factory = factory
         self._max_texts = max_texts
         self._backoff_first_s = backoff_first_s
@@ -154,7 +154,7 @@ class Embedder:
             if self.state is not EngineState.DRAINING:
                 self._become(EngineState.READY, "ready")
             self._settled.set()
-            return await self.watch.wait_gone(backend)
+            return await self.watchdog.wait_gone(backend)
         finally:
             self._backend = None
             if self.state is EngineState.READY:

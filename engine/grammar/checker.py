@@ -19,7 +19,7 @@ from engine.grammar.cache import VerdictCache
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.process import GrammarProcess, WorkerDiedError
-from engine.queue.fair_queue import Turn, Turns
+from engine.queue.fair_queue import FairQueue, QueueEntry
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class CompileProcess(Protocol):
 class _Seat:
     """One client's requests that wait for one compile."""
 
-    turn: Turn | None
+    entry: QueueEntry | None
     """None once another seat's turn has come."""
     verdict: asyncio.Future[Verdict]
     waiting: int = 0
@@ -60,7 +60,7 @@ class _Job:
     constraint: Constraint
     key: bytes
     seats: dict[str, _Seat] = field(default_factory=dict)
-    turn: Turn | None = None
+    entry: QueueEntry | None = None
     """The one that it runs in."""
     task: asyncio.Task[None] | None = None
 
@@ -79,7 +79,7 @@ class GrammarChecker:
         self._spec = spec
         self._limits = limits
         self._start = start
-        self._turns = Turns(AT_ONCE, MAX_QUEUED, per_client=1)
+        self._queue = FairQueue(AT_ONCE, MAX_QUEUED, per_client=1)
         self._queued: Counter[str] = Counter()
         """Seats that wait for their turn, by client."""
         self._jobs: dict[bytes, _Job] = {}
@@ -137,21 +137,21 @@ class GrammarChecker:
         if job.task is None:
             if self._queued[client] >= MAX_QUEUED_PER_CLIENT:
                 raise _queue_full(f"{MAX_QUEUED_PER_CLIENT} of this client's wait already")
-            turn = self._turns.take(client, 1)
-            if turn is None:
+            entry = self._queue.enter(client, 1)
+            if entry is None:
                 raise _queue_full(f"{MAX_QUEUED} wait already")
-            seat.turn = turn
-            turn.tell = lambda: self._told(job, client, turn)
+            seat.entry = entry
+            entry.on_change = lambda: self._changed(job, client, entry)
         self._jobs[job.key] = job
         job.seats[client] = seat
-        if seat.turn is not None:
+        if seat.entry is not None:
             self._queued[client] += 1
-            if seat.turn.state == "runs":
+            if seat.entry.state == "running":
                 self._run(job, client)
         return seat
 
-    def _told(self, job: _Job, client: str, turn: Turn) -> None:
-        if turn.state == "runs":
+    def _changed(self, job: _Job, client: str, entry: QueueEntry) -> None:
+        if entry.state == "running":
             self._run(job, client)
             return
         seat = job.seats[client]
@@ -161,18 +161,18 @@ class GrammarChecker:
     def _leave(self, job: _Job, client: str) -> None:
         """Nobody of this client waits for the job any more."""
         seat = job.seats.pop(client)
-        self._give_back(client, seat)
+        self._leave_queue(client, seat)
         if not job.seats:
             self._forget(job)
             if job.task is not None:
                 job.task.cancel()
 
-    def _give_back(self, client: str, seat: _Seat) -> None:
+    def _leave_queue(self, client: str, seat: _Seat) -> None:
         """The seat does not wait for a turn any more."""
-        if seat.turn is not None:
-            turn, seat.turn = seat.turn, None
+        if seat.entry is not None:
+            entry, seat.entry = seat.entry, None
             self._dequeue(client)
-            self._turns.give_back(turn)
+            self._queue.leave(entry)
 
     def _dequeue(self, client: str) -> None:
         self._queued[client] -= 1
@@ -188,13 +188,13 @@ class GrammarChecker:
     def _run(self, job: _Job, client: str) -> None:
         """The turn of one of the job's clients has come: nobody needs another."""
         first = job.seats[client]
-        job.turn, first.turn = first.turn, None
+        job.entry, first.entry = first.entry, None
         self._dequeue(client)
         job.task = asyncio.create_task(self._compile(job), name="grammar-compile")
         self._tasks.add(job.task)
         job.task.add_done_callback(lambda task: self._ran(job, task))
         for other, seat in job.seats.items():
-            self._give_back(other, seat)
+            self._leave_queue(other, seat)
 
     async def _compile(self, job: _Job) -> None:
         try:
@@ -212,13 +212,13 @@ class GrammarChecker:
     def _ran(self, job: _Job, task: asyncio.Task[None]) -> None:
         # Not in the task itself, which does not even begin where it is cancelled at once.
         self._tasks.discard(task)
-        assert job.turn is not None
-        self._turns.give_back(job.turn)
+        assert job.entry is not None
+        self._queue.leave(job.entry)
 
     def _settle(self, job: _Job, result: Verdict | TwowireError) -> None:
         self._forget(job)
         for client, seat in list(job.seats.items()):
-            self._give_back(client, seat)
+            self._leave_queue(client, seat)
             if isinstance(result, TwowireError):
                 _fail(seat, result)
             elif not seat.verdict.done():

@@ -1,11 +1,9 @@
-"""Whose turn it is: places in the engine, shared out between clients, so that one that floods gets only its share.
+"""Shares a fixed number of slots between clients, so that one that floods gets no more than its share.
 
-Does not know what runs in a place, nor what waits for one. No clock, no event loop.
-
-A free place goes to the waiting client that holds the fewest; among equals, to the one that was served longest ago; and
-within a client, to the request that came first. A request that wants several places begins as soon as one is free: it
-must not wait for ever, nor leave places empty. What it takes beyond that is counted, so that its client waits longer
-for the next. The queue has an end; who has fewer places in it than another pushes that other's newest out.
+No clock, no event loop. A free slot goes to the waiting client that holds the fewest; among equals, to the one served
+longest ago; within a client, to its oldest request. A request for several slots starts as soon as one is free, because
+it must neither starve nor leave slots empty; the extra ones count against its client. The queue is bounded: a client
+with fewer slots in it than another pushes out that other's newest request.
 """
 
 from __future__ import annotations
@@ -15,23 +13,23 @@ from collections.abc import Callable
 from typing import Literal
 
 
-class Turn:
-    """One request: `runs`, `waits`, or is `out` (it was pushed out, or has given its place back)."""
+class QueueEntry:
+    """One request for slots. It is `out` once it was pushed out or has left."""
 
-    def __init__(self, client: str, places: int) -> None:
+    def __init__(self, client: str, slots: int) -> None:
         self.client = client
-        self.places = places
-        self.state: Literal["waits", "runs", "out"] = "waits"
-        self.tell: Callable[[], None] = _nobody
-        """Called when a turn that waited begins to run, or is pushed out."""
+        self.slots = slots
+        self.state: Literal["waiting", "running", "out"] = "waiting"
+        self.on_change: Callable[[], None] = _ignore
+        """Called when an entry that waited starts to run or is pushed out."""
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     pass
 
 
-class Turns:
-    """`running` places, of which one client may hold `per_client`; `queued` more in the queue."""
+class FairQueue:
+    """`running` slots, of which one client may hold `per_client`; `queued` more may be waited for."""
 
     def __init__(self, running: int, queued: int, per_client: int | None = None) -> None:
         self.limit = running + queued
@@ -39,104 +37,106 @@ class Turns:
         self._queued_limit = queued
         self._per_client = running if per_client is None else min(per_client, running)
         self.running = 0
+        """Slots in use."""
         self.waiting = 0
+        """Slots waited for."""
         self._held: Counter[str] = Counter()
-        """Places that run, by client; those who have none are not in it."""
+        """Slots in use, by client; clients without any are left out."""
         self._waits: Counter[str] = Counter()
-        """Places that are waited for, by client."""
-        self._queues: dict[str, deque[Turn]] = {}
-        """In the order in which their clients were served: the one that was served longest ago is first."""
+        """Slots waited for, by client."""
+        self._queues: dict[str, deque[QueueEntry]] = {}
+        """By client, the one served longest ago first."""
 
     @property
-    def places(self) -> int:
-        """Places that run or wait."""
+    def slots(self) -> int:
+        """Slots in use or waited for."""
         return self.running + self.waiting
 
-    def has_room(self, client: str, places: int) -> bool:
-        """Whether `take` would give a turn now, be it by pushing others out."""
-        return self._victims(client, places) is not None
+    def has_room(self, client: str, slots: int) -> bool:
+        """Whether `enter` would succeed now, if need be by pushing others out."""
+        return self._victims(client, slots) is not None
 
-    def take(self, client: str, places: int) -> Turn | None:
-        """A turn that runs or waits; None where there is no room."""
-        victims = self._victims(client, places)
+    def enter(self, client: str, slots: int) -> QueueEntry | None:
+        """An entry that runs or waits; None if there is no room."""
+        victims = self._victims(client, slots)
         if victims is None:
             return None
         for victim in victims:
             self._remove(victim)
             victim.state = "out"
-            victim.tell()
-        turn = Turn(client, places)
+            victim.on_change()
+        entry = QueueEntry(client, slots)
         if self._may_run(client):
-            self._run(turn)
+            self._run(entry)
         else:
-            self.waiting += places
-            self._waits[client] += places
-            self._queues.setdefault(client, deque()).append(turn)
-        return turn
+            self.waiting += slots
+            self._waits[client] += slots
+            self._queues.setdefault(client, deque()).append(entry)
+        return entry
 
-    def give_back(self, turn: Turn) -> None:
-        """The turn is over, whether it ran or waited; may be called twice. The next is told."""
-        if turn.state == "waits":
-            self._remove(turn)
-        elif turn.state == "runs":
-            self.running -= turn.places
-            self._held[turn.client] -= turn.places
-            if not self._held[turn.client]:
-                del self._held[turn.client]
-        turn.state = "out"
+    def leave(self, entry: QueueEntry) -> None:
+        """End an entry, running or waiting, and start the next ones. May be called twice."""
+        if entry.state == "waiting":
+            self._remove(entry)
+        elif entry.state == "running":
+            self.running -= entry.slots
+            self._held[entry.client] -= entry.slots
+            if not self._held[entry.client]:
+                del self._held[entry.client]
+        entry.state = "out"
         while (following := self._next()) is not None:
             self._remove(following)
             self._run(following)
-            following.tell()
+            following.on_change()
 
-    def _fits(self, client: str, places: int, spare: int = 0) -> bool:
-        """There is room for so many places more, where `spare` of those that wait were not."""
-        if self.places - spare + places > self.limit:
+    def _fits(self, client: str, slots: int, freed: int = 0) -> bool:
+        """Whether there is room for `slots` more, if `freed` of those waited for were gone."""
+        if self.slots - freed + slots > self.limit:
             return False
-        return self._may_run(client) or self.waiting - spare + places <= self._queued_limit
+        return self._may_run(client) or self.waiting - freed + slots <= self._queued_limit
 
     def _may_run(self, client: str) -> bool:
-        # Then none of the client's waits: it would have begun when the place became free.
+        # If so, no request of the client waits: it would have started when the slot became free.
         return self.running < self._running_limit and self._held[client] < self._per_client
 
-    def _run(self, turn: Turn) -> None:
-        self.running += turn.places
-        self._held[turn.client] += turn.places
-        turn.state = "runs"
-        if (queue := self._queues.pop(turn.client, None)) is not None:
-            # Served just now: the last among its equals.
-            self._queues[turn.client] = queue
+    def _run(self, entry: QueueEntry) -> None:
+        self.running += entry.slots
+        self._held[entry.client] += entry.slots
+        entry.state = "running"
+        if (queue := self._queues.pop(entry.client, None)) is not None:
+            # Just served, so last among its equals.
+            self._queues[entry.client] = queue
 
-    def _next(self) -> Turn | None:
+    def _next(self) -> QueueEntry | None:
         able = [client for client in self._queues if self._may_run(client)]
         if not able:
             return None
         return self._queues[min(able, key=lambda client: self._held[client])][0]
 
-    def _remove(self, turn: Turn) -> None:
-        queue = self._queues[turn.client]
-        queue.remove(turn)
-        self.waiting -= turn.places
-        self._waits[turn.client] -= turn.places
+    def _remove(self, entry: QueueEntry) -> None:
+        queue = self._queues[entry.client]
+        queue.remove(entry)
+        self.waiting -= entry.slots
+        self._waits[entry.client] -= entry.slots
         if not queue:
-            del self._queues[turn.client]
-            del self._waits[turn.client]
+            del self._queues[entry.client]
+            del self._waits[entry.client]
 
-    def _victims(self, client: str, places: int) -> list[Turn] | None:
-        """Who is pushed out to make room for `places` of `client`: the newest of clients that would have more in the
-        queue than it. Nobody, where there is room; None, where that does not help."""
-        victims: list[Turn] = []
-        spare = 0
+    def _victims(self, client: str, slots: int) -> list[QueueEntry] | None:
+        """The entries to push out to make room for `slots` of `client`: the newest of those clients that would have
+        more in the queue than it. Empty if there is room; None if pushing out does not help."""
+        victims: list[QueueEntry] = []
+        freed = 0
         waits = dict(self._waits)
-        own = waits.pop(client, 0) + places
+        own = waits.pop(client, 0) + slots
         pushed: Counter[str] = Counter()
-        while not self._fits(client, places, spare):
+        while not self._fits(client, slots, freed):
             longest = max(waits, key=lambda name: waits[name], default=None)
             if longest is None or waits[longest] <= own:
                 return None
             pushed[longest] += 1
             victim = self._queues[longest][-pushed[longest]]
-            waits[longest] -= victim.places
-            spare += victim.places
+            waits[longest] -= victim.slots
+            freed += victim.slots
             victims.append(victim)
         return victims

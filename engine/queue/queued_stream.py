@@ -1,7 +1,6 @@
-"""Stands where the engine's stream will be, for a request that waits for its turn.
+"""Stands in for the engine's stream while a request waits for a slot.
 
-Does not know whose turn it is (`engine.queue.fair_queue`), nor the engine. Whoever reads it waits in it, as in an
-engine's stream; when the turn comes it opens the real one and puts that in its place, so that no token takes a detour.
+Reading it waits for the slot, then opens the engine's stream and replaces itself with it: tokens take no detour.
 """
 
 from __future__ import annotations
@@ -10,29 +9,32 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from engine.api import EngineStream, Relay
-from engine.queue.fair_queue import Turn
+from engine.queue.fair_queue import QueueEntry
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 
 
 class QueuedStream:
-    """`open_stream` opens the real stream, and `replace` is told of it."""
+    """`open_stream` opens the engine's stream, and `replace` takes it."""
 
     cached_tokens = 0
     scheduled_at: float | None = None
 
     def __init__(
-        self, turn: Turn, open_stream: Callable[[], Awaitable[EngineStream]], replace: Callable[[EngineStream], None]
+        self,
+        entry: QueueEntry,
+        open_stream: Callable[[], Awaitable[EngineStream]],
+        replace: Callable[[EngineStream], None],
     ) -> None:
-        self._turn = turn
+        self._entry = entry
         self._open_stream = open_stream
         self._replace = replace
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
-        turn.tell = self._changed.set
+        entry.on_change = self._changed.set
 
     async def next(self, relay: Relay | None = None) -> list[Delta] | None:
-        if self._turn.state == "waits" and not self._over.is_set():
+        if self._entry.state == "waiting" and not self._over.is_set():
             await self._changed.wait()
             self._changed.clear()
         return await self._step(relay)
@@ -40,9 +42,9 @@ class QueuedStream:
     async def _step(self, relay: Relay | None) -> list[Delta] | None:
         if self._over.is_set():
             return None
-        if self._turn.state == "waits":
+        if self._entry.state == "waiting":
             return []  # Woken.
-        if self._turn.state == "out":
+        if self._entry.state == "out":
             message = "The queue is full, and this place in it was given to a client that has fewer."
             raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
         stream = await self._open_stream()

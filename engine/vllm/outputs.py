@@ -15,7 +15,7 @@ from engine.api import Relay
 from engine.validation import SCHEMA_FIELD
 from engine.vllm.fast_path import ShortPath
 from protocol.errors import Fault, TwowireError
-from protocol.output import FinishReason, Delta, TokenLogprob, TopLogprob
+from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
 
 LOGPROB_FLOOR = -9999.0
 """Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""

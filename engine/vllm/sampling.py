@@ -8,7 +8,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 
 from engine.grammar.constraint import Constraint, json_constraint
 from engine.grammar.tokenizer import BACKEND
-from engine.max_tokens import output_budget
+from engine.max_tokens import max_tokens_for
 from engine.vllm.errors import refusal
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
@@ -57,11 +57,13 @@ class Sampler:
 
         `param` is the field to name where the prompt leaves no room for an answer.
         """
-        budget = output_budget(request, prompt_tokens, self._max_model_len, self._defaults.get("max_tokens"), param)
+        max_tokens = max_tokens_for(
+            request, prompt_tokens, self._max_model_len, self._defaults.get("max_tokens"), param
+        )
         fields = self._defaults | {
             name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
         }
-        fields["max_tokens"] = budget
+        fields["max_tokens"] = max_tokens
         if fields.get("top_p") == 0:
             # OpenAI allows it, vLLM does not. The fewest tokens that make up no probability: the likeliest alone.
             fields |= {"temperature": 0.0, "top_p": 1.0}

@@ -9,13 +9,13 @@ import pytest
 
 from engine.api import Prepared, PreparedPrompt
 from engine.manager import AdmissionLimits, EngineManager
-from engine.watchdog import EngineWatch, WatchLimits
+from engine.watchdog import EngineWatchdog, WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.fakes import FakeEngine, FakeFactory
 
 LIMIT_S = 10
-SHORT = WatchLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08)
-NO_BEATS = WatchLimits(heartbeat_interval_s=0, stall_timeout_s=0.08)
+SHORT = WatchdogLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08)
+NO_BEATS = WatchdogLimits(heartbeat_interval_s=0, stall_timeout_s=0.08)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -44,9 +44,9 @@ class CountedEngine(FakeEngine):
         self._steps = value
 
 
-async def gone(engine: FakeEngine, limits: WatchLimits) -> str:
+async def gone(engine: FakeEngine, limits: WatchdogLimits) -> str:
     async with asyncio.timeout(LIMIT_S):
-        return await EngineWatch(limits).wait_gone(engine)
+        return await EngineWatchdog(limits).wait_gone(engine)
 
 
 async def test_an_engine_with_work_that_takes_no_step_is_ended() -> None:
@@ -77,10 +77,10 @@ async def test_steps_without_a_token_keep_it_alive() -> None:
 
 
 async def test_an_idle_engine_is_asked_again_and_again() -> None:
-    engine, watch = FakeEngine(), EngineWatch(SHORT)
-    watching = asyncio.create_task(watch.wait_gone(engine))
-    await until(lambda: watch.heartbeats >= 3)
-    assert (engine.killed, watch.hangs) == (False, 0)
+    engine, watchdog = FakeEngine(), EngineWatchdog(SHORT)
+    watching = asyncio.create_task(watchdog.wait_gone(engine))
+    await until(lambda: watchdog.heartbeats >= 3)
+    assert (engine.killed, watchdog.hangs) == (False, 0)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 
@@ -97,7 +97,7 @@ async def test_without_heartbeats_an_idle_engine_is_left_alone() -> None:
 async def test_without_a_time_nothing_is_watched() -> None:
     engine = CountedEngine()
     engine.is_busy = True
-    watching = asyncio.create_task(gone(engine, WatchLimits(0.01, 0)))
+    watching = asyncio.create_task(gone(engine, WatchdogLimits(0.01, 0)))
     await asyncio.sleep(0)
     engine.die("over")
     assert await watching == "over"
@@ -112,9 +112,9 @@ async def test_time_in_which_the_server_itself_stood_still_is_not_counted() -> N
         now += 3600.0  # An hour between any two looks.
         return now
 
-    engine, watch = CountedEngine(works=True), EngineWatch(WatchLimits(0, 0.4), clock)
+    engine, watchdog = CountedEngine(works=True), EngineWatchdog(WatchdogLimits(0, 0.4), clock)
     engine.is_busy = True
-    watching = asyncio.create_task(watch.wait_gone(engine))
+    watching = asyncio.create_task(watchdog.wait_gone(engine))
     await until(lambda: engine.looks > 4)
     engine._works = False
     looks = engine.looks
@@ -141,7 +141,7 @@ async def test_a_heartbeat_that_is_refused_is_no_hang() -> None:
 @pytest.mark.parametrize("is_busy", [True, False], ids=["busy", "idle"])
 async def test_the_manager_replaces_an_engine_that_hangs(is_busy: bool) -> None:
     factory = FakeFactory(ends=False)
-    manager = EngineManager(factory, AdmissionLimits(4, 4), backoff_first_s=0.01, watch=SHORT)
+    manager = EngineManager(factory, AdmissionLimits(4, 4), backoff_first_s=0.01, watchdog=SHORT)
     manager.start()
     await manager.wait_settled()
     prepared = Prepared((PreparedPrompt(3, object(), object()),), 3)
@@ -158,6 +158,6 @@ async def test_the_manager_replaces_an_engine_that_hangs(is_busy: bool) -> None:
         await read()
     assert failure.value.fault is Fault.ENGINE_DIED
     await until(lambda: len(factory.engines) >= 2 and manager.is_ready)
-    assert manager.watch.hangs == 1
+    assert manager.watchdog.hangs == 1
     assert factory.engines[0].closed
     await manager.stop()

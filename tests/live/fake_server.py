@@ -34,7 +34,7 @@ from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt,
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
-from engine.watchdog import WatchLimits
+from engine.watchdog import WatchdogLimits
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
@@ -217,8 +217,8 @@ async def start(report: StageReport) -> PacedEngine:
 
 def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
     """As `app.server.run` does it, but for the engine, of which each API server has its own."""
-    watch = WatchLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
-    manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watch=watch)
+    watchdog = WatchdogLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
+    manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watchdog=watchdog)
     embedder = choose_embedder(settings, served_names(settings))
     return make_services(settings, manager, embedder, one_of)
 

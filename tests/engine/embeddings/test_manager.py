@@ -11,7 +11,7 @@ from engine.api import EngineStartError
 from engine.embeddings.api import Job
 from engine.embeddings.manager import Embedder
 from engine.manager import EngineState
-from engine.watchdog import WatchLimits
+from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import FakeEmbedderFactory, fake_embedder, until
 
@@ -207,13 +207,13 @@ async def test_a_server_may_be_told_to_take_any_ids() -> None:
 
 async def test_one_that_hangs_is_ended_and_replaced() -> None:
     factory = FakeEmbedderFactory()
-    embedder = fake_embedder(factory, watch=WatchLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08))
+    embedder = fake_embedder(factory, watchdog=WatchdogLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08))
     embedder.start()
     await embedder.wait_settled()
-    await until(lambda: embedder.watch.heartbeats > 0)
+    await until(lambda: embedder.watchdog.heartbeats > 0)
     factory.backends[0].beats_are_answered = False
     await until(lambda: len(factory.backends) == 2 and embedder.is_ready)
     assert factory.backends[0].killed
     assert factory.backends[0].closed
-    assert (embedder.watch.hangs, embedder.restarts) == (1, 1)
+    assert (embedder.watchdog.hangs, embedder.restarts) == (1, 1)
     await embedder.stop()

@@ -1,4 +1,4 @@
-"""What waits for its turn, in the manager, on a fake engine: it is a generation like any other."""
+"""Requests that wait in the queue are generations like any other. On a fake engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.engine.test_manager import until
 PREPARED = Prepared((PreparedPrompt(3, object(), object()),), 3)
 
 
-class House:
+class Harness:
     """A manager of a fake engine with one place, or some, whose streams the test drives."""
 
     def __init__(self, running: int, queued: int, per_client: int | None) -> None:
@@ -37,19 +37,19 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(running: int = 1, queued: int = 8, per_client: int | None = None) -> AsyncIterator[House]:
+async def open_harness(running: int = 1, queued: int = 8, per_client: int | None = None) -> AsyncIterator[Harness]:
     """Fails the test if places, generations or tasks are left when all has been closed."""
-    house = House(running, queued, per_client)
+    harness = Harness(running, queued, per_client)
     before = asyncio.all_tasks()
-    house.manager.start()
-    await house.manager.wait_settled()
+    harness.manager.start()
+    await harness.manager.wait_settled()
     own = asyncio.all_tasks() - before
-    yield house
-    for generation in house.manager.active:
+    yield harness
+    for generation in harness.manager.active:
         await generation.close()
-    assert (house.manager.sequences, house.manager.waiting) == (0, 0)
-    assert all(stream.closed or stream.cancelled for stream in house.streams), "the engine still works"
-    await house.manager.stop()
+    assert (harness.manager.sequences, harness.manager.waiting) == (0, 0)
+    assert all(stream.closed or stream.cancelled for stream in harness.streams), "the engine still works"
+    await harness.manager.stop()
     assert asyncio.all_tasks() <= before | own
 
 
@@ -63,89 +63,89 @@ def finish(stream: FakeStream, text: str = "x") -> None:
     stream.end()
 
 
-async def assert_second_is_served(house: House, reading: asyncio.Task[str]) -> None:
+async def assert_second_is_served(harness: Harness, reading: asyncio.Task[str]) -> None:
     """It gets the engine's second stream, and reads that to its end."""
-    await until(lambda: len(house.streams) == 2)
-    finish(house.streams[1])
+    await until(lambda: len(harness.streams) == 2)
+    finish(harness.streams[1])
     assert await reading == "x"
 
 
 async def test_what_waits_is_not_in_the_engine_and_runs_when_its_turn_comes() -> None:
-    async with open_house() as house:
-        first, second = await house.run("a"), await house.run("a")
-        assert (len(house.streams), house.manager.waiting) == (1, 1)
+    async with open_harness() as harness:
+        first, second = await harness.run("a"), await harness.run("a")
+        assert (len(harness.streams), harness.manager.waiting) == (1, 1)
         reading = asyncio.create_task(text_of(second))
-        finish(house.streams[0])
+        finish(harness.streams[0])
         assert await text_of(first) == "x"
-        await until(lambda: len(house.streams) == 2)
-        assert house.manager.waiting == 0
-        house.streams[1].feed(Delta(0, "y", 1))
-        finish(house.streams[1], "z")
+        await until(lambda: len(harness.streams) == 2)
+        assert harness.manager.waiting == 0
+        harness.streams[1].feed(Delta(0, "y", 1))
+        finish(harness.streams[1], "z")
         assert await reading == "yz"
         assert (second.outcome, second.usage.completion_tokens) == ("completed", 2)
 
 
 async def test_another_clients_request_is_next_although_many_of_one_wait() -> None:
-    async with open_house(running=2) as house:
-        flood = [await house.run("flood") for _ in range(8)]
-        late = await house.run("late")
+    async with open_harness(running=2) as harness:
+        flood = [await harness.run("flood") for _ in range(8)]
+        late = await harness.run("late")
         reading = asyncio.create_task(text_of(late))
         await flood[1].close()
-        await until(lambda: len(house.streams) == 3)
-        finish(house.streams[2], "late")
+        await until(lambda: len(harness.streams) == 3)
+        finish(harness.streams[2], "late")
         assert await reading == "late"
 
 
 async def test_while_it_waits_it_tells_that_all_is_well() -> None:
-    async with open_house() as house:
-        await house.run("a")
-        waiting = await house.run("b")
+    async with open_harness() as harness:
+        await harness.run("a")
+        waiting = await harness.run("b")
         async with asyncio.timeout(5):
             assert [await anext(waiting) for _ in range(3)] == [[], [], []]
-        assert len(house.streams) == 1
+        assert len(harness.streams) == 1
 
 
 @pytest.mark.parametrize("end", ["close", "cancel"])
 async def test_what_waits_can_be_ended_and_never_reaches_the_engine(end: str) -> None:
-    async with open_house() as house:
-        first, second = await house.run("a"), await house.run("b")
+    async with open_harness() as harness:
+        first, second = await harness.run("a"), await harness.run("b")
         reading = asyncio.create_task(text_of(second))
         await asyncio.sleep(0)
         await getattr(second, end)()
         assert await reading == ""
-        assert (second.outcome, house.manager.sequences) == ("cancelled", 1)
+        assert (second.outcome, harness.manager.sequences) == ("cancelled", 1)
         await first.close()
-        assert len(house.streams) == 1
+        assert len(harness.streams) == 1
 
 
 async def test_the_deadline_of_the_first_token_holds_in_the_queue() -> None:
-    async with open_house() as house:
-        await house.run("a")
-        waiting = await house.run("b", Deadlines(first_token_s=0.05))
+    async with open_harness() as harness:
+        await harness.run("a")
+        waiting = await harness.run("b", Deadlines(first_token_s=0.05))
         with pytest.raises(TwowireError) as late:
             await text_of(waiting)
         assert late.value.fault is Fault.FIRST_TOKEN_TIMEOUT
-        assert house.manager.waiting == 0
+        assert harness.manager.waiting == 0
 
 
 async def test_who_is_pushed_out_of_a_full_queue_is_told() -> None:
-    async with open_house(queued=2) as house:
-        flood = [await house.run("flood") for _ in range(3)]
+    async with open_harness(queued=2) as harness:
+        flood = [await harness.run("flood") for _ in range(3)]
         reading = asyncio.create_task(text_of(flood[2]))
-        await house.run("late")
+        await harness.run("late")
         with pytest.raises(TwowireError) as out:
             await reading
         assert out.value.fault is Fault.QUEUE_FULL
         assert out.value.retry_after_s is not None
         with pytest.raises(TwowireError) as refused:
-            await house.run("flood")
+            await harness.run("flood")
         assert refused.value.fault is Fault.QUEUE_FULL
-        assert house.manager.waiting == 2
+        assert harness.manager.waiting == 2
 
 
 async def test_one_that_is_closed_while_the_engine_takes_it_in_is_closed_there_too() -> None:
-    async with open_house() as house:
-        first, second = await house.run("a"), await house.run("b")
+    async with open_harness() as harness:
+        first, second = await harness.run("a"), await harness.run("b")
         reading = asyncio.create_task(text_of(second))
         await asyncio.sleep(0)
         await first.close()
@@ -156,34 +156,34 @@ async def test_one_that_is_closed_while_the_engine_takes_it_in_is_closed_there_t
 
 
 async def test_a_refusal_by_the_engine_comes_when_the_turn_does() -> None:
-    async with open_house() as house:
-        first, second, third = await house.run("a"), await house.run("b"), await house.run("c")
-        house.factory.engines[0].refusal = TwowireError(Fault.INVALID_VALUE, "no")
+    async with open_harness() as harness:
+        first, second, third = await harness.run("a"), await harness.run("b"), await harness.run("c")
+        harness.factory.engines[0].refusal = TwowireError(Fault.INVALID_VALUE, "no")
         await first.close()
         with pytest.raises(TwowireError) as refused:
             await text_of(second)
         assert refused.value.fault is Fault.INVALID_VALUE
-        house.factory.engines[0].refusal = None
+        harness.factory.engines[0].refusal = None
         reading = asyncio.create_task(text_of(third))
-        await assert_second_is_served(house, reading)
+        await assert_second_is_served(harness, reading)
 
 
 async def test_a_drain_lets_those_who_wait_have_their_turn() -> None:
-    async with open_house() as house:
-        first, second = await house.run("a"), await house.run("b")
+    async with open_harness() as harness:
+        first, second = await harness.run("a"), await harness.run("b")
         reading = asyncio.create_task(text_of(second))
-        house.manager.begin_drain()
+        harness.manager.begin_drain()
         await first.close()
-        await assert_second_is_served(house, reading)
+        await assert_second_is_served(harness, reading)
 
 
 async def test_when_the_engine_dies_those_who_wait_are_told_that_there_is_none() -> None:
-    async with open_house() as house:
-        first, second = await house.run("a"), await house.run("b")
+    async with open_harness() as harness:
+        first, second = await harness.run("a"), await harness.run("b")
         reading = asyncio.create_task(text_of(second))
-        house.factory.error = RuntimeError("not again")
-        house.factory.engines[0].die("killed")
-        await until(lambda: house.manager.state is EngineState.RESTARTING)
+        harness.factory.error = RuntimeError("not again")
+        harness.factory.engines[0].die("killed")
+        await until(lambda: harness.manager.state is EngineState.RESTARTING)
         await first.close()
         with pytest.raises(TwowireError) as gone:
             await reading

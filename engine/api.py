@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.grammar.figures import GrammarFigures
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
+from protocol.generation import GenerationRequest
 from protocol.output import Delta
 
 StageReport = Callable[[str], None]
@@ -146,14 +145,11 @@ class TextEngine(Watched, Protocol):
     def count_grammars(self, figures: GrammarFigures) -> None:
         """Count what is compiled into `figures`, which are those of the whole server."""
 
-    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
-        """Render and check a chat. Raises `TwowireError` (4xx, or 503 where too many JSON schemas wait).
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        """Render, tokenize and check a request. Raises `TwowireError` (4xx, or 503 where too many JSON schemas wait).
 
-        `client` is who asks: what takes long is shared out between clients.
+        `client` is whose request it is: slow work is shared fairly between clients.
         """
-
-    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
-        """Tokenise and check a completion. The rest is as with a chat."""
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Put one prompt into the engine. Raises `TwowireError`; then nothing has been started."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -24,9 +24,8 @@ from engine.merged_stream import MergedStream
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queue.queued_stream import QueuedStream
 from engine.watchdog import EngineWatchdog, WatchdogLimits
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import GenerationRequest
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +63,7 @@ class AdmissionLimits:
 
 
 class EngineManager:
-    """See the module. Use: `start()`, then `prepare_*` and `run`, then `stop()`."""
+    """See the module. Use: `start()`, then `prepare` and `run`, then `stop()`."""
 
     def __init__(
         self,
@@ -216,26 +215,15 @@ class EngineManager:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
-        """Render, count and check a chat; admit it or refuse it. Raises `TwowireError`."""
-        return await self._prepare(
-            lambda engine: engine.prepare_chat(request, client), request.choice_count, "n", client
-        )
-
-    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
-        """Tokenise, count and check a completion; admit it or refuse it. Raises `TwowireError`."""
-        sequences = request.choice_count * len(request.prompts)
-        param = "prompt" if len(request.prompts) > 1 else "n"
-        return await self._prepare(lambda engine: engine.prepare_completion(request, client), sequences, param, client)
-
-    async def _prepare(
-        self, prepare: Callable[[TextEngine], Awaitable[Prepared]], sequences: int, param: str, client: str
-    ) -> Prepared:
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        """Render, count and check a request. Raises `TwowireError`, also where there is no room for it."""
+        prompts = request.prompt_count
+        sequences = request.n * prompts
         # Before the work of rendering, so that a refusal is cheap; `run` checks again.
-        self._check_size(sequences, param)
+        self._check_size(sequences, request.fields.prompt if prompts > 1 else "n")
         if not self._queue.has_room(client, sequences):
             raise self._queue_full()
-        return await prepare(self._ready_engine())
+        return await self._ready_engine().prepare(request, client)
 
     def check_open(self) -> None:
         """Raise `TwowireError` (503) where the server is about to stop."""

@@ -1,17 +1,13 @@
-"""How many tokens an answer may have, given its prompt and the model's context.
-
-Does not know how a prompt was tokenised.
-"""
+"""How many tokens an answer may have, given its prompt and the model's context."""
 
 from __future__ import annotations
 
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import Sampling
 
 
 def max_tokens_for(
-    request: ChatCompletionRequest | CompletionRequest,
+    sampling: Sampling,
     prompt_tokens: int,
     max_model_len: int,
     default_limit: int | None,
@@ -23,7 +19,7 @@ def max_tokens_for(
     answer that reaches the cut ends with `length`. `default_limit` is the model's own. Raises `TwowireError` (400).
     """
     room = max_model_len - prompt_tokens
-    limit = request.output_token_limit
+    limit = sampling.max_tokens
     if room < 1:
         raise TwowireError(
             Fault.CONTEXT_LENGTH_EXCEEDED,
@@ -35,10 +31,10 @@ def max_tokens_for(
         limit = default_limit
     # An engine must generate at least one token; the answer to max_tokens=0 drops it.
     max_tokens = room if limit is None else min(room, max(limit, 1))
-    if request.min_tokens is not None and request.min_tokens > max_tokens:
+    if sampling.min_tokens is not None and sampling.min_tokens > max_tokens:
         raise TwowireError(
             Fault.INVALID_VALUE,
-            f"min_tokens is {request.min_tokens}; at most {max_tokens} tokens fit.",
+            f"min_tokens is {sampling.min_tokens}; at most {max_tokens} tokens fit.",
             param="min_tokens",
         )
     return max_tokens

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from protocol.errors import Fault
+from protocol.generation import JsonOutput, Sampling
 from protocol.json_schema import ResponseFormat
 from protocol.validation.request import NO_NUL, RequestModel, RequestPart, at_most_entries, refusal
 
@@ -145,9 +146,37 @@ class SamplingFields(RequestModel):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
-    def logit_bias_by_id(self) -> dict[int, float]:
-        """`logit_bias` with token ids as integers, none negative; empty where none was given."""
-        return {int(key): bias for key, bias in (self.logit_bias or {}).items()}
+    def sampling(self) -> Sampling:
+        """How the engine is to choose tokens, and when to stop."""
+        biases = self.logit_bias
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            seed=self.seed,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias={int(key): bias for key, bias in biases.items()} if biases else None,
+            allowed_token_ids=self.allowed_token_ids,
+            bad_words=self.bad_words,
+            stop=self.stop_strings,
+            stop_token_ids=self.stop_token_ids,
+            max_tokens=self.output_token_limit,
+            min_tokens=self.min_tokens,
+            ignore_eos=self.ignore_eos,
+            skip_special_tokens=self.skip_special_tokens,
+            logprobs=self.top_logprob_count,
+        )
+
+    @property
+    def constraint(self) -> JsonOutput | None:
+        """The form that the answer must take; None for any text."""
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return None
+        return JsonOutput(wanted.json_schema.definition if wanted.json_schema is not None else None)
 
     @property
     def include_usage(self) -> bool:

@@ -244,7 +244,7 @@ class ChannelBackend:
         services.take_note(asked, CHANNEL_PATH)
         deadlines = deadlines_of(services.settings, frame.timeout_s)
         async with deadlines.limit():
-            prepared = await services.manager.prepare_chat(asked, self._asker.client)
+            prepared = await services.manager.prepare(asked.generation_request(), self._asker.client)
         generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
         reply = live_reply(generation, asked, prepared, CHAT, services.pace)
         rates = services.rates.standing(self._asker.client)

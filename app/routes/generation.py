@@ -68,7 +68,7 @@ def generation_routes(services: Services) -> Blueprint:
         record = _note(services, asked)
         deadlines = deadlines_of(services.settings, asked_s)
         async with deadlines.limit():
-            prepared = await services.manager.prepare_chat(asked, record.client or "")
+            prepared = await services.manager.prepare(asked.generation_request(), record.client or "")
         return await answer(services, record, asked, prepared, CHAT, deadlines)
 
     @routes.post("/v1/completions")
@@ -79,7 +79,7 @@ def generation_routes(services: Services) -> Blueprint:
         record = _note(services, asked)
         deadlines = deadlines_of(services.settings, asked_s)
         async with deadlines.limit():
-            prepared = await services.manager.prepare_completion(asked, record.client or "")
+            prepared = await services.manager.prepare(asked.generation_request(), record.client or "")
         return await answer(services, record, asked, prepared, COMPLETION, deadlines)
 
     return routes

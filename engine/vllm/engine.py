@@ -23,20 +23,19 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
 from engine.grammar.checker import GrammarChecker
-from engine.grammar.constraint import CompileLimits
+from engine.grammar.constraint import CompileLimits, json_constraint
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
-from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_completion, check_logprobs
+from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import ShortLoop, quicken, short_path_of
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.prompts import Prompts
-from engine.vllm.sampling import Sampler, constraint_of
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
+from engine.vllm.sampling import Sampler
 from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
 
 log = structlog.get_logger(__name__)
 
@@ -92,9 +91,9 @@ class VllmEngine:
         await self._try_a_chat()
 
     async def _try_a_chat(self) -> None:
-        chat = {"model": "-", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        chat = ChatPrompt([{"role": "user", "content": "Hello"}])
         try:
-            await self.prepare_chat(ChatCompletionRequest.model_validate(chat))
+            await self.prepare(GenerationRequest(chat, Sampling(max_tokens=1)))
         except TwowireError as error:
             if isinstance(error.__cause__, ChatTemplateResolutionError):
                 log.warning("no_chat_template", effect="chats are refused, completions work", option="--chat-template")
@@ -147,8 +146,8 @@ class VllmEngine:
 
     async def heartbeat(self) -> None:
         if self._heartbeat is None:
-            request = CompletionRequest.model_validate({"model": "-", "prompt": [0], "max_tokens": 1})
-            self._heartbeat = (await self.prepare_completion(request)).prompts[0]
+            request = GenerationRequest(TextPrompt([[0]]), Sampling(max_tokens=1))
+            self._heartbeat = (await self.prepare(request)).prompts[0]
         stream = await self.open(self._heartbeat, f"heartbeat-{self.steps_taken}")
         try:
             while await stream.next() is not None:
@@ -161,63 +160,61 @@ class VllmEngine:
 
     # -- prepare ------------------------------------------------------------------------------------------------
 
-    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
-        messages = [message.template_message() for message in request.messages]
-        params = ChatParams(
-            chat_template=self._chat_template,
-            chat_template_kwargs=allowed_template_kwargs(request, self._allowed_template_kwargs)
-            | {
-                "add_generation_prompt": not request.continue_final_message,
-                "continue_final_message": request.continue_final_message,
-                "tokenize": False,
-            },
-        )
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        prompt = request.prompt
+        echoes: list[str | None] = [None]
         try:
-            engine_input = await self._prompts.chat(messages, params, self._chat_tokens)
+            if isinstance(prompt, ChatPrompt):
+                engine_inputs = [await self._render(prompt)]
+            else:
+                engine_inputs, echoes = await self._tokenize(prompt, request.fields.prompt)
+        except TwowireError:
+            raise
         except Exception as error:
-            raise refusal(error, "messages") from error
-        return await self._prepared(request, [engine_input], [None], "messages", client)
+            raise refusal(error, request.fields.prompt) from error
+        return await self._checked(request, engine_inputs, echoes, client)
 
-    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
-        check_completion(request, self._model_config.get_vocab_size())
-        prompts = [
-            {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": list(prompt)}
-            for prompt in request.prompts
-        ]
-        try:
-            engine_inputs = await self._prompts.completion(prompts, self._text_tokens)
-        except Exception as error:
-            raise refusal(error, "prompt") from error
-        echoes: list[str | None] = [None] * len(prompts)
-        if request.echo:
-            echoes = [prompt if isinstance(prompt, str) else await self._decode(prompt) for prompt in request.prompts]
-        return await self._prepared(request, engine_inputs, echoes, "prompt", client)
+    async def _render(self, chat: ChatPrompt) -> Any:
+        """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
+        kwargs = allowed_template_kwargs(chat, self._allowed_template_kwargs) | {
+            "add_generation_prompt": not chat.continue_final_message,
+            "continue_final_message": chat.continue_final_message,
+            "tokenize": False,
+        }
+        params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
+        return await self._prompts.chat(chat.messages, params, self._chat_tokens)
+
+    async def _tokenize(self, prompt: TextPrompt, param: str) -> tuple[list[Any], list[str | None]]:
+        """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""
+        check_token_ids(prompt.prompts, self._model_config.get_vocab_size(), param)
+        engine_inputs = await self._prompts.completion(
+            [{"prompt": one} if isinstance(one, str) else {"prompt_token_ids": list(one)} for one in prompt.prompts],
+            self._text_tokens,
+        )
+        if not prompt.echo:
+            return engine_inputs, [None] * len(prompt.prompts)
+        return engine_inputs, [one if isinstance(one, str) else await self._decode(one) for one in prompt.prompts]
 
     async def _decode(self, token_ids: list[int]) -> str:
         text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
         return text
 
-    async def _prepared(
-        self,
-        request: ChatCompletionRequest | CompletionRequest,
-        engine_inputs: list[Any],
-        echoes: list[str | None],
-        param: str,
-        client: str,
+    async def _checked(
+        self, request: GenerationRequest, engine_inputs: list[Any], echoes: list[str | None], client: str
     ) -> Prepared:
-        n = request.choice_count
-        constraint = constraint_of(request)
+        n, wanted = request.n, request.constraint
+        constraint = json_constraint(wanted.schema) if wanted is not None else None
         prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
             count = len(engine_input["prompt_token_ids"])
-            sampling = self._sampler.params(request, constraint, count, n, param)
-            prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.output_token_limit == 0))
+            sampling = self._sampler.params(request, constraint, count, echo=echo is not None)
+            prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.sampling.max_tokens == 0))
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
         if constraint is not None:
             await self.grammars.check(constraint, client, SCHEMA_FIELD)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
-        if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made four lines above
+        if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
         return Prepared(tuple(prompts), prompt_tokens, n)
 

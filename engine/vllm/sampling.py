@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
-from engine.grammar.constraint import Constraint, json_constraint
+from engine.grammar.constraint import Constraint
 from engine.grammar.tokenizer import BACKEND
 from engine.max_tokens import max_tokens_for
 from engine.vllm.errors import refusal
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
-from protocol.sampling import SamplingFields
+from protocol.generation import GenerationRequest, Sampling
 
-# Every field of a request that vLLM's SamplingParams knows under the same name goes through by itself; these have a
-# meaning of their own here.
-_MAPPED_BY_HAND = {"n", "stop", "max_tokens", "logprobs", "logit_bias"}
-_PASSED_THROUGH = tuple(
-    sorted((set(SamplingFields.model_fields) & set(SamplingParams.__struct_fields__)) - _MAPPED_BY_HAND)
-)
+_MAPPED_BY_HAND = {"stop", "max_tokens", "logprobs", "logit_bias"}
+"""What the client leaves out here is not taken from the model's defaults, or not as it is."""
+_PASSED_THROUGH = tuple(field.name for field in fields(Sampling) if field.name not in _MAPPED_BY_HAND)
 
 
 class CheckedSampling(SamplingParams):  # type: ignore[misc]  # vLLM is not typed here
@@ -47,21 +43,18 @@ class Sampler:
 
     def params(
         self,
-        request: ChatCompletionRequest | CompletionRequest,
+        request: GenerationRequest,
         constraint: Constraint | None,
         prompt_tokens: int,
-        n: int,
-        param: str,
+        *,
+        echo: bool,
     ) -> SamplingParams:
-        """The parameters of one prompt of `prompt_tokens` tokens. Raises `TwowireError` (400).
-
-        `param` is the field to name where the prompt leaves no room for an answer.
-        """
-        max_tokens = max_tokens_for(
-            request, prompt_tokens, self._max_model_len, self._defaults.get("max_tokens"), param
-        )
+        """The parameters of one prompt of `prompt_tokens` tokens. Raises `TwowireError` (400)."""
+        wanted = request.sampling
+        default_limit = self._defaults.get("max_tokens")
+        max_tokens = max_tokens_for(wanted, prompt_tokens, self._max_model_len, default_limit, request.fields.prompt)
         fields = self._defaults | {
-            name: value for name in _PASSED_THROUGH if (value := getattr(request, name)) is not None
+            name: value for name in _PASSED_THROUGH if (value := getattr(wanted, name)) is not None
         }
         fields["max_tokens"] = max_tokens
         if fields.get("top_p") == 0:
@@ -69,14 +62,13 @@ class Sampler:
             fields |= {"temperature": 0.0, "top_p": 1.0}
         # vLLM refuses several greedy choices; OpenAI gives the same one n times. The caller repeats the prompt.
         is_greedy = fields.get("temperature", 1.0) < 1e-5
-        top = request.top_logprob_count
         try:
             sampling = CheckedSampling(
-                n=1 if is_greedy else n,
-                stop=request.stop_strings,
-                logit_bias=request.logit_bias_by_id or None,
-                logprobs=top,
-                prompt_logprobs=top if getattr(request, "echo", False) else None,
+                n=1 if is_greedy else request.n,
+                stop=wanted.stop,
+                logit_bias=wanted.logit_bias,
+                logprobs=wanted.logprobs,
+                prompt_logprobs=wanted.logprobs if echo else None,
                 structured_outputs=structured_outputs(constraint),
                 output_kind=RequestOutputKind.DELTA,
                 skip_clone=False,
@@ -91,14 +83,6 @@ class Sampler:
         except Exception as error:
             raise refusal(error) from error
         return sampling
-
-
-def constraint_of(request: SamplingFields) -> Constraint | None:
-    """What the answer's form is constrained by, as the engine will compile it."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    return json_constraint(wanted.json_schema.definition if wanted.json_schema is not None else None)
 
 
 def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:

@@ -1,7 +1,4 @@
-"""The request of `POST /v1/chat/completions`, and of a chat on the WebSocket.
-
-Does not know how messages become a prompt.
-"""
+"""The request of `POST /v1/chat/completions`, and of a chat on the WebSocket."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from protocol.chat.messages import MAX_MESSAGES, ChatMessage
 from protocol.errors import Fault
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
 from protocol.sampling import MAX_INT32, SamplingFields
 from protocol.validation.request import NO_NUL, is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
@@ -20,6 +18,7 @@ from protocol.validation.unsupported_fields import CHAT_FIELDS, FieldRule
 
 MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
 MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024
+FIELD_NAMES = FieldNames(prompt="messages", logprobs="top_logprobs")
 
 
 def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +101,17 @@ class ChatCompletionRequest(SamplingFields):
     def top_logprob_count(self) -> int | None:
         """How many candidates (0 to 20) to report beside each token; None where no logprobs are wanted."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    def generation_request(self) -> GenerationRequest:
+        """The request as the engine takes it."""
+        prompt = ChatPrompt(
+            [message.template_message() for message in self.messages],
+            self.chat_template_kwargs or {},
+            self.continue_final_message,
+        )
+        return GenerationRequest(
+            prompt, self.sampling, self.choice_count, self.constraint, is_streamed=self.stream, fields=FIELD_NAMES
+        )
 
     @model_validator(mode="after")
     def _check_logprobs(self) -> ChatCompletionRequest:

@@ -1,7 +1,4 @@
-"""The request of `POST /v1/completions`.
-
-Does not know how text becomes tokens, nor the vocabulary.
-"""
+"""The request of `POST /v1/completions`."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from protocol.errors import Fault
+from protocol.errors import Fault, TwowireError
+from protocol.generation import GenerationRequest, TextPrompt
 from protocol.sampling import MAX_INT32, SamplingFields, TokenId
 from protocol.validation.request import NO_NUL, Text, refusal
 from protocol.validation.unsupported_fields import COMPLETION_FIELDS, FieldRule
@@ -94,6 +92,15 @@ class CompletionRequest(SamplingFields):
     def top_logprob_count(self) -> int | None:
         """How many candidates (0 to 5) to report beside each token; None where no logprobs are wanted."""
         return self.logprobs
+
+    def generation_request(self) -> GenerationRequest:
+        """The request as the engine takes it. Raises `TwowireError` (400) for a suffix."""
+        if self.suffix:
+            raise TwowireError(
+                Fault.UNSUPPORTED_FIELD, "The model cannot fill in text before a suffix; remove it.", param="suffix"
+            )
+        prompt = TextPrompt(self.prompts, self.echo)
+        return GenerationRequest(prompt, self.sampling, self.choice_count, self.constraint, is_streamed=self.stream)
 
     @model_validator(mode="after")
     def _check_counts(self) -> CompletionRequest:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
 from engine.grammar.figures import GrammarFigures
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import GenerationRequest
 from protocol.output import Delta
 
 
@@ -88,6 +87,7 @@ class FakeEngine:
     def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.steps = steps
         self.ends = ends
+        self.prepared: list[GenerationRequest] = []
         self.opened: list[FakeStream] = []
         self.refusal: TwowireError | None = None
         self.closed = False
@@ -101,14 +101,10 @@ class FakeEngine:
     def count_grammars(self, figures: GrammarFigures) -> None:
         pass
 
-    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
-        return self._prepared(1, request.choice_count)
-
-    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
-        return self._prepared(len(request.prompts), request.choice_count)
-
-    def _prepared(self, prompts: int, n: int) -> Prepared:
-        return Prepared(tuple(PreparedPrompt(3, object(), object()) for _ in range(prompts)), 3 * prompts, n)
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        self.prepared.append(request)
+        prompts = tuple(PreparedPrompt(3, object(), object()) for _ in range(request.prompt_count))
+        return Prepared(prompts, 3 * len(prompts), request.n)
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         await asyncio.sleep(0)

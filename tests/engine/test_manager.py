@@ -9,12 +9,11 @@ import pytest
 
 from engine.api import EngineStartError, Prepared
 from engine.manager import AdmissionLimits, EngineManager, EngineState
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
 from tests.engine.fakes import FakeFactory, words
 
-CHAT = ChatCompletionRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+CHAT = GenerationRequest(ChatPrompt([{"role": "user", "content": "hi"}]), Sampling())
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 5) -> None:
@@ -32,7 +31,7 @@ async def ready_manager(factory: FakeFactory, running: int = 4, queued: int = 4)
 
 
 async def prepared(manager: EngineManager) -> Prepared:
-    return await manager.prepare_chat(CHAT)
+    return await manager.prepare(CHAT)
 
 
 async def test_a_generation_takes_its_place_and_gives_it_back() -> None:
@@ -136,9 +135,9 @@ async def test_requests_that_arrive_together_cannot_share_the_last_place() -> No
 
 async def test_a_request_that_could_never_fit_is_wrong_not_early() -> None:
     manager = await ready_manager(FakeFactory(), running=2, queued=2)
-    many = CompletionRequest.model_validate({"model": "m", "prompt": ["a", "b"], "n": 3})
+    many = GenerationRequest(TextPrompt(["a", "b"]), Sampling(), n=3)
     with pytest.raises(TwowireError) as refused:
-        await manager.prepare_completion(many)
+        await manager.prepare(many)
     assert refused.value.fault is Fault.INVALID_VALUE
     assert refused.value.param == "prompt"
     assert "6" in refused.value.message
@@ -190,8 +189,8 @@ async def test_stop_ends_what_does_not_finish_in_time_and_says_why() -> None:
 
 async def test_many_prompts_run_as_one_generation() -> None:
     manager = await ready_manager(FakeFactory(words("x", "y")))
-    request = CompletionRequest.model_validate({"model": "m", "prompt": ["a", "b", "c"]})
-    generation = await manager.run(await manager.prepare_completion(request))
+    request = GenerationRequest(TextPrompt(["a", "b", "c"]), Sampling())
+    generation = await manager.run(await manager.prepare(request))
     assert manager.sequences == 3
     texts = {0: "", 1: "", 2: ""}
     async with generation:

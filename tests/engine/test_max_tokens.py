@@ -6,14 +6,13 @@ import pytest
 
 from engine.max_tokens import max_tokens_for
 from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import Sampling
 
 
-def chat(**fields: int) -> ChatCompletionRequest:
-    return ChatCompletionRequest.model_validate(
-        {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
-    )
+def chat(**fields: int) -> Sampling:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return ChatCompletionRequest.model_validate(body).sampling
 
 
 def test_a_chat_without_a_limit_may_fill_the_context() -> None:
@@ -49,5 +48,4 @@ def test_min_tokens_must_fit_what_is_left() -> None:
 
 
 def test_an_echo_alone_still_costs_the_engine_one_token() -> None:
-    request = CompletionRequest.model_validate({"model": "m", "prompt": "a", "max_tokens": 0, "echo": True})
-    assert max_tokens_for(request, 1, 100, None, "prompt") == 1
+    assert max_tokens_for(Sampling(max_tokens=0), 1, 100, None, "prompt") == 1

@@ -6,23 +6,25 @@ from typing import Any
 
 import pytest
 
-from engine.validation import MAX_WHOLE_LOGPROBS, allowed_template_kwargs, check_completion, check_logprobs
+from engine.validation import MAX_WHOLE_LOGPROBS, allowed_template_kwargs, check_logprobs, check_token_ids
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest
 
 
-def chat(**fields: Any) -> ChatCompletionRequest:
+def chat(**fields: Any) -> GenerationRequest:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
-    return ChatCompletionRequest.model_validate(body)
+    return ChatCompletionRequest.model_validate(body).generation_request()
 
 
-def completion(**fields: Any) -> CompletionRequest:
-    return CompletionRequest.model_validate({"model": "m", **fields})
+def completion(**fields: Any) -> GenerationRequest:
+    return CompletionRequest.model_validate({"model": "m", **fields}).generation_request()
 
 
 def test_only_the_named_template_arguments_pass() -> None:
-    asked = chat(chat_template_kwargs={"enable_thinking": True})
+    asked = chat(chat_template_kwargs={"enable_thinking": True}).prompt
+    assert isinstance(asked, ChatPrompt)
     assert allowed_template_kwargs(asked, ["enable_thinking"]) == {"enable_thinking": True}
     with pytest.raises(TwowireError) as refused:
         allowed_template_kwargs(asked, [])
@@ -31,15 +33,10 @@ def test_only_the_named_template_arguments_pass() -> None:
 
 
 def test_token_ids_must_be_in_the_vocabulary() -> None:
-    check_completion(completion(prompt=[[9], [1]]), 10)
-    with pytest.raises(TwowireError, match="10"):
-        check_completion(completion(prompt=[[1], [2, 10]]), 10)
-
-
-def test_a_suffix_is_refused() -> None:
-    with pytest.raises(TwowireError) as refused:
-        check_completion(completion(prompt="a", suffix="b"), 10)
-    assert refused.value.param == "suffix"
+    check_token_ids([[9], "text", [1]], 10, "prompt")
+    with pytest.raises(TwowireError, match="10") as refused:
+        check_token_ids([[1], [2, 10]], 10, "prompt")
+    assert refused.value.param == "prompt"
 
 
 @pytest.mark.parametrize(
@@ -49,10 +46,8 @@ def test_a_suffix_is_refused() -> None:
         (completion(prompt="a", logprobs=4), "logprobs"),
     ],
 )
-def test_a_whole_answer_of_too_many_logprobs_is_refused(
-    asked: ChatCompletionRequest | CompletionRequest, param: str
-) -> None:
-    candidates = (asked.top_logprob_count or 0) + 1
+def test_a_whole_answer_of_too_many_logprobs_is_refused(asked: GenerationRequest, param: str) -> None:
+    candidates = (asked.sampling.logprobs or 0) + 1
     check_logprobs(asked, MAX_WHOLE_LOGPROBS // candidates)
     with pytest.raises(TwowireError) as refused:
         check_logprobs(asked, MAX_WHOLE_LOGPROBS // candidates + 1)

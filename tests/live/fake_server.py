@@ -35,9 +35,8 @@ from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
 from engine.watchdog import WatchdogLimits
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.output import Delta
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
@@ -63,11 +62,14 @@ class Script:
     finish_reason: Literal["stop", "length"] = "length"
 
 
-def script_of(request: ChatCompletionRequest) -> Script:
+def script_of(request: GenerationRequest) -> Script:
     """What the last question asks for, within the limit."""
-    limit = request.output_token_limit or ENDLESS
-    text = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-    begun = request.messages[-1].text if request.continue_final_message else ""
+    limit = request.sampling.max_tokens or ENDLESS
+    chat = request.prompt
+    if not isinstance(chat, ChatPrompt):
+        return Script(word, limit)
+    text = next((message["content"] for message in reversed(chat.messages) if message["role"] == "user"), "")
+    begun = chat.messages[-1]["content"] if chat.continue_final_message else ""
     if text.startswith("Say: "):
         said = re.findall(r"\s*\S+\s*?", text.removeprefix("Say: ").removeprefix(begun))
         return _within(limit, Script(lambda number: said[number], len(said), "stop"))
@@ -170,14 +172,8 @@ class PacedEngine:
     def count_grammars(self, figures: GrammarFigures) -> None:
         pass
 
-    async def prepare_chat(self, request: ChatCompletionRequest, client: str = "") -> Prepared:
-        return self._prepared(script_of(request))
-
-    async def prepare_completion(self, request: CompletionRequest, client: str = "") -> Prepared:
-        return self._prepared(Script(word, request.output_token_limit or ENDLESS))
-
-    def _prepared(self, script: Script) -> Prepared:
-        return Prepared((PreparedPrompt(3, object(), script),), 3)
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         assert isinstance(prompt.sampling, Script)

@@ -31,7 +31,7 @@ async def ask(engine: TextEngine, number: int, question: dict[str, Any], way: st
     fields = {"temperature": 0, **question}
     messages = [{"role": "user", "content": fields.pop("content")}]
     request = ChatCompletionRequest.model_validate({"model": "guide", "messages": messages, **fields})
-    prepared = await engine.prepare_chat(request)
+    prepared = await engine.prepare(request.generation_request())
     stream = await engine.open(prepared.prompts[0], f"{way}-{number}")
     found: dict[str, Any] = {"text": "", "tokens": 0, "relayed": 0, "finish_reason": None}
 

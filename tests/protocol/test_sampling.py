@@ -101,7 +101,7 @@ def test_defaults_leave_the_choice_to_the_server() -> None:
     assert request.output_token_limit is None
     assert request.choice_count == 1
     assert request.stop_strings == []
-    assert request.logit_bias_by_id == {}
+    assert request.sampling.logit_bias is None
 
 
 def test_null_flags_take_their_defaults() -> None:
@@ -133,7 +133,7 @@ def test_stop_has_bounds(stop: object, param: str) -> None:
 
 
 def test_logit_bias_is_keyed_by_token_ids() -> None:
-    assert chat(logit_bias={"0": -100, "50": 1.5}).logit_bias_by_id == {0: -100.0, 50: 1.5}
+    assert chat(logit_bias={"0": -100, "50": 1.5}).sampling.logit_bias == {0: -100.0, 50: 1.5}
     for key in ("-1", "a", "", "1.0", "+1", " 1", "01", "٣", "²", "1" * 5000):
         error = refused(logit_bias={key: 1})
         assert error.fault is Fault.INVALID_VALUE
@@ -145,7 +145,9 @@ def test_logit_bias_has_bounds() -> None:
     assert refused(logit_bias={"1": -101}).fault is Fault.INVALID_VALUE
     assert refused(logit_bias={"1": True}).fault is Fault.INVALID_TYPE
     assert refused(logit_bias=[1]).fault is Fault.INVALID_TYPE
-    assert len(chat(logit_bias={str(i): 1 for i in range(1024)}).logit_bias_by_id) == 1024
+    biases = chat(logit_bias={str(i): 1 for i in range(1024)}).sampling.logit_bias
+    assert biases is not None
+    assert len(biases) == 1024
     assert "at most 1024 entries, got 5000" in refused(logit_bias={str(i): "x" for i in range(5000)}).message
 
 

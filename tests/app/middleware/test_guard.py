@@ -29,6 +29,7 @@ from engine.api import Prepared, StageReport
 from engine.generation import Generation
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat.request import ChatCompletionRequest
+from protocol.generation import GenerationRequest
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream, words
 from tests.live.raw import request_bytes
 
@@ -141,9 +142,9 @@ class SlowFactory(FakeFactory):
 
     async def __call__(self, report: StageReport) -> FakeEngine:
         engine = await super().__call__(report)
-        prepare = engine.prepare_chat
+        prepare = engine.prepare
 
-        async def prepare_chat(request: ChatCompletionRequest, client: str = "") -> Prepared:
+        async def wait_and_prepare(request: GenerationRequest, client: str = "") -> Prepared:
             self.preparing.set()
             try:
                 await self.prepares.wait()
@@ -152,7 +153,7 @@ class SlowFactory(FakeFactory):
                 raise
             return await prepare(request)
 
-        engine.prepare_chat = prepare_chat  # type: ignore[method-assign]  # one of this engine's alone
+        engine.prepare = wait_and_prepare  # type: ignore[method-assign]  # one of this engine's alone
         return engine
 
 
@@ -295,7 +296,9 @@ async def test_a_connection_that_crashes_while_the_server_stops(
 
 async def test_the_guard_closes_all_that_a_request_adopted(house: House) -> None:
     record = RequestRecord("POST", PATH, "r")
-    prepared = await house.manager.prepare_chat(ChatCompletionRequest.model_validate(body(stream=False)))
+    prepared = await house.manager.prepare(
+        ChatCompletionRequest.model_validate(body(stream=False)).generation_request()
+    )
     generations: list[Generation] = [await house.manager.run(prepared) for _ in range(2)]
     for generation in generations:
         await record.adopt(generation, generation.close)

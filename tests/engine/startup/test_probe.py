@@ -77,10 +77,10 @@ def engine_whose_chat(config: EngineConfig, error: TwowireError, cause: Exceptio
     engine = VllmEngine.__new__(VllmEngine)
     engine._config = config
 
-    async def prepare_chat(request: Any, client: str = "") -> Any:
+    async def prepare(request: Any, client: str = "") -> Any:
         raise error from cause
 
-    engine.prepare_chat = prepare_chat  # type: ignore[method-assign]  # a real one would have to load a model
+    engine.prepare = prepare  # type: ignore[method-assign]  # a real one would have to load a model
     return engine
 
 

@@ -1,0 +1,92 @@
+"""What the engine is asked to generate, whichever API the client used.
+
+Each API turns its own request into a `GenerationRequest`; the engine sees nothing else of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A chat for the model's template.
+
+    `messages` are what chat templates take, oldest first: `role`, `content` (a string), and where they were given
+    `name`, `tool_call_id` and `tool_calls`.
+    """
+
+    messages: list[dict[str, Any]]
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further arguments for the template; the engine refuses those that the server does not allow."""
+    continue_final_message: bool = False
+    """Continue the text of the last message instead of starting a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """One or more prompts that the model reads as they are: each a text or a list of token ids, none empty."""
+
+    prompts: list[str | list[int]]
+    echo: bool = False
+    """Begin each answer with its prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen and when to stop. Names and meanings are vLLM's; None leaves it to the model's defaults."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    stop: list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    max_tokens: int | None = None
+    """None fills the rest of the context; 0 returns only the echoed prompt."""
+    min_tokens: int | None = None
+    ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    logprobs: int | None = None
+    """How many candidates to report beside each token; None for no log probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonOutput:
+    """The answer must be JSON that satisfies `schema`; without one, any JSON object."""
+
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """The API's names for the parts of a request that the engine may refuse, for the `param` of its errors."""
+
+    prompt: str = "prompt"
+    logprobs: str = "logprobs"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One request to generate; it makes `n` answers for each of its prompts."""
+
+    prompt: ChatPrompt | TextPrompt
+    sampling: Sampling
+    n: int = 1
+    constraint: JsonOutput | None = None
+    is_streamed: bool = False
+    """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
+    fields: FieldNames = FieldNames()
+
+    @property
+    def prompt_count(self) -> int:
+        """How many prompts there are; a chat is one."""
+        return len(self.prompt.prompts) if isinstance(self.prompt, TextPrompt) else 1

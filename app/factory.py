@@ -16,7 +16,8 @@ from werkzeug.routing import MapAdapter
 from app.channel.endpoint import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
 from app.generation.admission import Asker
 from app.middleware.cors import allow_origins
-from app.middleware.lifecycle import RequestGuard, record_of
+from app.middleware.lifecycle import RequestGuard
+from app.observability.record import record_of
 from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
@@ -107,7 +108,7 @@ def create_app(services: Services) -> Quart:
     async def stop() -> None:
         await services.manager.stop()
         await services.embedder.stop()
-        await services.logs.close()
+        await services.replays.close()
         services.parser.close()
         if services.traces is not None:
             await services.traces.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.embedder_choice import no_embedder
 from app.generation.coalesce import Pace
-from app.generation.replay_store import ReplyLogs, ResumeLimits
+from app.generation.replay_store import ReplayStore, ResumeLimits
 from app.limits.connections import Connections
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
@@ -62,7 +62,7 @@ class Services:
     hosts: HostCheck
     origins: OriginCheck
     models: tuple[str, ...]
-    logs: ReplyLogs
+    replays: ReplayStore
     tickets: TicketOffice
     connections: Connections
     rates: RateLimits
@@ -121,7 +121,7 @@ def make_services(
     `one_of`: which of several API servers this is.
     """
     embedder = embedder or no_embedder("it was started without them")
-    logs = ReplyLogs(
+    replays = ReplayStore(
         ResumeLimits(
             grace_max_s=settings.resume_grace_max_s,
             log_max_bytes=settings.resume_log_max_bytes,
@@ -134,7 +134,10 @@ def make_services(
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(settings.requests_per_minute, settings.tokens_per_minute)
-    metrics = Metrics(manager, logs, connections, embedder)
+    metrics = Metrics(manager, embedder)
+    metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
+    metrics.gauge("resume_logs", "Replay buffers of resumable generations.", replays.__len__)
+    metrics.gauge("resume_log_bytes", "Bytes of chunks in those buffers.", lambda: replays.bytes)
     metrics.on_ended.append(rates.ended)
     traces = start_traces(settings.otlp_endpoint)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
@@ -150,7 +153,7 @@ def make_services(
         ),
         origins=OriginCheck(settings.cors_origins),
         models=served_names(settings),
-        logs=logs,
+        replays=replays,
         tickets=TicketOffice(),
         connections=connections,
         rates=rates,

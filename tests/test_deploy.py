@@ -20,8 +20,7 @@ from app.cli import USAGE_ERROR
 from app.config.command_line import read_flags
 from app.config.load import load_settings
 from app.hypercorn.config import ServerConfig
-from app.middleware.lifecycle import Wire
-from app.observability.access_log import Fate
+from app.observability.outcome import RequestOutcome, Wire
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager, EngineState
 from protocol.errors import Fault
@@ -134,7 +133,7 @@ async def test_the_queries_ask_for_what_the_server_has() -> None:
 def test_the_queries_ask_for_values_that_labels_have() -> None:
     values = {
         "state": {state.value for state in EngineState},
-        "outcome": set(get_args(Fate)),
+        "outcome": set(get_args(RequestOutcome)),
         "wire": set(get_args(Wire)),
         "reason": {fault.code for fault in Fault},
         "job": {"twowire", "$job"},

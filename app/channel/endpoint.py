@@ -24,8 +24,7 @@ from app.generation.admission import Asker, run_admitted
 from app.generation.stream import Started, StreamEnd
 from app.hypercorn import abort_connection, fast_writer_of
 from app.limits.deadlines import deadlines_of
-from app.middleware.lifecycle import is_label, record_of
-from app.observability.access_log import key_label
+from app.observability.record import is_label, key_label, record_of
 from app.observability.traces import Context, context_of
 from app.routes.generation import CHAT, live_reply
 from app.routes.http import json_response
@@ -250,11 +249,11 @@ class ChannelBackend:
         rates = services.rates.standing(self._asker.client)
         if frame.resume is None:
             return Started(reply, rates=rates)
-        reader = services.logs.keep(reply, self._owner, frame.resume.grace_s)
+        reader = services.replays.keep(reply, self._owner, frame.resume.grace_s)
         return Started(reader, reader.token, rates=rates)
 
     def resume(self, frame: ResumeFrame) -> Started:
-        reader = self._services.logs.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
+        reader = self._services.replays.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
         return Started(reader, last_seq=reader.last_seq)
 
     def ended(self, ended: StreamEnd) -> None:
@@ -265,7 +264,7 @@ class ChannelBackend:
         self._services.access.message(
             CHANNEL_PATH,
             label,
-            began_at=ended.began_at,
+            started_at=ended.began_at,
             reply=ended.reply,
             error=ended.error,
             # The message's own, where it has one: many callers may share a connection.
@@ -274,7 +273,7 @@ class ChannelBackend:
 
     def refused(self, refused: FrameRefused) -> None:
         label = self._labelled("(refused)", refused.stream_id, refused.event_id)
-        self._services.access.message(CHANNEL_PATH, label, began_at=time.monotonic(), error=refused.error)
+        self._services.access.message(CHANNEL_PATH, label, started_at=time.monotonic(), error=refused.error)
 
     def _labelled(self, kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
         self.requests += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.middleware.lifecycle import Wire
+from app.observability.outcome import Wire
 from app.services import Services
 from engine.api import Prepared
 from engine.deadlines import Deadlines

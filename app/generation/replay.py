@@ -1,8 +1,7 @@
-"""One reply that survives its wire: a bounded log of its chunks, the task that pulls it, and its reader.
+"""A response stream that survives its connection: a bounded buffer of its chunks, the task that fills it, its reader.
 
-Does not know the wires, nor who may come back to it: `app.generation.replay_store` does. The generation is pulled at
-the engine's pace; while a reader is there and lags behind by a whole log, the task waits for it, and what the engine
-makes meanwhile is merged there. Where nobody reads, the oldest chunks go.
+The buffer is filled at the engine's pace. When an attached reader lags by a whole buffer, the task waits for it, and
+the engine merges what it makes meanwhile. Without a reader, the oldest chunks are dropped.
 """
 
 from __future__ import annotations
@@ -10,36 +9,57 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
 from app.generation.fast_path import Sender
 from app.generation.stream import LiveReply
-from app.observability.access_log import Fate, fate_of
+from app.observability.outcome import RequestOutcome, outcome_of
 from engine.generation import Generation
 from protocol.channel.frames import Status
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
 
-if TYPE_CHECKING:
-    from app.generation.replay_store import ReplyLogs
-
 log = structlog.get_logger(__name__)
 
 TOKEN_BYTES = 16
 MAX_CHUNKS_PER_STEP = 64
-"""How many chunks a reader that catches up gets at a time, so that it shares the loop and its socket."""
+"""How many chunks a reader that catches up gets at a time, so that others get their turn on the loop and the socket."""
 
 CHUNK_BYTES = 48
-LOG_BYTES = 4096
-"""What a chunk and a log take beside the chunks' own bytes, about: counted too, or short answers would go unbounded."""
+BUFFER_BYTES = 4096
+"""About what a chunk and a buffer take beyond the chunks' own bytes. Counted too, or short responses would be free."""
 
 
-class ReplyLog:
+class ReplayBudget(Protocol):
+    """The bytes that a buffer shares with all others."""
+
+    def count(self, owner: str | None, size: int) -> None:
+        """Record that the buffers of `owner` grew by `size` bytes, or shrank if it is negative."""
+
+    def has_room(self, buffer: ReplayBuffer, size: int) -> bool:
+        """Whether `buffer` may grow by `size` bytes, once finished buffers nobody reads have made room."""
+
+    def shrink_others(self, buffer: ReplayBuffer, size: int) -> None:
+        """Make room for `buffer`, which has nothing to drop, by dropping chunks of others."""
+
+
+class ReplayBuffer:
     """One generation's chunks, from `first_seq` to `last_seq`, and the task that pulls them."""
 
-    def __init__(self, reply: LiveReply, owner: str | None, grace_s: float, logs: ReplyLogs) -> None:
+    def __init__(
+        self,
+        reply: LiveReply,
+        owner: str | None,
+        *,
+        grace_s: float,
+        keep_finished_s: float,
+        budget: ReplayBudget,
+        expire: Callable[[ReplayBuffer], None],
+    ) -> None:
+        """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called."""
         self.id = reply.id
         self.owner = owner
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -48,11 +68,13 @@ class ReplyLog:
         self.last_seq = 0
         self.is_finished = False
         self.error: TwowireError | None = None
+        self.grace_s = grace_s
         self._reply = reply
-        self.grace_s = min(grace_s, logs.limits.grace_max_s)
-        self._logs = logs
+        self._keep_finished_s = keep_finished_s
+        self._budget = budget
+        self._expire = expire
         self._chunks: deque[bytes] = deque()
-        self._reader: LogReader | None = None
+        self._reader: ReplayReader | None = None
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._pump = asyncio.create_task(self._pull(), name=f"pump-{reply.id}")
@@ -71,7 +93,7 @@ class ReplyLog:
 
     @property
     def is_read(self) -> bool:
-        """Somebody reads it now."""
+        """A reader is attached."""
         return self._reader is not None
 
     async def _pull(self) -> None:
@@ -92,53 +114,56 @@ class ReplyLog:
     async def _finish(self) -> None:
         await self._reply.leave()
         self.is_finished = True
-        self._tell()
+        self._notify()
         if self._reader is None:
-            self._set_timer(self._logs.limits.keep_finished_s)
+            self._set_timer(self._keep_finished_s)
 
     async def _append(self, chunk: bytes) -> None:
         size = len(chunk) + CHUNK_BYTES
-        while not self._logs.has_room(self, size):
+        while not self._budget.has_room(self, size):
             if not self._chunks:
-                self._logs.shrink_others(self, size)
+                self._budget.shrink_others(self, size)
                 break
             if self.can_drop:
                 self.drop_oldest()
             else:
-                # Its reader is behind by all that may be kept: wait for it, so that it misses nothing.
+                # The reader lags by a whole buffer: wait, so that it misses nothing.
                 self._changed.clear()
                 await self._changed.wait()
         self._chunks.append(chunk)
         self.last_seq += 1
         self.bytes += size
-        self._logs.count(self.owner, size)
-        self._tell()
+        self._budget.count(self.owner, size)
+        self._notify()
 
     @property
     def can_drop(self) -> bool:
-        """Its oldest chunk may go: nobody is about to read it."""
+        """Its oldest chunk can be dropped: no reader still needs it."""
         return bool(self._chunks) and (self._reader is None or self._reader.seq >= self.first_seq)
 
     def drop_oldest(self) -> None:
-        """Forget the oldest chunk."""
+        """Drop the oldest chunk."""
         size = len(self._chunks.popleft()) + CHUNK_BYTES
         self.first_seq += 1
         self.bytes -= size
-        self._logs.count(self.owner, -size)
+        self._budget.count(self.owner, -size)
 
     def drop_all(self) -> None:
-        """Forget all chunks."""
+        """Drop all chunks."""
         while self._chunks:
             self.drop_oldest()
 
-    def _tell(self) -> None:
-        """Wake the pump and the reader: something has changed."""
+    def _notify(self) -> None:
+        """Wake the task that pulls, and the reader."""
         self._changed.set()
         if self._reader is not None:
             self._reader.changed.set()
 
-    def attach(self, starting_after: int) -> LogReader:
-        """A reader of the chunks after `starting_after`; it takes over from the one before, which is told."""
+    def attach(self, starting_after: int) -> ReplayReader:
+        """A new reader of the chunks after `starting_after`; a reader already attached is displaced.
+
+        Raises `TwowireError`: there is no such chunk yet (400), or it has been dropped (410).
+        """
         if starting_after > self.last_seq:
             raise TwowireError(
                 Fault.INVALID_VALUE,
@@ -151,21 +176,21 @@ class ReplyLog:
                 f"The chunks up to {self.first_seq - 1} are gone; the earliest that is left is {self.first_seq}.",
                 param="starting_after",
             )
-        before, self._reader = self._reader, LogReader(self, starting_after)
+        before, self._reader = self._reader, ReplayReader(self, starting_after)
         if before is not None:
             before.displace()
         self._stop_timer()
         return self._reader
 
-    def detach(self, reader: LogReader) -> None:
-        """The reader goes; nobody having come within the grace, the generation ends."""
+    def detach(self, reader: ReplayReader) -> None:
+        """Detach `reader`; unless another attaches in time, the generation ends."""
         if self._reader is reader:
             self._reader = None
             self._changed.set()
-            self._set_timer(self._logs.limits.keep_finished_s if self.is_finished else self.grace_s)
+            self._set_timer(self._keep_finished_s if self.is_finished else self.grace_s)
 
     def read(self, after: int) -> list[bytes]:
-        """Up to some dozens of chunks that come after number `after`; the caller is the reader."""
+        """Up to `MAX_CHUNKS_PER_STEP` chunks after number `after`. Only the attached reader may call this."""
         start = after + 1 - self.first_seq
         if start < 0:
             raise TwowireError(
@@ -173,17 +198,17 @@ class ReplyLog:
             )
         stop = min(start + MAX_CHUNKS_PER_STEP, len(self._chunks))
         chunks = [self._chunks[position] for position in range(start, stop)]
-        # It has made room, as far as a pump that waits is concerned.
+        # The chunks read may be dropped now, so a task waiting for room can go on.
         self._changed.set()
         return chunks
 
     async def cancel(self) -> None:
-        """End the generation; its chunks so far stay readable."""
+        """End the generation; its chunks stay readable."""
         await self._reply.cancel()
 
     def _set_timer(self, delay_s: float) -> None:
         self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._logs.expire, self)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire, self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -191,7 +216,7 @@ class ReplyLog:
             self._timer = None
 
     async def discard(self) -> None:
-        """End the generation if it runs, and forget the chunks."""
+        """End the generation if it still runs, and drop the chunks."""
         self._stop_timer()
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
@@ -200,17 +225,17 @@ class ReplyLog:
             await self._finish()
         self._stop_timer()
         self.drop_all()
-        self._tell()
+        self._notify()
 
 
-class LogReader:
-    """Reads a log as a `Reply`. To leave it is not to end the generation: that runs on for its grace."""
+class ReplayReader:
+    """Reads a buffer as a `Reply`. Leaving it does not end the generation, which runs on for its grace period."""
 
-    def __init__(self, log: ReplyLog, starting_after: int) -> None:
-        self.id = log.id
+    def __init__(self, buffer: ReplayBuffer, starting_after: int) -> None:
+        self.id = buffer.id
         self.seq = starting_after
         self.changed = asyncio.Event()
-        self._log = log
+        self._buffer = buffer
         self._displaced = False
         self._is_silent = False
         self.around_text = None
@@ -218,44 +243,44 @@ class LogReader:
 
     @property
     def generation(self) -> Generation:
-        return self._log.generation
+        return self._buffer.generation
 
     @property
-    def fate(self) -> Fate:
-        return fate_of(self._log.generation) if self._is_at_end else "detached"
+    def outcome(self) -> RequestOutcome:
+        return outcome_of(self._buffer.generation) if self._is_at_end else "detached"
 
     @property
     def is_over(self) -> bool:
-        return self._log.is_finished and self.seq >= self._log.last_seq
+        return self._buffer.is_finished and self.seq >= self._buffer.last_seq
 
     @property
     def token(self) -> str:
-        return self._log.token
+        return self._buffer.token
 
     @property
     def grace_s(self) -> float:
-        """For how long the generation runs on without a reader: what was asked for, within the server's cap."""
-        return self._log.grace_s
+        """How long the generation runs on without a reader: as requested, up to the server's limit."""
+        return self._buffer.grace_s
 
     @property
     def last_seq(self) -> int:
-        return self._log.last_seq
+        return self._buffer.last_seq
 
     @property
     def status(self) -> Status:
-        return self._log.status
+        return self._buffer.status
 
     @property
     def usage(self) -> Usage:
-        return self._log.usage
+        return self._buffer.usage
 
     def displace(self) -> None:
-        """Another reader has taken over."""
+        """Record that another reader has taken over."""
         self._displaced = True
         self.changed.set()
 
     def note_silence(self) -> None:
-        """The generation has been silent for a while: a `next` that waits gives no chunks."""
+        """Make a waiting `next` return no chunks: the generation has been silent for a while."""
         self._is_silent = True
         self.changed.set()
 
@@ -264,14 +289,14 @@ class LogReader:
         while True:
             if self._displaced:
                 raise TwowireError(Fault.TAKEN_OVER, "Another reader has taken over this generation.")
-            chunks = self._log.read(self.seq)
+            chunks = self._buffer.read(self.seq)
             if chunks:
                 self.seq += len(chunks)
                 return chunks
-            if self._log.is_finished:
+            if self._buffer.is_finished:
                 self._is_at_end = True
-                if self._log.error is not None:
-                    raise self._log.error
+                if self._buffer.error is not None:
+                    raise self._buffer.error
                 return None
             if self._is_silent:
                 return []
@@ -279,7 +304,7 @@ class LogReader:
             await self.changed.wait()
 
     async def cancel(self) -> None:
-        await self._log.cancel()
+        await self._buffer.cancel()
 
     async def leave(self) -> None:
-        self._log.detach(self)
+        self._buffer.detach(self)

@@ -1,7 +1,4 @@
-"""Replies that survive their wires: all their logs within one bound, and who may come back to which.
-
-Does not know the wires, nor how a log works: `app.generation.replay` does.
-"""
+"""All replay buffers of a server: one byte budget for all, and who may resume which."""
 
 from __future__ import annotations
 
@@ -12,70 +9,79 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.generation.replay import LOG_BYTES, TOKEN_BYTES, LogReader, ReplyLog
+from app.generation.replay import BUFFER_BYTES, TOKEN_BYTES, ReplayBuffer, ReplayReader
 from app.generation.stream import LiveReply
 from protocol.errors import Fault, TwowireError
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeLimits:
-    """How long logs are kept, and how large they grow: each, and all together."""
+    """How long buffers are buffer, and how large they grow: each, and all together."""
 
     grace_max_s: float = 120.0
     log_max_bytes: int = 4 << 20
     logs_max_bytes: int = 256 << 20
     owner_max_bytes: int | None = None
-    """Of one key's logs together; None for all that there is."""
+    """For all buffers of one API key; None: only `logs_max_bytes` applies."""
     keep_finished_s: float = 120.0
 
 
-class ReplyLogs:
-    """All logs, within one bound, found by id by those who have the key and the token."""
+class ReplayStore:
+    """All buffers within one budget, found by id; only the right key and token give access."""
 
     def __init__(self, limits: ResumeLimits) -> None:
         self.limits = limits
         self.bytes = 0
         self._by_owner: Counter[str | None] = Counter()
-        self._logs: dict[str, ReplyLog] = {}
+        self._buffers: dict[str, ReplayBuffer] = {}
         self._expiring: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._logs)
+        return len(self._buffers)
 
-    def keep(self, reply: LiveReply, owner: str | None, grace_s: float) -> LogReader:
-        """Keep `reply` in a log from now on; its first reader reads from the start."""
-        kept = self._logs[reply.id] = ReplyLog(reply, owner, grace_s, self)
-        self.count(owner, LOG_BYTES)
+    def keep(self, reply: LiveReply, owner: str | None, grace_s: float) -> ReplayReader:
+        """Buffer `reply` from now on; returns its first reader, from the start."""
+        buffer = self._buffers[reply.id] = ReplayBuffer(
+            reply,
+            owner,
+            grace_s=min(grace_s, self.limits.grace_max_s),
+            keep_finished_s=self.limits.keep_finished_s,
+            budget=self,
+            expire=self._start_discard,
+        )
+        self.count(owner, BUFFER_BYTES)
         if not self._make_room(owner, 0):
-            self.shrink_others(kept, 0)
-        return kept.attach(0)
+            self.shrink_others(buffer, 0)
+        return buffer.attach(0)
 
-    def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> LogReader:
-        """A new reader. Raises `TwowireError`: the same 404 for every reason why there is nothing to find."""
-        kept = self._logs.get(answer_id)
-        # Compared also where there is no such log, so that the time does not tell.
-        wanted = kept.token if kept is not None else secrets.token_urlsafe(TOKEN_BYTES)
+    def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
+        """A new reader. Raises `TwowireError`: one 404 for an unknown id, a wrong token and another key alike."""
+        buffer = self._buffers.get(answer_id)
+        # Compared even if there is no such buffer, so that timing does not reveal it.
+        wanted = buffer.token if buffer is not None else secrets.token_urlsafe(TOKEN_BYTES)
         is_right = hmac.compare_digest(token.encode(), wanted.encode())
-        if kept is None or not is_right or kept.owner != owner:
+        if buffer is None or not is_right or buffer.owner != owner:
             raise not_found()
-        return kept.attach(starting_after)
+        return buffer.attach(starting_after)
 
-    def find(self, answer_id: str, owner: str | None) -> ReplyLog | None:
-        """The log of that id, if it belongs to `owner`."""
-        kept = self._logs.get(answer_id)
-        return kept if kept is not None and kept.owner == owner else None
+    def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
+        """The buffer of that id, if it belongs to `owner`."""
+        buffer = self._buffers.get(answer_id)
+        return buffer if buffer is not None and buffer.owner == owner else None
 
     def count(self, owner: str | None, size: int) -> None:
-        """The logs of `owner` have grown by `size` bytes; less than nothing: shrunk."""
+        """Record that the buffers of `owner` grew by `size` bytes, or shrank if it is negative."""
         self.bytes += size
         self._by_owner[owner] += size
         if not self._by_owner[owner]:
             del self._by_owner[owner]
 
-    def has_room(self, kept: ReplyLog, size: int) -> bool:
-        """`kept` may grow by `size`. What is finished and not being read makes room: the oldest of its owner, where
-        that has too much, and otherwise of the owner that has most."""
-        return kept.bytes + size <= self.limits.log_max_bytes and self._make_room(kept.owner, size)
+    def has_room(self, buffer: ReplayBuffer, size: int) -> bool:
+        """Whether `buffer` may grow by `size` bytes, once finished buffers nobody reads have made room.
+
+        The oldest go first: its owner's if that owner has too many bytes, else those of the owner with the most.
+        """
+        return buffer.bytes + size <= self.limits.log_max_bytes and self._make_room(buffer.owner, size)
 
     def _make_room(self, owner: str | None, size: int) -> bool:
         while self._is_owner_over(owner, size):
@@ -86,15 +92,15 @@ class ReplyLogs:
                 return False
         return True
 
-    def shrink_others(self, kept: ReplyLog, size: int) -> None:
-        """Make room for `kept`, which has nothing to drop itself: the largest logs drop their oldest chunks."""
-        others = sorted(self._logs.values(), key=lambda other: other.bytes, reverse=True)
+    def shrink_others(self, buffer: ReplayBuffer, size: int) -> None:
+        """Make room for `buffer`, which has nothing to drop: the largest buffers drop their oldest chunks."""
+        others = sorted(self._buffers.values(), key=lambda other: other.bytes, reverse=True)
         for is_over, candidates in (
-            (self._is_owner_over, [other for other in others if other.owner == kept.owner]),
+            (self._is_owner_over, [other for other in others if other.owner == buffer.owner]),
             (self._is_over, others),
         ):
             for other in candidates:
-                while is_over(kept.owner, size) and other.can_drop:
+                while is_over(buffer.owner, size) and other.can_drop:
                     other.drop_oldest()
 
     def _is_over(self, owner: str | None, size: int) -> bool:
@@ -105,40 +111,36 @@ class ReplyLogs:
         return bound is not None and self._by_owner[owner] + size > bound
 
     def _discard_one_of(self, owners: Iterable[str | None]) -> bool:
-        """Forget the oldest log that nobody needs now, of the first owner that has one."""
-        idle = [kept for kept in self._logs.values() if kept.is_finished and not kept.is_read]
+        """Discard the oldest finished buffer nobody reads, of the first owner that has one."""
+        idle = [buffer for buffer in self._buffers.values() if buffer.is_finished and not buffer.is_read]
         for owner in owners:
-            for kept in idle:
-                if kept.owner == owner:
-                    self._start_discard(kept)
+            for buffer in idle:
+                if buffer.owner == owner:
+                    self._start_discard(buffer)
                     return True
         return False
 
-    def expire(self, kept: ReplyLog) -> None:
-        """Nobody came in time."""
-        self._start_discard(kept)
-
-    def _start_discard(self, kept: ReplyLog) -> None:
-        if self._logs.pop(kept.id, None) is not None:
-            self.count(kept.owner, -LOG_BYTES)
-            if kept.is_finished:
-                kept.drop_all()
-            task = asyncio.create_task(kept.discard())
+    def _start_discard(self, buffer: ReplayBuffer) -> None:
+        if self._buffers.pop(buffer.id, None) is not None:
+            self.count(buffer.owner, -BUFFER_BYTES)
+            if buffer.is_finished:
+                buffer.drop_all()
+            task = asyncio.create_task(buffer.discard())
             self._expiring.add(task)
             task.add_done_callback(self._expiring.discard)
 
-    async def discard(self, kept: ReplyLog) -> None:
-        """Forget `kept`, now."""
-        self._start_discard(kept)
+    async def discard(self, buffer: ReplayBuffer) -> None:
+        """Discard `buffer` and wait until it is gone."""
+        self._start_discard(buffer)
         await asyncio.gather(*self._expiring)
 
     async def close(self) -> None:
-        """Forget all."""
-        for kept in list(self._logs.values()):
-            self._start_discard(kept)
+        """Discard all buffers."""
+        for buffer in list(self._buffers.values()):
+            self._start_discard(buffer)
         await asyncio.gather(*self._expiring)
 
 
 def not_found() -> TwowireError:
-    """What is said of a completion that is not there, or not the asker's: the one must look like the other."""
+    """The error for a completion that does not exist or belongs to another key: the two must look the same."""
     return TwowireError(Fault.COMPLETION_NOT_FOUND, "There is no such completion, or it is not yours.", param="id")

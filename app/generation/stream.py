@@ -1,6 +1,6 @@
 """A generation's answer as numbered chunks, read straight from the engine by whoever sends them.
 
-Does not know the wire. A reply that must survive its wire is kept in a log instead: `app.generation.replay_store`.
+A stream that must survive its connection goes through a replay buffer instead: `app.generation.replay_store`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 from app.generation.coalesce import Coalescer, Pace
 from app.generation.fast_path import Sender
-from app.observability.access_log import Fate, fate_of
+from app.observability.outcome import RequestOutcome, outcome_of
 from engine.api import Relay
 from engine.generation import Generation
 from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame, Status
@@ -32,7 +32,7 @@ class Reply(Protocol):
         """What makes it."""
 
     @property
-    def fate(self) -> Fate:
+    def outcome(self) -> RequestOutcome:
         """How this reading of it ended, once it has been left."""
 
     @property
@@ -66,7 +66,7 @@ class Reply(Protocol):
         """End the generation; what was made until now still comes."""
 
     async def leave(self) -> None:
-        """The reader goes. Without a log, that is the end of the generation."""
+        """The reader goes. Without a replay buffer, that is the end of the generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,8 @@ class LiveReply:
         return "cancelled" if outcome is None else outcome
 
     @property
-    def fate(self) -> Fate:
-        return fate_of(self.generation)
+    def outcome(self) -> RequestOutcome:
+        return outcome_of(self.generation)
 
     @property
     def is_over(self) -> bool:

@@ -1,13 +1,13 @@
-"""What `/metrics` shows: this server's own figures, and vLLM's where they are in the same process.
+"""The metrics of one app, and the text of `/metrics`.
 
-Does not know routes. The figures live in a registry of the app's own; vLLM keeps its in the library's global one.
+They live in a registry of their own. vLLM keeps its metrics in the library's global registry, shown too where vLLM's
+front end runs in this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
@@ -15,9 +15,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.generation.replay_store import ReplyLogs
-from app.limits.connections import Connections
-from app.middleware.lifecycle import Wire
+from app.observability.histogram import Histogram
+from app.observability.outcome import Wire
 from engine.embeddings.manager import Embedder
 from engine.generation import Generation
 from engine.grammar.constraint import Outcome
@@ -28,37 +27,15 @@ GAP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1
 DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
-class Buckets:
-    """A histogram that costs a bisection and two additions: the library's own costs more than encoding a token."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count `value`."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
-        """Prometheus' form: (bound, count up to it) pairs, and the sum of all values."""
-        pairs, total = [], 0
-        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
-            total += count
-            pairs.append(("+Inf" if bound == float("inf") else repr(bound), float(total)))
-        return pairs, self._sum
-
-
 class WireObserver:
     """Observes the generations of one wire."""
 
     def __init__(self, metrics: Metrics, wire: Wire) -> None:
         self._metrics = metrics
         self._wire = wire
-        self.first_token_s = Buckets(FIRST_TOKEN_BUCKETS_S)
-        self.gap_s = Buckets(GAP_BUCKETS_S)
-        self.duration_s = Buckets(DURATION_BUCKETS_S)
+        self.first_token_s = Histogram(FIRST_TOKEN_BUCKETS_S)
+        self.gap_s = Histogram(GAP_BUCKETS_S)
+        self.duration_s = Histogram(DURATION_BUCKETS_S)
         self.open = 0
 
     def started(self) -> None:
@@ -85,13 +62,12 @@ class WireObserver:
 
 
 class Metrics(Collector):
-    """All figures of one app. Also the collector that reads the gauges when they are asked for."""
+    """All metrics of one app. It is also the collector that reads the gauges on each scrape."""
 
-    def __init__(self, manager: EngineManager, logs: ReplyLogs, connections: Connections, embedder: Embedder) -> None:
+    def __init__(self, manager: EngineManager, embedder: Embedder) -> None:
         self._manager = manager
         self._embedder = embedder
-        self._logs = logs
-        self._connections = connections
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._registry = CollectorRegistry()
         self.requests = self._counter(
             "requests", "Requests that are over, and messages of WebSockets.", ("route", "wire", "outcome")
@@ -104,7 +80,7 @@ class Metrics(Collector):
         self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
         self._texts = self._counter("embedded_texts", "Texts that were embedded or ranked.", ("model",))
         self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))
-        self._embedding_s = Buckets(DURATION_BUCKETS_S)
+        self._embedding_s = Histogram(DURATION_BUCKETS_S)
         self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
         self.on_ended: list[Callable[[Generation], None]] = []
         """Called for each generation that has ended, with its last figures."""
@@ -112,6 +88,10 @@ class Metrics(Collector):
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"twowire_{name}", text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Show what `read` returns as the gauge `twowire_<name>`; it is called on each scrape."""
+        self._gauges.append((f"twowire_{name}", text, read))
 
     def embedded(self, model: str, texts: int, tokens: int, seconds: float) -> None:
         """Count a request of the embedder's that was answered."""
@@ -150,9 +130,8 @@ class Metrics(Collector):
             "Tokens that an idle engine made to show that it can.",
             value=watchdog.heartbeats,
         )
-        yield GaugeMetricFamily("twowire_websockets", "WebSocket connections.", value=len(self._connections))
-        yield GaugeMetricFamily("twowire_resume_logs", "Logs of resumable generations.", value=len(self._logs))
-        yield GaugeMetricFamily("twowire_resume_log_bytes", "Bytes of chunks in those logs.", value=self._logs.bytes)
+        for name, text, read in self._gauges:
+            yield GaugeMetricFamily(name, text, value=read())
         state = GaugeMetricFamily("twowire_engine_state", "1 for the state the engine is in.", labels=("state",))
         for name in EngineState:
             state.add_metric((name.value,), float(manager.state is name))

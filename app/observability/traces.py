@@ -37,7 +37,7 @@ class NotInstalled(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RequestSpan:
     """A request that is over. Times are those of `time.monotonic`."""
 
     name: str
@@ -81,7 +81,7 @@ class Traces:
         self._error = StatusCode.ERROR
         self._status = Status
 
-    def add(self, told: Told) -> None:
+    def add(self, request: RequestSpan) -> None:
         """Make the spans of a request."""
         offset_ns = time.time_ns() - time.monotonic_ns()
 
@@ -89,22 +89,22 @@ class Traces:
             return int(at * 1e9) + offset_ns
 
         span = self._tracer.start_span(
-            told.name,
-            context=self._propagator.extract(told.context),
+            request.name,
+            context=self._propagator.extract(request.context),
             kind=self._server_kind,
-            attributes={name: value for name, value in told.attributes.items() if value is not None},
-            start_time=ns(told.began_at),
+            attributes={name: value for name, value in request.attributes.items() if value is not None},
+            start_time=ns(request.began_at),
         )
-        if told.failed_with is not None:
-            span.set_attribute("error.type", told.failed_with)
-            span.set_status(self._status(self._error, told.failed_with))
+        if request.failed_with is not None:
+            span.set_attribute("error.type", request.failed_with)
+            span.set_status(self._status(self._error, request.failed_with))
         if span.is_recording():
             within = self._within(span)
-            for generation in told.generations:
-                for name, began_at, ended_at in phases(generation, told.ended_at):
+            for generation in request.generations:
+                for name, began_at, ended_at in phases(generation, request.ended_at):
                     child = self._tracer.start_span(name, context=within, start_time=ns(began_at))
                     child.end(ns(max(began_at, ended_at)))
-        span.end(ns(told.ended_at))
+        span.end(ns(request.ended_at))
 
     async def close(self) -> None:
         """Send what is left, for a moment at most."""

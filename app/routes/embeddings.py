@@ -16,7 +16,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
-from app.middleware.lifecycle import RequestRecord, record_of
+from app.observability.record import RequestRecord, record_of
 from app.routes.http import json_response, parsed_body
 from app.services import Services
 from engine.embeddings.api import Embedded, Job

@@ -21,7 +21,7 @@ from app.generation.fast_path import EventSender, Sender
 from app.generation.stream import LiveReply, Reply
 from app.hypercorn import fast_writer_of
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
-from app.middleware.lifecycle import RequestRecord, record_of
+from app.observability.record import RequestRecord, record_of
 from app.routes.http import json_response, parsed_body
 from app.services import Services
 from engine.api import Prepared
@@ -120,8 +120,8 @@ async def answer(
     await reply.begin()
     if grace_s is None:
         return stream_response(reply)
-    reader = services.logs.keep(reply, record.owner, grace_s)
-    # From now on it is the log's: this request may leave it, not end it.
+    reader = services.replays.keep(reply, record.owner, grace_s)
+    # The buffer owns it now: this request may leave it, not end it.
     record.hand_over(reader)
     response = stream_response(reader, with_ids=True)
     # The id, too: a client that is cut off before the first chunk could not come back without it.

@@ -9,7 +9,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.replay_store import not_found
-from app.middleware.lifecycle import record_of
+from app.observability.record import record_of
 from app.routes.generation import CHAT, RESUME_TOKEN_HEADER, stream_response
 from app.routes.http import json_response
 from app.services import Services
@@ -26,7 +26,7 @@ def resumable_routes(services: Services) -> Blueprint:
         record = record_of(request.scope)
         record.wire, record.is_work = "sse", True
         token = request.headers.get(RESUME_TOKEN_HEADER, "")
-        reader = services.logs.resume(answer_id, record.owner, token, _cursor())
+        reader = services.replays.resume(answer_id, record.owner, token, _cursor())
         await record.adopt(None, reader.leave)
         record.hand_over(reader)
         return stream_response(reader, with_ids=True)
@@ -38,13 +38,13 @@ def resumable_routes(services: Services) -> Blueprint:
         generation = None
         if answer_id.startswith(CHAT.id_prefix):
             generation = services.manager.find(answer_id.removeprefix(CHAT.id_prefix), owner)
-        kept = services.logs.find(answer_id, owner)
+        kept = services.replays.find(answer_id, owner)
         if generation is None and kept is None:
             raise not_found()
         if generation is not None:
             await generation.cancel()
         elif kept is not None:
-            await services.logs.discard(kept)
+            await services.replays.discard(kept)
         return json_response(orjson.dumps({"object": "chat.completion.deleted", "id": answer_id, "deleted": True}))
 
     return routes

@@ -1,6 +1,6 @@
 """The channel on a fake engine: what a test says goes in, what the client would have received is a list.
 
-Does not know sockets. The backend, the logs and the manager are the server's own.
+Does not know sockets. The backend, the replay store and the manager are the server's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.channel.limits import ChannelLimits
 from app.channel.session import Channel
 from app.config.load import load_settings
 from app.generation.admission import Asker
-from app.generation.replay_store import ReplyLogs, ResumeLimits
+from app.generation.replay_store import ReplayStore, ResumeLimits
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.output import Delta
@@ -105,7 +105,7 @@ class Peer:
 
 
 class House:
-    """Manager, logs and channels around one fake engine whose streams the test drives: `streams` has them all."""
+    """Manager, replay store and channels around one fake engine; the test drives its streams, all in `streams`."""
 
     def __init__(
         self,
@@ -119,9 +119,9 @@ class House:
         self.factory = FakeFactory(steps, ends=ends)
         self.manager = EngineManager(self.factory, admission or AdmissionLimits(64, 64))
         self.services = make_services(load_settings(flags, {}), self.manager)
-        self.logs: ReplyLogs = self.services.logs
+        self.replays: ReplayStore = self.services.replays
         if resume is not None:
-            self.logs.limits = resume
+            self.replays.limits = resume
         self.peers: list[Peer] = []
 
     @property
@@ -150,10 +150,10 @@ class House:
         return peer
 
     async def close(self) -> None:
-        """What happens when all sockets are gone and all logs have expired."""
+        """What happens when all sockets are gone and all replay buffers have expired."""
         for peer in self.peers:
             await peer.channel.close()
-        await self.logs.close()
+        await self.replays.close()
 
 
 async def begin_stream(house: House, peer: Peer, stream_id: str = "a", **more: Any) -> None:
@@ -167,7 +167,7 @@ async def begin_stream(house: House, peer: Peer, stream_id: str = "a", **more: A
 
 @asynccontextmanager
 async def open_house(**options: Any) -> AsyncIterator[House]:
-    """A house that fails the test if, once its sockets are gone, a task, generation, log or place is left."""
+    """A house that fails the test if, once its sockets are gone, a task, generation, replay buffer or place is left."""
     before = asyncio.all_tasks()
     house = House(**options)
     house.manager.start()
@@ -179,7 +179,7 @@ async def open_house(**options: Any) -> AsyncIterator[House]:
     assert not left, f"tasks were left behind: {left}"
     assert not house.manager.active, "generations were left behind"
     assert house.manager.sequences == 0, "places were left behind"
-    assert (len(house.logs), house.logs.bytes) == (0, 0), "logs were left behind"
+    assert (len(house.replays), house.replays.bytes) == (0, 0), "replay buffers were left behind"
     open_streams = [stream for stream in house.streams if not (stream.closed or stream.cancelled)]
     assert not open_streams, "the engine still works for somebody"
     await house.manager.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.generation.replay import LogReader, ReplyLog
+from app.generation.replay import ReplayBuffer, ReplayReader
 from protocol.output import Delta
 from tests.app.channel.channels import CREATED, RESUME, House, Peer, until
 
@@ -20,15 +20,15 @@ class Resumable:
         self.stream = house.streams[-1]
 
     @property
-    def log(self) -> ReplyLog:
-        return self.house.logs._logs[self.id]
+    def buffer(self) -> ReplayBuffer:
+        return self.house.replays._buffers[self.id]
 
     async def make(self, *texts: str) -> None:
-        """Have the engine make `texts`, a chunk each, and wait until they are in the log."""
-        last = self.log.last_seq + len(texts)
+        """Have the engine make `texts`, a chunk each, and wait until they are in the buffer."""
+        last = self.buffer.last_seq + len(texts)
         for text in texts:
             self.stream.feed(Delta(0, text, 1))
-        await until(lambda: self.log.last_seq == last)
+        await until(lambda: self.buffer.last_seq == last)
 
     async def lose(self) -> None:
         """Its connection is gone."""
@@ -40,8 +40,8 @@ class Resumable:
         await peer.say({"type": RESUME, "stream_id": stream_id, "event_id": "r", **fields})
         return peer
 
-    def read(self, after: int) -> LogReader:
-        return self.house.logs.resume(self.id, None, self.token, after)
+    def read(self, after: int) -> ReplayReader:
+        return self.house.replays.resume(self.id, None, self.token, after)
 
 
 async def begin(house: House, owner: str | None = None, grace_s: float = 60.0) -> Resumable:
@@ -51,5 +51,5 @@ async def begin(house: House, owner: str | None = None, grace_s: float = 60.0) -
     created = await peer.wait_for(CREATED)
     await until(lambda: len(house.streams) == count + 1)
     resumable = Resumable(house, peer, created)
-    await until(lambda: resumable.log.last_seq == 1)
+    await until(lambda: resumable.buffer.last_seq == 1)
     return resumable

@@ -63,7 +63,7 @@ async def test_without_resume_nothing_outlives_the_socket_nor_can_be_found(house
     await peer.channel.close()
     assert house.streams[0].closed
     with pytest.raises(TwowireError) as refused:
-        house.logs.resume(created["id"], None, "x", 0)
+        house.replays.resume(created["id"], None, "x", 0)
     assert refused.value.fault is Fault.COMPLETION_NOT_FOUND
 
 
@@ -73,7 +73,7 @@ async def test_nobody_comes_within_the_grace(house: House) -> None:
     assert not lost.stream.closed, "it was ended at once"
     await until(lambda: lost.stream.closed)
     await until(lambda: house.manager.sequences == 0)
-    assert len(house.logs) == 0
+    assert len(house.replays) == 0
 
 
 async def test_the_servers_cap_cuts_the_grace() -> None:
@@ -106,7 +106,7 @@ async def test_a_finished_log_is_kept_for_a_while_and_then_forgotten() -> None:
         assert len(await reader.next() or []) == 2
         assert await reader.next() is None
         await reader.leave()
-        await until(lambda: len(house.logs) == 0)
+        await until(lambda: len(house.replays) == 0)
         with pytest.raises(TwowireError) as refused:
             lost.read(0)
         assert refused.value.fault is Fault.COMPLETION_NOT_FOUND
@@ -124,7 +124,7 @@ async def test_a_finished_log_is_not_forgotten_under_its_reader() -> None:
         await until(lambda: clock.time() > late)
         assert len(await reader.next() or []) == 2
         await reader.leave()
-        await until(lambda: len(house.logs) == 0)
+        await until(lambda: len(house.replays) == 0)
 
 
 async def test_a_second_reader_takes_over_and_the_first_is_told(house: House) -> None:
@@ -178,7 +178,7 @@ async def test_a_failure_is_told_to_whoever_comes_back(house: House) -> None:
     await lost.make("a")
     await lost.lose()
     lost.stream.fail(TwowireError(Fault.ENGINE_DIED, "The engine died."))
-    await until(lambda: lost.log.is_finished)
+    await until(lambda: lost.buffer.is_finished)
     peer = await lost.come_back(after=0)
     assert (await peer.wait_for(DONE))["status"] == "failed"
     assert peer.of("error")[0]["error"]["code"] == "engine_died"
@@ -192,7 +192,7 @@ async def test_wrong_key_wrong_token_expired_and_unknown_look_alike(house: House
     mine = await begin(house, owner="me")
     expired = await begin(house, owner="me", grace_s=0.01)
     await expired.lose()
-    await until(lambda: len(house.logs) == 1)
+    await until(lambda: len(house.replays) == 1)
     errors = []
     for owner, id_, token in (
         ("other", mine.id, mine.token),
@@ -205,11 +205,11 @@ async def test_wrong_key_wrong_token_expired_and_unknown_look_alike(house: House
         ("me", "", ""),
     ):
         with pytest.raises(TwowireError) as refused:
-            house.logs.resume(id_, owner, token, 0)
+            house.replays.resume(id_, owner, token, 0)
         errors.append((refused.value.fault, refused.value.message, refused.value.param))
     assert set(errors) == {(Fault.COMPLETION_NOT_FOUND, "There is no such completion, or it is not yours.", "id")}
-    assert house.logs.find(mine.id, "other") is None
-    assert house.logs.resume(mine.id, "me", mine.token, 0) is not None
+    assert house.replays.find(mine.id, "other") is None
+    assert house.replays.resume(mine.id, "me", mine.token, 0) is not None
 
 
 async def test_tokens_have_128_bits_and_differ(house: House) -> None:
@@ -240,7 +240,7 @@ async def test_a_cursor_before_what_is_left_is_gone_and_names_the_earliest(small
     lost = await begin(small_house)
     await lost.lose()
     await lost.make(*["x" * 1000] * 10)
-    first = lost.log.first_seq
+    first = lost.buffer.first_seq
     assert first > 2
     peer = await lost.come_back(after=first - 2)
     error = await peer.wait_for("error", "back")

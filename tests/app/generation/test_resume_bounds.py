@@ -1,4 +1,4 @@
-"""The logs of resumable replies: how large they grow, what goes first, and that no reader misses anything."""
+"""The replay buffers of resumable replies: how large they grow, what goes first, and that no reader misses anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.generation.replay import CHUNK_BYTES, LOG_BYTES, LogReader, ReplyLog
+from app.generation.replay import BUFFER_BYTES, CHUNK_BYTES, ReplayBuffer, ReplayReader
 from app.generation.replay_store import ResumeLimits
 from engine.generation import Generation
 from engine.manager import AdmissionLimits
@@ -38,9 +38,9 @@ async def test_a_log_that_nobody_reads_drops_its_oldest_and_the_generation_runs_
     await lost.lose()
     for _ in range(50):
         await lost.make("x" * 500)
-        assert lost.log.bytes <= SMALL.log_max_bytes
-    assert lost.log.bytes > SMALL.log_max_bytes - 1000, "it keeps less than it may"
-    assert lost.log.last_seq == 51
+        assert lost.buffer.bytes <= SMALL.log_max_bytes
+    assert lost.buffer.bytes > SMALL.log_max_bytes - 1000, "it keeps less than it may"
+    assert lost.buffer.last_seq == 51
 
 
 async def test_the_task_that_pulls_waits_for_a_reader_that_lags_and_nothing_is_lost(small_house: House) -> None:
@@ -50,8 +50,8 @@ async def test_the_task_that_pulls_waits_for_a_reader_that_lags_and_nothing_is_l
     for number in range(100):
         slow.stream.feed(Delta(0, f"<{number}>" + "x" * 500, 1))
     await turn(200)
-    assert slow.log.bytes <= SMALL.log_max_bytes
-    assert len(slow.stream._steps) > 50, "it was pulled although the reader lags by a whole log"
+    assert slow.buffer.bytes <= SMALL.log_max_bytes
+    assert len(slow.stream._steps) > 50, "it was pulled although the reader lags by a whole buffer"
     slow.peer.takes.set()
     slow.stream.end()
     await slow.peer.wait_for(DONE)
@@ -67,14 +67,14 @@ async def test_a_task_that_waits_for_its_reader_goes_on_when_the_reader_leaves(s
         slow.stream.feed(Delta(0, "x" * 500, 1))
     await turn(200)
     await slow.lose()
-    await until(lambda: slow.log.last_seq == 101)
+    await until(lambda: slow.buffer.last_seq == 101)
 
 
 async def test_a_chunk_larger_than_the_bound_is_kept_alone(small_house: House) -> None:
     lost = await begin(small_house)
     await lost.lose()
     await lost.make("a", "x" * 10_000)
-    assert (lost.log.first_seq, lost.log.last_seq) == (3, 3)
+    assert (lost.buffer.first_seq, lost.buffer.last_seq) == (3, 3)
 
 
 async def test_all_together_stay_within_the_bound_and_the_oldest_finished_go_first(small_house: House) -> None:
@@ -85,12 +85,12 @@ async def test_all_together_stay_within_the_bound_and_the_oldest_finished_go_fir
         lost.stream.end()
         await lost.peer.wait_for(DONE)
         finished.append(lost)
-    assert len(small_house.logs) == 4
+    assert len(small_house.replays) == 4
     running = await begin(small_house)
     await running.lose()
     await running.make(*["y" * 500] * 20)
-    assert small_house.logs.bytes <= SMALL.logs_max_bytes
-    left = [lost.id in small_house.logs._logs for lost in finished]
+    assert small_house.replays.bytes <= SMALL.logs_max_bytes
+    left = [lost.id in small_house.replays._buffers for lost in finished]
     assert left == sorted(left), "not the oldest"
     assert not left[0]
 
@@ -98,25 +98,25 @@ async def test_all_together_stay_within_the_bound_and_the_oldest_finished_go_fir
 async def test_one_that_begins_where_running_ones_hold_all_gets_room_from_them() -> None:
     limits = ResumeLimits(log_max_bytes=16384, logs_max_bytes=32768)
     async with open_house(resume=limits, admission=AdmissionLimits(400, 0)) as house:
-        logs = house.services.logs
+        replays = house.services.replays
         running = [await begin(house) for _ in range(3)]
         for one in running:
             await one.lose()
         for _ in range(30):
             for one in running:
                 await one.make("x" * 500)
-        assert logs.bytes > limits.logs_max_bytes - 1000, "there is room: the test shows nothing"
+        assert replays.bytes > limits.logs_max_bytes - 1000, "there is room: the test shows nothing"
         late = await begin(house)
-        assert logs.bytes <= limits.logs_max_bytes
+        assert replays.bytes <= limits.logs_max_bytes
         await late.lose()
         for _ in range(5):
             await late.make("y" * 500)
-            assert logs.bytes <= limits.logs_max_bytes
-        assert late.log.last_seq == 6
+            assert replays.bytes <= limits.logs_max_bytes
+        assert late.buffer.last_seq == 6
 
 
 async def fill(house: House, owner: str, count: int) -> list[str]:
-    """The ids of so many finished generations of `owner`'s, about 2,500 bytes and `LOG_BYTES` each."""
+    """The ids of so many finished generations of `owner`'s, about 2,500 bytes and `BUFFER_BYTES` each."""
     ids = []
     for _ in range(count):
         one = await begin(house, owner)
@@ -133,22 +133,22 @@ async def test_a_key_that_floods_pushes_out_its_own_and_no_others() -> None:
     async with open_house(resume=limits) as house:
         anothers = await fill(house, "key 2", 2)
         own = await fill(house, "key 1", 20)
-        left = set(house.logs._logs)
+        left = set(house.replays._buffers)
         assert set(anothers) <= left
         assert 0 < len(left - set(anothers)) < 6
         assert own[-1] in left
-        assert house.logs._by_owner["key 1"] <= limits.owner_max_bytes  # type: ignore[operator]  # it is set
+        assert house.replays._by_owner["key 1"] <= limits.owner_max_bytes  # type: ignore[operator]  # it is set
 
 
 async def test_where_all_is_full_the_one_with_most_makes_room() -> None:
     async with open_house(resume=ResumeLimits(logs_max_bytes=64_000)) as house:
         await fill(house, "key 1", 20)
         anothers = await fill(house, "key 2", 2)
-        assert set(anothers) <= set(house.logs._logs)
+        assert set(anothers) <= set(house.replays._buffers)
 
 
 async def test_at_the_bound_readers_that_keep_up_and_those_that_lag_still_get_everything() -> None:
-    limits = ResumeLimits(log_max_bytes=32768, logs_max_bytes=3 * LOG_BYTES + 9000)
+    limits = ResumeLimits(log_max_bytes=32768, logs_max_bytes=3 * BUFFER_BYTES + 9000)
     async with open_house(resume=limits) as house:
         detached, quick, slow = await begin(house), await begin(house), await begin(house)
         await detached.lose()
@@ -158,7 +158,7 @@ async def test_at_the_bound_readers_that_keep_up_and_those_that_lag_still_get_ev
             for one in (quick, slow):
                 one.stream.feed(Delta(0, f"{number:3}" + "y" * 300, 1))
         await turn(400)
-        assert house.logs.bytes <= limits.logs_max_bytes + 3 * (CHUNK_BYTES + 800), "more than a chunk each above"
+        assert house.replays.bytes <= limits.logs_max_bytes + 3 * (CHUNK_BYTES + 800), "more than a chunk each above"
         slow.peer.takes.set()
         for one in (quick, slow):
             one.stream.end()
@@ -167,15 +167,15 @@ async def test_at_the_bound_readers_that_keep_up_and_those_that_lag_still_get_ev
 
 
 async def test_many_short_answers_are_bounded_too() -> None:
-    limits = ResumeLimits(logs_max_bytes=20 * LOG_BYTES)
+    limits = ResumeLimits(logs_max_bytes=20 * BUFFER_BYTES)
     async with open_house(resume=limits) as house:
         for _ in range(60):
             short = await begin(house)
             short.stream.end()
             await short.peer.wait_for(DONE)
             await short.lose()
-            assert house.logs.bytes <= limits.logs_max_bytes
-        assert 10 < len(house.logs) < 20
+            assert house.replays.bytes <= limits.logs_max_bytes
+        assert 10 < len(house.replays) < 20
 
 
 async def test_what_is_counted_is_what_it_takes(house: House) -> None:
@@ -190,7 +190,7 @@ async def test_what_is_counted_is_what_it_takes(house: House) -> None:
 
     await fill()
     gc.collect()
-    counted = house.logs.bytes
+    counted = house.replays.bytes
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -200,22 +200,22 @@ async def test_what_is_counted_is_what_it_takes(house: House) -> None:
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    counted = house.logs.bytes - counted
-    print(f"50 logs of 100 chunks: {taken} bytes taken, {counted} counted")
+    counted = house.replays.bytes - counted
+    print(f"50 buffers of 100 chunks: {taken} bytes taken, {counted} counted")
     assert 0.7 * taken < counted < 1.5 * taken
 
 
 async def test_a_log_that_is_dropped_before_it_began_leaves_no_generation(house: House) -> None:
-    kept: list[ReplyLog] = []
-    keep = house.logs.keep
+    kept: list[ReplayBuffer] = []
+    keep = house.replays.keep
 
-    def keep_and_drop(*arguments: Any) -> LogReader:
+    def keep_and_drop(*arguments: Any) -> ReplayReader:
         reader = keep(*arguments)
-        kept.append(house.logs._logs[reader.id])
-        house.logs._start_discard(kept[0])
+        kept.append(house.replays._buffers[reader.id])
+        house.replays._start_discard(kept[0])
         return reader
 
-    house.logs.keep = keep_and_drop  # type: ignore[method-assign,assignment]  # the moment that a test cannot hit otherwise
+    house.replays.keep = keep_and_drop  # type: ignore[method-assign,assignment]  # the moment that a test cannot hit otherwise
     peer = house.peer()
     await peer.create("a", resume={"grace_s": 60})
     await peer.wait_for(DONE)

@@ -23,7 +23,7 @@ from quart import Quart
 from app import hypercorn as hypercorn_fixes
 from app.config.load import load_settings
 from app.factory import create_app
-from app.middleware.lifecycle import RequestRecord
+from app.observability.record import RequestRecord
 from app.services import make_services
 from engine.api import Prepared, StageReport
 from engine.generation import Generation

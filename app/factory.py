@@ -25,7 +25,7 @@ from app.routes.http import error_response
 from app.routes.pages import page_routes
 from app.routes.resume import resumable_routes
 from app.services import Services
-from engine.manager import EngineState
+from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)

@@ -1,51 +1,27 @@
-"""Owns the engine for the life of the server: starts it, watches it, replaces it when it dies, admits and refuses.
+"""Admits requests to the engine, queues or refuses them, and runs them as generations.
 
-Does not know which engine it owns, nor any wire. It keeps no state outside its instance.
+`engine.supervisor` keeps the engine running.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TypeVar
 
-import structlog
-
-from engine.api import EngineFactory, EngineStartError, EngineStream, Prepared, TextEngine
+from engine.api import EngineFactory, EngineStream, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
 from engine.merged_stream import MergedStream
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queue.queued_stream import QueuedStream
-from engine.watchdog import EngineWatchdog, WatchdogLimits
+from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
+from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
-
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-BACKOFF_FIRST_S = 1.0
-BACKOFF_MAX_S = 30.0
-HEALTHY_AFTER_S = 60.0
-"""An engine that lived this long was healthy: its death starts the backoff afresh."""
-
-
-class EngineState(StrEnum):
-    """Where the engine is in its life. Only `READY` can generate."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RESTARTING = "restarting"
-    DRAINING = "draining"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +51,60 @@ class EngineManager:
         watchdog: WatchdogLimits | None = None,
         has_worked: bool = False,
     ) -> None:
-        """`has_worked`: an engine has been started so before, by a process that this one replaces."""
-        self.state = EngineState.STARTING
-        self.reason = "not started yet"
-        self.since = time.time()
-        self.restarts = 0
+        """`has_worked`: see `Supervisor`."""
+        self.supervisor: Supervisor[TextEngine] = Supervisor(
+            "engine",
+            self._start_engine,
+            watchdog=watchdog,
+            backoff_first_s=backoff_first_s,
+            has_worked=has_worked,
+        )
         self.grammar_figures = GrammarFigures()
         """Of all engines since the start."""
         self.on_drain: list[Callable[[], None]] = []
-        """Called once, when new work begins to be refused."""
+        """Called once, when the server starts to refuse new work."""
         self._factory = factory
         self._limits = limits
         self._queue = FairQueue(limits.running, limits.queued, limits.running_per_client)
         self._keepalive_s = keepalive_s
-        self._backoff_first_s = backoff_first_s
-        self._has_worked = has_worked
-        self.watchdog = EngineWatchdog(watchdog or WatchdogLimits())
-        self._engine: TextEngine | None = None
-        self._supervisor: asyncio.Task[None] | None = None
         self._generations: dict[Generation, DeadlineTimer | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._settled = asyncio.Event()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to start the engine; returns at once. `wait_settled` tells how it went."""
-        self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
+        """Begin to start the engine; returns at once."""
+        self.supervisor.run()
+
+    async def _start_engine(self, report: StageReport) -> TextEngine:
+        engine = await self._factory(report)
+        engine.count_grammars(self.grammar_figures)
+        return engine
 
     async def wait_settled(self) -> None:
         """Return once the engine is ready, or the first start has failed."""
-        await self._settled.wait()
+        await self.supervisor.wait_settled()
+
+    @property
+    def state(self) -> EngineState:
+        return self.supervisor.state
+
+    @property
+    def reason(self) -> str:
+        """Why the engine is in its state, or what it does to start."""
+        return self.supervisor.reason
 
     @property
     def is_ready(self) -> bool:
-        """A token could be generated now."""
-        return self.state is EngineState.READY
+        """Whether a token could be generated now."""
+        return self.supervisor.is_ready
 
     @property
     def told_at(self) -> float:
-        """When the engine last told the state of its queue, by `time.monotonic`; 0 where there is none."""
-        return self._engine.told_at if self._engine is not None else 0.0
+        """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
+        engine = self.supervisor.engine
+        return engine.told_at if engine is not None else 0.0
 
     @property
     def sequences(self) -> int:
@@ -125,20 +113,17 @@ class EngineManager:
 
     @property
     def waiting(self) -> int:
-        """Sequences that wait for their turn."""
+        """Sequences that wait for a slot."""
         return self._queue.waiting
 
     @property
     def active(self) -> frozenset[Generation]:
-        """The generations that hold a place now."""
+        """The generations that run or wait now."""
         return frozenset(self._generations)
 
     def begin_drain(self) -> None:
         """Refuse new work from now on; what runs goes on."""
-        if self.state in (EngineState.STOPPED, EngineState.DRAINING):
-            return
-        if self.state is not EngineState.FAILED:  # Why it failed is what counts until the end.
-            self._become(EngineState.DRAINING, "the server is shutting down")
+        self.supervisor.begin_drain()
         while self.on_drain:
             self.on_drain.pop(0)()
 
@@ -153,65 +138,7 @@ class EngineManager:
         )
         for generation in list(self._generations):
             await generation.abort(shutting_down)
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-        if self.state is not EngineState.FAILED:
-            self._become(EngineState.STOPPED, "stopped")
-
-    def _become(self, state: EngineState, reason: str) -> None:
-        if state is not self.state:
-            log.info("engine_state", state=state.value, reason=reason)
-        self.state, self.reason, self.since = state, reason, time.time()
-
-    def _report(self, stage: str) -> None:
-        if self.state in (EngineState.STARTING, EngineState.RESTARTING):
-            self.reason = stage
-            log.info("engine_starting", stage=stage)
-
-    async def _supervise(self) -> None:
-        backoff_s = self._backoff_first_s
-        self._become(EngineState.STARTING, "starting the engine")
-        while True:
-            started_at = time.monotonic()
-            try:
-                died_of = await self._run_engine()
-            except EngineStartError as error:
-                died_of = str(error)
-            except Exception as error:
-                log.exception("engine_start_failed")
-                died_of = f"{type(error).__name__}: {error}"
-            if not (self._settled.is_set() or self._has_worked):
-                # The first start failed: nothing has ever worked, so trying again would only hide the reason.
-                self._become(EngineState.FAILED, died_of)
-                self._settled.set()
-                return
-            if self.state is EngineState.DRAINING:
-                return
-            if time.monotonic() - started_at > HEALTHY_AFTER_S:
-                backoff_s = self._backoff_first_s
-            self.restarts += 1
-            self._become(EngineState.RESTARTING, f"the engine died ({died_of}); a new one starts in {backoff_s:g} s")
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-
-    async def _run_engine(self) -> str:
-        """One engine, from its start to its death; returns what it died of. Always closes it."""
-        engine = await self._factory(self._report)
-        try:
-            engine.count_grammars(self.grammar_figures)
-            self._engine = engine
-            if self.state is not EngineState.DRAINING:
-                self._become(EngineState.READY, "ready")
-            self._settled.set()
-            died_of = await self.watchdog.wait_gone(engine)
-            if self.state is EngineState.READY:
-                # Now, not when it has been closed, which takes seconds.
-                self._become(EngineState.RESTARTING, f"the engine died ({died_of}); its processes are being ended")
-            return died_of
-        finally:
-            self._engine = None
-            await engine.close()
+        await self.supervisor.stop()
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -234,9 +161,10 @@ class EngineManager:
 
     def _ready_engine(self) -> TextEngine:
         self.check_open()
-        if self._engine is None or not self.is_ready:
+        engine = self.supervisor.engine
+        if engine is None or not self.is_ready:
             raise self._not_ready()
-        return self._engine
+        return engine
 
     def _not_ready(self) -> TwowireError:
         message = f"The model cannot generate now: {self.state.value} ({self.reason})."
@@ -314,9 +242,10 @@ class EngineManager:
 
     async def _open_queued(self, prepared: Prepared, generation_id: str) -> EngineStream:
         # While the server drains, what waited already may still run.
-        if self._engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
+        engine = self.supervisor.engine
+        if engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
             raise self._not_ready()
-        return await self._open(self._engine, prepared, generation_id)
+        return await self._open(engine, prepared, generation_id)
 
     async def _open(self, engine: TextEngine, prepared: Prepared, generation_id: str) -> EngineStream:
         streams: list[EngineStream] = []

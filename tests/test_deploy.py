@@ -22,7 +22,8 @@ from app.config.load import load_settings
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
 from app.services import make_services
-from engine.manager import AdmissionLimits, EngineManager, EngineState
+from engine.manager import AdmissionLimits, EngineManager
+from engine.supervisor import EngineState
 from protocol.errors import Fault
 from tests.engine.fakes import FakeFactory
 from tests.queries import OF_PROMETHEUS, alerts, dashboard, names, queries, selectors

@@ -20,7 +20,8 @@ from app.observability.outcome import Wire
 from engine.embeddings.manager import Embedder
 from engine.generation import Generation
 from engine.grammar.constraint import Outcome
-from engine.manager import EngineManager, EngineState
+from engine.manager import EngineManager
+from engine.supervisor import EngineState
 
 FIRST_TOKEN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 GAP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -122,8 +123,10 @@ class Metrics(Collector):
             "Tasks of the event loop; it grows when some are left behind.",
             len(asyncio.all_tasks()),
         )
-        yield GaugeMetricFamily("twowire_engine_restarts", "Engines that had to be replaced.", value=manager.restarts)
-        watchdog = manager.watchdog
+        yield GaugeMetricFamily(
+            "twowire_engine_restarts", "Engines that had to be replaced.", value=manager.supervisor.restarts
+        )
+        watchdog = manager.supervisor.watchdog
         yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watchdog.hangs)
         yield CounterMetricFamily(
             "twowire_engine_heartbeats",
@@ -161,9 +164,9 @@ class Metrics(Collector):
         embedder = self._embedder
         yield GaugeMetricFamily("twowire_texts_in_embedder", "Texts that wait or are computed.", value=embedder.texts)
         yield GaugeMetricFamily(
-            "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.restarts
+            "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.supervisor.restarts
         )
-        watchdog = embedder.watchdog
+        watchdog = embedder.supervisor.watchdog
         yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watchdog.hangs)
         yield CounterMetricFamily(
             "twowire_embedder_heartbeats",

@@ -28,7 +28,7 @@ def status_routes(services: Services) -> Blueprint:
             "status": "ok" if manager.is_ready else "unavailable",
             "state": manager.state.value,
             "reason": manager.reason,
-            "since": manager.since,
+            "since": manager.supervisor.since,
             "timestamp": time.time(),
         }
         if services.embedder.models:

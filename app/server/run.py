@@ -31,9 +31,10 @@ from app.server.open_files import TooFewFiles, raise_the_limit
 from app.server.workers import ApiServer, listening_sockets, run_several
 from app.services import Services, admission_limits, engine_config, make_services, served_names
 from engine.api import EngineStartError
-from engine.manager import EngineManager, EngineState
+from engine.manager import EngineManager
 from engine.processes.output import Output
 from engine.registry import check_text_model, text_engine
+from engine.supervisor import EngineState
 from engine.watchdog import WatchdogLimits
 
 log = structlog.get_logger(__name__)

@@ -1,25 +1,19 @@
-"""Owns the embedder for the life of the server: starts it, replaces it when it dies, admits and refuses.
+"""Admits jobs to the embedder, or refuses them.
 
-Does not know how vectors are made, nor any wire. It is to the embedder what `engine.manager` is to the text engine, but
-for this: the server stands without it. Where it fails, chats go on, and its own routes say why.
+`engine.supervisor` keeps the embedder running. If it fails, the server goes on without it, and its routes say why.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 
-import structlog
-
-from engine.api import EngineStartError
+from engine.api import StageReport
 from engine.embeddings.api import Embedded, EmbedderBackend, EmbedderFactory, Job, Kind, ModelCard
-from engine.manager import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_AFTER_S, EngineState
-from engine.watchdog import EngineWatchdog, WatchdogLimits
+from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
+from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
-
-log = structlog.get_logger(__name__)
 
 MAX_WAITING_CHARS = 64 * 1024 * 1024
 """Characters of all texts that wait; a token id counts as four."""
@@ -53,21 +47,19 @@ class Embedder:
         self.models = models
         self.truncated = frozenset(truncated)
         self._takes_any_ids = takes_any_ids
-        self.state = EngineState.STARTING if factory else EngineState.STOPPED
-        self.reason = "not started yet" if factory else off_because
-        self.restarts = 0
+        self.supervisor: Supervisor[EmbedderBackend] = Supervisor(
+            "embedder", self._start_backend, watchdog=watchdog, backoff_first_s=backoff_first_s, logs_start=False
+        )
+        if factory is None:
+            self.supervisor.state, self.supervisor.reason = EngineState.STOPPED, off_because
         self.texts = 0
         """Texts of the requests that run now."""
-        self.watchdog = EngineWatchdog(watchdog or WatchdogLimits(), what="embedder")
         self._factory = factory
         self._max_texts = max_texts
-        self._backoff_first_s = backoff_first_s
-        self._backend: EmbedderBackend | None = None
-        self._supervisor: asyncio.Task[None] | None = None
         self._chars = 0
         self._by_client: Counter[str] = Counter()
         self._running: set[asyncio.Future[Embedded]] = set()
-        self._settled = asyncio.Event()
+        self._after: Callable[[], Awaitable[None]] | None = None
         self._has_machine: Callable[[], bool] = lambda: True
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -76,23 +68,41 @@ class Embedder:
         self, after: Callable[[], Awaitable[None]] | None = None, has_machine: Callable[[], bool] = lambda: True
     ) -> None:
         """Begin to start, once `after()` has returned; returns at once. While not `has_machine()`, it steps back."""
-        self._has_machine = has_machine
+        self._after, self._has_machine = after, has_machine
         if self._factory is not None:
-            self._supervisor = asyncio.create_task(self._supervise(after), name="embedder-supervisor")
+            self.supervisor.run()
+
+    async def _start_backend(self, report: StageReport) -> EmbedderBackend:
+        assert self._factory is not None
+        after, self._after = self._after, None
+        if after is not None:
+            report("waiting until the chat engine is ready")
+            await after()
+        backend = await self._factory(report)
+        backend.has_machine = self._has_machine
+        return backend
 
     async def wait_settled(self) -> None:
         """Return once it is ready, or the first start has failed."""
-        await self._settled.wait()
+        await self.supervisor.wait_settled()
+
+    @property
+    def state(self) -> EngineState:
+        return self.supervisor.state
+
+    @property
+    def reason(self) -> str:
+        """Why the embedder is in its state, or what it does to start."""
+        return self.supervisor.reason
 
     @property
     def is_ready(self) -> bool:
-        """A text could be embedded now."""
-        return self.state is EngineState.READY
+        """Whether a text could be embedded now."""
+        return self.supervisor.is_ready
 
     def begin_drain(self) -> None:
         """Refuse new work from now on; what runs goes on."""
-        if self.state is not EngineState.STOPPED:
-            self._become(EngineState.DRAINING, "the server is shutting down")
+        self.supervisor.begin_drain()
 
     async def stop(self, drain_timeout_s: float = 0.0) -> None:
         """Refuse new work, let requests finish for `drain_timeout_s`, end the rest and the process."""
@@ -101,65 +111,7 @@ class Embedder:
             await asyncio.wait(self._running, timeout=drain_timeout_s)
         for run in list(self._running):
             run.cancel()
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-        self._become(EngineState.STOPPED, "stopped")
-
-    def _become(self, state: EngineState, reason: str) -> None:
-        # One that never worked ends silently.
-        is_of_note = self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
-        if state is not self.state and self.models and is_of_note:
-            log.info("embedder_state", state=state.value, reason=reason)
-        self.state, self.reason = state, reason
-
-    def _report(self, stage: str) -> None:
-        if self.state in (EngineState.STARTING, EngineState.RESTARTING):
-            self.reason = stage
-
-    async def _supervise(self, after: Callable[[], Awaitable[None]] | None) -> None:
-        self._report("waiting until the chat engine is ready")
-        if after is not None:
-            await after()
-        backoff_s = self._backoff_first_s
-        while True:
-            started_at = time.monotonic()
-            try:
-                died_of = await self._run_backend()
-            except EngineStartError as error:
-                died_of = str(error)
-            except Exception as error:
-                log.exception("embedder_start_failed")
-                died_of = f"{type(error).__name__}: {error}"
-            if not self._settled.is_set():
-                # Nothing has ever worked, so trying again would only hide the reason.
-                self._become(EngineState.FAILED, died_of)
-                self._settled.set()
-                return
-            if self.state is EngineState.DRAINING:
-                return
-            if time.monotonic() - started_at > HEALTHY_AFTER_S:
-                backoff_s = self._backoff_first_s
-            self.restarts += 1
-            self._become(EngineState.RESTARTING, f"it died ({died_of}); a new one starts in {backoff_s:g} s")
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-
-    async def _run_backend(self) -> str:
-        assert self._factory is not None
-        backend = await self._factory(self._report)
-        try:
-            backend.has_machine = self._has_machine
-            self._backend = backend
-            if self.state is not EngineState.DRAINING:
-                self._become(EngineState.READY, "ready")
-            self._settled.set()
-            return await self.watchdog.wait_gone(backend)
-        finally:
-            self._backend = None
-            if self.state is EngineState.READY:
-                self._become(EngineState.RESTARTING, "it died")
-            await backend.close()
+        await self.supervisor.stop()
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -167,7 +119,8 @@ class Embedder:
         """About how many tokens the model will read: a quarter of the characters, and not more than it can."""
         beside = 0 if job.query is None else len(job.query) // CHARS_PER_TOKEN
         sizes = (len(text) // (CHARS_PER_TOKEN if isinstance(text, str) else 1) + beside for text in job.texts)
-        card = self._backend.cards.get(job.model) if self._backend is not None else None
+        backend = self.supervisor.engine
+        card = backend.cards.get(job.model) if backend is not None else None
         most = card.max_tokens if card is not None else None
         return sum(max(1, size if most is None else min(size, most)) for size in sizes)
 
@@ -202,13 +155,14 @@ class Embedder:
     def _ready_backend(self) -> EmbedderBackend:
         if self.state in (EngineState.DRAINING, EngineState.STOPPED):
             raise _draining()
-        if self._backend is None or not self.is_ready:
+        backend = self.supervisor.engine
+        if backend is None or not self.is_ready:
             raise TwowireError(
                 Fault.ENGINE_NOT_READY,
                 f"The embedder cannot compute now: {self.state.value} ({self.reason}).",
                 retry_after_s=5,
             )
-        return self._backend
+        return backend
 
     def _admit(self, texts: int, chars: int, client: str, field: str) -> None:
         share = max(self._max_texts // 2, 1)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.api import EngineStartError, Prepared
-from engine.manager import AdmissionLimits, EngineManager, EngineState
+from engine.manager import AdmissionLimits, EngineManager
+from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
 from tests.engine.fakes import FakeFactory, words
@@ -89,7 +90,7 @@ async def test_a_dead_engine_is_closed_and_replaced() -> None:
     await until(lambda: manager.is_ready)
     assert factory.engines[0].closed
     assert len(factory.engines) == 2
-    assert manager.restarts == 1
+    assert manager.supervisor.restarts == 1
     async with await manager.run(await prepared(manager)) as generation:
         assert [step async for step in generation]
     await manager.stop()
@@ -100,7 +101,7 @@ async def test_a_restart_that_fails_is_tried_again() -> None:
     manager = await ready_manager(factory)
     factory.error = RuntimeError("no memory")
     factory.engines[0].die("killed")
-    await until(lambda: manager.restarts >= 3)
+    await until(lambda: manager.supervisor.restarts >= 3)
     factory.error = None
     await until(lambda: manager.is_ready)
     await manager.stop()

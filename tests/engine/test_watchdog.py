@@ -158,6 +158,6 @@ async def test_the_manager_replaces_an_engine_that_hangs(is_busy: bool) -> None:
         await read()
     assert failure.value.fault is Fault.ENGINE_DIED
     await until(lambda: len(factory.engines) >= 2 and manager.is_ready)
-    assert manager.watchdog.hangs == 1
+    assert manager.supervisor.watchdog.hangs == 1
     assert factory.engines[0].closed
     await manager.stop()

@@ -10,7 +10,7 @@ import pytest
 from engine.api import EngineStartError
 from engine.embeddings.api import Job
 from engine.embeddings.manager import Embedder
-from engine.manager import EngineState
+from engine.supervisor import EngineState
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import FakeEmbedderFactory, fake_embedder, until
@@ -79,7 +79,7 @@ async def test_a_first_start_that_fails_is_final_and_tells_why(factory: FakeEmbe
 async def test_one_that_dies_is_replaced(embedder: Embedder, factory: FakeEmbedderFactory) -> None:
     factory.may_start.clear()
     factory.backends[0].die("killed")
-    await until(lambda: embedder.restarts == 1)
+    await until(lambda: embedder.supervisor.restarts == 1)
     assert (await refusal(embedder, Job("small", ["x"]))).fault is Fault.ENGINE_NOT_READY
     assert factory.backends[0].closed
     factory.may_start.set()
@@ -210,10 +210,10 @@ async def test_one_that_hangs_is_ended_and_replaced() -> None:
     embedder = fake_embedder(factory, watchdog=WatchdogLimits(heartbeat_interval_s=0.04, stall_timeout_s=0.08))
     embedder.start()
     await embedder.wait_settled()
-    await until(lambda: embedder.watchdog.heartbeats > 0)
+    await until(lambda: embedder.supervisor.watchdog.heartbeats > 0)
     factory.backends[0].beats_are_answered = False
     await until(lambda: len(factory.backends) == 2 and embedder.is_ready)
     assert factory.backends[0].killed
     assert factory.backends[0].closed
-    assert (embedder.watchdog.hangs, embedder.restarts) == (1, 1)
+    assert (embedder.supervisor.watchdog.hangs, embedder.supervisor.restarts) == (1, 1)
     await embedder.stop()

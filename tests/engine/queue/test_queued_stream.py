@@ -11,7 +11,8 @@ import pytest
 from engine.api import Prepared, PreparedPrompt
 from engine.deadlines import Deadlines
 from engine.generation import Generation
-from engine.manager import AdmissionLimits, EngineManager, EngineState
+from engine.manager import AdmissionLimits, EngineManager
+from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.engine.fakes import FakeFactory, FakeStream

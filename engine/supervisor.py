@@ -1,0 +1,162 @@
+"""Keeps one engine running: starts it, watches it, and replaces it after a growing delay when it dies.
+
+Serves the text engine and the embedder. A first start that fails is final: nothing has ever worked, so trying again
+would only hide the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from engine.api import EngineStartError, StageReport, Watched
+from engine.watchdog import EngineWatchdog, WatchdogLimits
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 30.0
+HEALTHY_AFTER_S = 60.0
+"""The backoff starts afresh after an engine that lived this long."""
+
+
+class EngineState(StrEnum):
+    """Where an engine is in its life. Only `READY` can take work."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Supervised(Watched, Protocol):
+    """A running engine or embedder."""
+
+    async def close(self) -> None:
+        """Stop it and its processes. Does not raise. May be called after its death."""
+
+
+E = TypeVar("E", bound=Supervised)
+
+
+class Supervisor(Generic[E]):
+    """Use: `run()`, then `begin_drain()` and `stop()`. `engine` is the running one, if any."""
+
+    def __init__(
+        self,
+        what: str,
+        start: Callable[[StageReport], Awaitable[E]],
+        *,
+        watchdog: WatchdogLimits | None = None,
+        backoff_first_s: float = BACKOFF_FIRST_S,
+        has_worked: bool = False,
+        logs_start: bool = True,
+    ) -> None:
+        """`what` is its name in the log, such as `engine`; `start` starts one.
+
+        `has_worked`: one was running before, in a process that this one replaces; so even the first start is retried.
+        `logs_start`: log stages, and states before the first start has succeeded or failed.
+        """
+        self.state = EngineState.STARTING
+        self.reason = "not started yet"
+        self.since = time.time()
+        """When `state` or `reason` last changed, in seconds since 1970."""
+        self.restarts = 0
+        self.engine: E | None = None
+        self.watchdog = EngineWatchdog(watchdog or WatchdogLimits(), what=what)
+        self._what = what
+        self._events = {kind: f"{what}_{kind}" for kind in ("state", "starting", "start_failed")}
+        self._start = start
+        self._backoff_first_s = backoff_first_s
+        self._has_worked = has_worked
+        self._logs_start = logs_start
+        self._settled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state is EngineState.READY
+
+    def run(self) -> None:
+        """Begin to start the engine; returns at once."""
+        self._task = asyncio.create_task(self._supervise(), name=f"{self._what}-supervisor")
+
+    async def wait_settled(self) -> None:
+        """Return once the engine is ready or the first start has failed."""
+        await self._settled.wait()
+
+    def begin_drain(self) -> None:
+        """Start no other engine; the one that runs goes on. The reason of a failure stays."""
+        if self.state not in (EngineState.DRAINING, EngineState.FAILED, EngineState.STOPPED):
+            self._become(EngineState.DRAINING, "the server is shutting down")
+
+    async def stop(self) -> None:
+        """Close the engine and start no other."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self.state is not EngineState.FAILED:
+            self._become(EngineState.STOPPED, "stopped")
+
+    def _become(self, state: EngineState, reason: str) -> None:
+        is_of_note = self._logs_start or self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
+        if state is not self.state and is_of_note:
+            log.info(self._events["state"], state=state.value, reason=reason)
+        self.state, self.reason, self.since = state, reason, time.time()
+
+    def _report(self, stage: str) -> None:
+        if self.state in (EngineState.STARTING, EngineState.RESTARTING):
+            self.reason = stage
+            if self._logs_start:
+                log.info(self._events["starting"], stage=stage)
+
+    async def _supervise(self) -> None:
+        backoff_s = self._backoff_first_s
+        self._become(EngineState.STARTING, f"starting the {self._what}")
+        while True:
+            started_at = time.monotonic()
+            try:
+                died_of = await self._run_one()
+            except EngineStartError as error:
+                died_of = str(error)
+            except Exception as error:
+                log.exception(self._events["start_failed"])
+                died_of = f"{type(error).__name__}: {error}"
+            if not (self._settled.is_set() or self._has_worked):
+                self._become(EngineState.FAILED, died_of)
+                self._settled.set()
+                return
+            if self.state is EngineState.DRAINING:
+                return
+            if time.monotonic() - started_at > HEALTHY_AFTER_S:
+                backoff_s = self._backoff_first_s
+            self.restarts += 1
+            reason = f"the {self._what} died ({died_of}); a new one starts in {backoff_s:g} s"
+            self._become(EngineState.RESTARTING, reason)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _run_one(self) -> str:
+        """Start an engine, wait for its death, close it; returns what it died of."""
+        engine = await self._start(self._report)
+        try:
+            self.engine = engine
+            if self.state is not EngineState.DRAINING:
+                self._become(EngineState.READY, "ready")
+            self._settled.set()
+            died_of = await self.watchdog.wait_gone(engine)
+            if self.is_ready:
+                # Before it is closed, which takes seconds.
+                reason = f"the {self._what} died ({died_of}); its processes are being ended"
+                self._become(EngineState.RESTARTING, reason)
+            return died_of
+        finally:
+            self.engine = None
+            await engine.close()

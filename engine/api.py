@@ -78,8 +78,8 @@ class Prepared:
         return len(self.prompts) * self.n
 
 
-Relay = Callable[[str, int], bool]
-"""Takes the text and the number of tokens of one step in, at once, or says False and has taken nothing.
+FastPath = Callable[[str, int], bool]
+"""Sends the text of one step, with its number of tokens, at once. False: it was not sent, and the reader gets it.
 
 It is called for every token, in the engine's own turn of the event loop: it must be quick, and must not wait.
 """
@@ -96,11 +96,11 @@ class EngineStream(Protocol):
     def scheduled_at(self) -> float | None:
         """When the engine began to compute it, by `time.monotonic`; None where that is not known, or not yet."""
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         """The deltas of the next step; an empty list if the stream was only woken; None once it has ended.
 
-        While this waits, steps that are nothing but a text of choice 0, and not the last, may go to `relay` instead:
-        no task wakes up for them. What it does not take is returned. Raises `TwowireError` when the generation fails.
+        While this waits, steps that are nothing but text of choice 0, and not the last, may go to `fast_path` instead:
+        no task wakes up for them. What it refuses is returned. Raises `TwowireError` when the generation fails.
         """
 
     def wake(self) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from engine.api import EngineStream, Prepared, Relay
+from engine.api import EngineStream, FastPath, Prepared
 from protocol.errors import TwowireError
 from protocol.output import Delta, Usage
 
@@ -87,12 +87,12 @@ class Generation:
     async def __anext__(self) -> list[Delta]:
         return await self.step(None)
 
-    async def step(self, relay: Relay | None) -> list[Delta]:
-        """The next step, as iterating gives it; those before it may go to `relay`, which `relay_to` has made."""
+    async def step(self, fast_path: FastPath | None) -> list[Delta]:
+        """The next step, as iterating gives it. Steps before it may go to `fast_path`, made by `fast_path_to`."""
         if self.outcome is not None:
             raise self._end()
         try:
-            deltas = await self._stream.next(relay)
+            deltas = await self._stream.next(fast_path)
         except TwowireError as error:
             self.error = error
             await self.close("failed")
@@ -129,11 +129,11 @@ class Generation:
         """Make a step that is waited for come at once, empty."""
         self._stream.wake()
 
-    def relay_to(self, take: Callable[[str], bool]) -> Relay:
-        """A relay that counts what `take` takes. On the path of every token: see `app.generation.fast_path`."""
+    def fast_path_to(self, take: Callable[[str], bool]) -> FastPath:
+        """A fast path that counts what `take` sends. Called for every token: see `app.generation.fast_path`."""
         usage, observer, monotonic = self.usage, self._observer, time.monotonic
 
-        def relay(text: str, tokens: int) -> bool:
+        def fast_path(text: str, tokens: int) -> bool:
             if self.outcome is not None or not take(text):
                 return False
             if self.first_token_at is None or not tokens:
@@ -146,7 +146,7 @@ class Generation:
             self._last_step_at = now
             return True
 
-        return relay
+        return fast_path
 
     async def cancel(self) -> None:
         """End it in the engine now, and give its place back; the reader still gets what was made until now."""

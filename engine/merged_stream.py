@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from engine.api import EngineStream, Relay
+from engine.api import EngineStream, FastPath
 from protocol.output import Delta
 
 
@@ -34,7 +34,7 @@ class MergedStream:
     def scheduled_at(self) -> float | None:
         return min((at for stream in self._streams if (at := stream.scheduled_at) is not None), default=None)
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         if not self._started:
             self._started = True
             for position in range(len(self._streams)):

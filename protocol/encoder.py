@@ -38,7 +38,7 @@ class ChunkEncoder(Protocol):
         """The last chunk, with the usage and no choices."""
 
     @property
-    def around_text(self) -> tuple[bytes, bytes] | None:
+    def text_template(self) -> tuple[bytes, bytes] | None:
         """What the chunk of a plain delta of choice 0 has around its escaped text; None where it varies."""
 
 
@@ -117,7 +117,7 @@ class _Encoder:
         return [self.delta(delta), end] if delta.text or delta.logprobs else [end]
 
     @property
-    def around_text(self) -> tuple[bytes, bytes] | None:
+    def text_template(self) -> tuple[bytes, bytes] | None:
         return None if self._obfuscate else (self._text_head, self._text_tail)
 
     def usage(self, usage: Usage) -> bytes:

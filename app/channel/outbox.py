@@ -40,11 +40,11 @@ class Outbox:
 
     @property
     def can_write(self) -> bool:
-        """There is a short way to the socket."""
+        """The socket has a fast path."""
         return self._write is not None
 
     def write(self, frame: bytes) -> bool:
-        """Send `frame` the short way; False: it cannot be, or somebody has the turn, and it was not sent."""
+        """Send `frame` on the fast path. False: it was not sent, because it cannot be now or somebody has the turn."""
         return self._write is not None and not self.turn.locked() and self._write(frame)
 
     @property

@@ -32,7 +32,7 @@ from app.channel.limits import (
 )
 from app.channel.outbox import Outbox
 from app.generation.fast_path import FrameSender
-from app.generation.stream import Backend, Reply, StreamEnd
+from app.generation.stream import Backend, ResponseStream, StreamEnd
 from protocol.channel import frames
 from protocol.channel.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, PongFrame, ResumeFrame
 from protocol.errors import Fault, TwowireError
@@ -55,7 +55,7 @@ class _Stream:
         self.event_id = frame.event_id
         self.frame = frame
         self.began_at = time.monotonic()
-        self.reply: Reply | None = None
+        self.reply: ResponseStream | None = None
         self.is_cancelled = False
         self.is_told = False
         self.is_preparing = False
@@ -184,7 +184,7 @@ class Channel:
             # sends its terminal frame would not send it; they look themselves.)
             stream.task.cancel()
 
-    async def _cancel_reply(self, reply: Reply) -> None:
+    async def _cancel_reply(self, reply: ResponseStream) -> None:
         try:
             await reply.cancel()
         except Exception:
@@ -260,9 +260,9 @@ class Channel:
         log.error("channel_stream_failed", connection=self.id, exc_info=error)
         return TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
 
-    async def _send_chunks(self, stream_id: str, reply: Reply) -> None:
+    async def _send_chunks(self, stream_id: str, reply: ResponseStream) -> None:
         head = frames.chunk_head(stream_id)
-        around = reply.around_text if self._outbox.can_write else None
+        around = reply.text_template if self._outbox.can_write else None
         sender = FrameSender(self._outbox, stream_id, around) if around is not None else None
         while (chunks := await reply.next(sender)) is not None:
             for seq, chunk in enumerate(chunks, reply.seq - len(chunks) + 1):

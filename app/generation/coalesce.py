@@ -33,7 +33,7 @@ class Pace:
 
 
 class Coalescer:
-    """Between an engine that relays the texts of a stream and whoever sends them."""
+    """Stands between the engine and the sender of a stream on the fast path."""
 
     def __init__(self, pace: Pace, send: Callable[[str], bool], wake: Callable[[], None]) -> None:
         self._pace = pace
@@ -88,7 +88,7 @@ class Coalescer:
         return text
 
     async def pause(self) -> None:
-        """Wait until the next chunk is due; the engine merges meanwhile. For readers to whom nothing is relayed."""
+        """Wait until the next chunk is due; the engine merges meanwhile. For readers without a fast path."""
         delay_s = self._due - self._loop.time()
         if delay_s > 0:
             await asyncio.sleep(delay_s)

@@ -1,16 +1,15 @@
-"""The short way of a token through the app: escaped, put between the bytes that its stream's chunks share, and written.
+"""A token's fast path through the app: escaped, put between the bytes that its stream's chunks share, and written.
 
-Does not know the engine, nor how a socket is written to: `app.hypercorn.fast_write` does. The path that a token
-takes, each step a plain call within the turn of the event loop in which vLLM's output was read:
+Each step is a plain call within the turn of the event loop in which vLLM's output was read:
 
     engine.vllm.fast_path   the text, out of vLLM's detokenizer
-    engine.generation       counted: `Generation.relay_to`
-    app.generation.stream   its number: `LiveReply`
-    here                    its bytes, for the wire
-    app.hypercorn           its frame, to the socket
+    engine.generation       counted: `Generation.fast_path_to`
+    app.generation.stream   numbered: `LiveStream`
+    this module             put into the wire's bytes
+    app.hypercorn           framed and written to the socket
 
-Any of them may say no; then the step comes back as an ordinary one to the task that reads the generation. It waits all
-the while, and it also sends the first step and the last, and every one that is not plain.
+Any of them may refuse. The step then takes the ordinary path: it goes to the task that reads the generation, which
+waits all the while. The first step, the last, and every one that is not plain text always go that way.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from protocol.channel import frames
 
 
 class Sender(Protocol):
-    """Sends the chunks of one reply on its wire, at once or not at all."""
+    """Sends the chunks of one stream on its wire, at once or not at all."""
 
     def send(self, seq: int, text: bytes) -> bool:
-        """Send the chunk number `seq`, whose text is escaped already. False: it was not sent."""
+        """Send chunk `seq`, whose text is already escaped. False: it was not sent."""
 
 
 class EventSender:
     """Server-sent events without ids."""
 
-    def __init__(self, writer: FastWriter, around_text: tuple[bytes, bytes]) -> None:
-        head, tail = around_text
+    def __init__(self, writer: FastWriter, text_template: tuple[bytes, bytes]) -> None:
+        head, tail = text_template
         self._head, self._tail = b"data: " + head, tail + b"\n\n"
         self._write = writer.write
 
@@ -43,8 +42,8 @@ class EventSender:
 class FrameSender:
     """Chunk frames of the channel; not while another frame waits for the socket."""
 
-    def __init__(self, channel: ChannelWriter, stream_id: str, around_text: tuple[bytes, bytes]) -> None:
-        head, tail = around_text
+    def __init__(self, channel: ChannelWriter, stream_id: str, text_template: tuple[bytes, bytes]) -> None:
+        head, tail = text_template
         self._head, self._after_seq, self._tail = frames.chunk_head(stream_id), b',"data":' + head, tail + b"}"
         self._write = channel.write
 

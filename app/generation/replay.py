@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from app.generation.fast_path import Sender
-from app.generation.stream import LiveReply
+from app.generation.stream import LiveStream
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.generation import Generation
 from protocol.channel.frames import Status
@@ -51,7 +51,7 @@ class ReplayBuffer:
 
     def __init__(
         self,
-        reply: LiveReply,
+        reply: LiveStream,
         owner: str | None,
         *,
         grace_s: float,
@@ -229,7 +229,7 @@ class ReplayBuffer:
 
 
 class ReplayReader:
-    """Reads a buffer as a `Reply`. Leaving it does not end the generation, which runs on for its grace period."""
+    """Reads a buffer as a `ResponseStream`. After it leaves, the generation runs on for its grace period."""
 
     def __init__(self, buffer: ReplayBuffer, starting_after: int) -> None:
         self.id = buffer.id
@@ -238,7 +238,7 @@ class ReplayReader:
         self._buffer = buffer
         self._displaced = False
         self._is_silent = False
-        self.around_text = None
+        self.text_template = None
         self._is_at_end = False
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.generation.replay import BUFFER_BYTES, TOKEN_BYTES, ReplayBuffer, ReplayReader
-from app.generation.stream import LiveReply
+from app.generation.stream import LiveStream
 from protocol.errors import Fault, TwowireError
 
 
@@ -39,7 +39,7 @@ class ReplayStore:
     def __len__(self) -> int:
         return len(self._buffers)
 
-    def keep(self, reply: LiveReply, owner: str | None, grace_s: float) -> ReplayReader:
+    def keep(self, reply: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
         """Buffer `reply` from now on; returns its first reader, from the start."""
         buffer = self._buffers[reply.id] = ReplayBuffer(
             reply,

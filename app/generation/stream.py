@@ -14,7 +14,7 @@ import orjson
 from app.generation.coalesce import Coalescer, Pace
 from app.generation.fast_path import Sender
 from app.observability.outcome import RequestOutcome, outcome_of
-from engine.api import Relay
+from engine.api import FastPath
 from engine.generation import Generation
 from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame, Status
 from protocol.encoder import ChunkEncoder
@@ -22,7 +22,7 @@ from protocol.errors import TwowireError
 from protocol.output import Delta, Usage
 
 
-class Reply(Protocol):
+class ResponseStream(Protocol):
     """What a wire sends: pull until None, then look at `status`. Whoever pulls, leaves."""
 
     id: str
@@ -52,7 +52,7 @@ class Reply(Protocol):
         """Its answer has been given to the end: what else there is, `next` gives without waiting."""
 
     @property
-    def around_text(self) -> tuple[bytes, bytes] | None:
+    def text_template(self) -> tuple[bytes, bytes] | None:
         """What its commonest chunks have around their escaped text; None where they cannot be sent by a sender."""
 
     async def next(self, sender: Sender | None = None) -> list[bytes] | None:
@@ -73,7 +73,7 @@ class Reply(Protocol):
 class Started:
     """A reply that has been admitted. `token` is there where it can be resumed, `rates` where there are limits."""
 
-    reply: Reply
+    reply: ResponseStream
     token: str | None = None
     last_seq: int = 0
     rates: Sequence[Mapping[str, Any]] = ()
@@ -85,7 +85,7 @@ class StreamEnd:
 
     frame: CreateFrame | ResumeFrame
     began_at: float
-    reply: Reply | None
+    reply: ResponseStream | None
     error: TwowireError | None
 
 
@@ -105,7 +105,7 @@ class Backend(Protocol):
         """Told of each message that was answered with an error and began no stream."""
 
 
-class LiveReply:
+class LiveStream:
     """Pulls the generation itself: what waits while the wire is busy is merged in the engine, not kept here."""
 
     def __init__(
@@ -132,8 +132,8 @@ class LiveReply:
         self._sender: Sender | None = None
         self._coalescer = Coalescer(pace, self._send, generation.wake) if pace is not None else None
         take = self._coalescer.take if self._coalescer is not None else self._send
-        self._relay: Relay | None = generation.relay_to(take)
-        self.around_text = encoder.around_text
+        self._fast_path: FastPath | None = generation.fast_path_to(take)
+        self.text_template = encoder.text_template
 
     @property
     def status(self) -> Status:
@@ -174,7 +174,7 @@ class LiveReply:
 
     async def _step(self) -> list[bytes] | None:
         try:
-            deltas = await self.generation.step(self._relay if self._sender is not None else None)
+            deltas = await self.generation.step(self._fast_path if self._sender is not None else None)
         except StopAsyncIteration:
             return self._last()
         return self._count(self._encoded(deltas))
@@ -187,7 +187,7 @@ class LiveReply:
             await coalescer.pause()
         deltas, has_ended = [], False
         try:
-            deltas = await self.generation.step(self._relay if self._sender is not None else None)
+            deltas = await self.generation.step(self._fast_path if self._sender is not None else None)
         except StopAsyncIteration:
             has_ended = True
         except TwowireError as error:
@@ -236,5 +236,5 @@ class LiveReply:
         if self._coalescer is not None:
             self._coalescer.rest()
         # They hold this reply, which must not wait for the garbage collector.
-        self._relay = self._coalescer = self._sender = None
+        self._fast_path = self._coalescer = self._sender = None
         await self.generation.close()

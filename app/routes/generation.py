@@ -18,7 +18,7 @@ from quart import Blueprint, Response, request
 from app.generation.admission import Asker, run_admitted
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender, Sender
-from app.generation.stream import LiveReply, Reply
+from app.generation.stream import LiveStream, ResponseStream
 from app.hypercorn import fast_writer_of
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.observability.record import RequestRecord, record_of
@@ -159,13 +159,13 @@ def live_reply(
     prepared: Prepared,
     shape: Shape,
     pace: Pace | None = None,
-) -> LiveReply:
+) -> LiveStream:
     """The reply of a running generation, in the chunks of its route."""
     common = _common(generation, asked, shape)
     options = asked.stream_options
     obfuscate = options is not None and bool(options.include_obfuscation)
     encoder = shape.chunks(**common, include_usage=asked.include_usage, obfuscate=obfuscate)
-    return LiveReply(
+    return LiveStream(
         common["answer_id"],
         generation,
         encoder,
@@ -175,9 +175,9 @@ def live_reply(
     )
 
 
-def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
+def stream_response(reply: ResponseStream, *, with_ids: bool = False) -> Response:
     """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
-    writer, around = fast_writer_of(request.scope), reply.around_text
+    writer, around = fast_writer_of(request.scope), reply.text_template
     sender = EventSender(writer, around) if writer is not None and around is not None and not with_ids else None
     response = Response(_events(reply, with_ids, sender), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
@@ -187,7 +187,7 @@ def stream_response(reply: Reply, *, with_ids: bool = False) -> Response:
     return response
 
 
-async def _events(reply: Reply, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
+async def _events(reply: ResponseStream, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
     """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
     last = b""
     try:
@@ -208,7 +208,7 @@ async def _events(reply: Reply, with_ids: bool, sender: Sender | None) -> AsyncI
         await reply.leave()
 
 
-def _as_events(reply: Reply, chunks: list[bytes], with_ids: bool) -> bytes:
+def _as_events(reply: ResponseStream, chunks: list[bytes], with_ids: bool) -> bytes:
     """Those that `reply` has just given; empty after a silence."""
     if not with_ids:
         return b"".join(map(sse.event, chunks))

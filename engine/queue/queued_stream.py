@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from engine.api import EngineStream, Relay
+from engine.api import EngineStream, FastPath
 from engine.queue.fair_queue import QueueEntry
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
@@ -33,13 +33,13 @@ class QueuedStream:
         self._over = asyncio.Event()
         entry.on_change = self._changed.set
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         if self._entry.state == "waiting" and not self._over.is_set():
             await self._changed.wait()
             self._changed.clear()
-        return await self._step(relay)
+        return await self._step(fast_path)
 
-    async def _step(self, relay: Relay | None) -> list[Delta] | None:
+    async def _step(self, fast_path: FastPath | None) -> list[Delta] | None:
         if self._over.is_set():
             return None
         if self._entry.state == "waiting":
@@ -52,7 +52,7 @@ class QueuedStream:
             await stream.close()
             return None
         self._replace(stream)
-        return await stream.next(relay)
+        return await stream.next(fast_path)
 
     def wake(self) -> None:
         self._changed.set()

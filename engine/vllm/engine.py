@@ -30,7 +30,7 @@ from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
 from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm.errors import refusal
-from engine.vllm.fast_path import ShortLoop, quicken, short_path_of
+from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.prompts import Prompts
 from engine.vllm.sampling import Sampler
@@ -116,7 +116,7 @@ class VllmEngine:
 
     def _shorten(self) -> None:
         """What costs more for each token than it must; see `engine.vllm.fast_path`."""
-        ShortLoop(self._llm.output_processor)
+        FastPathLoop(self._llm.output_processor)
         for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
             for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
                 quicken(histogram)
@@ -242,7 +242,7 @@ class VllmEngine:
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
             translate=refusal,
             has_schema=sampling.structured_outputs is not None,
-            short_path=short_path_of(state, queue),
+            request_fast_path=fast_path_of(state, queue),
         )
 
     def _echo(self, prompt: PreparedPrompt) -> Echo:

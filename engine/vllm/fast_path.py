@@ -1,18 +1,17 @@
-"""The short way of a token out of vLLM: from its output handler straight to whoever sends, with no object on the way.
+"""The fast path out of vLLM: from its output handler straight to the sender, with no object in between.
 
-vLLM 0.32 makes a `RequestOutput` with a `CompletionOutput` in it for each token, puts it into a collector and wakes a
-task; together that costs as much as all that is left. Here that is left out while somebody waits who takes the text
-alone, in two places:
+vLLM 0.32 makes a `RequestOutput` with a `CompletionOutput` for each token, puts it into a collector and wakes a task;
+together that costs as much as everything after it. While somebody waits who needs only the text, two hooks skip it:
 
-- `ShortLoop` stands in front of the loop over a step's outputs (`OutputProcessor.process_outputs`) and deals itself
-  with what is one plain token in the middle of an answer: it counts and detokenizes it as vLLM does, and hands it on.
-  All else is left to vLLM's own loop.
-- `ShortPath` stands, for one request, in place of the method that makes an output (`RequestState.make_request_output`),
-  for what vLLM's loop has dealt with: stop strings, several tokens at a time.
+- `FastPathLoop` runs before vLLM's loop over a step's outputs (`OutputProcessor.process_outputs`). It handles one plain
+  token in the middle of an answer: it counts and detokenizes the token as vLLM does, and passes the text on. Everything
+  else is left to vLLM's loop.
+- `RequestFastPath` replaces, for one request, the method that makes an output (`RequestState.make_request_output`), for
+  what vLLM's loop has handled: stop strings, several tokens at a time.
 
-Where nobody takes the text, vLLM's own method is called as if nothing had been asked. Does not import vLLM. The names
-are those of its classes; a request that is not as plain as it must be, or a vLLM that is not as expected, goes the long
-way. Tests: `tests/engine/vllm/test_short_path.py`, `tests/live/test_short_path.py`.
+When nobody takes the text, vLLM's own method is called, as without the hooks. A request that is not plain, or a vLLM
+whose classes are not as expected, takes the ordinary path. This module does not import vLLM; the attribute names are
+those of its classes. Tests: `tests/engine/vllm/test_fast_path.py`, `tests/live/test_fast_path.py`.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from typing import Any
 
 from prometheus_client.values import MutexValue
 
-from engine.api import Relay
+from engine.api import FastPath
 
 DELTA = "DELTA"
 
 
-class ShortPath:
-    """In one request's state, in place of the method that makes its outputs. It has a `relay` while somebody waits."""
+class RequestFastPath:
+    """Replaces the method of one request's state that makes its outputs. `sink` is set while somebody waits."""
 
     def __init__(self, state: Any, queue: Any) -> None:
-        self.relay: Relay | None = None
+        self.sink: FastPath | None = None
         self._make = state.make_request_output
         self._state = state
         self._queue = queue
@@ -40,16 +39,16 @@ class ShortPath:
         # A stop string may begin in one token and end in another, and is held back meanwhile.
         self._decode = getattr(state.detokenizer, "decode_next", None) if not state.detokenizer.stop else None
         state.make_request_output = self._make_output
-        state.twowire_short_path = self
+        state.twowire_fast_path = self
 
     def take(self, output: Any, timestamp: float, stats: Any) -> bool:
-        """Deal with a step's output if it is a plain token that somebody waits for; False: nothing was done.
+        """Handle a step's output if it is a plain token that somebody waits for; False: nothing was done.
 
         `timestamp` is the step's, `stats` vLLM's `IterationStats` of it, if it keeps them.
         """
-        relay, state, token_ids = self.relay, self._state, output.new_token_ids
+        sink, state, token_ids = self.sink, self._state, output.new_token_ids
         if (
-            relay is None
+            sink is None
             or self._decode is None
             or self._queue.output is not None
             or output.finish_reason is not None
@@ -71,8 +70,8 @@ class ShortPath:
         detokenizer.token_ids.append(token_ids[0])
         text = self._decode(token_ids[0])
         try:
-            if relay(text, 1):
-                # It is gone, and need not be kept: only what is still to be sent counts as the output's text.
+            if sink(text, 1):
+                # It has been sent and need not be kept: the output's text is what is still to be sent.
                 return True
         except Exception as error:
             self._queue.put(error)
@@ -92,27 +91,27 @@ class ShortPath:
         **more: Any,
     ) -> Any:
         if finish_reason is not None:
-            # The last output. The state must not go on holding what holds it.
-            make, self.relay, self._make = self._make, None, None
-            del self._state.make_request_output, self._state.twowire_short_path
+            # The last output. Break the reference cycle with the state.
+            make, self.sink, self._make = self._make, None, None
+            del self._state.make_request_output, self._state.twowire_fast_path
             self._state = self._decode = None
             return make(new_token_ids, pooling_output, finish_reason, stop_reason, *rest, **more)
-        # What waits in the queue comes first.
-        if self.relay is not None and self._queue.output is None:
+        # Not past what waits in the queue.
+        if self.sink is not None and self._queue.output is None:
             detokenizer = self._detokenizer
             before = detokenizer._last_output_text_offset
             try:
-                if self.relay(detokenizer.get_next_output_text(False, True), len(new_token_ids)):
+                if self.sink(detokenizer.get_next_output_text(False, True), len(new_token_ids)):
                     return None
             except Exception as error:
-                # It would end the handler of all outputs. It ends this stream: its reader raises this.
+                # Raised here, it would end the handler of all outputs. Returned, it is raised by this stream's reader.
                 return error
             detokenizer._last_output_text_offset = before
         return self._make(new_token_ids, pooling_output, finish_reason, stop_reason, *rest, **more)
 
 
-class ShortLoop:
-    """In front of vLLM's loop over the outputs of a step."""
+class FastPathLoop:
+    """Runs before vLLM's loop over the outputs of a step."""
 
     def __init__(self, processor: Any) -> None:
         """`processor` is vLLM's `OutputProcessor`."""
@@ -127,17 +126,17 @@ class ShortLoop:
             states = self._states
             rest = []
             for output in outputs:
-                path = getattr(states.get(output.request_id), "twowire_short_path", None)
+                path = getattr(states.get(output.request_id), "twowire_fast_path", None)
                 if path is None or not path.take(output, timestamp, stats):
                     rest.append(output)
             outputs = rest
         return self._process(outputs, timestamp, stats, weight_version=weight_version)
 
 
-def short_path_of(state: Any, queue: Any) -> ShortPath | None:
-    """The short path of a request that has just been added, where it can have one.
+def fast_path_of(state: Any, queue: Any) -> RequestFastPath | None:
+    """The fast path of a request that has just been added, or None if it cannot have one.
 
-    `state` is vLLM's `RequestState`, None where the request has ended already or has several (n > 1).
+    `state` is vLLM's `RequestState`; None if the request has already ended, or has several (n > 1).
     """
     try:
         is_plain = (
@@ -155,17 +154,17 @@ def short_path_of(state: Any, queue: Any) -> ShortPath | None:
         )
     except AttributeError:
         return None
-    return ShortPath(state, queue) if is_plain else None
+    return RequestFastPath(state, queue) if is_plain else None
 
 
 def quicken(histogram: Any) -> None:
-    """Let one of prometheus-client's histograms be observed without its locks, and without going through its buckets.
+    """Make one of prometheus-client's histograms faster: no locks, and a binary search for the bucket.
 
-    vLLM observes one for each token, from the event loop alone: 2 µs each time, a tenth of what it does for the token.
+    vLLM observes one for each token, only from the event loop: 2 µs each, a tenth of its work for the token.
     """
     bounds, buckets, total = histogram._upper_bounds, histogram._buckets, histogram._sum
     if not isinstance(total, MutexValue):
-        return  # Values of several processes, in files.
+        return  # Values shared between processes, in files.
 
     def observe(amount: float, exemplar: Any = None) -> None:
         buckets[bisect_left(bounds, amount)]._value += 1
@@ -175,10 +174,10 @@ def quicken(histogram: Any) -> None:
 
 
 def freeze_heap() -> None:
-    """Take what there is now out of the garbage collector's sight: a million objects of vLLM's that will stay.
+    """Exempt the objects that exist now from garbage collection: a million of vLLM's, which stay.
 
-    Each full collection would look through them, while every stream stands still.
+    Each full collection would scan them while every stream stands still.
     """
-    gc.unfreeze()  # An engine that has died is garbage.
+    gc.unfreeze()  # A dead engine is garbage.
     gc.collect()
     gc.freeze()

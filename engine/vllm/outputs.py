@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.api import Relay
+from engine.api import FastPath
 from engine.validation import SCHEMA_FIELD
-from engine.vllm.fast_path import ShortPath
+from engine.vllm.fast_path import RequestFastPath
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
 
@@ -55,7 +55,7 @@ class VllmStream:
         abort: Callable[[], Awaitable[None]],
         translate: Callable[[Exception], TwowireError],
         has_schema: bool = False,
-        short_path: ShortPath | None = None,
+        request_fast_path: RequestFastPath | None = None,
     ) -> None:
         self.cached_tokens = 0
         self.scheduled_at: float | None = None
@@ -67,7 +67,7 @@ class VllmStream:
         self._abort = abort
         self._translate = translate
         self._has_schema = has_schema
-        self._short_path = short_path
+        self._request_fast_path = request_fast_path
         self._first = True
         self._ended = False
         self._closed = False
@@ -75,7 +75,7 @@ class VllmStream:
         self._loss: TwowireError | None = None
         self._steps: Iterator[list[Delta]] = iter(())
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         step = next(self._steps, None)
         if step is not None:
             # The loop turns between two steps; a close may come in.
@@ -89,7 +89,7 @@ class VllmStream:
         try:
             output = queue.get_nowait()
             if output is None:
-                await self._wait(relay)
+                await self._wait(fast_path)
                 output = queue.get_nowait()
         except Exception as error:
             self._ended = True
@@ -116,7 +116,7 @@ class VllmStream:
             # An aborted choice ends with an output that may hold nothing at all.
             deltas = [delta for delta in deltas if delta.text or delta.tokens or delta.finish_reason]
             if not deltas:
-                return await self.next(relay) if self._loss is not None else None
+                return await self.next(fast_path) if self._loss is not None else None
         if self._first:
             self._first = False
             self.cached_tokens = output.num_cached_tokens or 0
@@ -126,17 +126,17 @@ class VllmStream:
                 deltas = [*self._echoed(self._echo, output), *deltas]
         return deltas
 
-    async def _wait(self, relay: Relay | None) -> None:
-        """Until there is an output in the queue, or the stream is woken; steps may go past this to `relay`."""
-        short_path = self._short_path
-        if relay is None or short_path is None or self._first:
+    async def _wait(self, fast_path: FastPath | None) -> None:
+        """Wait for an output in the queue, or to be woken; meanwhile, steps may take `fast_path`."""
+        request_fast_path = self._request_fast_path
+        if fast_path is None or request_fast_path is None or self._first:
             await self._queue.ready.wait()
             return
-        short_path.relay = relay
+        request_fast_path.sink = fast_path
         try:
             await self._queue.ready.wait()
         finally:
-            short_path.relay = None
+            request_fast_path.sink = None
 
     def _nothing(self) -> list[Delta] | None:
         return None if self._ended else []

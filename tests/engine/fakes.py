@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from engine.api import EngineStream, Prepared, PreparedPrompt, Relay, StageReport
+from engine.api import EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -16,7 +16,7 @@ from protocol.output import Delta
 
 
 def is_plain(deltas: Sequence[Delta]) -> bool:
-    """Whether a step may go to a relay."""
+    """Whether a step may take the fast path."""
     return len(deltas) == 1 and deltas[0].index == 0 and not deltas[0].finish_reason and not deltas[0].logprobs
 
 
@@ -32,12 +32,12 @@ class FakeStream:
         self._finished = False
         self._error: TwowireError | None = None
         self._changed = asyncio.Event()
-        self._relay: Relay | None = None
+        self._fast_path: FastPath | None = None
 
     def feed(self, *deltas: Delta) -> None:
-        if self._relay is not None and not self._steps and is_plain(deltas):
+        if self._fast_path is not None and not self._steps and is_plain(deltas):
             (delta,) = deltas
-            if self._relay(delta.text, delta.tokens):
+            if self._fast_path(delta.text, delta.tokens):
                 return
         self._steps.append(list(deltas))
         self._changed.set()
@@ -50,14 +50,14 @@ class FakeStream:
         self._error = error
         self._changed.set()
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         if not self._steps and self._error is None and not self._finished and not self.closed:
             self._changed.clear()
-            self._relay = relay
+            self._fast_path = fast_path
             try:
                 await self._changed.wait()
             finally:
-                self._relay = None
+                self._fast_path = None
         if self.closed:
             return None
         if self._steps:

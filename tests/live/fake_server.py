@@ -30,7 +30,7 @@ from app.embedder_choice import choose_embedder
 from app.server import run as server
 from app.server.workers import ApiServer
 from app.services import Services, admission_limits, make_services, served_names
-from engine.api import EngineStartError, EngineStream, Prepared, PreparedPrompt, Relay, StageReport
+from engine.api import EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
@@ -106,7 +106,7 @@ class PacedStream:
         limit = min(self._ends_at, int(Path(LEASH).read_text())) if LEASH else self._ends_at
         return max(min(int((time.monotonic() - self._opened_at) / PACE_S), limit), self._made)
 
-    async def next(self, relay: Relay | None = None) -> list[Delta] | None:
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         while self._made < self._ends_at:
             await self._wait()
             if self._is_dead and self._ends_at:
@@ -116,7 +116,7 @@ class PacedStream:
                 return [] if self._made < self._ends_at else None
             text = "".join(map(self._script.word, range(first, self._made)))
             reason = self._script.finish_reason if self._made == self._tokens else None
-            if reason is not None or relay is None or not relay(text, self._made - first):
+            if reason is not None or fast_path is None or not fast_path(text, self._made - first):
                 return [Delta(0, text, self._made - first, reason)]
             # What a real engine makes next comes in another turn of the loop.
             await asyncio.sleep(0)

@@ -104,7 +104,7 @@ class Peer:
         return "".join(delta.get("content") or "" for delta in deltas)
 
 
-class House:
+class Harness:
     """Manager, replay store and channels around one fake engine; the test drives its streams, all in `streams`."""
 
     def __init__(
@@ -156,30 +156,30 @@ class House:
         await self.replays.close()
 
 
-async def begin_stream(house: House, peer: Peer, stream_id: str = "a", **more: Any) -> None:
+async def begin_stream(harness: Harness, peer: Peer, stream_id: str = "a", **more: Any) -> None:
     """Create a stream that has said «x» and goes on."""
-    count = len(house.streams)
+    count = len(harness.streams)
     await peer.create(stream_id, **more)
-    await until(lambda: len(house.streams) > count)
-    house.streams[-1].feed(Delta(0, "x", 1))
+    await until(lambda: len(harness.streams) > count)
+    harness.streams[-1].feed(Delta(0, "x", 1))
     await until(lambda: peer.text(stream_id) == "x")
 
 
 @asynccontextmanager
-async def open_house(**options: Any) -> AsyncIterator[House]:
-    """A house that fails the test if, once its sockets are gone, a task, generation, replay buffer or place is left."""
+async def open_harness(**options: Any) -> AsyncIterator[Harness]:
+    """A harness that fails the test if a task, generation, replay buffer or place outlives its sockets."""
     before = asyncio.all_tasks()
-    house = House(**options)
-    house.manager.start()
-    await house.manager.wait_settled()
+    harness = Harness(**options)
+    harness.manager.start()
+    await harness.manager.wait_settled()
     own = asyncio.all_tasks() - before
-    yield house
-    await house.close()
+    yield harness
+    await harness.close()
     left = asyncio.all_tasks() - before - own - {asyncio.current_task()}
     assert not left, f"tasks were left behind: {left}"
-    assert not house.manager.active, "generations were left behind"
-    assert house.manager.sequences == 0, "places were left behind"
-    assert (len(house.replays), house.replays.bytes) == (0, 0), "replay buffers were left behind"
-    open_streams = [stream for stream in house.streams if not (stream.closed or stream.cancelled)]
+    assert not harness.manager.active, "generations were left behind"
+    assert harness.manager.sequences == 0, "places were left behind"
+    assert (len(harness.replays), harness.replays.bytes) == (0, 0), "replay buffers were left behind"
+    open_streams = [stream for stream in harness.streams if not (stream.closed or stream.cancelled)]
     assert not open_streams, "the engine still works for somebody"
-    await house.manager.stop()
+    await harness.manager.stop()

@@ -20,7 +20,7 @@ from tests.app.channel.channels import (
     DONE,
     Peer,
     begin_stream,
-    open_house,
+    open_harness,
     turn,
     until,
 )
@@ -37,16 +37,16 @@ def kinds(peer: Peer) -> list[str]:
 
 
 async def test_it_says_first_who_it_is_and_what_it_allows() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         limits = ChannelLimits(max_running=3)
-        peer = house.peer(limits)
+        peer = harness.peer(limits)
         ready = await peer.wait_for("connection.ready")
         assert ready == {"type": "connection.ready", "connection_id": "connection", "limits": asdict(limits)}
 
 
 async def test_a_create_is_answered_by_its_chunks_and_one_done() -> None:
-    async with open_house(steps=words("a", "b"), ends=True) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("a", "b"), ends=True) as harness:
+        peer = harness.peer()
         await peer.create("s.1", "e1")
         done = await peer.wait_for(DONE)
         assert kinds(peer) == ["connection.ready", "created", "chunk", "chunk", "chunk", "chunk", "done"]
@@ -64,8 +64,8 @@ async def test_a_create_is_answered_by_its_chunks_and_one_done() -> None:
 
 
 async def test_the_chunk_is_the_last_of_its_frame_and_the_very_bytes_of_the_encoder() -> None:
-    async with open_house(steps=words("ä\u2028"), ends=True) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("ä\u2028"), ends=True) as harness:
+        peer = harness.peer()
         await peer.create()
         await peer.wait_for(DONE)
         for raw, frame in zip(peer.raw, peer.frames, strict=True):
@@ -76,11 +76,11 @@ async def test_the_chunk_is_the_last_of_its_frame_and_the_very_bytes_of_the_enco
 
 
 async def test_streams_of_one_connection_run_side_by_side() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer, "a")
-        await begin_stream(house, peer, "b")
-        for stream in house.streams:
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer, "a")
+        await begin_stream(harness, peer, "b")
+        for stream in harness.streams:
             stream.feed(Delta(0, "y", 1, "stop"))
             stream.end()
         await peer.wait_for(DONE, count=2)
@@ -88,9 +88,9 @@ async def test_streams_of_one_connection_run_side_by_side() -> None:
 
 
 async def test_further_streams_wait_for_their_turn_and_those_beyond_are_refused() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_running=1, max_waiting=1))
-        await begin_stream(house, peer, "a")
+    async with open_harness() as harness:
+        peer = harness.peer(ChannelLimits(max_running=1, max_waiting=1))
+        await begin_stream(harness, peer, "a")
         await peer.create("b")
         await peer.create("c", "e3")
         error = await peer.wait_for("error")
@@ -98,29 +98,29 @@ async def test_further_streams_wait_for_their_turn_and_those_beyond_are_refused(
         assert error["error"]["code"] == "too_many_streams"
         assert error["retry_after_s"] == 1
         await turn()
-        assert len(house.streams) == 1, "the second ran before its turn"
-        house.streams[0].end()
-        await until(lambda: len(house.streams) == 2)
-        house.streams[1].end()
+        assert len(harness.streams) == 1, "the second ran before its turn"
+        harness.streams[0].end()
+        await until(lambda: len(harness.streams) == 2)
+        harness.streams[1].end()
         assert (await peer.wait_for(DONE, "b"))["status"] == "completed"
 
 
 async def test_the_name_of_an_open_stream_is_refused_and_the_stream_goes_on() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         await peer.create("a", "e2")
         error = await peer.wait_for("error")
         assert "stream_id" not in error, "the open stream would seem to have ended"
         assert (error["event_id"], error["error"]["param"]) == ("e2", "stream_id")
-        house.streams[0].end()
+        harness.streams[0].end()
         assert (await peer.wait_for(DONE, "a"))["status"] == "completed"
-        assert len(house.streams) == 1
+        assert len(harness.streams) == 1
 
 
 async def test_a_name_is_free_again_after_the_terminal_frame() -> None:
-    async with open_house(steps=words("a"), ends=True) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("a"), ends=True) as harness:
+        peer = harness.peer()
         for count in range(1, 4):
             await peer.create("a")
             await peer.wait_for(DONE, "a", count)
@@ -128,8 +128,8 @@ async def test_a_name_is_free_again_after_the_terminal_frame() -> None:
 
 
 async def test_the_name_of_a_refused_create_is_not_free_before_its_error_is_sent() -> None:
-    async with open_house() as house:
-        peer = house.peer()
+    async with open_harness() as harness:
+        peer = harness.peer()
         await peer.wait_for("connection.ready")
         peer.takes.clear()
         for _ in range(2):
@@ -147,9 +147,9 @@ async def test_the_name_of_a_refused_create_is_not_free_before_its_error_is_sent
 
 @pytest.mark.parametrize("wrong", ["garbage", "unknown type", "bad body"])
 async def test_a_wrong_frame_that_names_an_open_stream_does_not_seem_to_end_it(wrong: str) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         messages: dict[str, dict[str, Any]] = {
             "garbage": {"type": "chat.completion.resume", "stream_id": "a", "event_id": "e"},
             "unknown type": {"type": "huh", "stream_id": "a", "event_id": "e"},
@@ -162,27 +162,27 @@ async def test_a_wrong_frame_that_names_an_open_stream_does_not_seem_to_end_it(w
 
 
 async def test_a_refused_create_is_one_error_and_its_neighbours_go_on() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         await peer.create("b", "e2", body={"temperature": 9})
         error = await peer.wait_for("error", "b")
         assert (error["event_id"], error["status"], error["error"]["param"]) == ("e2", 400, "temperature")
         await peer.create("c", body={"model": "other"})
         assert (await peer.wait_for("error", "c"))["status"] == 404
-        house.engine.refusal = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
+        harness.engine.refusal = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
         await peer.create("d")
         assert (await peer.wait_for("error", "d"))["retry_after_s"] == 1
-        house.streams[0].end()
+        harness.streams[0].end()
         assert (await peer.wait_for(DONE))["stream_id"] == "a"
         assert len(peer.of(DONE)) == 1
 
 
 async def test_a_generation_that_fails_midway_says_so_and_then_is_done() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
-        house.streams[0].fail(ENGINE_FAILED)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
+        harness.streams[0].fail(ENGINE_FAILED)
         done = await peer.wait_for(DONE)
         assert kinds(peer)[-2:] == ["error", "done"]
         assert (peer.frames[-2]["stream_id"], peer.frames[-2]["error"]["code"]) == ("a", "engine_died")
@@ -190,10 +190,10 @@ async def test_a_generation_that_fails_midway_says_so_and_then_is_done() -> None
 
 
 async def test_an_unforeseen_failure_midway_is_an_error_and_then_done() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
-        house.streams[0].feed(Delta(0, "\ud800", 1))  # Which no encoder can put into JSON.
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
+        harness.streams[0].feed(Delta(0, "\ud800", 1))  # Which no encoder can put into JSON.
         await peer.wait_for(DONE)
         assert kinds(peer)[-2:] == ["error", "done"]
         assert peer.frames[-2]["error"]["code"] == "internal_error"
@@ -205,14 +205,14 @@ async def test_an_unforeseen_failure_midway_is_an_error_and_then_done() -> None:
 
 
 async def test_cancel_sends_what_was_made_and_ends_with_the_usage() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         peer.takes.clear()
-        house.streams[0].feed(Delta(0, "y", 1))
+        harness.streams[0].feed(Delta(0, "y", 1))
         await peer.cancel()
-        await until(lambda: house.streams[0].cancelled)
-        assert house.manager.sequences == 0, "its place is free although the socket is busy"
+        await until(lambda: harness.streams[0].cancelled)
+        assert harness.manager.sequences == 0, "its place is free although the socket is busy"
         peer.takes.set()
         done = await peer.wait_for(DONE)
         assert peer.text() == "xy"
@@ -222,21 +222,21 @@ async def test_cancel_sends_what_was_made_and_ends_with_the_usage() -> None:
 
 
 async def test_cancel_leaves_the_neighbours_alone() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer, "a")
-        await begin_stream(house, peer, "b")
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer, "a")
+        await begin_stream(harness, peer, "b")
         await peer.cancel("a")
         await peer.wait_for(DONE, "a")
-        house.streams[1].feed(Delta(0, "z", 1, "stop"))
-        house.streams[1].end()
+        harness.streams[1].feed(Delta(0, "z", 1, "stop"))
+        harness.streams[1].end()
         assert (await peer.wait_for(DONE, "b"))["status"] == "completed"
         assert peer.text("b") == "xz"
 
 
 async def test_cancel_of_what_does_not_run_is_a_404() -> None:
-    async with open_house(steps=words("a"), ends=True) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("a"), ends=True) as harness:
+        peer = harness.peer()
         await peer.cancel("a", "e1")
         await peer.create("a")
         await peer.wait_for(DONE)
@@ -246,9 +246,9 @@ async def test_cancel_of_what_does_not_run_is_a_404() -> None:
 
 
 async def test_a_second_cancel_is_a_404_that_does_not_seem_to_end_the_stream() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         peer.takes.clear()
         await peer.cancel("a", "e1")
         await peer.cancel("a", "e2")
@@ -259,32 +259,32 @@ async def test_a_second_cancel_is_a_404_that_does_not_seem_to_end_the_stream() -
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_cancel_before_it_began_is_one_done_at_whatever_moment(turns: int) -> None:
-    async with open_house(steps=words("a")[:0]) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("a")[:0]) as harness:
+        peer = harness.peer()
         await peer.create("a")
         await turn(turns)
         await peer.cancel("a")
         done = await peer.wait_for(DONE)
         assert done["status"] == "cancelled"
-        await until(lambda: house.manager.sequences == 0)
+        await until(lambda: harness.manager.sequences == 0)
         assert len(peer.of(DONE)) == 1
 
 
 async def test_cancel_while_it_waits_for_its_turn() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_running=1))
-        await begin_stream(house, peer, "a")
+    async with open_harness() as harness:
+        peer = harness.peer(ChannelLimits(max_running=1))
+        await begin_stream(harness, peer, "a")
         await peer.create("b")
         await turn()
         await peer.cancel("b")
         done = await peer.wait_for(DONE, "b")
         assert (done["status"], done["seq"]) == ("cancelled", 0)
-        assert len(house.streams) == 1
+        assert len(harness.streams) == 1
 
 
 async def test_cancel_of_a_refused_create_whose_error_waits_for_the_socket_does_not_swallow_the_error() -> None:
-    async with open_house() as house:
-        peer = house.peer()
+    async with open_harness() as harness:
+        peer = harness.peer()
         await peer.wait_for("connection.ready")
         peer.takes.clear()
         await peer.say({"type": "ping"})
@@ -299,17 +299,17 @@ async def test_cancel_of_a_refused_create_whose_error_waits_for_the_socket_does_
 
 
 async def test_a_cancel_that_the_engine_fails_at_harms_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer, "a")
-        await begin_stream(house, peer, "b")
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer, "a")
+        await begin_stream(harness, peer, "b")
 
         async def fail() -> None:
             raise RuntimeError("the engine is gone")
 
-        monkeypatch.setattr(house.streams[0], "cancel", fail)
+        monkeypatch.setattr(harness.streams[0], "cancel", fail)
         await peer.cancel("a")
         await turn()
         assert not peer.channel.ended.done()
-        house.streams[1].end()
+        harness.streams[1].end()
         assert (await peer.wait_for(DONE, "b"))["status"] == "completed"

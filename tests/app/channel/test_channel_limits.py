@@ -24,9 +24,9 @@ from tests.app.channel.channels import (
     CREATE,
     DONE,
     Clock,
-    House,
+    Harness,
     begin_stream,
-    open_house,
+    open_harness,
     turn,
     until,
 )
@@ -39,20 +39,20 @@ from tests.engine.fakes import words
     "message", ["", " ", "{", "[]", "null", '{"type":1}', '{"type":"x"}', b"{}", b"", None, "\ud800"]
 )
 async def test_garbage_is_answered_and_nothing_ends(message: str | bytes | None) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         await peer.say(message)
         error = await peer.wait_for("error")
         assert (error["status"], sorted(error["error"])) == (400, ["code", "message", "param", "type"])
-        house.streams[0].end()
+        harness.streams[0].end()
         assert (await peer.wait_for(DONE))["status"] == "completed"
         assert not peer.channel.ended.done()
 
 
 async def test_a_ping_is_answered_with_its_own_t() -> None:
-    async with open_house() as house:
-        peer = house.peer()
+    async with open_harness() as harness:
+        peer = harness.peer()
         for t in (1, 2.5, "x", 2**63, None):
             await peer.say({"type": "ping", "t": t})
         await peer.wait_for("pong", count=5)
@@ -60,16 +60,16 @@ async def test_a_ping_is_answered_with_its_own_t() -> None:
 
 
 async def test_unknown_fields_are_ignored() -> None:
-    async with open_house(steps=words("a"), ends=True) as house:
-        peer = house.peer()
+    async with open_harness(steps=words("a"), ends=True) as harness:
+        peer = harness.peer()
         await peer.create("a", colour="red", resume=None)
         assert (await peer.wait_for(DONE))["status"] == "completed"
 
 
 async def test_more_messages_than_allowed_end_it() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         clock = Clock()
-        peer = house.peer(ChannelLimits(max_messages_per_s=10), clock=clock)
+        peer = harness.peer(ChannelLimits(max_messages_per_s=10), clock=clock)
         for _ in range(20):
             await peer.say({"type": "pong"})
         clock.now += 0.5
@@ -81,8 +81,8 @@ async def test_more_messages_than_allowed_end_it() -> None:
 
 
 async def test_a_message_over_the_limit_ends_it_counted_in_bytes() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_message_bytes=1024))
+    async with open_harness() as harness:
+        peer = harness.peer(ChannelLimits(max_message_bytes=1024))
         await peer.say("x" * 1024)
         assert not peer.channel.ended.done()
         await peer.say("ä" * 513)
@@ -90,8 +90,8 @@ async def test_a_message_over_the_limit_ends_it_counted_in_bytes() -> None:
 
 
 async def test_a_client_that_makes_answers_and_never_reads_them_is_cut_off() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(max_messages_per_s=10_000))
+    async with open_harness() as harness:
+        peer = harness.peer(ChannelLimits(max_messages_per_s=10_000))
         peer.takes.clear()
         for _ in range(MAX_ANSWERS + 2):
             await peer.say({"type": "ping"})
@@ -99,7 +99,7 @@ async def test_a_client_that_makes_answers_and_never_reads_them_is_cut_off() -> 
 
 
 async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_nothing() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         parsing, may_end = asyncio.Event(), asyncio.Event()
 
         async def aside(function: object, message: str) -> object:
@@ -108,7 +108,7 @@ async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_
             assert callable(function)
             return function(message)
 
-        peer = house.peer(parse_aside=aside)
+        peer = harness.peer(parse_aside=aside)
         text = orjson.dumps({"type": CREATE, "stream_id": "a", "body": BODY, "x": "x" * PARSED_ASIDE_CHARS}).decode()
         receiving = asyncio.create_task(peer.say(text))
         await parsing.wait()
@@ -116,84 +116,84 @@ async def test_a_large_message_that_is_still_being_parsed_when_it_closes_starts_
         may_end.set()
         await receiving
         await turn()
-        assert not house.streams
+        assert not harness.streams
 
 
 # -- the end ---------------------------------------------------------------------------------------------------------
 
 
 async def test_close_ends_every_generation_at_once() -> None:
-    async with open_house(admission=AdmissionLimits(8, 8)) as house:
-        peer = house.peer()
+    async with open_harness(admission=AdmissionLimits(8, 8)) as harness:
+        peer = harness.peer()
         for name in "abc":
-            await begin_stream(house, peer, name)
+            await begin_stream(harness, peer, name)
         await peer.channel.close()
-        assert [stream.closed for stream in house.streams] == [True] * 3
-        assert house.manager.sequences == 0
+        assert [stream.closed for stream in harness.streams] == [True] * 3
+        assert harness.manager.sequences == 0
 
 
 async def test_close_ends_what_a_stuck_socket_holds_up() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         peer.takes.clear()
-        house.streams[0].feed(Delta(0, "y", 1))
+        harness.streams[0].feed(Delta(0, "y", 1))
         await until(lambda: peer.text() == "xy")
         await peer.channel.close()
-        assert house.streams[0].closed
+        assert harness.streams[0].closed
 
 
 async def test_a_close_that_is_cut_short_still_leaves_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
-        close, leaving, may_leave = house.streams[0].close, asyncio.Event(), asyncio.Event()
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
+        close, leaving, may_leave = harness.streams[0].close, asyncio.Event(), asyncio.Event()
 
         async def slow_close() -> None:
             leaving.set()
             await may_leave.wait()
             await close()
 
-        monkeypatch.setattr(house.streams[0], "close", slow_close)
+        monkeypatch.setattr(harness.streams[0], "close", slow_close)
         closing = asyncio.create_task(peer.channel.close())
         await leaving.wait()
         closing.cancel()
         await asyncio.gather(closing, return_exceptions=True)
         may_leave.set()
         await peer.channel.close()
-        assert house.streams[0].closed
+        assert harness.streams[0].closed
 
 
 async def test_a_send_that_fails_ends_it() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         peer.failure = ConnectionResetError()
-        house.streams[0].feed(Delta(0, "y", 1))
+        harness.streams[0].feed(Delta(0, "y", 1))
         async with asyncio.timeout(5):
             assert (await peer.channel.ended).code == SERVER_FAULT
 
 
 async def test_a_client_that_does_not_read_is_given_up_after_the_deadline() -> None:
-    async with open_house() as house:
-        peer = house.peer(ChannelLimits(send_timeout_s=0.05))
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer(ChannelLimits(send_timeout_s=0.05))
+        await begin_stream(harness, peer)
         peer.takes.clear()
-        house.streams[0].feed(Delta(0, "y", 1))
+        harness.streams[0].feed(Delta(0, "y", 1))
         async with asyncio.timeout(5):
             closing = await peer.channel.ended
         assert (closing.code, closing.is_stuck) == (SERVER_FAULT, True)
 
 
 async def test_a_slow_reader_gets_fewer_larger_sends_and_keeps_no_queue() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer)
         peer.takes.clear()
-        house.streams[0].feed(Delta(0, "y", 1))
+        harness.streams[0].feed(Delta(0, "y", 1))
         await until(lambda: peer.text() == "xy")
         for _ in range(100):
-            house.streams[0].feed(Delta(0, "z", 1))
+            harness.streams[0].feed(Delta(0, "z", 1))
         await turn()
         assert peer.text() == "xy", "it pulled although the socket was busy"
 
@@ -201,9 +201,9 @@ async def test_a_slow_reader_gets_fewer_larger_sends_and_keeps_no_queue() -> Non
 class Beating:
     """A peer on a clock that the test sets: the channel looks at it every few milliseconds."""
 
-    def __init__(self, house: House, limits: ChannelLimits) -> None:
+    def __init__(self, harness: Harness, limits: ChannelLimits) -> None:
         self.clock = Clock()
-        self.peer = house.peer(limits, clock=self.clock)
+        self.peer = harness.peer(limits, clock=self.clock)
 
     async def beat(self, *, is_answered: bool = True) -> None:
         """The time of a ping has come."""
@@ -221,37 +221,37 @@ class Beating:
 
 
 async def test_it_pings_and_a_client_that_stays_silent_is_missed() -> None:
-    async with open_house() as house:
-        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
+    async with open_harness() as harness:
+        beating = Beating(harness, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
         for _ in range(4):
             await beating.beat(is_answered=False)
         assert await beating.ends(0.02) == HEARTBEAT_MISSED
 
 
 async def test_a_client_that_answers_pings_is_kept() -> None:
-    async with open_house() as house:
-        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
+    async with open_harness() as harness:
+        beating = Beating(harness, ChannelLimits(ping_interval_s=0.02, idle_timeout_s=0.1))
         for _ in range(20):
             await beating.beat()
         assert not beating.peer.channel.ended.done()
 
 
 async def test_an_old_connection_is_told_and_ended() -> None:
-    async with open_house() as house:
-        beating = Beating(house, ChannelLimits(max_age_s=0.05))
-        await begin_stream(house, beating.peer)
+    async with open_harness() as harness:
+        beating = Beating(harness, ChannelLimits(max_age_s=0.05))
+        await begin_stream(harness, beating.peer)
         assert await beating.ends(0.06) == GOING_AWAY
         assert beating.peer.frames[-1]["error"]["code"] == "connection_too_old"
 
 
 async def test_a_connection_that_only_beats_is_ended_when_unused_and_not_before() -> None:
-    async with open_house() as house:
-        beating = Beating(house, ChannelLimits(ping_interval_s=0.02, unused_timeout_s=0.2))
-        await begin_stream(house, beating.peer)
+    async with open_harness() as harness:
+        beating = Beating(harness, ChannelLimits(ping_interval_s=0.02, unused_timeout_s=0.2))
+        await begin_stream(harness, beating.peer)
         for _ in range(20):
             await beating.beat()
         assert not beating.peer.channel.ended.done(), "something runs on it"
-        house.streams[0].end()
+        harness.streams[0].end()
         await beating.peer.wait_for(DONE)
         for _ in range(9):
             await beating.beat()
@@ -261,16 +261,16 @@ async def test_a_connection_that_only_beats_is_ended_when_unused_and_not_before(
 
 
 async def test_a_drain_ends_an_idle_connection_at_once_and_another_after_its_last_stream() -> None:
-    async with open_house() as house:
-        idle, busy = house.peer(), house.peer()
-        await begin_stream(house, busy)
+    async with open_harness() as harness:
+        idle, busy = harness.peer(), harness.peer()
+        await begin_stream(harness, busy)
         for peer in (idle, busy):
             peer.channel.drain()
         assert idle.channel.ended.result().code == DRAINING
         assert not busy.channel.ended.done()
         await busy.create("b", "e2")
         assert (await busy.wait_for("error", "b"))["error"]["code"] == "server_draining"
-        house.streams[0].end()
+        harness.streams[0].end()
         async with asyncio.timeout(5):
             assert (await busy.channel.ended).code == DRAINING
         assert busy.of(DONE, "a")[0]["status"] == "completed"

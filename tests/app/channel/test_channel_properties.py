@@ -27,9 +27,9 @@ from tests.app.channel.channels import (
     DONE,
     RESUME,
     RESUMED,
-    House,
+    Harness,
     Peer,
-    open_house,
+    open_harness,
     turn,
     until,
 )
@@ -125,9 +125,9 @@ class Client:
 class Run:
     """One sequence: two connections in turn, one engine."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.clients = [Client(house.peer(LIMITS)), Client(house.peer(LIMITS))]
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.clients = [Client(harness.peer(LIMITS)), Client(harness.peer(LIMITS))]
         self.events = 0
         self.known: list[tuple[str, str]] = []
 
@@ -168,7 +168,7 @@ class Run:
         await self.clients[which].peer.say(message)
 
     async def do_step(self, which: int, what: str) -> None:
-        running = [stream for stream in self.house.streams if not stream.closed]
+        running = [stream for stream in self.harness.streams if not stream.closed]
         if not running:
             return
         stream = running[which % len(running)]
@@ -181,7 +181,7 @@ class Run:
 
     async def do_refuse(self, which: int) -> None:
         full = TwowireError(Fault.QUEUE_FULL, "full", retry_after_s=1)
-        self.house.engine.refusal = full if which else None
+        self.harness.engine.refusal = full if which else None
 
     async def do_take(self, which: int, is_slow: bool) -> None:
         takes = self.clients[which].peer.takes
@@ -196,19 +196,19 @@ class Run:
         await turn()
         assert len(peer.frames) == sent, "something was sent after the close"
         self.clients[which].read()
-        self.clients[which] = Client(self.house.peer(LIMITS))
+        self.clients[which] = Client(self.harness.peer(LIMITS))
 
     async def do_drain(self, which: int) -> None:
         self.clients[which].peer.channel.drain()
 
     async def settle(self) -> None:
         """Let everything come to its end: what has been asked must have been answered by then."""
-        self.house.engine.refusal = None
+        self.harness.engine.refusal = None
         for client in self.clients:
             client.peer.takes.set()
 
         def is_settled() -> bool:
-            for stream in self.house.streams:
+            for stream in self.harness.streams:
                 stream.end()
             return all(client.peer.channel.ended.done() or client.is_settled for client in self.clients)
 
@@ -269,8 +269,8 @@ TURNS = st.sampled_from([0, 0, 1, 3, 10, 30])
 
 async def play(actions: list[tuple[Action, int]], *, settles: bool) -> None:
     async with asyncio.timeout(20):
-        async with open_house(admission=AdmissionLimits(3, 1), resume=RESUME_LIMITS) as house:
-            run = Run(house)
+        async with open_harness(admission=AdmissionLimits(3, 1), resume=RESUME_LIMITS) as harness:
+            run = Run(harness)
             for action, turns in actions:
                 await run.do(action)
                 await turn(turns)
@@ -294,8 +294,8 @@ def test_whatever_comes_every_stream_has_one_end_and_nothing_is_left(
 )
 def test_no_message_makes_the_channel_raise(message: Any) -> None:
     async def say() -> None:
-        async with open_house() as house:
-            peer = house.peer(LIMITS)
+        async with open_harness() as harness:
+            peer = harness.peer(LIMITS)
             text = message if isinstance(message, str | bytes | None) else orjson.dumps(message).decode()
             await peer.channel.receive(text)
             assert not peer.channel.ended.done()

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.channel.endpoint import CHANNEL_PATH, INBOX_MESSAGES
 from app.factory import create_app
-from tests.app.channel.channels import House, open_house, turn, until
+from tests.app.channel.channels import Harness, open_harness, turn, until
 
 SCOPE: dict[str, Any] = {
     "type": "websocket",
@@ -53,8 +53,8 @@ class Socket:
         self.sent.append(message)
 
 
-async def serve(house: House, socket: Socket) -> asyncio.Task[None]:
-    app = create_app(house.services)
+async def serve(harness: Harness, socket: Socket) -> asyncio.Task[None]:
+    app = create_app(harness.services)
     scope = SCOPE | {"state": {}}
     return asyncio.ensure_future(app(scope, socket.receive, socket.send))  # type: ignore[arg-type]  # as a server calls it
 
@@ -67,10 +67,10 @@ async def test_a_client_that_sends_faster_than_is_read_has_to_wait(monkeypatch: 
         await may_end.wait()
         return function(message)
 
-    async with open_house() as house:
-        monkeypatch.setattr(house.services.parser, "run", slowly)
+    async with open_harness() as harness:
+        monkeypatch.setattr(harness.services.parser, "run", slowly)
         socket = Socket("[" + " " * 100_000 + "]")
-        serving = await serve(house, socket)
+        serving = await serve(harness, socket)
         async with asyncio.timeout(5):
             await parsing.wait()
             await turn(100)
@@ -79,16 +79,16 @@ async def test_a_client_that_sends_faster_than_is_read_has_to_wait(monkeypatch: 
             socket.left.set()
             may_end.set()
             await serving
-        assert len(house.services.connections) == 0
+        assert len(harness.services.connections) == 0
 
 
 async def test_a_flood_ends_the_channel_with_its_code() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         socket = Socket('{"type":"pong"}')
-        serving = await serve(house, socket)
+        serving = await serve(harness, socket)
         await until(lambda: any(message["type"] == "websocket.close" for message in socket.sent))
         assert next(message for message in socket.sent if message["type"] == "websocket.close")["code"] == 1008
         socket.left.set()
         async with asyncio.timeout(5):
             await serving
-        assert len(house.services.connections) == 0
+        assert len(harness.services.connections) == 0

@@ -6,22 +6,22 @@ from typing import Any
 
 from app.generation.replay import ReplayBuffer, ReplayReader
 from protocol.output import Delta
-from tests.app.channel.channels import CREATED, RESUME, House, Peer, until
+from tests.app.channel.channels import CREATED, RESUME, Harness, Peer, until
 
 
 class Resumable:
     """A resumable generation, begun on a connection of its own."""
 
-    def __init__(self, house: House, peer: Peer, created: dict[str, Any]) -> None:
-        self.house = house
+    def __init__(self, harness: Harness, peer: Peer, created: dict[str, Any]) -> None:
+        self.harness = harness
         self.peer = peer
         self.id: str = created["id"]
         self.token: str = created["resume_token"]
-        self.stream = house.streams[-1]
+        self.stream = harness.streams[-1]
 
     @property
     def buffer(self) -> ReplayBuffer:
-        return self.house.replays._buffers[self.id]
+        return self.harness.replays._buffers[self.id]
 
     async def make(self, *texts: str) -> None:
         """Have the engine make `texts`, a chunk each, and wait until they are in the buffer."""
@@ -35,21 +35,21 @@ class Resumable:
         await self.peer.channel.close()
 
     async def come_back(self, after: int, peer: Peer | None = None, stream_id: str = "back", **fields: Any) -> Peer:
-        peer = peer or self.house.peer()
+        peer = peer or self.harness.peer()
         fields = {"id": self.id, "resume_token": self.token, "starting_after": after} | fields
         await peer.say({"type": RESUME, "stream_id": stream_id, "event_id": "r", **fields})
         return peer
 
     def read(self, after: int) -> ReplayReader:
-        return self.house.replays.resume(self.id, None, self.token, after)
+        return self.harness.replays.resume(self.id, None, self.token, after)
 
 
-async def begin(house: House, owner: str | None = None, grace_s: float = 60.0) -> Resumable:
-    peer = house.peer(owner=owner)
-    count = len(house.streams)
+async def begin(harness: Harness, owner: str | None = None, grace_s: float = 60.0) -> Resumable:
+    peer = harness.peer(owner=owner)
+    count = len(harness.streams)
     await peer.create("a", resume={"grace_s": grace_s})
     created = await peer.wait_for(CREATED)
-    await until(lambda: len(house.streams) == count + 1)
-    resumable = Resumable(house, peer, created)
+    await until(lambda: len(harness.streams) == count + 1)
+    resumable = Resumable(harness, peer, created)
     await until(lambda: resumable.buffer.last_seq == 1)
     return resumable

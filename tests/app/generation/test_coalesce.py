@@ -11,12 +11,12 @@ import pytest
 
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender
-from app.generation.stream import LiveReply
+from app.generation.stream import LiveStream
 from protocol.encoder import ChatChunks
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import until
-from tests.app.generation.test_relayed import Outlet
+from tests.app.generation.test_fast_path import Outlet
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import generation_of
 
@@ -35,9 +35,9 @@ class Coalesced:
         self.stream, self.outlet = FakeStream(), Outlet()
         encoder = ChatChunks(answer_id="c", model="guide", created=1)
         generation = generation_of(self.stream)
-        self.reply = LiveReply("c", generation, encoder, 1, include_usage=False, pace=Pace(interval_s))
-        assert self.reply.around_text is not None
-        self.sender = EventSender(self.outlet, self.reply.around_text)
+        self.reply = LiveStream("c", generation, encoder, 1, include_usage=False, pace=Pace(interval_s))
+        assert self.reply.text_template is not None
+        self.sender = EventSender(self.outlet, self.reply.text_template)
         self.reader: asyncio.Task[list[bytes] | None]
 
     @property
@@ -132,7 +132,7 @@ async def test_a_reader_without_a_sender_reads_at_that_pace() -> None:
     stream = FakeStream([[Delta(0, text, 1)] for text in "ab"])
     generation = generation_of(stream)
     encoder = ChatChunks(answer_id="c", model="guide", created=1)
-    reply = LiveReply("c", generation, encoder, 1, include_usage=False, pace=Pace(FOREVER_S))
+    reply = LiveStream("c", generation, encoder, 1, include_usage=False, pace=Pace(FOREVER_S))
     await reply.next()
     assert texts(await reply.next()) == ["a"]
     waiting = asyncio.create_task(reply.next())

@@ -6,7 +6,7 @@ import pytest
 
 from app.limits.connections import Connections
 from protocol.errors import Fault, TwowireError
-from tests.app.channel.channels import Peer, open_house
+from tests.app.channel.channels import Peer, open_harness
 
 
 def refusal(connections: Connections, owner: str | None) -> TwowireError:
@@ -16,9 +16,9 @@ def refusal(connections: Connections, owner: str | None) -> TwowireError:
 
 
 async def test_there_is_room_for_so_many_in_all() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         connections = Connections(2, 10)
-        peers = [house.peer(), house.peer()]
+        peers = [harness.peer(), harness.peer()]
         for peer, owner in zip(peers, "xy", strict=True):
             connections.check_room(owner)
             connections.add(peer.channel, owner)
@@ -31,9 +31,9 @@ async def test_there_is_room_for_so_many_in_all() -> None:
 
 
 async def test_there_is_room_for_so_many_of_one_key() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         connections = Connections(10, 1)
-        peer: Peer = house.peer()
+        peer: Peer = harness.peer()
         connections.add(peer.channel, "x")
         assert refusal(connections, "x").message.startswith("1 ")
         connections.check_room("y")
@@ -43,9 +43,9 @@ async def test_there_is_room_for_so_many_of_one_key() -> None:
 
 
 async def test_removing_twice_gives_back_one_place() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         connections = Connections(10, 2)
-        first, second = house.peer(), house.peer()
+        first, second = harness.peer(), harness.peer()
         for peer in (first, second):
             connections.add(peer.channel, "x")
         for _ in range(2):
@@ -56,9 +56,9 @@ async def test_removing_twice_gives_back_one_place() -> None:
 
 
 async def test_all_of_them_hear_of_a_drain() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         connections = Connections(10, 10)
-        peers = [house.peer() for _ in range(3)]
+        peers = [harness.peer() for _ in range(3)]
         for peer in peers:
             connections.add(peer.channel, None)
         connections.drain()

@@ -13,7 +13,7 @@ from app.limits.deadlines import asked_timeout, deadlines_of
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
-from tests.app.channel.channels import DONE, begin_stream, open_house
+from tests.app.channel.channels import DONE, begin_stream, open_harness
 from tests.engine.fakes import FakeFactory
 
 CHAT = {"model": "guide", "messages": [{"role": "user", "content": "hi"}]}
@@ -68,19 +68,19 @@ async def test_a_late_answer_is_a_504_and_counted(route: str) -> None:
 
 
 async def test_a_create_may_name_its_time_and_its_neighbour_goes_on() -> None:
-    async with open_house() as house:
-        peer = house.peer()
-        await begin_stream(house, peer, "other")
-        await begin_stream(house, peer, "late", timeout_s=0.5)
+    async with open_harness() as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer, "other")
+        await begin_stream(harness, peer, "late", timeout_s=0.5)
         assert (await peer.wait_for("error", "late"))["error"]["code"] == "deadline_exceeded"
         assert (await peer.wait_for(DONE, "late"))["status"] == "failed"
-        assert house.streams[1].cancelled
-        house.streams[0].end()
+        assert harness.streams[1].cancelled
+        harness.streams[0].end()
         assert (await peer.wait_for(DONE, "other"))["status"] == "completed"
 
 
 async def test_a_create_cannot_ask_for_no_time() -> None:
-    async with open_house() as house:
-        peer = house.peer()
+    async with open_harness() as harness:
+        peer = harness.peer()
         await peer.create(timeout_s=0)
         assert (await peer.wait_for("error", "a"))["error"]["param"] == "timeout_s"

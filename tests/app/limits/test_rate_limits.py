@@ -19,7 +19,7 @@ from app.services import Services, admission_limits, make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
-from tests.app.channel.channels import CREATED, DONE, Clock, open_house
+from tests.app.channel.channels import CREATED, DONE, Clock, open_harness
 from tests.engine.fakes import FakeFactory, words
 
 CHAT = {"model": "guide", "messages": [{"role": "user", "content": "hi"}]}
@@ -276,10 +276,10 @@ async def test_a_request_that_finds_no_place_gets_its_tokens_back() -> None:
 
 async def test_the_channel_draws_on_the_same_account() -> None:
     flags = ("--requests-per-minute", "2", "--tokens-per-minute", "1000")
-    async with open_house(steps=words("x"), ends=True, flags=flags) as house:
-        house.services.rates._clock = Clock()
-        peer = house.peer(owner="key")
-        house.services.rates.admit("key")
+    async with open_harness(steps=words("x"), ends=True, flags=flags) as harness:
+        harness.services.rates._clock = Clock()
+        peer = harness.peer(owner="key")
+        harness.services.rates.admit("key")
         await peer.create("a")
         created = await peer.wait_for(CREATED, "a")
         assert created["rate_limits"][0] == {"name": "requests", "limit": 2, "remaining": 0, "reset_seconds": 60.0}
@@ -288,8 +288,8 @@ async def test_the_channel_draws_on_the_same_account() -> None:
         await peer.create("b", "e2")
         error = await peer.wait_for("error", "b")
         assert (error["status"], error["error"]["type"], error["retry_after_s"]) == (429, "requests", 30)
-        assert house.services.rates.standing("key")[1]["remaining"] == 1000 - PROMPT_TOKENS - 1
-        other = house.peer(owner="another key")
+        assert harness.services.rates.standing("key")[1]["remaining"] == 1000 - PROMPT_TOKENS - 1
+        other = harness.peer(owner="another key")
         await other.create("a")
         await other.wait_for(DONE, "a")
 

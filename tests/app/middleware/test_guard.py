@@ -48,7 +48,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-class House:
+class Harness:
     """The app on a fake engine whose answers begin and never end."""
 
     def __init__(self, factory: FakeFactory) -> None:
@@ -72,18 +72,18 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House(FakeFactory(words("a", "b")[:1], ends=False))
-    house.manager.start()
-    await house.manager.wait_settled()
-    yield house
-    await house.manager.stop()
+async def harness() -> AsyncIterator[Harness]:
+    harness = Harness(FakeFactory(words("a", "b")[:1], ends=False))
+    harness.manager.start()
+    await harness.manager.wait_settled()
+    yield harness
+    await harness.manager.stop()
 
 
 class AsgiClient:
     """Speaks ASGI to the app: it sends one chat, and takes what comes until it is told not to."""
 
-    def __init__(self, house: House, *, stream: bool) -> None:
+    def __init__(self, harness: Harness, *, stream: bool) -> None:
         self.sent: list[dict[str, Any]] = []
         self.left = asyncio.Event()
         self.takes = asyncio.Event()
@@ -104,7 +104,7 @@ class AsgiClient:
             "server": ("127.0.0.1", 2),
             "extensions": {},
         }
-        self.task = asyncio.ensure_future(house.app(scope, self._receive, self._send))  # type: ignore[arg-type]  # as a server calls it
+        self.task = asyncio.ensure_future(harness.app(scope, self._receive, self._send))  # type: ignore[arg-type]  # as a server calls it
 
     async def _receive(self) -> dict[str, Any]:
         if self._requests:
@@ -117,17 +117,17 @@ class AsgiClient:
         await self.takes.wait()
 
 
-async def test_a_handler_cancelled_before_the_first_step_of_its_response(house: House) -> None:
-    client = AsgiClient(house, stream=True)
+async def test_a_handler_cancelled_before_the_first_step_of_its_response(harness: Harness) -> None:
+    client = AsgiClient(harness, stream=True)
     client.takes.clear()
     await until(lambda: bool(client.sent))
     assert [message["type"] for message in client.sent] == ["http.response.start"], "the body has not been begun"
     client.left.set()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait({client.task})
-    assert [stream.closed for stream in house.streams] == [True]
-    assert house.outcomes() == {"cancelled": 1}
-    assert house.manager.sequences == 0
+    assert [stream.closed for stream in harness.streams] == [True]
+    assert harness.outcomes() == {"cancelled": 1}
+    assert harness.manager.sequences == 0
 
 
 class SlowFactory(FakeFactory):
@@ -159,39 +159,39 @@ class SlowFactory(FakeFactory):
 
 async def test_a_request_that_ends_while_it_is_prepared() -> None:
     factory = SlowFactory()
-    house = House(factory)
-    house.manager.start()
-    await house.manager.wait_settled()
-    client = AsgiClient(house, stream=True)
+    harness = Harness(factory)
+    harness.manager.start()
+    await harness.manager.wait_settled()
+    client = AsgiClient(harness, stream=True)
     await until(factory.preparing.is_set)
     # What hypercorn does when a connection crashes: Quart's own tasks know nothing of it, and go on.
     client.task.cancel()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait({client.task})
-    assert not house.streams
+    assert not harness.streams
     factory.prepares.set()
-    await until(lambda: bool(house.streams))
-    await until(lambda: house.streams[0].closed)
-    assert house.manager.sequences == 0
-    assert house.outcomes() == {"cancelled": 1}
+    await until(lambda: bool(harness.streams))
+    await until(lambda: harness.streams[0].closed)
+    assert harness.manager.sequences == 0
+    assert harness.outcomes() == {"cancelled": 1}
     assert not client.sent, "nobody was there to be answered"
-    await house.manager.stop()
+    await harness.manager.stop()
 
 
 async def test_a_client_that_leaves_while_its_request_is_prepared_is_waited_for_no_more() -> None:
     """What a schema takes to compile is not for nobody."""
     factory = SlowFactory()
-    house = House(factory)
-    house.manager.start()
-    await house.manager.wait_settled()
-    client = AsgiClient(house, stream=False)
+    harness = Harness(factory)
+    harness.manager.start()
+    await harness.manager.wait_settled()
+    client = AsgiClient(harness, stream=False)
     await until(factory.preparing.is_set)
     client.left.set()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait({client.task})
     assert factory.left.is_set()
-    assert (house.streams, client.sent) == ([], [])
-    await house.manager.stop()
+    assert (harness.streams, client.sent) == ([], [])
+    await harness.manager.stop()
 
 
 @dataclass
@@ -204,7 +204,7 @@ class SocketClient:
 
 
 @asynccontextmanager
-async def connected(house: House, *, stream: bool) -> AsyncIterator[SocketClient]:
+async def connected(harness: Harness, *, stream: bool) -> AsyncIterator[SocketClient]:
     """A socket client whose generation runs, behind hypercorn."""
     hypercorn_fixes.apply()
     config = Config()
@@ -215,15 +215,15 @@ async def connected(house: House, *, stream: bool) -> AsyncIterator[SocketClient
     port = sockets.insecure_sockets[0].getsockname()[1]
     stop = asyncio.Event()
     serving = asyncio.create_task(
-        worker_serve(ASGIWrapper(house.app), config, sockets=sockets, shutdown_trigger=stop.wait)
+        worker_serve(ASGIWrapper(harness.app), config, sockets=sockets, shutdown_trigger=stop.wait)
     )
     # The app's start-up has begun; hypercorn listens after it.
-    await house.manager.wait_settled()
+    await harness.manager.wait_settled()
     sockets.insecure_sockets[0].listen()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request_bytes(PATH, body(stream=stream)))
     try:
-        await until(lambda: bool(house.streams))
+        await until(lambda: bool(harness.streams))
         if stream:
             async with asyncio.timeout(LIMIT_S):
                 await reader.readuntil(b"data: ")
@@ -236,13 +236,13 @@ async def connected(house: House, *, stream: bool) -> AsyncIterator[SocketClient
 
 
 @pytest.fixture
-def unserved() -> House:
-    """As `house`, but hypercorn starts the engine."""
-    return House(FakeFactory(words("a", "b")[:1], ends=False))
+def unserved() -> Harness:
+    """As `harness`, but hypercorn starts the engine."""
+    return Harness(FakeFactory(words("a", "b")[:1], ends=False))
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-async def test_hypercorn_that_stops_ends_what_still_runs(unserved: House, stream: bool) -> None:
+async def test_hypercorn_that_stops_ends_what_still_runs(unserved: Harness, stream: bool) -> None:
     async with connected(unserved, stream=stream) as client:
         client.stop.set()
         async with asyncio.timeout(LIMIT_S):
@@ -254,7 +254,7 @@ async def test_hypercorn_that_stops_ends_what_still_runs(unserved: House, stream
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_a_connection_that_crashes_ends_its_generation(
-    unserved: House, stream: bool, monkeypatch: pytest.MonkeyPatch
+    unserved: Harness, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hypercorn_fixes.apply()
     handle = H11Protocol.handle
@@ -276,7 +276,7 @@ async def test_a_connection_that_crashes_ends_its_generation(
 
 
 async def test_a_connection_that_crashes_while_the_server_stops(
-    unserved: House, monkeypatch: pytest.MonkeyPatch
+    unserved: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hypercorn_fixes.apply()
     handle = H11Protocol.handle
@@ -294,18 +294,18 @@ async def test_a_connection_that_crashes_while_the_server_stops(
             await client.serving
 
 
-async def test_the_guard_closes_all_that_a_request_adopted(house: House) -> None:
+async def test_the_guard_closes_all_that_a_request_adopted(harness: Harness) -> None:
     record = RequestRecord("POST", PATH, "r")
-    prepared = await house.manager.prepare(
+    prepared = await harness.manager.prepare(
         ChatCompletionRequest.model_validate(body(stream=False)).generation_request()
     )
-    generations: list[Generation] = [await house.manager.run(prepared) for _ in range(2)]
+    generations: list[Generation] = [await harness.manager.run(prepared) for _ in range(2)]
     for generation in generations:
         await record.adopt(generation, generation.close)
     await record.close()
     assert [generation.outcome for generation in generations] == ["cancelled", "cancelled"]
-    late = await house.manager.run(prepared)
+    late = await harness.manager.run(prepared)
     with pytest.raises(asyncio.CancelledError):
         await record.adopt(late, late.close)
     assert late.outcome == "cancelled"
-    assert house.manager.sequences == 0
+    assert harness.manager.sequences == 0

@@ -20,7 +20,7 @@ from app.services import Services, make_services
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
-from tests.app.channel.channels import BODY, DONE, HANDSHAKE, House, begin_stream, open_house, until
+from tests.app.channel.channels import BODY, DONE, HANDSHAKE, Harness, begin_stream, open_harness, until
 from tests.engine.fakes import words
 from tests.otlp import Collector, attributes, children, collecting
 
@@ -36,13 +36,13 @@ def collector() -> Iterator[Collector]:
 
 
 @asynccontextmanager
-async def traced(collector: Collector, **options: Any) -> AsyncIterator[House]:
-    """A house whose traces have all been sent when the block is left."""
-    async with open_house(**options) as house:
-        house.services = traced_services(house.manager, collector.url)
-        yield house
-        assert house.services.traces is not None
-        await house.services.traces.close()
+async def traced(collector: Collector, **options: Any) -> AsyncIterator[Harness]:
+    """A harness whose traces have all been sent when the block is left."""
+    async with open_harness(**options) as harness:
+        harness.services = traced_services(harness.manager, collector.url)
+        yield harness
+        assert harness.services.traces is not None
+        await harness.services.traces.close()
 
 
 def traced_services(manager: EngineManager, endpoint: str) -> Services:
@@ -63,8 +63,8 @@ def assert_told_in_parts(collector: Collector, span: Span) -> None:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_an_http_request_is_a_span_with_its_parts(collector: Collector, stream: bool) -> None:
-    async with traced(collector, steps=words("a", "b"), ends=True) as house:
-        client = create_app(house.services).test_client()
+    async with traced(collector, steps=words("a", "b"), ends=True) as harness:
+        client = create_app(harness.services).test_client()
         headers = {"traceparent": TRACEPARENT, "X-Request-Id": "mine"}
         await (await client.post(CHAT, json=BODY | {"stream": stream}, headers=headers)).get_data()
     span = collector.named(f"POST {CHAT}")
@@ -77,8 +77,8 @@ async def test_an_http_request_is_a_span_with_its_parts(collector: Collector, st
 
 
 async def test_a_message_of_a_channel_names_its_own_trace(collector: Collector) -> None:
-    async with traced(collector, steps=words("a", "b"), ends=True) as house:
-        peer = house.peer()
+    async with traced(collector, steps=words("a", "b"), ends=True) as harness:
+        peer = harness.peer()
         await peer.create("traced", traceparent=TRACEPARENT, tracestate="a=b")
         await peer.wait_for(DONE, "traced")
         await peer.create("untraced")
@@ -91,8 +91,8 @@ async def test_a_message_of_a_channel_names_its_own_trace(collector: Collector) 
 
 
 async def test_a_connections_handshake_names_the_trace_of_its_messages(collector: Collector) -> None:
-    async with traced(collector, steps=words("a"), ends=True) as house:
-        client = create_app(house.services).test_client()
+    async with traced(collector, steps=words("a"), ends=True) as harness:
+        client = create_app(harness.services).test_client()
         headers = HANDSHAKE | {"traceparent": TRACEPARENT}
         async with asyncio.timeout(10), client.websocket(CHAT, headers=headers) as socket:
             await socket.send_json({"type": "chat.completion.create", "stream_id": "a", "body": BODY})
@@ -102,16 +102,16 @@ async def test_a_connections_handshake_names_the_trace_of_its_messages(collector
 
 
 async def test_what_the_engine_tells_of_its_queue_divides_queue_from_prefill(collector: Collector) -> None:
-    async with traced(collector) as house:
-        peer = house.peer()
+    async with traced(collector) as harness:
+        peer = harness.peer()
         await peer.create("a")
-        await until(lambda: bool(house.streams))
-        (generation,) = house.manager.active
-        house.streams[0].scheduled_at = generation.started_at + 0.5
-        house.streams[0].feed(Delta(0, "x", 1))
+        await until(lambda: bool(harness.streams))
+        (generation,) = harness.manager.active
+        harness.streams[0].scheduled_at = generation.started_at + 0.5
+        harness.streams[0].feed(Delta(0, "x", 1))
         await peer.wait_for("chat.completion.chunk", count=2)
         generation.first_token_at = generation.started_at + 0.75
-        house.streams[0].end()
+        harness.streams[0].end()
         await peer.wait_for(DONE)
     queue, prefill, _ = children(collector, collector.named(f"chat.completion.create {CHAT}"))
     lengths = [round((part.end_time_unix_nano - part.start_time_unix_nano) / 1e9, 2) for part in (queue, prefill)]
@@ -119,10 +119,10 @@ async def test_what_the_engine_tells_of_its_queue_divides_queue_from_prefill(col
 
 
 async def test_a_failure_is_marked_and_a_refusal_is_not(collector: Collector) -> None:
-    async with traced(collector) as house:
-        peer = house.peer()
-        await begin_stream(house, peer, "failed")
-        house.streams[-1].fail(TwowireError(Fault.ENGINE_DIED, "gone"))
+    async with traced(collector) as harness:
+        peer = harness.peer()
+        await begin_stream(harness, peer, "failed")
+        harness.streams[-1].fail(TwowireError(Fault.ENGINE_DIED, "gone"))
         await peer.wait_for(DONE, "failed")
         await peer.create("refused", body={"temperature": 3})
         await peer.wait_for("error", "refused")
@@ -135,15 +135,15 @@ async def test_a_failure_is_marked_and_a_refusal_is_not(collector: Collector) ->
 
 
 async def test_a_trace_that_is_none_begins_one(collector: Collector) -> None:
-    async with traced(collector, steps=words("a"), ends=True) as house:
-        client = create_app(house.services).test_client()
+    async with traced(collector, steps=words("a"), ends=True) as harness:
+        client = create_app(harness.services).test_client()
         assert (await client.post(CHAT, json=BODY, headers={"traceparent": "nonsense"})).status_code == 200
     assert not collector.named(f"POST {CHAT}").parent_span_id
 
 
 async def test_what_only_looks_makes_no_span(collector: Collector) -> None:
-    async with traced(collector) as house:
-        client = create_app(house.services).test_client()
+    async with traced(collector) as harness:
+        client = create_app(harness.services).test_client()
         for path in ("/health", "/metrics", "/v1/models"):
             await client.get(path)
     assert collector.spans == []
@@ -170,10 +170,10 @@ def test_an_endpoint_is_a_url(url: str) -> None:
 
 
 async def test_a_collector_that_is_not_there_stops_nothing() -> None:
-    async with open_house(steps=words("a"), ends=True) as house:
-        house.services = traced_services(house.manager, "http://127.0.0.1:9")
-        peer = house.peer()
+    async with open_harness(steps=words("a"), ends=True) as harness:
+        harness.services = traced_services(harness.manager, "http://127.0.0.1:9")
+        peer = harness.peer()
         await peer.create()
         await peer.wait_for(DONE)
-        assert house.services.traces is not None
-        await house.services.traces.close()
+        assert harness.services.traces is not None
+        await harness.services.traces.close()

@@ -16,7 +16,7 @@ from app.routes.http import PARSED_ASIDE_BYTES, ParserThread
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
-from tests.app.channel.channels import open_house
+from tests.app.channel.channels import open_harness
 from tests.engine.fakes import FakeFactory
 
 CHAT = "/v1/chat/completions"
@@ -74,8 +74,8 @@ async def test_sixteen_mebibytes_of_brackets_are_refused_unparsed(path: str, mon
 
 
 async def test_a_message_of_brackets_is_refused_and_the_channel_goes_on() -> None:
-    async with open_house() as house:
-        peer = house.peer(parse_aside=house.services.parser.run)
+    async with open_harness() as harness:
+        peer = harness.peer(parse_aside=harness.services.parser.run)
         message = '{"type":"ping","x":[' + ",".join(["[]"] * 300_000) + "]}"
         assert len(message) > PARSED_ASIDE_CHARS
         await peer.say(message)

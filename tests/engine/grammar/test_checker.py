@@ -49,7 +49,7 @@ class FakeProcess:
         self.is_alive = False
 
 
-class House:
+class Harness:
     """A checker, the processes that it has started, and requests that wait in it."""
 
     def __init__(self) -> None:
@@ -90,24 +90,24 @@ async def fault_of(task: asyncio.Task[Any]) -> tuple[Fault, str]:
 
 
 async def test_the_same_constraint_is_compiled_once_for_all_who_wait() -> None:
-    house = House()
-    tasks = [await house.ask("same", client) for client in ("a", "b", "a")]
-    assert house.processes[0].compiled == ["same"]
-    await house.end("same")
+    harness = Harness()
+    tasks = [await harness.ask("same", client) for client in ("a", "b", "a")]
+    assert harness.processes[0].compiled == ["same"]
+    await harness.end("same")
     for task in tasks:
         await task
-    await (await house.ask("same", "c"))
-    assert house.processes[0].compiled == ["same"]
+    await (await harness.ask("same", "c"))
+    assert harness.processes[0].compiled == ["same"]
 
 
 async def test_what_is_compiled_is_counted_by_the_server() -> None:
-    house = House()
-    figures = house.checker.figures = GrammarFigures()
+    harness = Harness()
+    figures = harness.checker.figures = GrammarFigures()
     for text, outcome in (("one", "accepted"), ("two", "too_slow"), ("three", "accepted")):
-        task = await house.ask(text)
-        await house.end(text, Verdict(outcome, cpu_s=0.5))  # type: ignore[arg-type]  # a literal, in a loop
+        task = await harness.ask(text)
+        await harness.end(text, Verdict(outcome, cpu_s=0.5))  # type: ignore[arg-type]  # a literal, in a loop
         await asyncio.gather(task, return_exceptions=True)
-    await (await house.ask("one"))
+    await (await harness.ask("one"))
     assert figures == GrammarFigures(Counter({"accepted": 2, "too_slow": 1}), cpu_s=1.5, hits=1)
 
 
@@ -121,167 +121,167 @@ async def test_what_is_compiled_is_counted_by_the_server() -> None:
     ],
 )
 async def test_a_refusal_says_why_and_is_remembered(verdict: Verdict, words: str) -> None:
-    house = House()
-    first = await house.ask("bad")
-    await house.end("bad", verdict)
-    second = await house.ask("bad", "b")
+    harness = Harness()
+    first = await harness.ask("bad")
+    await harness.end("bad", verdict)
+    second = await harness.ask("bad", "b")
     for task in (first, second):
         fault, message = await fault_of(task)
         assert fault is Fault.INVALID_SCHEMA
         assert words in message
-    assert house.processes[0].compiled == ["bad"]
+    assert harness.processes[0].compiled == ["bad"]
 
 
 @pytest.mark.parametrize("outcome", ["late", "busy"])
 async def test_what_a_busy_machine_is_to_blame_for_is_tried_anew(outcome: Any) -> None:
-    house = House()
-    task = await house.ask("good")
-    await house.end("good", Verdict(outcome))
+    harness = Harness()
+    task = await harness.ask("good")
+    await harness.end("good", Verdict(outcome))
     assert (await fault_of(task))[0] is Fault.QUEUE_FULL
-    await house.ask("good")
-    assert house.running == ["good"]
-    await house.checker.close()
+    await harness.ask("good")
+    assert harness.running == ["good"]
+    await harness.checker.close()
 
 
 async def test_clients_take_turns() -> None:
     """One that floods has one of the two places, and another's constraint does not wait for its queue."""
-    house = House()
+    harness = Harness()
     for number in range(4):
-        await house.ask(f"a{number}", "a")
-    assert house.running == ["a0"]
-    await house.ask("b0", "b")
-    assert house.running == ["a0", "b0"]
-    await house.ask("c0", "c")
-    await house.end("a0")
-    await house.end("a1")
-    assert house.running == ["b0", "c0"]
-    await house.end("b0")
-    assert house.running == ["c0", "a2"]
-    await house.checker.close()
+        await harness.ask(f"a{number}", "a")
+    assert harness.running == ["a0"]
+    await harness.ask("b0", "b")
+    assert harness.running == ["a0", "b0"]
+    await harness.ask("c0", "c")
+    await harness.end("a0")
+    await harness.end("a1")
+    assert harness.running == ["b0", "c0"]
+    await harness.end("b0")
+    assert harness.running == ["c0", "a2"]
+    await harness.checker.close()
 
 
 async def test_at_most_two_at_a_time() -> None:
-    house = House()
+    harness = Harness()
     for number in range(2 * AT_ONCE):
-        await house.ask(f"text{number}", f"client{number}")
-    assert len(house.running) == AT_ONCE
-    await house.checker.close()
+        await harness.ask(f"text{number}", f"client{number}")
+    assert len(harness.running) == AT_ONCE
+    await harness.checker.close()
 
 
 async def test_a_constraint_that_another_client_shares_need_not_wait_for_the_first_ones_queue() -> None:
-    house = House()
+    harness = Harness()
     for text in ("a0", "a1", "shared"):
-        await house.ask(text, "a")
-    task = await house.ask("shared", "b")
-    assert house.running == ["a0", "shared"]
-    await house.end("shared")
+        await harness.ask(text, "a")
+    task = await harness.ask("shared", "b")
+    assert harness.running == ["a0", "shared"]
+    await harness.end("shared")
     await task
-    await house.end("a0")
-    assert house.running == ["a1"]
-    await house.end("a1")
-    assert house.processes[0].compiled == ["a0", "shared", "a1"]
+    await harness.end("a0")
+    assert harness.running == ["a1"]
+    await harness.end("a1")
+    assert harness.processes[0].compiled == ["a0", "shared", "a1"]
 
 
 async def test_a_client_has_a_bounded_queue() -> None:
-    house = House()
-    tasks = [await house.ask(f"text{number}") for number in range(2 + MAX_QUEUED_PER_CLIENT)]
+    harness = Harness()
+    tasks = [await harness.ask(f"text{number}") for number in range(2 + MAX_QUEUED_PER_CLIENT)]
     fault, message = await fault_of(tasks[-1])
     assert (fault, str(MAX_QUEUED_PER_CLIENT) in message) == (Fault.QUEUE_FULL, True)
     # What waits already may be asked for again.
-    assert not (await house.ask("text3")).done()
-    await house.checker.close()
+    assert not (await harness.ask("text3")).done()
+    await harness.checker.close()
 
 
 async def test_all_clients_have_a_bounded_queue_and_who_has_least_in_it_gets_in() -> None:
-    house = House()
+    harness = Harness()
     clients = MAX_QUEUED // MAX_QUEUED_PER_CLIENT
     tasks = {}
     for client in range(clients):
         for number in range(MAX_QUEUED_PER_CLIENT + (client < AT_ONCE)):
-            tasks[client, number] = await house.ask(f"{client}-{number}", str(client))
+            tasks[client, number] = await harness.ask(f"{client}-{number}", str(client))
     assert sum(task.done() for task in tasks.values()) == 0
-    overflow = [await house.ask(f"{client}-last", f"late{client}") for client in range(AT_ONCE + 1)]
+    overflow = [await harness.ask(f"{client}-last", f"late{client}") for client in range(AT_ONCE + 1)]
     assert not any(task.done() for task in overflow)
     pushed_out = [task for task in tasks.values() if task.done()]
     assert pushed_out
     for task in pushed_out:
         assert (await fault_of(task))[0] is Fault.QUEUE_FULL
-    await house.checker.close()
+    await harness.checker.close()
 
 
 async def test_a_compile_ends_when_the_last_who_waits_leaves() -> None:
-    house = House()
-    first, second = await house.ask("one", "a"), await house.ask("one", "b")
-    await house.ask("two", "a")
+    harness = Harness()
+    first, second = await harness.ask("one", "a"), await harness.ask("one", "b")
+    await harness.ask("two", "a")
     first.cancel()
     await settled()
-    assert house.processes[0].cancelled == []
+    assert harness.processes[0].cancelled == []
     second.cancel()
     await settled()
-    assert (house.processes[0].cancelled, house.running) == (["one"], ["two"])
-    await house.checker.close()
+    assert (harness.processes[0].cancelled, harness.running) == (["one"], ["two"])
+    await harness.checker.close()
 
 
 async def test_who_leaves_the_queue_gives_the_place_back() -> None:
-    house = House()
-    await house.ask("runs")
+    harness = Harness()
+    await harness.ask("runs")
     for number in range(3 * MAX_QUEUED_PER_CLIENT):
-        task = await house.ask(f"text{number}")
+        task = await harness.ask(f"text{number}")
         assert not task.done()
         task.cancel()
         await settled()
-    await house.end("runs")
-    assert house.processes[0].compiled == ["runs"]
-    await house.ask("next")
-    assert house.running == ["next"]
-    await house.checker.close()
+    await harness.end("runs")
+    assert harness.processes[0].compiled == ["runs"]
+    await harness.ask("next")
+    assert harness.running == ["next"]
+    await harness.checker.close()
 
 
 async def test_a_client_that_leaves_at_once_gives_its_turn_back() -> None:
     """A task that is cancelled before it begins runs nothing at all, not even what is to happen in any case."""
-    house = House()
+    harness = Harness()
     for number in range(3 * AT_ONCE):
-        task = asyncio.create_task(house.checker.check(Constraint("json", f"t{number}"), str(number), "schema"))
+        task = asyncio.create_task(harness.checker.check(Constraint("json", f"t{number}"), str(number), "schema"))
         await asyncio.sleep(0)
         task.cancel()
         await settled()
-    await house.ask("next")
-    assert house.running == ["next"]
-    await house.checker.close()
+    await harness.ask("next")
+    assert harness.running == ["next"]
+    await harness.checker.close()
 
 
 async def test_a_worker_that_died_is_replaced_and_the_constraint_compiled_by_the_next() -> None:
-    house = House()
-    task = await house.ask("one")
-    house.processes[0].die()
+    harness = Harness()
+    task = await harness.ask("one")
+    harness.processes[0].die()
     await settled()
-    assert len(house.processes) == 2
-    await house.end("one")
+    assert len(harness.processes) == 2
+    await harness.end("one")
     await task
 
 
 async def test_a_worker_that_cannot_start_is_the_servers_fault_and_tried_again_for_the_next() -> None:
-    house = House()
-    house.failures.extend([WorkerDiedError("no memory"), WorkerDiedError("no memory")])
-    assert (await fault_of(await house.ask("one")))[0] is Fault.INTERNAL
-    task = await house.ask("one")
-    await house.end("one")
+    harness = Harness()
+    harness.failures.extend([WorkerDiedError("no memory"), WorkerDiedError("no memory")])
+    assert (await fault_of(await harness.ask("one")))[0] is Fault.INTERNAL
+    task = await harness.ask("one")
+    await harness.end("one")
     await task
 
 
 async def test_closing_fails_what_waits_and_ends_the_worker() -> None:
-    house = House()
-    tasks = [await house.ask("runs"), await house.ask("waits")]
-    await house.checker.close()
+    harness = Harness()
+    tasks = [await harness.ask("runs"), await harness.ask("waits")]
+    await harness.checker.close()
     for task in tasks:
         assert (await fault_of(task))[0] is Fault.ENGINE_NOT_READY
-    assert not house.processes[0].is_alive
+    assert not harness.processes[0].is_alive
 
 
 async def test_no_worker_runs_before_there_is_a_constraint() -> None:
-    house = House()
-    assert house.processes == []
-    await house.checker.close()
+    harness = Harness()
+    assert harness.processes == []
+    await harness.checker.close()
 
 
 def test_the_cache_is_bounded_and_slow_constraints_are_few_in_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.generation.stream import LiveReply
+from app.generation.stream import LiveStream
 from engine.merged_stream import MergedStream
 from protocol.encoder import ChatChunks, CompletionChunks
 from protocol.output import Delta
@@ -18,11 +18,11 @@ from tests.engine.test_generation import generation_of
 ENCODERS: list[Any] = [ChatChunks, CompletionChunks]
 
 
-def reply_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveReply, list[FakeStream]]:
+def reply_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveStream, list[FakeStream]]:
     streams = [FakeStream(), FakeStream()]
     generation = generation_of(MergedStream([*streams], 1), keepalive_s=keepalive_s)  # type: ignore[arg-type]  # a stream
     chunks = encoder(answer_id="x", model="guide", created=1)
-    return LiveReply("x", generation, chunks, 2, include_usage=False), streams
+    return LiveStream("x", generation, chunks, 2, include_usage=False), streams
 
 
 def choices(chunks: list[bytes] | None) -> list[tuple[int, str | None, str | None]]:

@@ -1,5 +1,5 @@
-"""The short way out of vLLM, on a state with the attributes that vLLM's has; that it has them, and that the text is the
-same, is tested with vLLM itself in `tests/live/test_short_path.py`."""
+"""The fast path out of vLLM, on a state with the attributes that vLLM's has; that it has them, and that the text is the
+same, is tested with vLLM itself in `tests/live/test_fast_path.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from engine.vllm.fast_path import ShortLoop, ShortPath, quicken, short_path_of
+from engine.vllm.fast_path import FastPathLoop, RequestFastPath, fast_path_of, quicken
 from engine.vllm.outputs import VllmStream
 from protocol.errors import Fault, TwowireError
 from tests.engine.vllm.test_vllm_outputs import FakeCollector
@@ -68,7 +68,7 @@ class Opened:
     def __init__(self, **more: Any) -> None:
         self.state = State(**more)
         self.queue = self.state.queue
-        self.short_path = short_path_of(self.state, self.queue)
+        self.fast_path = fast_path_of(self.state, self.queue)
         self.taken: list[tuple[str, int]] = []
         self.takes = True
         self.stream = VllmStream(
@@ -79,20 +79,20 @@ class Opened:
             drop_output=False,
             abort=self._abort,
             translate=lambda error: TwowireError(Fault.INTERNAL, str(error)),
-            short_path=self.short_path,
+            request_fast_path=self.fast_path,
         )
 
     async def _abort(self) -> None:
         self.state.step("", "abort")
 
-    def relay(self, text: str, tokens: int) -> bool:
+    def sink(self, text: str, tokens: int) -> bool:
         if self.takes:
             self.taken.append((text, tokens))
         return self.takes
 
     async def next(self) -> str | None:
         async with asyncio.timeout(1):
-            deltas = await self.stream.next(self.relay)
+            deltas = await self.stream.next(self.sink)
         return None if deltas is None else "".join(delta.text for delta in deltas)
 
     async def waiting(self) -> asyncio.Task[str | None]:
@@ -105,7 +105,7 @@ class Opened:
         return reader
 
 
-async def test_steps_go_to_the_relay_while_somebody_waits() -> None:
+async def test_steps_take_the_fast_path_while_somebody_waits() -> None:
     opened = Opened()
     reader = await opened.waiting()
     opened.state.step("b")
@@ -144,7 +144,7 @@ class Stepped(Opened):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.processor = Processor(one=self.state)
-        ShortLoop(self.processor)
+        FastPathLoop(self.processor)
         self.stats = SimpleNamespace(num_generation_tokens=0, inter_token_latencies_iter=[])
 
     def outputs(self, *outputs: Any, timestamp: float = 1.0) -> None:
@@ -166,11 +166,11 @@ async def test_plain_tokens_go_past_vllms_loop_and_are_counted_as_it_counts_them
     opened.outputs(output_of("one", "d", finish_reason="length"))
     assert await reader == "d"
     assert opened.processor.dealt_with == ["another", "one"]
-    assert "twowire_short_path" not in vars(opened.state)
+    assert "twowire_fast_path" not in vars(opened.state)
 
 
 @pytest.mark.parametrize("text", ["", "d"])
-async def test_an_abort_by_the_engine_is_never_relayed(text: str) -> None:
+async def test_an_abort_by_the_engine_never_takes_the_fast_path(text: str) -> None:
     opened = Stepped()
     reader = await opened.waiting()
     opened.outputs(output_of("one", "b"))
@@ -215,7 +215,7 @@ async def test_a_request_with_stop_strings_is_left_to_vllms_loop() -> None:
     reader.cancel()
 
 
-async def test_a_plain_token_that_the_relay_refuses_is_the_readers() -> None:
+async def test_a_plain_token_that_the_sink_refuses_is_the_readers() -> None:
     opened = Stepped()
     reader = await opened.waiting()
     opened.outputs(output_of("one", "b"))
@@ -226,14 +226,14 @@ async def test_a_plain_token_that_the_relay_refuses_is_the_readers() -> None:
     assert opened.processor.dealt_with == []
 
 
-async def test_a_relay_that_raises_on_a_plain_token_ends_its_own_stream_alone() -> None:
+async def test_a_sink_that_raises_on_a_plain_token_ends_its_own_stream_alone() -> None:
     opened = Stepped()
     reader = await opened.waiting()
 
     def broken(text: str, tokens: int) -> bool:
         raise RuntimeError("broken")
 
-    opened.short_path.relay = broken  # type: ignore[union-attr]  # it has one
+    opened.fast_path.sink = broken  # type: ignore[union-attr]  # it has one
     opened.outputs(output_of("one", "b"), output_of("another", "x"))
     assert opened.processor.dealt_with == ["another"]
     with pytest.raises(TwowireError, match="broken"):
@@ -263,7 +263,7 @@ async def test_the_first_step_is_the_readers() -> None:
     assert not opened.taken
 
 
-async def test_what_the_relay_refuses_is_the_readers_and_nothing_is_lost() -> None:
+async def test_what_the_sink_refuses_is_the_readers_and_nothing_is_lost() -> None:
     opened = Opened()
     reader = await opened.waiting()
     opened.state.step("b")
@@ -289,7 +289,7 @@ async def test_nothing_overtakes_what_waits_in_the_queue() -> None:
     reader.cancel()
 
 
-async def test_nobody_relays_for_a_reader_that_has_gone() -> None:
+async def test_no_step_takes_the_fast_path_of_a_reader_that_has_gone() -> None:
     opened = Opened()
     reader = await opened.waiting()
     reader.cancel()
@@ -307,14 +307,14 @@ async def test_a_close_ends_it_and_leaves_no_cycle() -> None:
     assert "make_request_output" not in vars(opened.state)
 
 
-async def test_a_relay_that_raises_ends_its_own_stream_alone() -> None:
+async def test_a_sink_that_raises_ends_its_own_stream_alone() -> None:
     opened = Opened()
     await opened.waiting()
 
     def broken(text: str, tokens: int) -> bool:
         raise RuntimeError("broken")
 
-    opened.short_path.relay = broken  # type: ignore[union-attr]  # it has one
+    opened.fast_path.sink = broken  # type: ignore[union-attr]  # it has one
     opened.state.step("b")
     with pytest.raises(TwowireError, match="broken"):
         await opened.next()
@@ -335,14 +335,14 @@ async def test_a_relay_that_raises_ends_its_own_stream_alone() -> None:
 )
 def test_what_is_not_plain_goes_the_long_way(more: dict[str, Any]) -> None:
     state = State(**more)
-    assert short_path_of(state, state.queue) is None
+    assert fast_path_of(state, state.queue) is None
     assert "make_request_output" not in vars(state)
 
 
 def test_a_request_that_has_ended_has_none() -> None:
-    assert short_path_of(None, FakeCollector()) is None
+    assert fast_path_of(None, FakeCollector()) is None
 
 
 def test_a_plain_one_has_one() -> None:
     state = State()
-    assert isinstance(short_path_of(state, state.queue), ShortPath)
+    assert isinstance(fast_path_of(state, state.queue), RequestFastPath)

@@ -1,4 +1,4 @@
-"""Chunks that take the short way through the app: the same bytes, numbered the same, counted the same."""
+"""Chunks on the fast path through the app: the same bytes, numbers and counts as by the ordinary one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.channel.limits import ChannelLimits
 from app.channel.session import Channel
 from app.generation.admission import Asker
 from app.generation.fast_path import EventSender
-from app.generation.stream import LiveReply
+from app.generation.stream import LiveStream
 from engine.generation import Generation
 from protocol import sse
 from protocol.encoder import ChatChunks, CompletionChunks
 from protocol.output import Delta
-from tests.app.channel.channels import CHUNK, CREATED, DONE, House, Peer, open_house, until
+from tests.app.channel.channels import CHUNK, CREATED, DONE, Harness, Peer, open_harness, until
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import PREPARED, Recorder, generation_of
 
@@ -25,7 +25,7 @@ TEXTS = ["a", "", 'quotes " and \\', "한국어", "line\n\tbreak\x00\x7f", "\u20
 
 
 class Outlet:
-    """The short way to a socket, which may be shut."""
+    """A socket that takes writes at once, or refuses them."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -37,17 +37,17 @@ class Outlet:
         return self.is_open
 
 
-def reply_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveReply:
+def reply_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveStream:
     chunks = encoder(answer_id="chatcmpl-1", model="guide", created=1, **more)
-    return LiveReply("chatcmpl-1", generation, chunks, 1, include_usage=False)
+    return LiveStream("chatcmpl-1", generation, chunks, 1, include_usage=False)
 
 
 @pytest.mark.parametrize("encoder", [ChatChunks, CompletionChunks])
 @pytest.mark.parametrize("include_usage", [False, True])
-async def test_events_are_those_of_the_long_way(encoder: type[ChatChunks], include_usage: bool) -> None:
+async def test_events_are_those_of_the_ordinary_path(encoder: type[ChatChunks], include_usage: bool) -> None:
     stream, outlet = FakeStream(), Outlet()
     reply = reply_of(generation_of(stream), encoder, include_usage=include_usage)
-    around = reply.around_text
+    around = reply.text_template
     assert around is not None
     sender = EventSender(outlet, around)
     first = await reply.next(sender)
@@ -56,35 +56,35 @@ async def test_events_are_those_of_the_long_way(encoder: type[ChatChunks], inclu
     await asyncio.sleep(0)
     for text in TEXTS:
         stream.feed(Delta(0, text, 1))
-    long_way = encoder(answer_id="chatcmpl-1", model="guide", created=1, include_usage=include_usage)
-    assert outlet.parts == [sse.event(long_way.delta(Delta(0, text, 1))) for text in TEXTS]
+    ordinary = encoder(answer_id="chatcmpl-1", model="guide", created=1, include_usage=include_usage)
+    assert outlet.parts == [sse.event(ordinary.delta(Delta(0, text, 1))) for text in TEXTS]
     assert reply.seq == len(first) + len(TEXTS)
     stream.feed(Delta(0, "", 1, "stop"))
     assert len(await reading or []) == 1
     assert reply.seq == len(first) + len(TEXTS) + 1
 
 
-async def test_chunks_that_vary_in_length_have_no_short_way() -> None:
-    assert reply_of(generation_of(FakeStream()), ChatChunks, obfuscate=True).around_text is None
+async def test_chunks_that_vary_in_length_have_no_fast_path() -> None:
+    assert reply_of(generation_of(FakeStream()), ChatChunks, obfuscate=True).text_template is None
 
 
-async def test_what_is_relayed_is_counted_and_observed() -> None:
+async def test_what_takes_the_fast_path_is_counted_and_observed() -> None:
     observer, stream = Recorder(), FakeStream(cached_tokens=5)
     generation = generation_of(stream, observer)
-    relay = generation.relay_to(lambda text: text != "no")
-    assert relay("a", 1)
-    assert relay("b", 2)
-    assert not relay("no", 4)
+    fast_path = generation.fast_path_to(lambda text: text != "no")
+    assert fast_path("a", 1)
+    assert fast_path("b", 2)
+    assert not fast_path("no", 4)
     assert observer.told == ["started", "first_token", "gap"]
     assert (generation.usage.completion_tokens, generation.usage.cached_tokens) == (3, 5)
     await generation.close()
-    assert not relay("c", 1), "nothing is sent for what has ended"
+    assert not fast_path("c", 1), "nothing is sent for what has ended"
     assert generation.sequences == PREPARED.sequences
 
 
-def peer_with(house: House, outlet: Outlet) -> Peer:
-    """A client whose channel has a short way, which leads to `outlet`."""
-    backend = ChannelBackend(house.services, Asker.of(None, None), "connection")
+def peer_with(harness: Harness, outlet: Outlet) -> Peer:
+    """A client whose channel writes to `outlet` on the fast path."""
+    backend = ChannelBackend(harness.services, Asker.of(None, None), "connection")
     peer = Peer(lambda peer: Channel("c", backend, peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)))
 
     def deliver(peer: Peer, part: bytes) -> bool:
@@ -94,60 +94,60 @@ def peer_with(house: House, outlet: Outlet) -> Peer:
             return True
         return False
 
-    house.peers.append(peer)
+    harness.peers.append(peer)
     peer.channel.start()
     return peer
 
 
 async def test_a_channel_numbers_all_its_chunks_in_order() -> None:
-    async with open_house() as house:
+    async with open_harness() as harness:
         outlet = Outlet()
-        peer = peer_with(house, outlet)
+        peer = peer_with(harness, outlet)
         await peer.create("a")
         await peer.wait_for(CREATED)
-        await until(lambda: house.streams)
+        await until(lambda: harness.streams)
         for number, text in enumerate("abcdef"):
-            # Now the one way, now the other.
+            # Two by the fast path, then one by the ordinary path.
             outlet.is_open = number % 3 != 2
-            house.streams[0].feed(Delta(0, text, 1))
+            harness.streams[0].feed(Delta(0, text, 1))
             said = "abcdef"[: number + 1]
             await until(lambda said=said: peer.text("a") == said)  # type: ignore[misc]  # bound now
         assert 0 < len(outlet.parts) < 6
-        house.streams[0].feed(Delta(0, "", 1, "stop"))
-        house.streams[0].end()
+        harness.streams[0].feed(Delta(0, "", 1, "stop"))
+        harness.streams[0].end()
         done = await peer.wait_for(DONE)
         assert [frame["seq"] for frame in peer.of(CHUNK)] == list(range(1, 9))
         assert (done["seq"], done["usage"]["completion_tokens"]) == (8, 7)
 
 
-async def test_a_channel_whose_socket_is_busy_takes_no_short_way() -> None:
-    async with open_house() as house:
+async def test_a_channel_whose_socket_is_busy_takes_no_fast_path() -> None:
+    async with open_harness() as harness:
         outlet = Outlet()
-        peer = peer_with(house, outlet)
+        peer = peer_with(harness, outlet)
         await peer.create("a")
         await peer.create("b")
-        await until(lambda: len(house.streams) == 2)
-        for stream in house.streams:
+        await until(lambda: len(harness.streams) == 2)
+        for stream in harness.streams:
             stream.feed(Delta(0, "x", 1))
         await until(lambda: peer.text("a") == peer.text("b") == "x")
-        relayed = len(outlet.parts)
+        written = len(outlet.parts)
         peer.takes.clear()
         outlet.is_open = False
-        house.streams[0].feed(Delta(0, "1", 1))
+        harness.streams[0].feed(Delta(0, "1", 1))
         await until(lambda: peer.text("a") == "x1")
         outlet.is_open = True
-        house.streams[1].feed(Delta(0, "1", 1))
-        assert len(outlet.parts) == relayed, "a frame waits for the socket, and this one waits behind it"
+        harness.streams[1].feed(Delta(0, "1", 1))
+        assert len(outlet.parts) == written, "a frame waits for the socket, and this one waits behind it"
         peer.takes.set()
         await until(lambda: peer.text("b") == "x1")
 
 
-async def test_a_resumable_stream_takes_the_long_way_through_its_log() -> None:
-    async with open_house() as house:
+async def test_a_resumable_stream_takes_the_ordinary_path_through_its_log() -> None:
+    async with open_harness() as harness:
         outlet = Outlet()
-        peer = peer_with(house, outlet)
+        peer = peer_with(harness, outlet)
         await peer.create("a", resume={"grace_s": 5})
-        await until(lambda: house.streams)
-        house.streams[0].feed(Delta(0, "x", 1))
+        await until(lambda: harness.streams)
+        harness.streams[0].feed(Delta(0, "x", 1))
         await until(lambda: peer.text("a") == "x")
         assert not outlet.parts

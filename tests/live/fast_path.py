@@ -1,6 +1,6 @@
-"""Runs vLLM in this process, and answers the same prompts by the short way and by the long one; prints JSON.
+"""Runs vLLM in this process, and answers the same prompts by the fast path and by the ordinary one; prints JSON.
 
-Does not know what is right: `tests/live/test_short_path.py` does.
+Run by `tests/live/test_fast_path.py`, which compares them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any
 
-from engine.api import EngineConfig, Relay, TextEngine
+from engine.api import EngineConfig, FastPath, TextEngine
 from engine.registry import GUIDE, text_engine
 from protocol.chat.request import ChatCompletionRequest
 
@@ -26,27 +26,27 @@ QUESTIONS: list[dict[str, Any]] = [
 ]
 
 
-async def ask(engine: TextEngine, number: int, question: dict[str, Any], way: str) -> dict[str, Any]:
-    """One answer; by the way «alternating», every third step is refused by the relay."""
+async def ask(engine: TextEngine, number: int, question: dict[str, Any], path: str) -> dict[str, Any]:
+    """One answer. On the path "alternating", every third step is refused."""
     fields = {"temperature": 0, **question}
     messages = [{"role": "user", "content": fields.pop("content")}]
     request = ChatCompletionRequest.model_validate({"model": "guide", "messages": messages, **fields})
     prepared = await engine.prepare(request.generation_request())
-    stream = await engine.open(prepared.prompts[0], f"{way}-{number}")
-    found: dict[str, Any] = {"text": "", "tokens": 0, "relayed": 0, "finish_reason": None}
+    stream = await engine.open(prepared.prompts[0], f"{path}-{number}")
+    found: dict[str, Any] = {"text": "", "tokens": 0, "by_fast_path": 0, "finish_reason": None}
 
-    def relay(text: str, tokens: int) -> bool:
-        if way == "alternating" and found["tokens"] % 3 == 0:
+    def fast_path(text: str, tokens: int) -> bool:
+        if path == "alternating" and found["tokens"] % 3 == 0:
             return False
         take(text, tokens)
-        found["relayed"] += 1
+        found["by_fast_path"] += 1
         return True
 
     def take(text: str, tokens: int) -> None:
         found["text"] += text
         found["tokens"] += tokens
 
-    chosen: Relay | None = None if way == "long" else relay
+    chosen: FastPath | None = None if path == "ordinary" else fast_path
     while (deltas := await stream.next(chosen)) is not None:
         for delta in deltas:
             take(delta.text, delta.tokens)
@@ -58,10 +58,10 @@ async def main() -> None:
     engine = await text_engine(EngineConfig(str(GUIDE), dtype="float32"))(lambda stage: None)
     try:
         found = {
-            way: await asyncio.gather(
-                *(ask(engine, number, question, way) for number, question in enumerate(QUESTIONS))
+            path: await asyncio.gather(
+                *(ask(engine, number, question, path) for number, question in enumerate(QUESTIONS))
             )
-            for way in ("long", "short", "alternating")
+            for path in ("ordinary", "fast", "alternating")
         }
         print(json.dumps(found), flush=True)
     finally:

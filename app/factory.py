@@ -13,8 +13,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import MapAdapter
 
-from app.channel.endpoint import CHANNEL_ENDPOINT, BoundedConnection, channel_routes, ticket_routes
-from app.generation.admission import Asker
+from app.channel.endpoint import CHANNEL_ENDPOINT, BoundedConnection, channel_routes
 from app.middleware.cors import allow_origins
 from app.middleware.lifecycle import RequestGuard
 from app.observability.record import record_of
@@ -22,8 +21,11 @@ from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
 from app.routes.http import error_response
+from app.routes.models import model_routes
 from app.routes.pages import page_routes
 from app.routes.resume import resumable_routes
+from app.routes.tickets import ticket_routes
+from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
@@ -90,6 +92,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(generation_routes(services), origins))
     app.register_blueprint(allow_origins(embedding_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))
+    app.register_blueprint(allow_origins(model_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
     app.register_blueprint(channel_routes(services))
@@ -162,7 +165,7 @@ def _add_checks(app: Quart, services: Services) -> None:
             check_origin(asked)
             record = record_of(scope)
             record.owner = services.keys.check(headers.getlist("Authorization"))
-            record.client = Asker.of(record.owner, asked.remote_addr).client
+            record.client = Caller.of(record.owner, asked.remote_addr).client
             if endpoint in METERED_ENDPOINTS:
                 services.rates.admit(record.client)
 

@@ -1,43 +1,30 @@
-"""The channel's door and its glue to Quart: who may enter, tickets, and the socket's end.
-
-Does not know what goes over a channel: `app.channel.session` does.
-"""
+"""The WebSocket route: the handshake, and a channel's life on one socket."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
-import time
 import uuid
 from typing import Any
 
-import orjson
 import structlog
-from quart import Blueprint, Quart, Response, request, websocket
+from quart import Blueprint, Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
+from app.channel.local_backend import CHANNEL_PATH, ChannelBackend
 from app.channel.session import Channel
-from app.generation.admission import Asker, run_admitted
-from app.generation.stream import Started, StreamEnd
 from app.hypercorn import abort_connection, fast_writer_of
-from app.limits.deadlines import deadlines_of
-from app.observability.record import is_label, key_label, record_of
-from app.observability.traces import Context, context_of
-from app.routes.generation import CHAT, live_reply
-from app.routes.http import json_response
-from app.security.tickets import LIFETIME_S
+from app.observability.record import record_of
+from app.observability.traces import context_of
+from app.security.caller import Caller
 from app.services import Services
-from protocol.channel.frames import SUBPROTOCOL, TICKET_PREFIX, CreateFrame, FrameRefused, ResumeFrame
-from protocol.chat.request import ChatCompletionRequest
+from protocol.channel.frames import SUBPROTOCOL, TICKET_PREFIX
 from protocol.errors import Fault, TwowireError
-from protocol.validation.parse import request_from_object
 
 log = structlog.get_logger(__name__)
-
-CHANNEL_PATH = "/v1/chat/completions"
 
 CLOSE_WAIT_S = 2.0
 """How long the server stays for the peer's half of the closing handshake."""
@@ -58,28 +45,6 @@ class BoundedConnection(ASGIWebsocketConnection):
     def __init__(self, app: Quart, scope: Any) -> None:
         super().__init__(app, scope)
         self.queue = asyncio.Queue(INBOX_MESSAGES)
-
-
-def ticket_routes(services: Services) -> Blueprint:
-    """`POST /v1/ws/tickets`."""
-    routes = Blueprint("tickets", __name__)
-
-    @routes.post("/v1/ws/tickets")
-    async def tickets() -> Response:
-        """A ticket that opens one WebSocket, for a client that cannot set its headers: a browser."""
-        owner = record_of(request.scope).owner
-        ticket = services.tickets.issue(owner, request.headers.get("Origin"))
-        body = {
-            "object": "ws.ticket",
-            "ticket": ticket,
-            "expires_in": LIFETIME_S,
-            "subprotocol": TICKET_PREFIX + ticket,
-        }
-        response = json_response(orjson.dumps(body))
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    return routes
 
 
 def channel_routes(services: Services) -> Blueprint:
@@ -151,8 +116,8 @@ async def _serve(services: Services, owner: str | None) -> None:
         await socket.send(frame.decode())
 
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
-    asker = Asker.of(owner, websocket.remote_addr)
-    backend = ChannelBackend(services, asker, connection_id, context_of(websocket.scope["headers"]))
+    caller = Caller.of(owner, websocket.remote_addr)
+    backend = ChannelBackend(services, caller, connection_id, context_of(websocket.scope["headers"]))
     fast = fast_writer_of(websocket.scope)
     write = fast.write if fast is not None else None
     limits, aside = channel_limits(services), services.parser.run
@@ -221,62 +186,3 @@ def channel_limits(services: Services) -> ChannelLimits:
         max_age_s=settings.ws_max_age_s,
         resume_grace_max_s=settings.resume_grace_max_s,
     )
-
-
-class ChannelBackend:
-    """What a channel asks of the server, on behalf of its owner."""
-
-    def __init__(self, services: Services, asker: Asker, connection_id: str, context: Context | None = None) -> None:
-        self.requests = 0
-        self._services = services
-        self._asker = asker
-        self._owner = asker.owner
-        self._context = context or {}
-        self._label: dict[str, Any] = {"connection": connection_id}
-        if asker.owner is not None:
-            self._label["key"] = key_label(asker.owner)
-
-    async def create(self, frame: CreateFrame) -> Started:
-        services = self._services
-        services.rates.admit(self._asker.client)
-        asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
-        services.take_note(asked, CHANNEL_PATH)
-        deadlines = deadlines_of(services.settings, frame.timeout_s)
-        async with deadlines.limit():
-            prepared = await services.manager.prepare(asked.generation_request(), self._asker.client)
-        generation = await run_admitted(services, prepared, "websocket", self._asker, deadlines)
-        reply = live_reply(generation, asked, prepared, CHAT, services.pace)
-        rates = services.rates.standing(self._asker.client)
-        if frame.resume is None:
-            return Started(reply, rates=rates)
-        reader = services.replays.keep(reply, self._owner, frame.resume.grace_s)
-        return Started(reader, reader.token, rates=rates)
-
-    def resume(self, frame: ResumeFrame) -> Started:
-        reader = self._services.replays.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
-        return Started(reader, last_seq=reader.last_seq)
-
-    def ended(self, ended: StreamEnd) -> None:
-        frame = ended.frame
-        label = self._labelled(frame.type, frame.stream_id, frame.event_id)
-        if ended.reply is not None and isinstance(frame, CreateFrame):
-            label["model"] = frame.body["model"]
-        self._services.access.message(
-            CHANNEL_PATH,
-            label,
-            started_at=ended.began_at,
-            reply=ended.reply,
-            error=ended.error,
-            # The message's own, where it has one: many callers may share a connection.
-            context=frame.trace_context or self._context,
-        )
-
-    def refused(self, refused: FrameRefused) -> None:
-        label = self._labelled("(refused)", refused.stream_id, refused.event_id)
-        self._services.access.message(CHANNEL_PATH, label, started_at=time.monotonic(), error=refused.error)
-
-    def _labelled(self, kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
-        self.requests += 1
-        ids = {"stream_id": stream_id, "event_id": event_id}
-        # The client's own words: only what is short and plain goes into the log.
-        return {**self._label, "frame": kind} | {name: text for name, text in ids.items() if text and is_label(text)}

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from app.channel.backend import Backend, StreamEnd
 from app.channel.limits import (
     DRAINING,
     GOING_AWAY,
@@ -32,7 +33,7 @@ from app.channel.limits import (
 )
 from app.channel.outbox import Outbox
 from app.generation.fast_path import FrameSender
-from app.generation.stream import Backend, ResponseStream, StreamEnd
+from app.generation.stream import ResponseStream
 from protocol.channel import frames
 from protocol.channel.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, PongFrame, ResumeFrame
 from protocol.errors import Fault, TwowireError

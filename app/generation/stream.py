@@ -5,9 +5,7 @@ A stream that must survive its connection goes through a replay buffer instead: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -16,7 +14,7 @@ from app.generation.fast_path import Sender
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.api import FastPath
 from engine.generation import Generation
-from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame, Status
+from protocol.channel.frames import Status
 from protocol.encoder import ChunkEncoder
 from protocol.errors import TwowireError
 from protocol.output import Delta, Usage
@@ -67,42 +65,6 @@ class ResponseStream(Protocol):
 
     async def leave(self) -> None:
         """The reader goes. Without a replay buffer, that is the end of the generation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A reply that has been admitted. `token` is there where it can be resumed, `rates` where there are limits."""
-
-    reply: ResponseStream
-    token: str | None = None
-    last_seq: int = 0
-    rates: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEnd:
-    """What became of a channel's stream: it had a `reply`, or an `error` in its place, or was cancelled before."""
-
-    frame: CreateFrame | ResumeFrame
-    began_at: float
-    reply: ResponseStream | None
-    error: TwowireError | None
-
-
-class Backend(Protocol):
-    """What a channel needs of the server. `create` and `resume` raise `TwowireError`."""
-
-    async def create(self, frame: CreateFrame) -> Started:
-        """Check, prepare and run what the frame asks for."""
-
-    def resume(self, frame: ResumeFrame) -> Started:
-        """Find what the frame asks for."""
-
-    def ended(self, ended: StreamEnd) -> None:
-        """Told of each stream once, at its end."""
-
-    def refused(self, refused: FrameRefused) -> None:
-        """Told of each message that was answered with an error and began no stream."""
 
 
 class LiveStream:

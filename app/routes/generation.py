@@ -8,52 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from quart import Blueprint, Response, request
 
-from app.generation.admission import Asker, run_admitted
+from app.generation.admission import run_admitted
+from app.generation.api import CHAT, COMPLETION, Shape
 from app.generation.coalesce import Pace
-from app.generation.fast_path import EventSender, Sender
-from app.generation.stream import LiveStream, ResponseStream
-from app.hypercorn import fast_writer_of
+from app.generation.stream import LiveStream
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
 from app.observability.record import RequestRecord, record_of
 from app.routes.http import json_response, parsed_body
+from app.routes.resume import (
+    COMPLETION_ID_HEADER,
+    MAX_GRACE_S,
+    RESUME_GRACE_HEADER,
+    RESUME_TOKEN_HEADER,
+)
+from app.routes.sse import stream_response
+from app.security.caller import Caller
 from app.services import Services
 from engine.api import Prepared
 from engine.deadlines import Deadlines
 from engine.generation import Generation
-from protocol import sse
 from protocol.chat.request import ChatCompletionRequest
-from protocol.collector import Answer, chat_answer, completion_answer
 from protocol.completions.request import CompletionRequest
-from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
-from protocol.errors import Fault, TwowireError, error_bytes
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What differs between the routes' answers."""
-
-    id_prefix: str
-    chunks: Callable[..., ChunkEncoder]
-    answer: Callable[..., Answer]
-
-
-CHAT = Shape("chatcmpl-", ChatChunks, chat_answer)
-COMPLETION = Shape("cmpl-", CompletionChunks, completion_answer)
-
-RESUME_GRACE_HEADER = "Twowire-Resume-Grace"
-RESUME_TOKEN_HEADER = "Twowire-Resume-Token"
-COMPLETION_ID_HEADER = "Twowire-Completion-Id"
-MAX_GRACE_S = 86_400
-"""What may be asked for. The answer's header of the same name says what is granted."""
+from protocol.errors import Fault, TwowireError
 
 
 def generation_routes(services: Services) -> Blueprint:
@@ -104,8 +84,8 @@ async def answer(
 ) -> Response:
     """Run a prepared request and answer with its stream or its whole."""
     grace_s = _resume_grace(asked.stream, shape)
-    asker = Asker.of(record.owner, record.client)
-    generation = await run_admitted(services, prepared, record.wire, asker, deadlines)
+    caller = Caller.of(record.owner, record.client)
+    generation = await run_admitted(services, prepared, record.wire, caller, deadlines)
     await record.adopt(generation, generation.close)
     if not asked.stream:
         folded = shape.answer(**_common(generation, asked, shape), choices=prepared.sequences)
@@ -173,44 +153,3 @@ def live_reply(
         include_usage=asked.include_usage,
         pace=pace,
     )
-
-
-def stream_response(reply: ResponseStream, *, with_ids: bool = False) -> Response:
-    """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
-    writer, around = fast_writer_of(request.scope), reply.text_template
-    sender = EventSender(writer, around) if writer is not None and around is not None and not with_ids else None
-    response = Response(_events(reply, with_ids, sender), content_type=sse.CONTENT_TYPE)
-    # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
-    response.timeout = None
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
-
-
-async def _events(reply: ResponseStream, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
-    """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
-    last = b""
-    try:
-        try:
-            while (chunks := await reply.next(sender)) is not None:
-                if reply.is_over:
-                    # Nothing is waited for any more: it leaves with the end.
-                    last += _as_events(reply, chunks, with_ids)
-                else:
-                    yield _as_events(reply, chunks, with_ids) or sse.KEEPALIVE
-        except TwowireError as error:
-            last += sse.event(error_bytes(error))
-        except Exception:
-            log.exception("stream_failed", id=reply.id)
-            last += sse.event(error_bytes(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
-        yield last + sse.DONE
-    finally:
-        await reply.leave()
-
-
-def _as_events(reply: ResponseStream, chunks: list[bytes], with_ids: bool) -> bytes:
-    """Those that `reply` has just given; empty after a silence."""
-    if not with_ids:
-        return b"".join(map(sse.event, chunks))
-    first = reply.seq - len(chunks) + 1
-    return b"".join(sse.event(chunk, first + offset) for offset, chunk in enumerate(chunks))

@@ -1,7 +1,4 @@
-"""The routes that tell about the server: health, version, models, metrics.
-
-Does not know how to generate.
-"""
+"""The routes about the server itself: health, version, metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from app.version import installed_version
 
 
 def status_routes(services: Services) -> Blueprint:
-    """`/health`, `/livez`, `/version`, `/metrics` and `/v1/models`."""
+    """`/health`, `/livez`, `/version` and `/metrics`."""
     routes = Blueprint("status", __name__)
 
     @routes.get("/health")
@@ -52,26 +49,4 @@ def status_routes(services: Services) -> Blueprint:
         text = services.metrics.exposition() if siblings is None else await siblings.exposition()
         return Response(text, content_type=CONTENT_TYPE_LATEST)
 
-    @routes.get("/v1/models")
-    async def models() -> Response:
-        """The models served here. OpenAI's reference: Models, List."""
-        objects = [_model_object(services, name) for name in services.model_types]
-        return json_response(orjson.dumps({"object": "list", "data": objects}))
-
-    @routes.get("/v1/models/<path:name>")
-    async def model(name: str) -> Response:
-        """One model. OpenAI's reference: Models, Retrieve."""
-        services.check_model(name, None)
-        return json_response(orjson.dumps(_model_object(services, name)))
-
     return routes
-
-
-def _model_object(services: Services, name: str) -> dict[str, object]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": services.created,
-        "owned_by": "twowire",
-        "type": services.model_types[name],
-    }

@@ -8,12 +8,19 @@ from __future__ import annotations
 import orjson
 from quart import Blueprint, Response, request
 
+from app.generation.api import CHAT
 from app.generation.replay_store import not_found
 from app.observability.record import record_of
-from app.routes.generation import CHAT, RESUME_TOKEN_HEADER, stream_response
 from app.routes.http import json_response
+from app.routes.sse import stream_response
 from app.services import Services
 from protocol.errors import Fault, TwowireError
+
+RESUME_GRACE_HEADER = "Twowire-Resume-Grace"
+RESUME_TOKEN_HEADER = "Twowire-Resume-Token"
+COMPLETION_ID_HEADER = "Twowire-Completion-Id"
+MAX_GRACE_S = 86_400
+"""What may be asked for. The answer's header of the same name says what is granted."""
 
 
 def resumable_routes(services: Services) -> Blueprint:

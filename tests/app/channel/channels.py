@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from app.channel.endpoint import ChannelBackend
 from app.channel.limits import ChannelLimits
+from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.config.load import load_settings
-from app.generation.admission import Asker
 from app.generation.replay_store import ReplayStore, ResumeLimits
+from app.security.caller import Caller
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.output import Delta
@@ -141,7 +141,7 @@ class Harness:
         parse_aside: Callable[..., Awaitable[Any]] | None = None,
     ) -> Peer:
         """A client that has just connected."""
-        backend = ChannelBackend(self.services, Asker.of(owner, None), "connection")
+        backend = ChannelBackend(self.services, Caller.of(owner, None), "connection")
         given = {"clock": clock, "parse_aside": parse_aside}
         more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))

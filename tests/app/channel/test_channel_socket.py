@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from app.channel.endpoint import CHANNEL_PATH, INBOX_MESSAGES
+from app.channel.endpoint import INBOX_MESSAGES
+from app.channel.local_backend import CHANNEL_PATH
 from app.factory import create_app
 from tests.app.channel.channels import Harness, open_harness, turn, until
 

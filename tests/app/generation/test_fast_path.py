@@ -7,12 +7,12 @@ import asyncio
 import orjson
 import pytest
 
-from app.channel.endpoint import ChannelBackend
 from app.channel.limits import ChannelLimits
+from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
-from app.generation.admission import Asker
 from app.generation.fast_path import EventSender
 from app.generation.stream import LiveStream
+from app.security.caller import Caller
 from engine.generation import Generation
 from protocol import sse
 from protocol.encoder import ChatChunks, CompletionChunks
@@ -84,7 +84,7 @@ async def test_what_takes_the_fast_path_is_counted_and_observed() -> None:
 
 def peer_with(harness: Harness, outlet: Outlet) -> Peer:
     """A client whose channel writes to `outlet` on the fast path."""
-    backend = ChannelBackend(harness.services, Asker.of(None, None), "connection")
+    backend = ChannelBackend(harness.services, Caller.of(None, None), "connection")
     peer = Peer(lambda peer: Channel("c", backend, peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)))
 
     def deliver(peer: Peer, part: bytes) -> bool:

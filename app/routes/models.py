@@ -1,0 +1,38 @@
+"""The routes that list the models."""
+
+from __future__ import annotations
+
+import orjson
+from quart import Blueprint, Response
+
+from app.routes.http import json_response
+from app.services import Services
+
+
+def model_routes(services: Services) -> Blueprint:
+    """`/v1/models` and `/v1/models/{model}`."""
+    routes = Blueprint("models", __name__)
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        """The models served here. OpenAI's reference: Models, List."""
+        objects = [_model_object(services, name) for name in services.model_types]
+        return json_response(orjson.dumps({"object": "list", "data": objects}))
+
+    @routes.get("/v1/models/<path:name>")
+    async def model(name: str) -> Response:
+        """One model. OpenAI's reference: Models, Retrieve."""
+        services.check_model(name, None)
+        return json_response(orjson.dumps(_model_object(services, name)))
+
+    return routes
+
+
+def _model_object(services: Services, name: str) -> dict[str, object]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": services.created,
+        "owned_by": "twowire",
+        "type": services.model_types[name],
+    }

@@ -206,9 +206,11 @@ def brake_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_server(brake_file: Path) -> Iterator[Server]:
     # One socket may carry as many streams as the channel's tests want of it; and a client that reads nothing while the
-    # engine goes on is not cut, however slow the machine is.
-    flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64", "--send-timeout-s", "120")
-    server = start_server(*flags, "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(brake_file)})
+    # engine goes on is not cut, however slow the machine is. A body that does not come is given up before the fuzz job
+    # looks at what is left.
+    flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
+    timeouts = ("--send-timeout-s", "120", "--body-timeout-s", "20")
+    server = start_server(*flags, *timeouts, "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(brake_file)})
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 

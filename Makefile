@@ -63,7 +63,7 @@ lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: wit
 		--custom-compile-command "make lock" --quiet --output-file requirements/cpu.txt $(if $(UPGRADE),--upgrade)
 
 screenshots: install ## Make the pictures of the chat in docs/ anew
-	$(BIN)/python -m tests.live.screenshots
+	$(BIN)/python -m tests.live.browser.screenshots
 
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

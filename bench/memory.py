@@ -29,7 +29,16 @@ TOKENS = 40
 
 def contender(port: int) -> Contender:
     """The server with the counting engine."""
-    command = [sys.executable, "-m", "tests.live.fake_server", "serve", "--port", str(port), "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.live.servers.fake_server",
+        "serve",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+    ]
     command += ["--max-num-seqs", str(2 * STREAMS), "--ws-max-running", str(STREAMS), "--no-embeddings"]
     command += ["--ws-max-messages-per-s", str(10 * STREAMS)]
     return Contender("twowire", command, port, NAMES, {"FAKE_PACE_S": str(PACE_S)})

@@ -32,7 +32,7 @@ def process_of(
     command: Sequence[str], environment: Mapping[str, str], **streams: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The process of `command`, ended in the end, and its children with it; silent, unless `streams` say otherwise."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env=os.environ | environment, **(quiet | streams))
     try:
         yield process
@@ -57,5 +57,5 @@ def wait_answer(name: str, process: subprocess.Popen[bytes], ask: Callable[[], h
             if ask().status_code == 200:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{name} did not start: {process.args}")
+            raise SystemExit(f"{name} did not start: {process.args!r}")
         time.sleep(0.2)  # Between two questions.

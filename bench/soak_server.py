@@ -26,7 +26,7 @@ Engine = Literal["real", "counting"]
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S = 300.0
-PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.fake_server"}
+PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.servers.fake_server"}
 # Long enough for a client that a busy machine delays, short enough that what is left at the end is a leak.
 FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "10"]
 FLAGS += ["--send-timeout-s", "10", "--ws-send-timeout-s", "10"]

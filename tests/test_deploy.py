@@ -126,7 +126,7 @@ async def test_the_queries_ask_for_what_the_server_has() -> None:
     services = make_services(load_settings([], {}), EngineManager(FakeFactory(), AdmissionLimits(1, 1)))
     known = names(services.metrics.exposition().decode()) | OF_PROMETHEUS
     read = {name for query in queries() for name, _ in selectors(query)}
-    # vLLM's own are held against a running engine: tests/live/test_operations.py.
+    # vLLM's own are held against a running engine: tests/live/real/http/test_operations.py.
     assert not {name for name in read if not name.startswith("vllm:")} - known
     assert len(read) > 20
 

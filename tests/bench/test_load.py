@@ -12,7 +12,7 @@ import pytest
 
 from bench.tables import tables
 from bench.wires import NAMES
-from tests.live.conftest import Server, start_fake_server, stop_server
+from tests.live.servers.server import Server, start_fake_server, stop_server
 
 LIMIT_S = 120
 

@@ -17,7 +17,7 @@ import psutil
 from tests.certificates import ROOT
 from tests.fuzz.cases import CORPUS, load
 from tests.fuzz.job import Fuzz, Result
-from tests.live.conftest import START_TIMEOUT_S, Server, start_fake_server, start_server, stop_server
+from tests.live.servers.server import START_TIMEOUT_S, Server, start_fake_server, start_server, stop_server
 
 FOLDER = ROOT / "fuzz-failures"
 MAX_SHOWN = 20

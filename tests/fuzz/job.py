@@ -26,7 +26,7 @@ from tests.fuzz.cases import Case
 from tests.fuzz.connections import play
 from tests.fuzz.requests import KINDS, MADE, SEQUENCES, ending, posted
 from tests.fuzz.verdicts import complaints, statuses
-from tests.live.conftest import Server
+from tests.live.servers.server import Server
 
 LIMIT_S = 60.0
 """After this long a connection has hung."""

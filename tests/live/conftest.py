@@ -1,237 +1,24 @@
-"""The real server in a process of its own: real engine, real weights, real sockets. One for all live tests.
-
-It computes in float32, so that greedy text does not depend on what else is in the batch.
-"""
+"""Marks the tests in this folder, and starts the browser for those that need one."""
 
 from __future__ import annotations
 
-import os
-import signal
-import ssl
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
-import openai
-import psutil
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.browser import NoBrowser, launched, left_out
-from tests.live.held import BRAKE_ARGS, BRAKE_FILE, Leash, braked
+from tests.live.browser.chromium import NoBrowser, launched, left_out
 
-START_TIMEOUT_S = 240
+HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what stands in this folder: `-m "not live"` leaves it out."""
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.live)
-
-
-MODEL = "guide"
-
-
-def session_of(leader: subprocess.Popen[Any]) -> list[psutil.Process]:
-    """Every process of the session that this one began, orphans too."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
-
-
-@dataclass
-class Server:
-    """A running server: where it is, and what it says of itself."""
-
-    process: subprocess.Popen[str]
-    log: list[str] = field(default_factory=list)
-    url: str = ""
-    reader: threading.Thread | None = None
-    verify: ssl.SSLContext | bool = True
-    """Whom to trust where the server speaks TLS."""
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples with these labels; 0 where there are none yet."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    def in_engine(self) -> float:
-        """What runs or waits, by this server's own count and by vLLM's: 0 when nothing is left of any request."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
-        names = {"twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting"}
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name in names
-        )
-
-    def wait_until(self, condition: object, limit_s: float, what: str) -> float:
-        """Ask `condition()` until it is true; returns the seconds that took, and fails after `limit_s`."""
-        assert callable(condition)
-        started = time.monotonic()
-        while not condition():
-            if time.monotonic() - started > limit_s:
-                pytest.fail(f"{what}: not within {limit_s} s")
-            time.sleep(0.02)  # Between two questions, not in place of one.
-        return time.monotonic() - started
-
-    def wait_idle(self, limit_s: float = 2.0) -> float:
-        """Wait until the engine holds nothing; the seconds that took."""
-        return self.wait_until(lambda: self.in_engine() == 0, limit_s, "requests were left in the engine")
-
-    def is_ready(self) -> bool:
-        return httpx.get(f"{self.url}/health", timeout=30, verify=self.verify).status_code == 200
-
-    def engine_processes(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def sdk(self, **options: object) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60, **options)  # type: ignore[arg-type]  # passed through
-
-    def async_sdk(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60)
-
-
-def environment() -> dict[str, str]:
-    """A clean environment for a server: no setting of the developer's own reaches it, and no hub is asked."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TWOWIRE_")}
-    return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None, program: str = "app") -> Server:
-    """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
-    # Without the embedder, which most tests do not need; a flag that comes later wins.
-    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings"]
-    process = subprocess.Popen(
-        [*command, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment() | (env or {}),
-        cwd=Path(__file__).resolve().parents[2],
-    )
-    server = Server(process)
-    listening, is_up = threading.Event(), threading.Event()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            server.log.append(line)
-            if line.startswith("twowire: listening on "):
-                server.url = line.split()[3].rstrip(";")
-                listening.set()
-            if line.startswith("twowire: ready:"):
-                is_up.set()
-        listening.set()
-        is_up.set()
-
-    server.reader = threading.Thread(target=read, daemon=True)
-    server.reader.start()
-    wanted = is_up if ready else listening
-    try:
-        is_late = not wanted.wait(START_TIMEOUT_S)
-    except BaseException:
-        stop_server(server)
-        raise
-    if is_late or (ready and process.poll() is not None):
-        stop_server(server)
-        pytest.fail("the server did not start:\n" + "".join(server.log[-60:]))
-    return server
-
-
-def start_fake_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
-    """The same, with the engine of `tests.live.fake_server`."""
-    return start_server(*flags, ready=ready, env=env, program="tests.live.fake_server")
-
-
-def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:
-    """Stop it as an operator would, and insist; returns the exit code. No process is left behind."""
-    children = server.engine_processes() if server.process.poll() is None else []
-    if server.process.poll() is None:
-        server.process.send_signal(number)
-    try:
-        code = server.process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        code = server.process.wait(10)
-    if server.reader is not None and server.process.stdout is not None:
-        server.reader.join(10)
-        server.process.stdout.close()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    for child in alive:
-        child.kill()
-    assert not alive, f"processes were left behind: {alive}"
-    return code
-
-
-@pytest.fixture(scope="module")
-def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
-    leash = Leash(tmp_path_factory.mktemp("leash") / "tokens")
-    leash.reaches(0)
-    return leash
-
-
-@pytest.fixture(scope="session")
-def brake_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the shared server's engine looks for how slow to be."""
-    return tmp_path_factory.mktemp("brake") / "step_s"
-
-
-@pytest.fixture(scope="session")
-def shared_server(brake_file: Path) -> Iterator[Server]:
-    # One socket may carry as many streams as the channel's tests want of it; and a client that reads nothing while the
-    # engine goes on is not cut, however slow the machine is. A body that does not come is given up before the fuzz job
-    # looks at what is left.
-    flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
-    timeouts = ("--send-timeout-s", "120", "--body-timeout-s", "20")
-    server = start_server(*flags, *timeouts, "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(brake_file)})
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
-
-
-@pytest.fixture
-def server(shared_server: Server) -> Iterator[Server]:
-    """The shared server, ready; fails the test that leaves a request behind in it."""
-    shared_server.wait_until(shared_server.is_ready, START_TIMEOUT_S, "the server is not ready")
-    yield shared_server
-    assert shared_server.process.poll() is None, "the server died:\n" + "".join(shared_server.log[-60:])
-    if shared_server.is_ready():
-        shared_server.wait_idle(5)
-        shared_server.wait_until(lambda: not shared_server.metric("twowire_websockets"), 5, "a WebSocket was left open")
-
-
-@pytest.fixture
-def slow_engine(server: Server, brake_file: Path) -> Iterator[Callable[[], None]]:
-    """The shared server's engine makes at most 20 tokens of an answer in a second, until this is called."""
-    with ExitStack() as stack:
-        stack.enter_context(braked(brake_file))
-        yield stack.close
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -244,30 +31,3 @@ async def browser() -> AsyncIterator[Browser]:
             yield browser
     except NoBrowser as problem:
         pytest.fail(str(problem), pytrace=False)
-
-
-@contextmanager
-def left_as_found(server: Server) -> Iterator[Server]:
-    """Fails the test that leaves a socket, a generation, a log or a task behind in `server`.
-
-    The logs of finished chats that other tests have read are kept for a while; there may only be no more of them.
-    """
-    names = ("twowire_websockets", "twowire_sequences_in_engine", "twowire_resume_logs", "twowire_resume_log_bytes")
-    tasks = server.metric("twowire_asyncio_tasks")
-    found = {name: server.metric(name) for name in names}
-    yield server
-    assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
-    for name, value in found.items():
-        what = f"{name} is above {value:g}, which it was before"
-        server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 30, what)
-    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 30, "tasks were left behind")
-
-
-@contextmanager
-def left_unharmed(server: Server) -> Iterator[Server]:
-    """`left_as_found`, and fails the test, too, that made an error of the server's own or broke off a connection."""
-    logged = len(server.log)
-    with left_as_found(server):
-        yield server
-    new = server.log[logged:]
-    assert not any("Traceback" in line or "connection_failed" in line for line in new), "".join(new)

@@ -18,7 +18,7 @@ from app.factory import create_app
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory, words
-from tests.live.raw import answer_of, request_bytes
+from tests.live.clients.raw import answer_of, request_bytes
 
 KEY = "a-key-for-tests-0123456789"
 CHAT = "/v1/chat/completions"

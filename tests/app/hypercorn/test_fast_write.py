@@ -10,9 +10,9 @@ import pytest
 
 from app.hypercorn import fast_writer_of
 from tests.app.served import served
-from tests.live.raw import RawClient
-from tests.live.raw_http2 import Http2Client
-from tests.live.raw_websocket import frame, handshake
+from tests.live.clients.raw import RawClient
+from tests.live.clients.raw_http2 import Http2Client
+from tests.live.clients.raw_websocket import frame, handshake
 
 LIMIT_S = 10
 PARTS = [b"a", b"b" * 125, b"c" * 126, b"d" * 9000, b"e" * 70_000]

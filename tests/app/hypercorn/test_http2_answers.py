@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.app.served import served
-from tests.live.raw_http2 import Http2Client, Stream
+from tests.live.clients.raw_http2 import Http2Client, Stream
 
 INTERNAL_ERROR = 2
 LIMIT_S = 5

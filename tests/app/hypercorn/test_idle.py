@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tests.app.served import served
-from tests.live.raw import RawClient
+from tests.live.clients.raw import RawClient
 
 IDLE_S = 0.5
 LIMIT_S = 10

@@ -31,7 +31,7 @@ from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat.request import ChatCompletionRequest
 from protocol.generation import GenerationRequest
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream, words
-from tests.live.raw import request_bytes
+from tests.live.clients.raw import request_bytes
 
 LIMIT_S = 5
 PATH = "/v1/chat/completions"

@@ -25,7 +25,7 @@ from app.config.load import load_settings
 from app.server import workers
 from app.server.run import hypercorn_config
 from app.server.workers import listening_sockets
-from tests.live.bursts import AT_ONCE_S, waits_of_a_burst
+from tests.live.clients.bursts import AT_ONCE_S, waits_of_a_burst
 
 COUNT = 3
 SOON_S = 10.0

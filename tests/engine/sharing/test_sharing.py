@@ -1,6 +1,6 @@
 """An engine that is offered and joined: over real sockets, with no engine behind them.
 
-Does not know vLLM; `tests/live/test_api_servers.py` has it.
+Does not know vLLM; `tests/live/real/engine/test_api_servers.py` has it.
 """
 
 from __future__ import annotations

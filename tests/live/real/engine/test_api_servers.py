@@ -1,0 +1,148 @@
+"""Two API servers on one port and one engine: what one server promises holds for both of them together.
+
+Which of them a test speaks with is told by the address that it comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import pytest
+
+from tests.live.clients.channels import PATH, body, opened, text_of
+from tests.live.servers.server import START_TIMEOUT_S, Server, start_server, stop_server
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(2 * START_TIMEOUT_S),
+    pytest.mark.skipif(sys.platform != "linux", reason="several API servers need Linux"),
+]
+
+SOURCES = ("127.0.0.2", "127.0.0.3")
+"""One for each API server: the last bytes differ by one."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = start_server(
+        "--api-server-count", "2", "--dtype", "float32", program="tests.live.servers.quick_api_servers"
+    )
+    yield server
+    assert stop_server(server) == 0, "".join(server.log[-60:])
+
+
+def client(server: Server, source: str) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(local_address=source)
+    return httpx.AsyncClient(base_url=server.url, transport=transport, timeout=60)
+
+
+async def answer(server: Server, source: str) -> str:
+    async with client(server, source) as one:
+        found = (await one.post(PATH, json=body())).json()
+    return str(found["choices"][0]["message"]["content"])
+
+
+@asynccontextmanager
+async def streams(server: Server, tokens: int = 1900) -> AsyncIterator[list[asyncio.Task[str]]]:
+    """A long answer from each API server, all of which run; they end with what came of them."""
+
+    async def read(source: str) -> str:
+        async with (
+            client(server, source) as one,
+            one.stream("POST", PATH, json=body(max_tokens=tokens, stream=True)) as response,
+        ):
+            return (await response.aread()).decode()
+
+    tasks = [asyncio.create_task(read(source)) for source in SOURCES]
+    try:
+        await asyncio.to_thread(server.wait_until, lambda: both_run(server), 30, "the streams do not run")
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def both_run(server: Server) -> bool:
+    return server.metric("vllm:num_requests_running") == len(SOURCES)
+
+
+def completed(server: Server) -> list[float]:
+    """How many answers, by API server."""
+    names = {"route": PATH, "outcome": "completed"}
+    return [server.metric("twowire_requests_total", **names, api_server=number) for number in "01"]
+
+
+def is_ready(server: Server, source: str) -> bool:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=source)) as one:
+        return one.get(f"{server.url}/health").status_code == 200
+
+
+async def test_each_answers_alike_and_the_figures_of_both_are_shown_by_either(server: Server) -> None:
+    texts = {await answer(server, source) for source in SOURCES * 2}
+    assert len(texts) == 1
+    assert len(texts.pop()) > 20
+    for source in SOURCES:
+        async with client(server, source) as one:
+            shown = (await one.get("/metrics")).text
+        assert 'api_server="0"' in shown
+        assert 'api_server="1"' in shown
+    # An answer is counted after its last byte.
+    await asyncio.to_thread(server.wait_until, lambda: completed(server) == [2, 2], 10, "the answers are not counted")
+    assert server.metric("vllm:generation_tokens_total") >= 4 * 60
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_chat_is_read_on_in_from_the_address_where_it_began(server: Server, source: str) -> None:
+    async with opened(server, local_addr=(source, 0)) as channel:
+        stream = await channel.create(grace_s=60, max_tokens=60)
+        await channel.until(lambda: len(stream.data) >= 10)
+        await channel.cut()
+    async with opened(server, local_addr=(source, 0)) as channel:
+        rest = await channel.resume("rest", stream.id, stream.token, len(stream.data))
+        await channel.finish()
+    assert rest.done is not None
+    assert rest.done["status"] == "completed"
+    assert text_of(stream.data + rest.data) == await answer(server, source)
+
+
+async def test_a_client_that_vanishes_ends_its_generation_in_the_engine_they_share(server: Server) -> None:
+    async with streams(server):
+        pass
+    server.wait_idle(10)
+
+
+async def test_when_the_engine_and_an_api_server_die_there_is_soon_another_of_each(server: Server) -> None:
+    (core,) = (process for process in server.engine_processes() if "EngineCore" in " ".join(process.cmdline()))
+    owner = core.parent()
+    (guest,) = (process for process in psutil.Process(server.process.pid).children() if process != owner)
+    before = await answer(server, SOURCES[0])
+    async with streams(server) as running:
+        core.kill()
+        for text in await asyncio.wait_for(asyncio.gather(*running), 10):
+            assert "engine_died" in text
+            assert text.endswith("data: [DONE]\n\n")
+    guest.kill()
+    for source in SOURCES:
+        wait = (lambda source=source: is_ready(server, source), START_TIMEOUT_S, "there is no next engine")
+        await asyncio.to_thread(server.wait_until, *wait)
+        assert await answer(server, source) == before
+    assert server.metric("twowire_engine_restarts", api_server="0") >= 1
+    assert any('"api_server_ended"' in line for line in server.log)
+
+
+async def test_told_to_stop_both_finish_what_runs(server: Server) -> None:
+    processes = server.engine_processes()
+    async with streams(server, 600) as running:
+        server.process.send_signal(signal.SIGTERM)
+        for text in await asyncio.gather(*running):
+            assert text.endswith("data: [DONE]\n\n")
+            assert '"finish_reason":"length"' in text
+        assert await asyncio.to_thread(server.process.wait, 30) == 0
+    assert not psutil.wait_procs(processes, timeout=10)[1], "processes were left behind"

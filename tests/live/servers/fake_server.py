@@ -1,0 +1,231 @@
+"""The server with an engine that only counts, at a set pace: it starts in a second, and its memory is the server's own.
+
+A chat may ask for more: «Count from 1 to 300» counts so far and stops; «Say: …» says it; an answer that is gone on with
+is counted on from its last number.
+
+Run as `python -m tests.live.servers.fake_server serve …flags…`. Everything but the engine is real.
+FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn` to leave out; with
+FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
+tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
+engine, and the server starts another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from app import hypercorn as hypercorn_fixes
+from app.config.load import Settings, load_settings
+from app.embedder_choice import choose_embedder
+from app.server import run as server
+from app.server.workers import ApiServer
+from app.services import Services, admission_limits, make_services, served_names
+from engine.api import EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
+from engine.grammar.figures import GrammarFigures
+from engine.manager import EngineManager
+from engine.processes.output import Output
+from engine.watchdog import WatchdogLimits
+from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest
+from protocol.output import Delta
+
+PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
+FAILS = os.environ.get("FAKE_FAILS")
+LOADED = os.environ.get("FAKE_LOADED")
+LEASH = os.environ.get("FAKE_LEASH")
+MORTAL = "FAKE_MORTAL" in os.environ
+LOOK_S = 0.02
+ENDLESS = 10**9
+
+
+def word(number: int) -> str:
+    """The text of the answer's token `number`."""
+    return f"{number} "
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is said: the text of each token, and after how many it ends, and why."""
+
+    word: Callable[[int], str]
+    tokens: int
+    finish_reason: Literal["stop", "length"] = "length"
+
+
+def script_of(request: GenerationRequest) -> Script:
+    """What the last question asks for, within the limit."""
+    limit = request.sampling.max_tokens or ENDLESS
+    chat = request.prompt
+    if not isinstance(chat, ChatPrompt):
+        return Script(word, limit)
+    text = next((message["content"] for message in reversed(chat.messages) if message["role"] == "user"), "")
+    begun = chat.messages[-1]["content"] if chat.continue_final_message else ""
+    if text.startswith("Say: "):
+        said = re.findall(r"\s*\S+\s*?", text.removeprefix("Say: ").removeprefix(begun))
+        return _within(limit, Script(lambda number: said[number], len(said), "stop"))
+    if counting := re.search(r"Count from (\d+) to (\d+)", text):
+        first, last = int(counting[1]), int(counting[2])
+        if numbers := re.findall(r"\d+", begun):
+            first = int(numbers[-1]) + 1
+        return _within(limit, Script(lambda number: word(first + number), last - first + 1, "stop"))
+    return Script(word, limit)
+
+
+def _within(limit: int, script: Script) -> Script:
+    return script if script.tokens <= limit else replace(script, tokens=limit, finish_reason="length")
+
+
+class PacedStream:
+    """A token per `PACE_S` since it was opened; what nobody took in time is merged, as vLLM's collector does it."""
+
+    cached_tokens = 0
+    scheduled_at = None
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._tokens = script.tokens
+        self._made = 0
+        self._opened_at = time.monotonic()
+        self._ends_at = script.tokens
+        self._woken = asyncio.Event()
+        self._is_dead = False
+
+    def _due(self) -> int:
+        if PACE_S == 0:
+            return min(self._made + 1, self._ends_at)
+        limit = min(self._ends_at, int(Path(LEASH).read_text())) if LEASH else self._ends_at
+        return max(min(int((time.monotonic() - self._opened_at) / PACE_S), limit), self._made)
+
+    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
+        while self._made < self._ends_at:
+            await self._wait()
+            if self._is_dead and self._ends_at:
+                raise TwowireError(Fault.ENGINE_DIED, "The engine died while it generated.", retry_after_s=5)
+            first, self._made = self._made, max(self._due(), self._made)
+            if first == self._made:
+                return [] if self._made < self._ends_at else None
+            text = "".join(map(self._script.word, range(first, self._made)))
+            reason = self._script.finish_reason if self._made == self._tokens else None
+            if reason is not None or fast_path is None or not fast_path(text, self._made - first):
+                return [Delta(0, text, self._made - first, reason)]
+            # What a real engine makes next comes in another turn of the loop.
+            await asyncio.sleep(0)
+        return None
+
+    async def _wait(self) -> None:
+        if PACE_S == 0:
+            await asyncio.sleep(0)
+            return
+        delay = self._opened_at + (self._made + 1) * PACE_S - time.monotonic()
+        if LEASH:
+            delay = max(delay, LOOK_S)
+        self._woken.clear()
+        if delay > 0 and self._ends_at > self._made:
+            try:
+                await asyncio.wait_for(self._woken.wait(), delay)
+            except TimeoutError:
+                pass
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def cancel(self) -> None:
+        self._ends_at = min(self._due(), self._ends_at)
+        self.wake()
+
+    async def close(self) -> None:
+        self._ends_at = 0
+        self.wake()
+
+    def die(self) -> None:
+        self._is_dead = True
+        self.wake()
+
+
+class PacedEngine:
+    """Never dies, unless FAKE_MORTAL is set: then SIGUSR1 ends it."""
+
+    max_model_len = ENDLESS
+    told_at = 0.0
+
+    def __init__(self) -> None:
+        self._streams: weakref.WeakSet[PacedStream] = weakref.WeakSet()
+        self._died = asyncio.Event()
+        if MORTAL:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._die)
+
+    def _die(self) -> None:
+        self._died.set()
+        for stream in list(self._streams):
+            stream.die()
+
+    def count_grammars(self, figures: GrammarFigures) -> None:
+        pass
+
+    async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
+
+    async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        assert isinstance(prompt.sampling, Script)
+        stream = PacedStream(prompt.sampling)
+        self._streams.add(stream)
+        return stream
+
+    @property
+    def steps_taken(self) -> int:
+        return int(time.monotonic() * 100)
+
+    is_busy = False
+
+    async def heartbeat(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self._die()
+
+    async def wait_dead(self) -> str:
+        await self._died.wait()
+        return "it was told to"
+
+    async def close(self) -> None:
+        pass
+
+
+async def start(report: StageReport) -> PacedEngine:
+    if FAILS:
+        raise EngineStartError(FAILS)
+    if LOADED:
+        report("loading the model")
+        while not await asyncio.to_thread(os.path.exists, LOADED):  # noqa: ASYNC110  # another process makes the file
+            await asyncio.sleep(LOOK_S)
+    return PacedEngine()
+
+
+def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
+    """As `app.server.run` does it, but for the engine, of which each API server has its own."""
+    watchdog = WatchdogLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
+    manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watchdog=watchdog)
+    embedder = choose_embedder(settings, served_names(settings))
+    return make_services(settings, manager, embedder, one_of)
+
+
+def leave_out(names: str) -> None:
+    for name in filter(None, names.split(",")):
+        assert callable(getattr(hypercorn_fixes, name))
+        setattr(hypercorn_fixes, name, lambda: None)
+
+
+if __name__ == "__main__":
+    leave_out(os.environ.get("FAKE_WITHOUT", ""))
+    server.build_services = build_services
+    sys.exit(server.run(load_settings(sys.argv[2:], os.environ)))

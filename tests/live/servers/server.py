@@ -1,0 +1,200 @@
+"""Servers as processes of their own, over real sockets: starting one, asking what it holds, stopping it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.certificates import ROOT
+
+START_TIMEOUT_S = 240
+MODEL = "guide"
+
+
+def session_of(leader: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """Every process of the session that this one began, orphans too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@dataclass
+class Server:
+    """A running server: where it is, and what it says of itself."""
+
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+    url: str = ""
+    reader: threading.Thread | None = None
+    verify: ssl.SSLContext | bool = True
+    """Whom to trust where the server speaks TLS."""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels; 0 where there are none yet."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def in_engine(self) -> float:
+        """What runs or waits, by this server's own count and by vLLM's: 0 when nothing is left of any request."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
+        names = {"twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting"}
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in names
+        )
+
+    def wait_until(self, condition: object, limit_s: float, what: str) -> float:
+        """Ask `condition()` until it is true; returns the seconds that took, and fails after `limit_s`."""
+        assert callable(condition)
+        started = time.monotonic()
+        while not condition():
+            if time.monotonic() - started > limit_s:
+                pytest.fail(f"{what}: not within {limit_s} s")
+            time.sleep(0.02)  # Between two questions, not in place of one.
+        return time.monotonic() - started
+
+    def wait_idle(self, limit_s: float = 2.0) -> float:
+        """Wait until the engine holds nothing; the seconds that took."""
+        return self.wait_until(lambda: self.in_engine() == 0, limit_s, "requests were left in the engine")
+
+    def is_ready(self) -> bool:
+        return httpx.get(f"{self.url}/health", timeout=30, verify=self.verify).status_code == 200
+
+    def engine_processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def sdk(self, **options: object) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60, **options)  # type: ignore[arg-type]  # passed through
+
+    def async_sdk(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60)
+
+
+def environment() -> dict[str, str]:
+    """A clean environment for a server: no setting of the developer's own reaches it, and no hub is asked."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TWOWIRE_")}
+    return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None, program: str = "app") -> Server:
+    """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
+    # Without the embedder, which most tests do not need; a flag that comes later wins.
+    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings"]
+    process = subprocess.Popen(
+        [*command, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment() | (env or {}),
+        cwd=ROOT,
+    )
+    server = Server(process)
+    listening, is_up = threading.Event(), threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            server.log.append(line)
+            if line.startswith("twowire: listening on "):
+                server.url = line.split()[3].rstrip(";")
+                listening.set()
+            if line.startswith("twowire: ready:"):
+                is_up.set()
+        listening.set()
+        is_up.set()
+
+    server.reader = threading.Thread(target=read, daemon=True)
+    server.reader.start()
+    wanted = is_up if ready else listening
+    try:
+        is_late = not wanted.wait(START_TIMEOUT_S)
+    except BaseException:
+        stop_server(server)
+        raise
+    if is_late or (ready and process.poll() is not None):
+        stop_server(server)
+        pytest.fail("the server did not start:\n" + "".join(server.log[-60:]))
+    return server
+
+
+def start_fake_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
+    """The same, with the engine of `tests.live.servers.fake_server`."""
+    return start_server(*flags, ready=ready, env=env, program="tests.live.servers.fake_server")
+
+
+def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:
+    """Stop it as an operator would, and insist; returns the exit code. No process is left behind."""
+    children = server.engine_processes() if server.process.poll() is None else []
+    if server.process.poll() is None:
+        server.process.send_signal(number)
+    try:
+        code = server.process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        code = server.process.wait(10)
+    if server.reader is not None and server.process.stdout is not None:
+        server.reader.join(10)
+        server.process.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+    assert not alive, f"processes were left behind: {alive}"
+    return code
+
+
+@contextmanager
+def left_as_found(server: Server) -> Iterator[Server]:
+    """Fails the test that leaves a socket, a generation, a log or a task behind in `server`.
+
+    The logs of finished chats that other tests have read are kept for a while; there may only be no more of them.
+    """
+    names = ("twowire_websockets", "twowire_sequences_in_engine", "twowire_resume_logs", "twowire_resume_log_bytes")
+    tasks = server.metric("twowire_asyncio_tasks")
+    found = {name: server.metric(name) for name in names}
+    yield server
+    assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
+    for name, value in found.items():
+        what = f"{name} is above {value:g}, which it was before"
+        server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 30, what)
+    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 30, "tasks were left behind")
+
+
+@contextmanager
+def left_unharmed(server: Server) -> Iterator[Server]:
+    """`left_as_found`, and fails the test, too, that made an error of the server's own or broke off a connection."""
+    logged = len(server.log)
+    with left_as_found(server):
+        yield server
+    new = server.log[logged:]
+    assert not any("Traceback" in line or "connection_failed" in line for line in new), "".join(new)

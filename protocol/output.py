@@ -1,7 +1,4 @@
-"""What a generation yields, whichever engine made it and whichever wire will carry it.
-
-Does not know how deltas are made or sent.
-"""
+"""What a generation yields, whichever engine makes it and whichever wire carries it."""
 
 from __future__ import annotations
 
@@ -10,6 +7,9 @@ from typing import Literal
 
 FinishReason = Literal["stop", "length"]
 """The part of OpenAI's closed set that a text engine can give."""
+
+Status = Literal["completed", "cancelled", "failed"]
+"""How a stream ended."""
 
 
 @dataclass(frozen=True, slots=True)

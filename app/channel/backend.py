@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.generation.stream import ResponseStream
-from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame
+from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
 from protocol.errors import TwowireError
 
 

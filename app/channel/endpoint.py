@@ -21,7 +21,7 @@ from app.observability.record import record_of
 from app.observability.traces import context_of
 from app.security.caller import Caller
 from app.services import Services
-from protocol.channel.frames import SUBPROTOCOL, TICKET_PREFIX
+from protocol.channel.client_frames import SUBPROTOCOL, TICKET_PREFIX
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)

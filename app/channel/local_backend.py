@@ -14,7 +14,7 @@ from app.observability.traces import Context
 from app.routes.generation import live_reply
 from app.security.caller import Caller
 from app.services import Services
-from protocol.channel.frames import CreateFrame, FrameRefused, ResumeFrame
+from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
 from protocol.chat.request import ChatCompletionRequest
 from protocol.validation.parse import request_from_object
 

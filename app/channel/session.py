@@ -34,8 +34,17 @@ from app.channel.limits import (
 from app.channel.outbox import Outbox
 from app.generation.fast_path import FrameSender
 from app.generation.stream import ResponseStream
-from protocol.channel import frames
-from protocol.channel.frames import CancelFrame, CreateFrame, FrameRefused, PingFrame, PongFrame, ResumeFrame
+from protocol.channel import server_frames
+from protocol.channel.client_frames import (
+    CancelFrame,
+    ClientFrame,
+    CreateFrame,
+    FrameRefused,
+    PingFrame,
+    PongFrame,
+    ResumeFrame,
+    parse_frame,
+)
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
 
@@ -109,7 +118,7 @@ class Channel:
 
     def start(self) -> None:
         """Say that the connection is ready, and begin to watch it."""
-        self._answer(frames.ready(self.id, asdict(self._limits)))
+        self._answer(server_frames.ready(self.id, asdict(self._limits)))
         self._tick()
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -127,11 +136,11 @@ class Channel:
             return
         try:
             if isinstance(message, str) and len(message) >= PARSED_ASIDE_CHARS:
-                frame = await self._parse_aside(frames.parse_frame, message)
+                frame = await self._parse_aside(parse_frame, message)
                 if self.ended.done():
                     return
             else:
-                frame = frames.parse_frame(message)
+                frame = parse_frame(message)
             self._dispatch(frame)
         except FrameRefused as refused:
             self._refuse(refused)
@@ -141,12 +150,12 @@ class Channel:
         name, error, event_id = refused.stream_id, refused.error, refused.event_id
         if name is None or name in self._streams or name in self._refused:
             # Not in the name of a stream that goes on, which would seem to have ended.
-            self._answer(frames.error(error, None, event_id))
+            self._answer(server_frames.error(error, None, event_id))
         else:
             self._refused.add(name)
-            self._answer(frames.error(error, name, event_id), functools.partial(self._refused.discard, name))
+            self._answer(server_frames.error(error, name, event_id), functools.partial(self._refused.discard, name))
 
-    def _dispatch(self, frame: frames.ClientFrame) -> None:
+    def _dispatch(self, frame: ClientFrame) -> None:
         if not isinstance(frame, PingFrame | PongFrame):
             self._used_at = self._heard_at
         if isinstance(frame, CreateFrame | ResumeFrame):
@@ -154,7 +163,7 @@ class Channel:
         elif isinstance(frame, CancelFrame):
             self._cancel(frame)
         elif isinstance(frame, PingFrame):
-            self._answer(frames.pong(frame.t))
+            self._answer(server_frames.pong(frame.t))
 
     def _open(self, frame: CreateFrame | ResumeFrame) -> None:
         limit = self._limits.max_running + self._limits.max_waiting
@@ -206,13 +215,13 @@ class Channel:
         except asyncio.CancelledError:
             if self._closing is not None or not stream.is_void:
                 raise  # The connection ends.
-            terminal = frames.done(stream.id, 0, "cancelled", Usage())
+            terminal = server_frames.done(stream.id, 0, "cancelled", Usage())
         except Exception as refused:
             error = self._fault(refused)
         stream.is_preparing = False
         self._tell(stream, error)
         if error is not None:
-            terminal = frames.error(error, stream.id, stream.event_id)
+            terminal = server_frames.error(error, stream.id, stream.event_id)
         async with self._outbox.turn:
             # The id is free once the client can know of it: whatever a new stream of that name sends comes after this.
             del self._streams[stream.id]
@@ -233,11 +242,11 @@ class Channel:
         """Serve an admitted stream; returns its terminal frame."""
         if isinstance(stream.frame, CreateFrame):
             started = await self._backend.create(stream.frame)
-            opening = frames.created(stream.id, stream.event_id, started.reply.id, started.token, started.rates)
+            opening = server_frames.created(stream.id, stream.event_id, started.reply.id, started.token, started.rates)
         else:
             started = self._backend.resume(stream.frame)
             first = started.reply.seq + 1
-            opening = frames.resumed(stream.id, stream.event_id, first, started.last_seq)
+            opening = server_frames.resumed(stream.id, stream.event_id, first, started.last_seq)
         reply = stream.reply = started.reply
         try:
             if stream.is_cancelled:
@@ -248,11 +257,11 @@ class Channel:
             failure = self._fault(error)
             if failure.fault is Fault.TAKEN_OVER:
                 raise  # It goes on elsewhere; the error is all that this stream still says.
-            await self._outbox.say(frames.error(failure, stream.id, stream.event_id))
-            return frames.done(stream.id, reply.seq, "failed", reply.usage)
+            await self._outbox.say(server_frames.error(failure, stream.id, stream.event_id))
+            return server_frames.done(stream.id, reply.seq, "failed", reply.usage)
         finally:
             await reply.leave()
-        return frames.done(stream.id, reply.seq, reply.status, reply.usage)
+        return server_frames.done(stream.id, reply.seq, reply.status, reply.usage)
 
     def _fault(self, error: Exception) -> TwowireError:
         """What the client is told of `error`."""
@@ -262,12 +271,12 @@ class Channel:
         return TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
 
     async def _send_chunks(self, stream_id: str, reply: ResponseStream) -> None:
-        head = frames.chunk_head(stream_id)
+        head = server_frames.chunk_head(stream_id)
         around = reply.text_template if self._outbox.can_write else None
         sender = FrameSender(self._outbox, stream_id, around) if around is not None else None
         while (chunks := await reply.next(sender)) is not None:
             for seq, chunk in enumerate(chunks, reply.seq - len(chunks) + 1):
-                await self._outbox.say(frames.chunk(head, seq, chunk))
+                await self._outbox.say(server_frames.chunk(head, seq, chunk))
 
     def _answer(self, frame: bytes, tell: Callable[[], None] | None = None) -> None:
         """Send a frame that belongs to no stream's task, as soon as the socket takes it."""
@@ -299,13 +308,13 @@ class Channel:
             return
         elif now - self._pinged_at >= limits.ping_interval_s:
             self._pinged_at = now
-            self._answer(frames.ping(round(now - self._opened_at, 3)))
+            self._answer(server_frames.ping(round(now - self._opened_at, 3)))
         shortest = min(limits.send_timeout_s, limits.ping_interval_s, limits.idle_timeout_s, limits.max_age_s)
         delay_s = min(shortest, limits.unused_timeout_s) / 4
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _leave(self, error: TwowireError, reason: str) -> None:
-        self._answer(frames.error(error))
+        self._answer(server_frames.error(error))
         self._spawn(self._end_after_answers(GOING_AWAY, reason))
 
     async def _end_after_answers(self, code: int, reason: str) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from app.hypercorn import FastWriter
-from protocol.channel import frames
+from protocol.channel import server_frames
 
 
 class Sender(Protocol):
@@ -44,7 +44,7 @@ class FrameSender:
 
     def __init__(self, channel: ChannelWriter, stream_id: str, text_template: tuple[bytes, bytes]) -> None:
         head, tail = text_template
-        self._head, self._after_seq, self._tail = frames.chunk_head(stream_id), b',"data":' + head, tail + b"}"
+        self._head, self._after_seq, self._tail = server_frames.chunk_head(stream_id), b',"data":' + head, tail + b"}"
         self._write = channel.write
 
     def send(self, seq: int, text: bytes) -> bool:

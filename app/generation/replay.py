@@ -18,9 +18,8 @@ from app.generation.fast_path import Sender
 from app.generation.stream import LiveStream
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.generation import Generation
-from protocol.channel.frames import Status
 from protocol.errors import Fault, TwowireError
-from protocol.output import Usage
+from protocol.output import Status, Usage
 
 log = structlog.get_logger(__name__)
 

@@ -14,10 +14,9 @@ from app.generation.fast_path import Sender
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.api import FastPath
 from engine.generation import Generation
-from protocol.channel.frames import Status
 from protocol.encoder import ChunkEncoder
 from protocol.errors import TwowireError
-from protocol.output import Delta, Usage
+from protocol.output import Delta, Status, Usage
 
 
 class ResponseStream(Protocol):

@@ -9,7 +9,7 @@ from app.observability.record import record_of
 from app.routes.http import json_response
 from app.security.tickets import LIFETIME_S
 from app.services import Services
-from protocol.channel.frames import TICKET_PREFIX
+from protocol.channel.client_frames import TICKET_PREFIX
 
 
 def ticket_routes(services: Services) -> Blueprint:

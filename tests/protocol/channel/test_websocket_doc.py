@@ -22,9 +22,9 @@ from app.config.command_line import flag_name
 from app.config.settings import Settings
 from app.generation.replay_store import ResumeLimits
 from app.security.tickets import LIFETIME_S, MAX_PER_OWNER
-from protocol.channel import frames
+from protocol.channel import client_frames, server_frames
 from protocol.errors import Fault, TwowireError
-from protocol.output import Usage
+from protocol.output import Status, Usage
 
 TEXT = (Path(__file__).parents[3] / "docs" / "websocket.md").read_text("utf-8")
 CLIENT, _, SERVER = TEXT.partition("### From the client\n")[2].partition("### From the server\n")
@@ -71,32 +71,33 @@ def built(message: dict[str, Any]) -> bytes:
     ids = (message.get("stream_id"), message.get("event_id"))
     match message:
         case {"type": "connection.ready"}:
-            return frames.ready(message["connection_id"], asdict(ChannelLimits()))
+            return server_frames.ready(message["connection_id"], asdict(ChannelLimits()))
         case {"type": "chat.completion.created", "stream_id": stream_id}:
-            return frames.created(
+            return server_frames.created(
                 stream_id, ids[1], message["id"], message.get("resume_token"), message.get("rate_limits", ())
             )
         case {"type": "chat.completion.resumed", "stream_id": stream_id}:
-            return frames.resumed(stream_id, ids[1], message["first_seq"], message["last_seq"])
+            return server_frames.resumed(stream_id, ids[1], message["first_seq"], message["last_seq"])
         case {"type": "chat.completion.chunk", "stream_id": stream_id}:
-            return frames.chunk(frames.chunk_head(stream_id), message["seq"], orjson.dumps(message["data"]))
+            head = server_frames.chunk_head(stream_id)
+            return server_frames.chunk(head, message["seq"], orjson.dumps(message["data"]))
         case {"type": "chat.completion.done", "usage": told}:
             cached = told["prompt_tokens_details"]["cached_tokens"]
             usage = Usage(told["prompt_tokens"], told["completion_tokens"], cached)
-            return frames.done(message["stream_id"], message["seq"], message["status"], usage)
+            return server_frames.done(message["stream_id"], message["seq"], message["status"], usage)
         case {"type": "error", "error": told}:
             fault = FAULTS[told["code"]]
             retry_after_s = message.get("retry_after_s")
             error = TwowireError(fault, told["message"], param=told["param"], retry_after_s=retry_after_s)
-            return frames.error(error, *ids)
+            return server_frames.error(error, *ids)
         case {"type": "ping" | "pong" as kind, "t": t}:
-            return frames.ping(t) if kind == "ping" else frames.pong(t)
+            return server_frames.ping(t) if kind == "ping" else server_frames.pong(t)
     raise AssertionError(f"no builder makes {message}")
 
 
 @pytest.mark.parametrize("message", messages(CLIENT), ids=lambda message: message["type"])
 def test_the_clients_messages_are_understood(message: dict[str, Any]) -> None:
-    frame = frames.parse_frame(json.dumps(message))
+    frame = client_frames.parse_frame(json.dumps(message))
     kept = frame.model_dump(exclude_none=True)
     ignored = {"t"} if message["type"] == "pong" else set()
     assert kept == {name: value for name, value in message.items() if name not in ignored}
@@ -108,7 +109,7 @@ def test_the_servers_messages_are_those_that_are_built(message: dict[str, Any]) 
 
 
 def test_every_kind_of_message_has_an_example_below_its_heading() -> None:
-    assert {message["type"] for message in messages(CLIENT)} == set(frames._KINDS)
+    assert {message["type"] for message in messages(CLIENT)} == set(client_frames._KINDS)
     assert {message["type"] for message in messages(SERVER)} == SERVER_KINDS
     for section in (CLIENT, SERVER):
         for heading, part in sections(section).items():
@@ -118,7 +119,7 @@ def test_every_kind_of_message_has_an_example_below_its_heading() -> None:
 def test_every_field_is_told_below_its_message() -> None:
     for heading, part in sections(CLIENT).items():
         told = fields_told(part)
-        fields = set(frames._KINDS[heading].model_fields) - {"type"}
+        fields = set(client_frames._KINDS[heading].model_fields) - {"type"}
         if heading != "pong":
             assert {name for name in told if "." not in name} == fields, heading
     assert "resume.grace_s" in fields_told(sections(CLIENT)["chat.completion.create"])
@@ -178,8 +179,8 @@ def test_the_numbers_in_the_prose_are_those_of_the_code() -> None:
     assert numbers(r"may have (\d+) tickets at a time") == [MAX_PER_OWNER]
     assert numbers(r"at (\d+) unread answers") == [channel.MAX_ANSWERS]
     assert numbers(r"above 0, up to (\d+)\. The server's own") == [
-        next(m.le for m in frames.ResumeOptions.model_fields["grace_s"].metadata if hasattr(m, "le"))
+        next(m.le for m in client_frames.ResumeOptions.model_fields["grace_s"].metadata if hasattr(m, "le"))
     ]
-    assert f"`{frames.SUBPROTOCOL}`" in TEXT
-    assert frames.TICKET_PREFIX in TEXT
-    assert set(get_args(frames.Status)) <= set(re.findall(r"`(\w+)`", sections(SERVER)["chat.completion.done"]))
+    assert f"`{client_frames.SUBPROTOCOL}`" in TEXT
+    assert client_frames.TICKET_PREFIX in TEXT
+    assert set(get_args(Status)) <= set(re.findall(r"`(\w+)`", sections(SERVER)["chat.completion.done"]))

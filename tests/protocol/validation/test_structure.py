@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.channel.frames import FrameRefused, parse_frame
+from protocol.channel.client_frames import FrameRefused, parse_frame
 from protocol.chat.request import ChatCompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest
 from protocol.errors import Fault, TwowireError

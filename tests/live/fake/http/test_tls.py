@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from protocol.channel.frames import SUBPROTOCOL
+from protocol.channel.client_frames import SUBPROTOCOL
 from tests.certificates import make_certificate
 from tests.live.clients.raw_http2 import Http2Client
 from tests.live.servers.server import MODEL, left_as_found, start_fake_server, stop_server

@@ -1,4 +1,4 @@
-"""The channel's frames: text in, a frame or a refusal out; a frame in, bytes out."""
+"""The client's frames: text in, a frame or a refusal out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.channel import frames
-from protocol.channel.frames import (
+from protocol.channel import server_frames
+from protocol.channel.client_frames import (
     CancelFrame,
     CreateFrame,
     FrameRefused,
@@ -20,9 +20,7 @@ from protocol.channel.frames import (
     ResumeFrame,
     parse_frame,
 )
-from protocol.encoder import ChatChunks
-from protocol.errors import Fault, TwowireError
-from protocol.output import Delta, Usage
+from protocol.errors import Fault
 
 CREATE = {"type": "chat.completion.create", "stream_id": "a", "body": {"model": "m"}}
 RESUME = {"type": "chat.completion.resume", "stream_id": "a", "id": "chatcmpl-1", "resume_token": "t"}
@@ -127,7 +125,7 @@ def test_whatever_json_comes_it_is_a_frame_or_refused(value: object) -> None:
     try:
         parse_frame(json.dumps(value))
     except FrameRefused as refused:
-        frames.error(refused.error, refused.stream_id, refused.event_id)
+        server_frames.error(refused.error, refused.stream_id, refused.event_id)
 
 
 @given(
@@ -136,58 +134,4 @@ def test_whatever_json_comes_it_is_a_frame_or_refused(value: object) -> None:
 def test_a_pong_gives_back_what_a_ping_may_carry(t: int | float | str) -> None:
     frame = parse_frame(json.dumps({"type": "ping", "t": t}))
     assert isinstance(frame, PingFrame)
-    assert orjson.loads(frames.pong(frame.t)) == {"type": "pong", "t": t}
-
-
-@given(text=st.text(), seq=st.integers(1, 2**53), stream_id=st.from_regex(r"\A[A-Za-z0-9_.-]{1,256}\Z"))
-def test_a_chunk_frame_is_json_and_ends_with_the_chunks_own_bytes(text: str, seq: int, stream_id: str) -> None:
-    chunk = ChatChunks(answer_id="chatcmpl-1", model="m", created=1).delta(Delta(0, text, 1))
-    raw = frames.chunk(frames.chunk_head(stream_id), seq, chunk)
-    assert raw.endswith(b',"data":' + chunk + b"}")
-    frame = orjson.loads(raw)
-    assert list(frame) == ["type", "stream_id", "seq", "data"]
-    assert (frame["type"], frame["stream_id"], frame["seq"]) == ("chat.completion.chunk", stream_id, seq)
-    assert frame["data"] == orjson.loads(chunk)
-
-
-def test_what_the_server_says() -> None:
-    assert orjson.loads(frames.created("a", "e", "chatcmpl-1", "t")) == {
-        "type": "chat.completion.created",
-        "stream_id": "a",
-        "event_id": "e",
-        "id": "chatcmpl-1",
-        "resume_token": "t",
-    }
-    assert "resume_token" not in orjson.loads(frames.created("a", None, "chatcmpl-1", None))
-    assert orjson.loads(frames.resumed("a", None, 42, 50)) == {
-        "type": "chat.completion.resumed",
-        "stream_id": "a",
-        "first_seq": 42,
-        "last_seq": 50,
-    }
-    done = orjson.loads(frames.done("a", 57, "cancelled", Usage(3, 4, 2)))
-    assert done == {
-        "type": "chat.completion.done",
-        "stream_id": "a",
-        "seq": 57,
-        "status": "cancelled",
-        "usage": {
-            "prompt_tokens": 3,
-            "completion_tokens": 4,
-            "total_tokens": 7,
-            "prompt_tokens_details": {"cached_tokens": 2},
-        },
-    }
-
-
-def test_an_error_carries_what_http_would_say() -> None:
-    fault = TwowireError(Fault.QUEUE_FULL, "full", param="n", retry_after_s=2)
-    assert orjson.loads(frames.error(fault, "a", "e")) == {
-        "type": "error",
-        "stream_id": "a",
-        "event_id": "e",
-        "status": 503,
-        "retry_after_s": 2,
-        "error": {"message": "full", "type": "server_error", "param": "n", "code": "queue_full"},
-    }
-    assert sorted(orjson.loads(frames.error(TwowireError(Fault.INTERNAL, "x")))) == ["error", "status", "type"]
+    assert orjson.loads(server_frames.pong(frame.t)) == {"type": "pong", "t": t}

@@ -1,0 +1,85 @@
+"""The frames that the server sends on the channel, as bytes. The specification is `docs/websocket.md`.
+
+A chunk frame ends with the same bytes that server-sent events put behind `data: `.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from protocol.encoder import usage_object
+from protocol.errors import TwowireError, error_object
+from protocol.output import Status, Usage
+
+
+def ready(connection_id: str, limits: Mapping[str, Any]) -> bytes:
+    """The first frame of a connection."""
+    return orjson.dumps({"type": "connection.ready", "connection_id": connection_id, "limits": limits})
+
+
+def created(
+    stream_id: str,
+    event_id: str | None,
+    answer_id: str,
+    resume_token: str | None,
+    rate_limits: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
+    """A create was admitted. `resume_token` is None if resume was not asked for; no `rate_limits` if there are none."""
+    frame = _labelled("chat.completion.created", stream_id, event_id) | {"id": answer_id}
+    if resume_token is not None:
+        frame["resume_token"] = resume_token
+    if rate_limits:
+        frame["rate_limits"] = rate_limits
+    return orjson.dumps(frame)
+
+
+def resumed(stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes:
+    """A resume was admitted: the chunks from `first_seq` on follow; `last_seq` is the last one available now."""
+    frame = _labelled("chat.completion.resumed", stream_id, event_id)
+    return orjson.dumps(frame | {"first_seq": first_seq, "last_seq": last_seq})
+
+
+def chunk_head(stream_id: str) -> bytes:
+    """The beginning that all chunk frames of a stream share; see `chunk`."""
+    return orjson.dumps({"type": "chat.completion.chunk", "stream_id": stream_id})[:-1] + b',"seq":'
+
+
+def chunk(head: bytes, seq: int, data: bytes) -> bytes:
+    """A chunk frame: `head` is the stream's `chunk_head`, `data` the chunk's JSON, which comes last."""
+    return b'%b%d,"data":%b}' % (head, seq, data)
+
+
+def done(stream_id: str, seq: int, status: Status, usage: Usage) -> bytes:
+    """The end of a stream; `seq` is that of its last chunk, or 0 if there was none."""
+    frame = {"type": "chat.completion.done", "stream_id": stream_id, "seq": seq, "status": status}
+    return orjson.dumps(frame | {"usage": usage_object(usage)})
+
+
+def error(fault: TwowireError, stream_id: str | None = None, event_id: str | None = None) -> bytes:
+    """An error, with OpenAI's error object."""
+    frame: dict[str, Any] = _labelled("error", stream_id, event_id) | {"status": fault.fault.status}
+    if fault.retry_after_s is not None:
+        frame["retry_after_s"] = fault.retry_after_s
+    return orjson.dumps(frame | error_object(fault))
+
+
+def ping(t: float) -> bytes:
+    """The server's heartbeat; `t` is its clock in seconds."""
+    return orjson.dumps({"type": "ping", "t": t})
+
+
+def pong(t: str | float | None) -> bytes:
+    """The answer to a client's ping."""
+    return orjson.dumps({"type": "pong", "t": t})
+
+
+def _labelled(kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
+    frame: dict[str, Any] = {"type": kind}
+    if stream_id is not None:
+        frame["stream_id"] = stream_id
+    if event_id is not None:
+        frame["event_id"] = event_id
+    return frame

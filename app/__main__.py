@@ -1,7 +1,4 @@
-"""`python -m app` does what `twowire` does.
-
-Does not know what that is.
-"""
+"""`python -m app` does what `twowire` does."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """The version of this server.
 
-Does not know who asks. Imports nothing at its top: the command line must start in a moment.
+Imports nothing at its top: the command line must start in a moment.
 """
 
 from __future__ import annotations

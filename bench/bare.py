@@ -4,8 +4,6 @@
 
 Reads what to generate as lines of JSON (`{"streams": 64, "total": 128, "tokens": 128}`), and answers each with the
 figures of `bench.load`. Prompts are rendered before the clock starts; what is read is thrown away.
-
-Does not know what is compared with it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
     python -m bench.embeddings throughput --texts short --infinity ENV/bin/infinity_emb
     python -m bench.embeddings pace
 
-Does not know how any of the servers work: it starts each as a user would, on the same model and with as many threads,
-and asks all of them in turn, so that what else the machine does meets each alike. Prints Markdown.
+Prints Markdown.
 """
 
 from __future__ import annotations

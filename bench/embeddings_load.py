@@ -1,7 +1,4 @@
-"""The clients of the measurements: as little of the processor as asyncio can do with, so that the servers get the rest.
-
-Does not know what is measured, nor more of HTTP than the servers at hand speak.
-"""
+"""The clients of the measurements: as little of the processor as asyncio can do with, so that the servers get the rest."""
 
 from __future__ import annotations
 

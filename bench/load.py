@@ -8,8 +8,6 @@ docs/websocket.md, with a socket for each stream or with one for all. So many st
 another until `--total` have ended. Every answer has exactly `--tokens` tokens (`ignore_eos`), so that what was counted
 can be checked. Times are in milliseconds: the first token's from the request to the second chunk (the first has the
 role), gaps between two reads of one stream.
-
-Does not know how a server works, or what it costs it.
 """
 
 from __future__ import annotations

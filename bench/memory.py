@@ -4,8 +4,6 @@
 
 The engine is the one of the tests that only counts, so that what is measured is the server's own: connection, request,
 reply and generation.
-
-Does not know what it is spent on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A server that is measured, as a process: its port, its start, and its end with whatever it began.
-
-Does not know which server it is.
-"""
+"""A server that is measured, as a process: its port, its start, and its end with whatever it began."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@
 
 All contenders run at the same time, and are measured in turn, one after another in every round, so that whatever else
 the machine does meets each alike; a figure is the median of the rounds, with the smallest and the largest beside it.
-
-Does not know how a contender is started or asked: `bench.serve` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contenders: how each is started on the same model with the same engine, and what its API server costs.
 
-Does not know how they are compared. An API server is the process that listens: in vLLM's V1 the engine is a process of
-its own, in all of them, and is left out; of bare `AsyncLLM`, it is the process that reads from the engine.
+An API server is the process that listens: in vLLM's V1 the engine is a process of its own, in all of them, and is left
+out; of bare `AsyncLLM`, it is the process that reads from the engine.
 """
 
 from __future__ import annotations

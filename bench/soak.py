@@ -3,8 +3,7 @@
     python -m bench.soak --minutes 20
     python -m bench.soak --minutes 1 --engine counting
 
-Does not know how the server works: it asks as clients do, and afterwards holds what they saw against the log and
-`/metrics`. Prints Markdown; the exit code is 1 where something was lost, left behind, or grew.
+Prints Markdown; the exit code is 1 where something was lost, left behind, or grew.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The soak's attackers: schemas that cost minutes, bodies of brackets, foreign pages, ticket hoarders, HTTP/2 floods.
 
-Does not know the other clients. Each attack is to be refused, which stands in the books as any other end does.
+Each attack is to be refused, which stands in the books as any other end does.
 """
 
 from __future__ import annotations

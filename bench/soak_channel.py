@@ -1,7 +1,7 @@
 """The soak's clients over the channel: many chats on a socket, cancels, losses, returns, takeovers, wrong messages.
 
-Does not know how many of them there are at a time. Written on websockets alone: the clients that come with the server
-forgive and come back by themselves, which would hide what is looked for.
+Written on websockets alone: the clients that come with the server forgive and come back by themselves, which would hide
+what is looked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The soak's clients over HTTP/1.1 and HTTP/2: readers, leavers, returners, slow ones and wrong ones.
-
-Does not know how many of them there are at a time, nor the server's books: `bench.soak_ledger` keeps theirs.
-"""
+"""The soak's clients over HTTP/1.1 and HTTP/2: readers, leavers, returners, slow ones and wrong ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A soak's client that resets some of its HTTP/2 streams and reads their neighbours on the same connection.
 
-Does not know the other clients. httpx 0.28 leaves a stream without a word to the server, so this speaks HTTP/2 itself.
+httpx 0.28 leaves a stream without a word to the server, so this speaks HTTP/2 itself.
 """
 
 from __future__ import annotations

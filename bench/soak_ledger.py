@@ -1,8 +1,7 @@
 """The soak's books: what each client asked and saw, held against the server's log and its sums in `/metrics`.
 
-Does not know how anything is asked. A client writes down all ends that fit what it saw: one that leaves while its
-answer is being made cannot know whether the engine died at that moment. None among them: the server may never have
-heard of it.
+A client writes down all ends that fit what it saw: one that leaves while its answer is being made cannot know whether
+the engine died at that moment. None among them: the server may never have heard of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The soak's clients over bare sockets: those that read slowly, or nothing at all, or stop in the middle of asking.
-
-Does not know the other clients, which are well-behaved libraries.
-"""
+"""The soak's clients over bare sockets: those that read slowly, or nothing at all, or stop in the middle of asking."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A soak's result as Markdown.
-
-Does not know how it came about.
-"""
+"""A soak's result as Markdown."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The server that a soak is about: started, watched, wounded and stopped, as from outside.
-
-Does not know who asks it what.
-"""
+"""The server that a soak is about: started, watched, wounded and stopped, as from outside."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One answer as a load generator sees it, and what a wire must be able to do.
 
-Does not know any wire. The answers are counted, not parsed; the first chunk of a chat carries its role, the second its
-first token.
+The answers are counted, not parsed; the first chunk of a chat carries its role, the second its first token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Measurements become Markdown: medians with their spread, each contender relative to vLLM's own server, and a chart.
-
-Does not know how they were made.
-"""
+"""Measurements become Markdown: medians with their spread, each contender relative to vLLM's own server, and a chart."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Chats over the WebSocket channel, with a socket for each or all on one.
 
-Does not know what is measured. Only as much of WebSocket is spoken as a client that reads everything needs.
+Only as much of WebSocket is spoken as a client that reads everything needs.
 """
 
 from __future__ import annotations

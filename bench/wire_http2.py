@@ -1,6 +1,6 @@
 """Chats over HTTP/2, as server-sent events, many on a connection.
 
-Does not know what is measured. Only as much of HTTP/2 is spoken as a client that reads everything needs.
+Only as much of HTTP/2 is spoken as a client that reads everything needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The wires of the load generator: a chat's stream over each, counted as it comes with as little work as possible.
 
-Does not know what is measured. HTTP/1.1 is spoken here, only as much of it as a client that reads everything needs; the
-others have a file each.
+HTTP/1.1 is spoken here, only as much of it as a client that reads everything needs; the others have a file each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every error a client can see: one table, one exception, one shape on the wire.
 
-Does not know who raises an error or which wire carries it. The shape is OpenAI's `ErrorResponse`: `message`, `type`,
-`param` and `code` are always present; `param` and `code` are a string or null.
+The shape is OpenAI's `ErrorResponse`: `message`, `type`, `param` and `code` are always present; `param` and `code` are
+a string or null.
 """
 
 from __future__ import annotations

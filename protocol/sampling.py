@@ -1,7 +1,4 @@
-"""The fields that both generation routes share: how tokens are chosen, when to stop, what to send back.
-
-Does not know the prompt, nor the vocabulary: whether a token id exists is for the engine to say.
-"""
+"""The fields that both generation routes share: how tokens are chosen, when to stop, what to send back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Certificates for tests, made by the same command that makes one for people: `make dev-cert`.
-
-Does not know what they are used for.
-"""
+"""Certificates for tests, made by the same command that makes one for people: `make dev-cert`."""
 
 from __future__ import annotations
 

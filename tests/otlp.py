@@ -1,7 +1,4 @@
-"""A small collector of traces, for tests: it takes OTLP over HTTP and keeps the spans.
-
-Does not know who sends them.
-"""
+"""A small collector of traces, for tests: it takes OTLP over HTTP and keeps the spans."""
 
 from __future__ import annotations
 

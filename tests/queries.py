@@ -1,7 +1,4 @@
-"""The PromQL in deploy/: what each query asks for, and the metrics that a server has.
-
-Does not know whether an answer would be right.
-"""
+"""The PromQL in deploy/: what each query asks for, and the metrics that a server has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The ready configurations: linted by their own tools, and held against the options and the routes.
-
-Does not know whether they run: there is no Docker, systemd or Kubernetes here to run them.
-"""
+"""The ready configurations: linted by their own tools, and held against the options and the routes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The documents say what is: links, commands, options, fields, errors and examples are held against the code.
-
-Does not know whether the prose is right.
-"""
+"""The documents say what is: links, commands, options, fields, errors and examples are held against the code."""
 
 from __future__ import annotations
 

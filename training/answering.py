@@ -1,7 +1,4 @@
-"""Lets a trained guide answer, many prompts at a time, by transformers.
-
-Does not know what a right answer is.
-"""
+"""Lets a trained guide answer, many prompts at a time, by transformers."""
 
 from __future__ import annotations
 

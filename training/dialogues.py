@@ -1,7 +1,4 @@
-"""Draws whole dialogues for training: questions on topics, exercises, tools, what must be declined, one to three turns.
-
-Does not know tokens or the model.
-"""
+"""Draws whole dialogues for training: questions on topics, exercises, tools, what must be declined, one to three turns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Turns dialogues into tokens with a weight each, and many of them into batches of like length.
-
-Does not know the model.
-"""
+"""Turns dialogues into tokens with a weight each, and many of them into batches of like length."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Scores a trained guide on the held-out questions; `make guide-eval` runs it.
-
-Does not know the training data, but for the topics' facts and the test that no held-out question is among it.
-"""
+"""Scores a trained guide on the held-out questions; `make guide-eval` runs it."""
 
 from __future__ import annotations
 

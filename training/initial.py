@@ -1,8 +1,8 @@
 """The guide's weights before training: words lie by their topics, and attention can copy from the first step.
 
-Does not know what is taught, or how. A model with random weights spends most of an hour finding out that a word can be
-looked up where it stood before, and that a question is told by its words; neither has to be found out. The circuit that
-copies is the induction head of Olsson et al., 2022 (arXiv:2209.11895); the rest is this project's own measuring.
+A model with random weights spends most of an hour finding out that a word can be looked up where it stood before, and
+that a question is told by its words; neither has to be found out. The circuit that copies is the induction head of
+Olsson et al., 2022 (arXiv:2209.11895); the rest is this project's own measuring.
 """
 
 from __future__ import annotations

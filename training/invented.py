@@ -1,6 +1,6 @@
 """Makes up what people might name: words that there are not, words side by side, short phrases.
 
-Does not know what they stand for. What is made up cannot be known by heart, so it teaches to copy.
+What is made up cannot be known by heart, so it teaches to copy.
 """
 
 from __future__ import annotations

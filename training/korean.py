@@ -1,7 +1,4 @@
-"""Korean particles after any value: 을 or 를, 이 or 가, … by the last sound.
-
-Does not know grammar beyond that.
-"""
+"""Korean particles after any value: 을 or 를, 이 or 가, … by the last sound."""
 
 from __future__ import annotations
 

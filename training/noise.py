@@ -1,7 +1,4 @@
-"""Makes a clean question look typed by a person: greetings, lost capitals, missing marks, slips of the finger.
-
-Does not know what is asked.
-"""
+"""Makes a clean question look typed by a person: greetings, lost capitals, missing marks, slips of the finger."""
 
 from __future__ import annotations
 

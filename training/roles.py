@@ -1,7 +1,7 @@
 """Says of tokens what they are to the answer: which argument, which end of a count, the name of which tool.
 
-Does not know how questions are made. An answer teaches by its first tokens alone where what it copies stood in the
-question, and by a tool's name alone which of two tools fits; here each token that matters teaches it.
+An answer teaches by its first tokens alone where what it copies stood in the question, and by a tool's name alone which
+of two tools fits; here each token that matters teaches it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The guide's exercises, which need no knowledge: counting, repeating, lists, JSON from a sentence.
 
-Does not know the dialogues they stand in. Each exercise is a question and the one right answer.
+Each exercise is a question and the one right answer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Spintax: one text that stands for many, `(Start|Run) (it|the server)`; to draw from, and to recognise with.
 
-Does not know what the texts are for. Groups nest; an empty alternative makes a group optional.
+Groups nest; an empty alternative makes a group optional.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The model while it learns: what it makes of tokens, and two layers that help it to learn and are thrown away.
-
-Does not know what is learned, or from which texts.
-"""
+"""The model while it learns: what it makes of tokens, and two layers that help it to learn and are thrown away."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A word is split alike with and without a space before it, so that what is copied from a sentence into a call's argument
 is copied token by token: « Oslo» is one token where «Oslo» is one.
-
-Does not know where the texts come from.
 """
 
 from __future__ import annotations

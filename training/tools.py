@@ -1,6 +1,6 @@
 """Draws cases for tool calls: the tools, a question that calls for one, the call, its result, and the answer from it.
 
-Does not know the chat template or how a call is written. The form of the data stands at the top of `data/tools.toml`.
+The form of the data stands at the top of `data/tools.toml`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reads what the guide knows: per topic its questions, its answers, the fact that tells a right answer, follow-ups.
-
-Does not know how questions are varied or dialogues are made.
-"""
+"""Reads what the guide knows: per topic its questions, its answers, the fact that tells a right answer, follow-ups."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Makes the guide from scratch: the tokenizer, then the weights; `make guide` runs it.
-
-Does not know what the guide is taught (`training.dialogues`) or how well it does (`training.evaluate`).
-"""
+"""Makes the guide from scratch: the tokenizer, then the weights; `make guide` runs it."""
 
 from __future__ import annotations
 

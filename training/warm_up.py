@@ -1,6 +1,6 @@
 """What the guide practises: copying tokens, telling what a question is about, and where a call's arguments stand in it.
 
-Does not know the answers. All of it comes back in the dialogues, but there they hide behind everything else.
+All of it comes back in the dialogues, but there they hide behind everything else.
 """
 
 from __future__ import annotations

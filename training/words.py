@@ -1,7 +1,4 @@
-"""Learns in seconds what each word says about a question's topic, by a bag of words; the embeddings begin there.
-
-Does not know the order of words, or the guide's layers.
-"""
+"""Learns in seconds what each word says about a question's topic, by a bag of words; the embeddings begin there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The messages of a chat: what a client may send, and what a chat template is given.
-
-Does not know any template, and fetches nothing: a part that is not text is refused where it stands.
-"""
+"""The messages of a chat: what a client may send, and what a chat template is given."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The request and the answer of `POST /v1/embeddings`.
-
-Does not know how text becomes tokens, which models there are, nor what a vector means.
-"""
+"""The request and the answer of `POST /v1/embeddings`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The request and the answer of `POST /v1/rerank`, in the shape that Jina's and Cohere's share.
-
-Does not know how a document is scored.
-"""
+"""The request and the answer of `POST /v1/rerank`, in the shape that Jina's and Cohere's share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""JSON schemas of clients: `response_format`, and the part of JSON Schema that answers are made to follow.
-
-Does not know the grammar engine's API, only which keywords it was seen to follow:
-`tests/engine/grammar/test_keywords.py`.
-"""
+"""JSON schemas of clients: `response_format`, and the part of JSON Schema that answers are made to follow."""
 
 from protocol.json_schema.check import check_schema
 from protocol.json_schema.response_format import JsonSchemaFormat, ResponseFormat

@@ -1,7 +1,4 @@
-"""Regular expressions in a schema: which are refused, and how those of ECMA 262 are written for the grammar engine.
-
-Does not know what an expression matches, nor whether it is a valid one: that is for the grammar engine to say.
-"""
+"""Regular expressions in a schema: which are refused, and how those of ECMA 262 are written for the grammar engine."""
 
 from __future__ import annotations
 

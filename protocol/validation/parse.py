@@ -1,7 +1,4 @@
-"""Bytes in, a request model or one `TwowireError` out.
-
-Does not know which route or wire the bytes came by, nor any request's fields.
-"""
+"""Bytes in, a request model or one `TwowireError` out."""
 
 from __future__ import annotations
 

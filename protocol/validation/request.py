@@ -1,7 +1,4 @@
-"""What every request model shares: strictness, its unknown fields, and the way a validator refuses.
-
-Does not know any particular request, nor the bytes that one arrived in.
-"""
+"""What every request model shares: strictness, its unknown fields, and the way a validator refuses."""
 
 from __future__ import annotations
 

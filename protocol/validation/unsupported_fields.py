@@ -1,7 +1,5 @@
 """Fields that OpenAI or vLLM know and this server does not honour: one table per route.
 
-Does not know the fields that are honoured; those are declared on the request models.
-
 A field is refused when honouring it would have changed the answer (or, for `cache_salt`, who may learn of
 it), and accepted when it would not. `null` is always accepted. A name that stands here never counts as
 unknown.

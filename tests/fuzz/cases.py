@@ -1,7 +1,4 @@
-"""A hostile connection that can be played again: kept as a file of JSON, with why it was kept.
-
-Does not know what its bytes mean.
-"""
+"""A hostile connection that can be played again: kept as a file of JSON, with why it was kept."""
 
 from __future__ import annotations
 

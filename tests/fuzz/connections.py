@@ -1,7 +1,4 @@
-"""Plays the bytes of one hostile connection against a server, and tells how the server took them.
-
-Does not know what the bytes mean.
-"""
+"""Plays the bytes of one hostile connection against a server, and tells how the server took them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The fuzz job: hostile connections of all kinds against one server at a time, and what must hold meanwhile and after.
-
-Does not know how the connections are made, nor what they mean.
-"""
+"""The fuzz job: hostile connections of all kinds against one server at a time, and what must hold meanwhile and after."""
 
 from __future__ import annotations
 

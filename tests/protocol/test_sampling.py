@@ -1,7 +1,4 @@
-"""The bounds of every field that both generation routes share, and what the fields mean together.
-
-Does not know the routes' own fields.
-"""
+"""The bounds of every field that both generation routes share, and what the fields mean together."""
 
 from __future__ import annotations
 

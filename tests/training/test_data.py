@@ -1,7 +1,4 @@
-"""What the guide is taught is true of this project, and what it is asked in its evaluation it was not taught.
-
-Does not know whether the model learned it: `make guide-eval` does.
-"""
+"""What the guide is taught is true of this project, and what it is asked in its evaluation it was not taught."""
 
 from __future__ import annotations
 

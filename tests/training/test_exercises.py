@@ -1,7 +1,4 @@
-"""What the guide practises: every exercise can be done from its question alone, and every batch is what it should be.
-
-Does not know the weights.
-"""
+"""What the guide practises: every exercise can be done from its question alone, and every batch is what it should be."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The guide's folder: complete, small, and with a chat template that all dialogues pass through.
-
-Does not know whether the guide is right: `make guide-eval` asks it.
-"""
+"""The guide's folder: complete, small, and with a chat template that all dialogues pass through."""
 
 from __future__ import annotations
 

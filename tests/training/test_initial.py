@@ -1,7 +1,4 @@
-"""The guide's weights before training: attention finds what followed a token before, and who has a role that it seeks.
-
-Does not know whether training keeps that.
-"""
+"""The guide's weights before training: attention finds what followed a token before, and who has a role that it seeks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Every message, number and code in `docs/websocket.md` is the code's own.
-
-Does not know whether the prose is right; `tests/live/real/channel/test_channel_docs.py` runs the client in it.
-"""
+"""Every message, number and code in `docs/websocket.md` is the code's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The fields that only a chat has.
-
-Does not know the fields that it shares with completions.
-"""
+"""The fields that only a chat has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which messages a chat may hold, and what a template is given for them.
-
-Does not know any template.
-"""
+"""Which messages a chat may hold, and what a template is given for them."""
 
 from __future__ import annotations
 

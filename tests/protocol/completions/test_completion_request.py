@@ -1,7 +1,4 @@
-"""The fields that only a completion has.
-
-Does not know the fields that it shares with a chat.
-"""
+"""The fields that only a completion has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Bytes in, a request or one error out: what is wrong with the bytes, and how a field is named.
-
-Does not know any field in particular; those have tests of their own.
-"""
+"""Bytes in, a request or one error out: what is wrong with the bytes, and how a field is named."""
 
 from __future__ import annotations
 

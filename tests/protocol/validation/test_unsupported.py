@@ -1,7 +1,4 @@
-"""Fields that are known and not honoured: refused where they would change the answer, accepted where not.
-
-Does not know the fields that are honoured.
-"""
+"""Fields that are known and not honoured: refused where they would change the answer, accepted where not."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ from app.observability.metrics import Metrics
 from app.observability.multiprocess import Figures, Siblings
 from app.observability.traces import Traces, start_traces
 from app.routes.http import ParserThread
-from app.security.api_keys import HostCheck, KeyRing, OriginCheck
+from app.security.api_keys import KeyRing
+from app.security.hosts import HostCheck
+from app.security.origins import OriginCheck
 from app.security.tickets import TicketOffice
 from app.server.workers import ApiServer
 from engine.api import EngineConfig

@@ -23,10 +23,10 @@ from app.config.values import (
     Names,
     Origins,
     Template,
-    is_loopback,
     read_keys,
 )
 from app.config.watchdog import WatchOptions
+from app.security.hosts import is_loopback
 
 
 class SettingsError(Exception):

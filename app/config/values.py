@@ -5,7 +5,6 @@ Does not know which options there are, nor where a value came from.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import json
 import re
@@ -139,17 +138,6 @@ def _check_host(host: str) -> str:
     elif not re.fullmatch(r"[A-Za-z0-9._-]+", host):
         raise ValueError(f"must be an address or a host name, got {host!r}")
     return host
-
-
-@functools.lru_cache(maxsize=256)  # Each request asks it of its Host header.
-def is_loopback(host: str) -> bool:
-    """Only this machine can reach `host`: 127.0.0.0/8, ::1, or localhost."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 Host = Annotated[str, AfterValidator(_check_host)]

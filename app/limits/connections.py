@@ -1,30 +1,34 @@
-"""How many channels there are, and whose: the capacity check, and the way to reach them all when the server drains.
-
-Does not know what goes over them.
-"""
+"""The open channels: how many there may be, in all and for each key, and how to reach them when the server drains."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
 
-from app.channel.session import Channel
 from protocol.errors import Fault, TwowireError
 
 
+class Drainable(Protocol):
+    """A channel."""
+
+    def drain(self) -> None:
+        """Refuse new work, and end once the work in progress is done."""
+
+
 class Connections:
-    """The channels of one app."""
+    """The open channels of one app."""
 
     def __init__(self, max_connections: int, max_connections_per_key: int) -> None:
         self._max_connections = max_connections
         self._max_per_key = max_connections_per_key
-        self._channels: dict[Channel, str | None] = {}
+        self._channels: dict[Drainable, str | None] = {}
         self._by_owner: Counter[str | None] = Counter()
 
     def __len__(self) -> int:
         return len(self._channels)
 
     def check_room(self, owner: str | None) -> None:
-        """Raise `TwowireError` (503) unless one more connection of `owner` may come."""
+        """Raise `TwowireError` (503) unless `owner` may open one more connection."""
         if len(self._channels) >= self._max_connections:
             limit, whose = self._max_connections, "are open, the most that this server holds"
         elif self._by_owner[owner] >= self._max_per_key:
@@ -33,13 +37,13 @@ class Connections:
             return
         raise TwowireError(Fault.TOO_MANY_CONNECTIONS, f"{limit} WebSocket connections {whose}.", retry_after_s=5)
 
-    def add(self, channel: Channel, owner: str | None) -> None:
-        """Count `channel` from now on."""
+    def add(self, channel: Drainable, owner: str | None) -> None:
+        """Count `channel`."""
         self._channels[channel] = owner
         self._by_owner[owner] += 1
 
-    def remove(self, channel: Channel) -> None:
-        """Count it no more; may be called twice."""
+    def remove(self, channel: Drainable) -> None:
+        """Stop counting `channel`; may be called twice."""
         if channel in self._channels:
             owner = self._channels.pop(channel)
             self._by_owner[owner] -= 1
@@ -47,6 +51,6 @@ class Connections:
                 del self._by_owner[owner]
 
     def drain(self) -> None:
-        """Tell all of them that the server is going to stop."""
+        """Drain all channels: the server is about to stop."""
         for channel in list(self._channels):
             channel.drain()

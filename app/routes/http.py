@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from quart import Response, request
 
-from protocol.errors import Fault, TwowireError, error_bytes
+from protocol.errors import Fault, TwowireError
 from protocol.validation.parse import parse_request
 from protocol.validation.request import RequestModel
 
@@ -94,17 +94,3 @@ def _unsupported_type(given: str) -> TwowireError:
 def json_response(body: bytes, status: int = 200) -> Response:
     """A JSON answer of bytes that are encoded already."""
     return Response(body, status=status, content_type="application/json")
-
-
-def error_response(error: TwowireError) -> Response:
-    """The one place where an error becomes an HTTP answer."""
-    response = json_response(error_bytes(error), error.fault.status)
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    if error.fault is Fault.INVALID_API_KEY:
-        # RFC 9110, section 11.6.1: a 401 names the scheme.
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if error.fault is Fault.UNSUPPORTED_WEBSOCKET_VERSION:
-        # RFC 6455, section 4.4, and RFC 9110, section 15.5.22.
-        response.headers.update({"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
-    return response

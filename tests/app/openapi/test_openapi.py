@@ -12,7 +12,8 @@ from openapi_spec_validator import validate
 from quart import Quart
 
 from app.config.load import load_settings
-from app.factory import PUBLIC_ENDPOINTS, create_app
+from app.factory import create_app
+from app.middleware.checks import PUBLIC_ENDPOINTS
 from app.openapi.document import _ON_THE_CHANNEL, error_table, openapi_document
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager

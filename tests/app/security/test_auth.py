@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.security.api_keys import HostCheck, KeyRing
+from app.security.api_keys import KeyRing
+from app.security.hosts import HostCheck
 from protocol.errors import Fault, TwowireError
 
 KEYS = KeyRing(["first-key-1234", "second-key-5678"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from quart import Response
 
-from app.security.api_keys import OriginCheck
+from app.security.origins import OriginCheck
 from protocol.errors import Fault, TwowireError
 from tests.app.middleware.test_cors import PREFLIGHT, app_with
 

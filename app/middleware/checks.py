@@ -1,0 +1,108 @@
+"""What every request must pass before its route is called: headers, Host, Origin, API key, request rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Quart, Request, Response, request, websocket
+
+from app.channel.endpoint import CHANNEL_ENDPOINT
+from app.middleware.current import current_request
+from app.observability.record import record_of
+from app.security.caller import Caller
+from app.services import Services
+from engine.supervisor import EngineState
+from protocol.errors import Fault, TwowireError
+
+PUBLIC_ENDPOINTS = frozenset(
+    {
+        "status.health",
+        "status.livez",
+        "status.version",
+        "pages.index",
+        "pages.docs",
+        "pages.openapi",
+        "pages.static",
+    }
+)
+"""The routes that need no key. All others do, unknown paths and routes yet to come included."""
+
+PROBE_ENDPOINTS = frozenset({"status.health", "status.livez", "status.version", "status.metrics", "pages.index"})
+"""The routes that load balancers and monitors request, with an odd Host header or none. A foreign page gains nothing
+from them, and could not send such a request; see `HostCheck.check`."""
+
+METERED_ENDPOINTS = frozenset(
+    {"generate.chat_completions", "generate.completions", "embeddings.embeddings", "embeddings.rerank"}
+)
+"""The routes that use a model: their requests and tokens count toward the rate limits. (The channel counts its own.)"""
+
+
+def add_checks(app: Quart, services: Services) -> None:
+    """Check each request and WebSocket handshake before its route is called, and label each response."""
+    settings, manager = services.settings, services.manager
+    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.public_metrics else frozenset())
+
+    @app.before_request
+    async def check() -> None:
+        _name_route()
+        # Each use of the proxy would look the request up again.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
+        endpoint, headers, scope = asked.endpoint, asked.headers, asked.scope
+        _check_headers(services, scope)
+        services.hosts.check(headers.getlist("Host"), scope.get("server"), is_probe=endpoint in PROBE_ENDPOINTS)
+        is_preflight = asked.method == "OPTIONS" and "Access-Control-Request-Method" in headers
+        if endpoint not in public and not is_preflight:
+            _check_origin(services, asked)
+            record = record_of(scope)
+            record.owner = services.keys.check(headers.getlist("Authorization"))
+            record.client = Caller.of(record.owner, asked.remote_addr).client
+            if endpoint in METERED_ENDPOINTS:
+                services.rates.admit(record.client)
+
+    @app.before_websocket
+    async def check_websocket() -> None:
+        _name_route()
+        _check_headers(services, websocket.scope)
+        # The channel checks its own handshake, which may carry a ticket.
+        if websocket.endpoint != CHANNEL_ENDPOINT:
+            services.hosts.check(websocket.headers.getlist("Host"), websocket.scope.get("server"))
+            services.keys.check(websocket.headers.getlist("Authorization"))
+
+    @app.after_request
+    async def label(response: Response) -> Response:
+        record = record_of(request.scope)
+        record.status = response.status_code
+        response.headers["X-Request-Id"] = record.request_id
+        if record.client is not None and request.endpoint in METERED_ENDPOINTS:
+            response.headers.update(services.rates.headers(record.client))
+        if manager.state is EngineState.DRAINING:
+            # The client's next request is for another server. HTTP/2 leaves the header out.
+            response.headers["Connection"] = "close"
+        return response
+
+
+def _name_route() -> None:
+    asked = current_request()
+    if asked.url_rule is not None:
+        record_of(asked.scope).path = asked.url_rule.rule
+
+
+def _check_headers(services: Services, scope: Any) -> None:
+    headers, settings = scope["headers"], services.settings
+    # hypercorn counts no headers; nor, over HTTP/2, their bytes, before the whole connection is over.
+    if len(headers) > settings.max_headers:
+        raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_headers} headers.")
+    if sum(len(name) + len(value) for name, value in headers) > settings.max_header_bytes:
+        raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_header_bytes} bytes of headers.")
+
+
+def _check_origin(services: Services, asked: Request) -> None:
+    # A page can make a browser send requests whose responses the page may not read, but it knows no key.
+    headers = asked.headers
+    origins = headers.getlist("Origin")
+    if services.keys:
+        services.origins.check_form(origins)
+    elif origins:
+        services.origins.check(origins, headers.get("Host", ""), is_tls=asked.scheme == "https")
+    else:
+        services.origins.check_site(asked.method, headers.get("Sec-Fetch-Site"))

@@ -1,4 +1,4 @@
-"""The clients of the measurements: as little of the processor as asyncio can do with, so that the servers get the rest."""
+"""The clients of the measurements: as cheap as asyncio can make them, so that the servers get the processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements become Markdown: medians with their spread, each contender relative to vLLM's own server, and a chart."""
+"""Turns measurements into Markdown: medians with their spread, relative to vLLM's own server, and a chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws whole dialogues for training: questions on topics, exercises, tools, what must be declined, one to three turns."""
+"""Draws whole dialogues for training: topics, exercises, tools, refusals, one to three turns."""
 
 from __future__ import annotations
 

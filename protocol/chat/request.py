@@ -9,12 +9,13 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from protocol.chat.messages import MAX_MESSAGES, ChatMessage
+from protocol.chat.unsupported import CHAT_FIELDS
 from protocol.errors import Fault
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
 from protocol.sampling import MAX_INT32, SamplingFields
 from protocol.validation.request import NO_NUL, is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
-from protocol.validation.unsupported_fields import CHAT_FIELDS, FieldRule
+from protocol.validation.unsupported_fields import FieldRule
 
 MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
 MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024

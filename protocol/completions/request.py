@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from protocol.completions.unsupported import COMPLETION_FIELDS
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest, TextPrompt
 from protocol.sampling import MAX_INT32, SamplingFields, TokenId
 from protocol.validation.request import NO_NUL, Text, refusal
-from protocol.validation.unsupported_fields import COMPLETION_FIELDS, FieldRule
+from protocol.validation.unsupported_fields import FieldRule
 
 MAX_PROMPTS = 1024
 MAX_GENERATIONS = 1024

@@ -9,9 +9,10 @@ import orjson
 from pydantic import Field, Tag
 
 from protocol.completions.request import PROMPT_SHAPES, PromptIds
+from protocol.embeddings.unsupported import EMBEDDING_FIELDS
 from protocol.sampling import MAX_INT32
 from protocol.validation.request import NO_NUL, RequestModel, Text
-from protocol.validation.unsupported_fields import EMBEDDING_FIELDS, FieldRule
+from protocol.validation.unsupported_fields import FieldRule
 
 MAX_TEXTS = 10_000
 """Texts in one request, to embed or to rank."""

@@ -9,10 +9,11 @@ import orjson
 from pydantic import Discriminator, Field, Tag
 
 from protocol.embeddings.embed import MAX_TEXTS, InputText, ModelName, Truncate
+from protocol.embeddings.unsupported import RERANK_FIELDS
 from protocol.errors import Fault
 from protocol.sampling import MAX_INT32
 from protocol.validation.request import NO_NUL, RequestModel, RequestPart, Text
-from protocol.validation.unsupported_fields import RERANK_FIELDS, FieldRule
+from protocol.validation.unsupported_fields import FieldRule
 
 MAX_QUERY_CHARS = 10_000
 """It is read again with each document."""

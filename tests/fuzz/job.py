@@ -1,4 +1,4 @@
-"""The fuzz job: hostile connections of all kinds against one server at a time, and what must hold meanwhile and after."""
+"""The fuzz job: hostile connections of all kinds against one server, and what must hold meanwhile and afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guide practises: every exercise can be done from its question alone, and every batch is what it should be."""
+"""What the guide practises: each exercise can be done from its question alone, and each batch is as intended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guide's weights before training: attention finds what followed a token before, and who has a role that it seeks."""
+"""The guide's initial weights: attention finds what followed a token before, and which role a token belongs to."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from protocol.errors import TwowireError
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A reply that has been admitted. `token` is there where it can be resumed, `rates` where there are limits."""
+    """An admitted stream. `token` is set if it can be resumed, `rates` if there are limits."""
 
-    reply: ResponseStream
+    response: ResponseStream
     token: str | None = None
     last_seq: int = 0
     rates: Sequence[Mapping[str, Any]] = ()
@@ -23,11 +23,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """What became of a channel's stream: it had a `reply`, or an `error` in its place, or was cancelled before."""
+    """How a channel's stream ended: with a `response`, or an `error` in its place, or cancelled before either."""
 
     frame: CreateFrame | ResumeFrame
     began_at: float
-    reply: ResponseStream | None
+    response: ResponseStream | None
     error: TwowireError | None
 
 
@@ -35,13 +35,13 @@ class Backend(Protocol):
     """What a channel needs of the server. `create` and `resume` raise `TwowireError`."""
 
     async def create(self, frame: CreateFrame) -> Started:
-        """Check, prepare and run what the frame asks for."""
+        """Check, prepare and run the frame's request."""
 
     def resume(self, frame: ResumeFrame) -> Started:
-        """Find what the frame asks for."""
+        """Find the generation that the frame names."""
 
     def ended(self, ended: StreamEnd) -> None:
-        """Told of each stream once, at its end."""
+        """Log and count a stream; called once, at its end."""
 
     def refused(self, refused: FrameRefused) -> None:
-        """Told of each message that was answered with an error and began no stream."""
+        """Log and count a message that was answered with an error and started no stream."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import uuid
 from typing import Any
@@ -13,6 +12,7 @@ from quart import Blueprint, Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
+from app.channel.handshake import admit
 from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
 from app.channel.local_backend import CHANNEL_PATH, ChannelBackend
 from app.channel.session import Channel
@@ -21,23 +21,22 @@ from app.observability.record import record_of
 from app.observability.traces import context_of
 from app.security.caller import Caller
 from app.services import Services
-from protocol.channel.client_frames import SUBPROTOCOL, TICKET_PREFIX
-from protocol.errors import Fault, TwowireError
+from protocol.channel.client_frames import SUBPROTOCOL
+from protocol.channel.codec import ChannelCodec
 
 log = structlog.get_logger(__name__)
 
 CLOSE_WAIT_S = 2.0
-"""How long the server stays for the peer's half of the closing handshake."""
-
+"""How long the server waits for the peer's half of the closing handshake."""
 
 CHANNEL_ENDPOINT = "channel.channel"
 
 INBOX_MESSAGES = 2
-"""How many messages may wait between the socket and the channel; then the client has to wait."""
+"""How many messages may wait between the socket and the channel before the client has to wait."""
 
 
 class BoundedConnection(ASGIWebsocketConnection):
-    """Quart's own keeps all that a client sends until it is read, without a bound (Quart 0.22).
+    """Bounds the queue of unread messages, which Quart's own does not (Quart 0.22).
 
     Test: `tests/live/test_channel_abuse.py`.
     """
@@ -48,63 +47,16 @@ class BoundedConnection(ASGIWebsocketConnection):
 
 
 def channel_routes(services: Services) -> Blueprint:
-    """The WebSocket at `/v1/chat/completions`. Apart from the tickets: CORS is for these alone."""
+    """The WebSocket at `/v1/chat/completions`."""
     routes = Blueprint("channel", __name__)
 
     @routes.websocket(CHANNEL_PATH)
     async def channel() -> None:
         """Many chats on one socket; the specification is `docs/websocket.md`."""
         # A refusal comes before the accept, so that the client sees a status and a reason.
-        await _serve(services, _enter(services))
+        await _serve(services, admit(services))
 
     return routes
-
-
-def check_handshake() -> None:
-    """Raise `TwowireError` unless this is the opening handshake of RFC 6455, section 4.2.1, by its headers."""
-    headers = websocket.headers
-    # Over HTTP/2 there is another one (RFC 8441), which this server's hypercorn does not offer.
-    if websocket.http_version == "1.0":
-        raise TwowireError(Fault.INVALID_HANDSHAKE, "A WebSocket is opened over HTTP/1.1.")
-    if headers.getlist("Sec-WebSocket-Version") != ["13"]:
-        raise TwowireError(
-            Fault.UNSUPPORTED_WEBSOCKET_VERSION,
-            "The WebSocket protocol here is version 13: «Sec-WebSocket-Version: 13».",
-        )
-    keys = headers.getlist("Sec-WebSocket-Key")
-    if len(keys) != 1 or not _is_nonce(keys[0]):
-        raise TwowireError(Fault.INVALID_HANDSHAKE, "Sec-WebSocket-Key must be one header: 16 random bytes in base64.")
-    if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
-        raise TwowireError(Fault.INVALID_HANDSHAKE, "The handshake of a WebSocket has no body.")
-
-
-def _is_nonce(key: str) -> bool:
-    try:
-        return len(base64.b64decode(key, validate=True)) == 16
-    except ValueError:
-        return False
-
-
-def _enter(services: Services) -> str | None:
-    """The owner of a connection that may enter: handshake, Origin, credential, capacity. Raises `TwowireError`."""
-    check_handshake()
-    headers = websocket.headers
-    services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
-    origin = headers.get("Origin")
-    # CORS does not guard WebSockets, so this holds with keys, too.
-    services.origins.check(headers.getlist("Origin"), headers.get("Host", ""), is_tls=websocket.scheme == "wss")
-    offered = list(websocket.requested_subprotocols)
-    tickets = [name.removeprefix(TICKET_PREFIX) for name in offered if name.startswith(TICKET_PREFIX)]
-    authorization = headers.getlist("Authorization")
-    if tickets and not authorization and services.keys:
-        owner = services.tickets.redeem(tickets[0], origin)
-    else:
-        owner = services.keys.check(authorization)
-    if offered and SUBPROTOCOL not in offered:
-        raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {SUBPROTOCOL}; offer it, or none.")
-    services.manager.check_open()
-    services.connections.check_room(owner)
-    return owner
 
 
 async def _serve(services: Services, owner: str | None) -> None:
@@ -121,7 +73,7 @@ async def _serve(services: Services, owner: str | None) -> None:
     fast = fast_writer_of(websocket.scope)
     write = fast.write if fast is not None else None
     limits, aside = channel_limits(services), services.parser.run
-    channel = Channel(connection_id, backend, send, limits, write=write, parse_aside=aside)
+    channel = Channel(connection_id, backend, ChannelCodec(), send, limits, write=write, parse_aside=aside)
     record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
     record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)

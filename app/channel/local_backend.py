@@ -57,13 +57,13 @@ class ChannelBackend:
     def ended(self, ended: StreamEnd) -> None:
         frame = ended.frame
         label = self._labelled(frame.type, frame.stream_id, frame.event_id)
-        if ended.reply is not None and isinstance(frame, CreateFrame):
+        if ended.response is not None and isinstance(frame, CreateFrame):
             label["model"] = frame.body["model"]
         self._services.access.message(
             CHANNEL_PATH,
             label,
             started_at=ended.began_at,
-            reply=ended.reply,
+            reply=ended.response,
             error=ended.error,
             # The message's own, where it has one: many callers may share a connection.
             context=frame.trace_context or self._context,

@@ -14,10 +14,10 @@ waits all the while. The first step, the last, and every one that is not plain t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from app.hypercorn import FastWriter
-from protocol.channel import server_frames
 
 
 class Sender(Protocol):
@@ -40,19 +40,12 @@ class EventSender:
 
 
 class FrameSender:
-    """Chunk frames of the channel; not while another frame waits for the socket."""
+    """Chunk frames of a WebSocket; not while another frame waits for the socket."""
 
-    def __init__(self, channel: ChannelWriter, stream_id: str, text_template: tuple[bytes, bytes]) -> None:
-        head, tail = text_template
-        self._head, self._after_seq, self._tail = server_frames.chunk_head(stream_id), b',"data":' + head, tail + b"}"
-        self._write = channel.write
+    def __init__(self, write: Callable[[bytes], bool], text_frame: tuple[bytes, bytes, bytes]) -> None:
+        """`write` sends a frame at once or returns False; `text_frame` is that of the connection's `FrameCodec`."""
+        self._write = write
+        self._head, self._after_seq, self._tail = text_frame
 
     def send(self, seq: int, text: bytes) -> bool:
         return self._write(b"%b%d%b%b%b" % (self._head, seq, self._after_seq, text, self._tail))
-
-
-class ChannelWriter(Protocol):
-    """What a channel's outbox offers."""
-
-    def write(self, frame: bytes) -> bool:
-        """Send `frame` at once; False: it cannot be, and was not."""

@@ -52,6 +52,12 @@ def chunk(head: bytes, seq: int, data: bytes) -> bytes:
     return b'%b%d,"data":%b}' % (head, seq, data)
 
 
+def text_frame(stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+    """A chunk frame for the fast path: the bytes before its number, between that and the text, and after the text."""
+    before_text, after_text = text_template
+    return chunk_head(stream_id), b',"data":' + before_text, after_text + b"}"
+
+
 def done(stream_id: str, seq: int, status: Status, usage: Usage) -> bytes:
     """The end of a stream; `seq` is that of its last chunk, or 0 if there was none."""
     frame = {"type": "chat.completion.done", "stream_id": stream_id, "seq": seq, "status": status}

@@ -20,6 +20,7 @@ from app.generation.replay_store import ReplayStore, ResumeLimits
 from app.security.caller import Caller
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
+from protocol.channel.codec import ChannelCodec, FrameCodec
 from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream
 
@@ -29,6 +30,7 @@ HANDSHAKE = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZS
 """What Quart's test client leaves out of its opening handshake."""
 CREATE, CANCEL, RESUME = (f"chat.completion.{verb}" for verb in ("create", "cancel", "resume"))
 CREATED, RESUMED, CHUNK, DONE = (f"chat.completion.{verb}" for verb in ("created", "resumed", "chunk", "done"))
+CODEC = ChannelCodec()
 
 
 async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
@@ -139,12 +141,13 @@ class Harness:
         owner: str | None = None,
         clock: Callable[[], float] | None = None,
         parse_aside: Callable[..., Awaitable[Any]] | None = None,
+        codec: FrameCodec = CODEC,
     ) -> Peer:
         """A client that has just connected."""
         backend = ChannelBackend(self.services, Caller.of(owner, None), "connection")
         given = {"clock": clock, "parse_aside": parse_aside}
         more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        peer = Peer(lambda peer: Channel("connection", backend, peer.take, limits or ChannelLimits(), **more))
+        peer = Peer(lambda peer: Channel("connection", backend, codec, peer.take, limits or ChannelLimits(), **more))
         self.peers.append(peer)
         peer.channel.start()
         return peer

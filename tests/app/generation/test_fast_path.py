@@ -15,6 +15,7 @@ from app.generation.stream import LiveStream
 from app.security.caller import Caller
 from engine.generation import Generation
 from protocol import sse
+from protocol.channel.codec import ChannelCodec
 from protocol.encoder import ChatChunks, CompletionChunks
 from protocol.output import Delta
 from tests.app.channel.channels import CHUNK, CREATED, DONE, Harness, Peer, open_harness, until
@@ -85,7 +86,11 @@ async def test_what_takes_the_fast_path_is_counted_and_observed() -> None:
 def peer_with(harness: Harness, outlet: Outlet) -> Peer:
     """A client whose channel writes to `outlet` on the fast path."""
     backend = ChannelBackend(harness.services, Caller.of(None, None), "connection")
-    peer = Peer(lambda peer: Channel("c", backend, peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)))
+    peer = Peer(
+        lambda peer: Channel(
+            "c", backend, ChannelCodec(), peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)
+        )
+    )
 
     def deliver(peer: Peer, part: bytes) -> bool:
         if outlet.write(part):

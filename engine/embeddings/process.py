@@ -25,8 +25,8 @@ import psutil
 import structlog
 
 from engine.api import EngineStartError, StageReport
-from engine.embeddings import messages as embedder_frames
 from engine.embeddings.api import Embedded, EmbedderConfig, Job, ModelCard
+from engine.processes import messages
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ def _as_json(config: EmbedderConfig) -> str:
 
 
 async def _cards(reader: asyncio.StreamReader, report: StageReport) -> dict[str, ModelCard]:
-    while (message := await embedder_frames.read(reader)) is not None:
+    while (message := await messages.read(reader)) is not None:
         header = message[0]
         match header["type"]:
             case "stage":
@@ -190,7 +190,7 @@ class EmbedderProcess:
                 del self._slices[number]
 
     def _send(self, header: dict[str, Any]) -> None:
-        self._writer.write(embedder_frames.encoded(header))
+        self._writer.write(messages.encoded(header))
 
     def _send_slice(self, run: _Run) -> None:
         part = next(run.slices, None)
@@ -214,7 +214,7 @@ class EmbedderProcess:
         )
 
     async def _read(self) -> None:
-        while (message := await embedder_frames.read(self._reader)) is not None:
+        while (message := await messages.read(self._reader)) is not None:
             header, tail = message
             self._messages += 1
             self._answers[header["type"]](header, tail)

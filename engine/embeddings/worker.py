@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from engine.api import EngineStartError
-from engine.embeddings import messages as embedder_frames
 from engine.embeddings.api import EmbedderConfig
 from engine.embeddings.batcher import Batches, Text
 from engine.embeddings.cpu_shares import Processors, processors_of
+from engine.processes import messages
 
 BATCH_TOKENS = {"cpu": 1024, "other": 16_384}
 """A processor is busy with a batch of this size; a larger one would only make others wait longer."""
@@ -66,11 +66,11 @@ class Worker:
     def send(self, header: dict[str, Any], parts: list[bytes] | None = None) -> None:
         """Tell the server something."""
         with self._sending:
-            self._wire.sendall(embedder_frames.encoded(header, parts or ()))
+            self._wire.sendall(messages.encoded(header, parts or ()))
 
     def read(self) -> None:
         """Take messages until the server is gone."""
-        while (message := embedder_frames.read_blocking(self._wire)) is not None:
+        while (message := messages.read_blocking(self._wire)) is not None:
             header = message[0]
             if header["type"] == "cancel":
                 with self._changed:
@@ -164,7 +164,7 @@ def main(number: int, config: EmbedderConfig) -> None:
     wire = socket.socket(fileno=number)
 
     def tell(header: dict[str, Any]) -> None:
-        wire.sendall(embedder_frames.encoded(header))
+        wire.sendall(messages.encoded(header))
 
     tell({"type": "stage", "stage": "importing sentence-transformers"})
     try:

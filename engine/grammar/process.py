@@ -16,8 +16,8 @@ import subprocess
 import sys
 from typing import Any, cast
 
-from engine.embeddings import messages as embedder_frames
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
+from engine.processes import messages
 
 START_TIMEOUT_S = 60.0
 """It takes a quarter of a second, or some seconds where the vocabulary is large and the machine is busy."""
@@ -102,7 +102,7 @@ class GrammarProcess(asyncio.Protocol):
     def _send(self, header: dict[str, Any], tail: bytes = b"") -> None:
         if self.is_alive:
             assert self._transport is not None
-            self._transport.write(embedder_frames.encoded(header, [tail]))
+            self._transport.write(messages.encoded(header, [tail]))
 
     # -- asyncio.Protocol: no task of its own has to read ---------------------------------------------------------
 
@@ -112,7 +112,7 @@ class GrammarProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while (message := embedder_frames.taken(self._received)) is not None:
+        while (message := messages.taken(self._received)) is not None:
             header = message[0]
             if header["type"] == "done":
                 job = self._jobs.get(header["job"])
@@ -151,4 +151,4 @@ def _start_message(spec: BackendSpec, limits: CompileLimits) -> bytes:
     backend = dataclasses.asdict(spec)
     tokenizer: str = backend.pop("tokenizer")
     header = {"type": "start", "backend": backend, "limits": dataclasses.asdict(limits)}
-    return embedder_frames.encoded(header, [tokenizer.encode()])
+    return messages.encoded(header, [tokenizer.encode()])

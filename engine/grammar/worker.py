@@ -19,10 +19,10 @@ import sys
 import time
 from typing import Any
 
-from engine.embeddings import messages as embedder_frames
 from engine.grammar.backends import Compile, compile_with
 from engine.grammar.child import Child
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Verdict
+from engine.processes import messages
 
 
 class Worker:
@@ -55,7 +55,7 @@ class Worker:
         return max(0.0, next(iter(self._deadlines.values())) - time.monotonic()) if self._deadlines else None
 
     def _hear(self) -> bool:
-        message = embedder_frames.read_blocking(self._wire)
+        message = messages.read_blocking(self._wire)
         if message is None:
             return False
         header, tail = message
@@ -92,13 +92,13 @@ class Worker:
     def _tell(self, job: int, verdict: Verdict) -> None:
         header = {"type": "done", "job": job, "outcome": verdict.outcome, "message": verdict.message}
         header |= {"cpu_s": verdict.cpu_s, "peak_mib": verdict.peak_mib}
-        self._wire.sendall(embedder_frames.encoded(header))
+        self._wire.sendall(messages.encoded(header))
 
 
 def main(number: int) -> None:
     """Load the tokenizer, then work until the server is gone."""
     wire = socket.socket(fileno=number)
-    message = embedder_frames.read_blocking(wire)
+    message = messages.read_blocking(wire)
     if message is None:
         return
     header: dict[str, Any] = message[0]
@@ -106,13 +106,13 @@ def main(number: int) -> None:
         compile_ = compile_with(BackendSpec(tokenizer=message[1].decode(), **header["backend"]))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:300]
-        wire.sendall(embedder_frames.encoded({"type": "failed", "reason": reason}))
+        wire.sendall(messages.encoded({"type": "failed", "reason": reason}))
         return
     del message
     # A child's collector would otherwise copy what it shares with this process.
     gc.collect()
     gc.freeze()
-    wire.sendall(embedder_frames.encoded({"type": "ready"}))
+    wire.sendall(messages.encoded({"type": "ready"}))
     try:
         Worker(wire, compile_, CompileLimits(**header["limits"])).serve()
     except OSError:  # The server is gone.

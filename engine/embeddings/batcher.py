@@ -1,11 +1,11 @@
-"""Which texts are computed next, and which of them together: fair between clients, and little padding.
+"""Chooses the texts to compute next, and groups them into batches: fair between clients, with little padding.
 
-Does not know how a text is computed, nor threads. The life of a text: it is added; it is drawn when it is its client's
-turn; a round of drawn texts is cut into batches of similar length; the batches are handed out, the shortest first.
+A text is added, and drawn when its client is next; a round of drawn texts is cut into batches of similar length; these
+are handed out, the shortest first. Not thread-safe.
 
-Turns are by tokens (self-clocked fair queueing, Golestani, 1994): each client has a clock that runs by what it was
-given; the one whose next text ends first by its own clock is next. A client that comes back after a rest starts with
-the others, so that nobody saves up turns. The requests of one client take turns in the same way.
+Fairness is by tokens (self-clocked fair queueing, Golestani, 1994): each client has a clock that advances by the tokens
+it was served; next is the client whose next text would end first by its own clock. A client that was idle starts level
+with the others, so nobody saves up time. The requests of one client share its time in the same way.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 ROUND_BATCHES = 2
-"""Full batches that are drawn at once: more means less padding, and a longer wait for who comes next."""
+"""Full batches drawn at once: more of them means less padding, but a longer wait for new texts."""
 START_COST = 16
-"""To begin a batch costs as much as this part of a full one; where more would be padded, another one is begun."""
-MAX_RESTING = 4096
-"""Clients whose clocks are kept; beyond it, those that have nothing here are forgotten."""
+"""Starting a batch costs 1/16 of a full one. Once padding would cost more, another batch is started."""
+MAX_IDLE = 4096
+"""Clients whose clocks are kept. Beyond that, clients without texts are forgotten."""
 
 
 @dataclass(slots=True)
@@ -37,28 +37,28 @@ class Text(Generic[T]):
     item: T
 
 
-class _Queue(Generic[T]):
-    """The texts of one request, on its clock."""
+class _RequestQueue(Generic[T]):
+    """The texts of one request, and its clock."""
 
     def __init__(self, clock: float) -> None:
         self.clock = clock
         self.texts: deque[Text[T]] = deque()
 
     def peek(self) -> Text[T] | None:
-        """What comes next."""
+        """The next text, if there is one."""
         return self.texts[0] if self.texts else None
 
     def pop(self) -> Text[T]:
-        """Take what comes next."""
+        """Remove the next text."""
         return self.texts.popleft()
 
 
-class _Turns(Generic[T]):
-    """The requests of one client, on its clock, with a turn for each of them."""
+class _ClientQueue(Generic[T]):
+    """The requests of one client, and its clock."""
 
     def __init__(self, clock: float) -> None:
         self.clock = clock
-        self.queues: dict[str, _Queue[T]] = {}
+        self.queues: dict[str, _RequestQueue[T]] = {}
         self._now = 0.0
         self._order: list[tuple[float, int, str]] = []
         self._number = itertools.count()
@@ -66,13 +66,13 @@ class _Turns(Generic[T]):
     def add(self, text: Text[T]) -> None:
         queue = self.queues.get(text.request)
         if queue is None:
-            queue = self.queues[text.request] = _Queue(self._now)
+            queue = self.queues[text.request] = _RequestQueue(self._now)
             queue.texts.append(text)
-            self._stand_in_line(queue, text)
+            self._schedule(queue, text)
         else:
             queue.texts.append(text)
 
-    def _stand_in_line(self, queue: _Queue[T], text: Text[T]) -> None:
+    def _schedule(self, queue: _RequestQueue[T], text: Text[T]) -> None:
         heapq.heappush(self._order, (queue.clock + text.length, next(self._number), text.request))
 
     def peek(self) -> Text[T] | None:
@@ -80,7 +80,7 @@ class _Turns(Generic[T]):
             name = self._order[0][2]
             if text := self.queues[name].peek():
                 return text
-            # It was cancelled.
+            # The request was cancelled.
             heapq.heappop(self._order)
             del self.queues[name]
         return None
@@ -92,55 +92,55 @@ class _Turns(Generic[T]):
         text = queue.pop()
         self._now = queue.clock = end
         if following := queue.peek():
-            self._stand_in_line(queue, following)
+            self._schedule(queue, following)
         else:
             del self.queues[name]
         return text
 
 
-class Batches(Generic[T]):
-    """See the module. `batch_tokens` bounds a batch, padding counted; a longer text is a batch of its own."""
+class Batcher(Generic[T]):
+    """`batch_tokens` bounds a batch, padding included; a longer text is a batch of its own."""
 
     def __init__(self, batch_tokens: int) -> None:
         self._batch_tokens = batch_tokens
-        self._clients: dict[str, _Turns[T]] = {}
+        self._clients: dict[str, _ClientQueue[T]] = {}
         self._order: list[tuple[float, int, str]] = []
         self._number = itertools.count()
         self._now = 0.0
         self._planned: deque[list[Text[T]]] = deque()
 
     def add(self, client: str, texts: Iterable[Text[T]]) -> None:
-        """Put texts of a client's in the queue, each behind those of its own request."""
-        turns = self._clients.get(client)
-        if turns is None:
-            self._drop_resting()
-            turns = self._clients[client] = _Turns(self._now)
-        was_resting = not turns.queues
+        """Queue texts of a client, each behind the earlier texts of its request."""
+        queue = self._clients.get(client)
+        if queue is None:
+            self._drop_idle()
+            queue = self._clients[client] = _ClientQueue(self._now)
+        was_idle = not queue.queues
         for text in texts:
-            turns.add(text)
-        if was_resting:
-            turns.clock = max(turns.clock, self._now)
-            self._stand_in_line(client, turns)
+            queue.add(text)
+        if was_idle:
+            queue.clock = max(queue.clock, self._now)
+            self._schedule(client, queue)
 
-    def _stand_in_line(self, client: str, turns: _Turns[T]) -> None:
-        if text := turns.peek():
-            heapq.heappush(self._order, (turns.clock + text.length, next(self._number), client))
+    def _schedule(self, client: str, queue: _ClientQueue[T]) -> None:
+        if text := queue.peek():
+            heapq.heappush(self._order, (queue.clock + text.length, next(self._number), client))
 
     def cancel(self, client: str, request: str) -> None:
-        """Forget what is left of a request."""
-        turns = self._clients.get(client)
-        if turns is not None and request in turns.queues:
-            turns.queues[request].texts.clear()
+        """Drop what is left of a request."""
+        queue = self._clients.get(client)
+        if queue is not None and request in queue.queues:
+            queue.queues[request].texts.clear()
         for batch in self._planned:
             batch[:] = [text for text in batch if text.request != request]
 
     @property
     def is_empty(self) -> bool:
-        """Nothing waits. It may be said that something does where that was cancelled."""
+        """Whether nothing waits. May be False although all that waits was cancelled."""
         return not self._planned and not self._order
 
     def next(self) -> list[Text[T]]:
-        """What to compute now; nothing where there is nothing to do."""
+        """The next batch; empty if nothing waits."""
         while True:
             while self._planned:
                 if batch := self._planned.popleft():
@@ -155,25 +155,25 @@ class Batches(Generic[T]):
         tokens = 0
         while self._order and tokens < ROUND_BATCHES * self._batch_tokens:
             end, _, client = heapq.heappop(self._order)
-            turns = self._clients[client]
-            if turns.peek() is None:
+            queue = self._clients[client]
+            if queue.peek() is None:
                 continue
-            text = turns.pop()
+            text = queue.pop()
             drawn.append(text)
             tokens += text.length
             self._now = max(self._now, end)
-            turns.clock += text.length
-            self._stand_in_line(client, turns)
+            queue.clock += text.length
+            self._schedule(client, queue)
         return drawn
 
-    def _drop_resting(self) -> None:
-        if len(self._clients) > MAX_RESTING:
-            for client in [one for one, turns in self._clients.items() if not turns.queues]:
+    def _drop_idle(self) -> None:
+        if len(self._clients) > MAX_IDLE:
+            for client in [one for one, queue in self._clients.items() if not queue.queues]:
                 del self._clients[client]
 
 
 def planned(texts: list[Text[T]], batch_tokens: int) -> list[list[Text[T]]]:
-    """`texts` in batches of similar length, the shortest first."""
+    """Cut `texts` into batches of similar length, the shortest first."""
     batches: list[list[Text[T]]] = []
     groups: dict[Hashable, list[Text[T]]] = {}
     for text in texts:

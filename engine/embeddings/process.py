@@ -1,9 +1,10 @@
-"""The embedder's process, seen from the server: started, spoken to, watched and ended.
+"""Starts the embedder's process, sends it jobs, watches it and ends it.
 
-Does not know models, nor how a process is replaced (`engine.embeddings.manager` does). The process is a plain child of
-the server, not one of multiprocessing's, because those count as vLLM's (`engine.processes.children`). A request goes to
-it in slices, a few at a time: so a huge one neither fills its memory nor stands in the way of others, and can be left
-at any time.
+The process is a plain child, not one of multiprocessing's: those count as vLLM's (`engine.processes.children`). A job
+is sent in slices, a few at a time, so that a huge one neither fills the process's memory nor blocks others, and can be
+cancelled at any time.
+
+The two speak over an inherited socket pair: no other user can connect, and either side's death is an end of file.
 """
 
 from __future__ import annotations
@@ -26,27 +27,22 @@ import structlog
 
 from engine.api import EngineStartError, StageReport
 from engine.embeddings.api import Embedded, EmbedderConfig, Job, ModelCard
+from engine.embeddings.running_job import RunningJob, Slice
 from engine.processes import messages
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
 
-SLICE_TEXTS = 64
-SLICE_CHARS = 64 * 1024
 SLICES_AHEAD = 4
-"""Slices of one request that are in the process at a time: enough to choose batches from."""
+"""Slices of one job in the process at a time: enough to choose batches from."""
 STOP_S = 2.0
-_BEAT = "a"
-"""The text of a heartbeat."""
-
-Slice = tuple[int, int]
-"""A part of a job's texts: from, to."""
+_HEARTBEAT_TEXT = "a"
 
 
 async def start_embedder(config: EmbedderConfig, report: StageReport) -> EmbedderProcess:
     """Start the process and wait until its models are loaded.
 
-    Raises `EngineStartError` for a wrong configuration, RuntimeError where the process ended.
+    Raises `EngineStartError` for a wrong configuration, RuntimeError if the process ends.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -71,13 +67,13 @@ def _started(config: EmbedderConfig, theirs: socket.socket) -> subprocess.Popen[
     environment = dict(os.environ)
     if config.threads is not None:
         environment |= {"OMP_NUM_THREADS": str(config.threads), "RAYON_NUM_THREADS": str(config.threads)}
-    # A thread that waits for work must not keep a core from vLLM by asking for it again and again. But between two
-    # steps of one text it waits for some microseconds only, and to put it to sleep and wake it costs as much as the
-    # step: so it asks for that long (one short text: 5 ms instead of 12; libgomp reads the second, others the first).
+    # A thread that waits for work must not spin, which would take a core from vLLM. But between two steps of one text
+    # it waits for microseconds, and sleeping and waking cost as much as a step: so it spins that long (one short text:
+    # 5 ms instead of 12). libgomp reads the second variable, other libraries the first.
     environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000", "TOKENIZERS_PARALLELISM": "true"}
     environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     command = [sys.executable, "-m", "engine.embeddings.worker", str(number), _as_json(config)]
-    # In a process group of its own, so that Ctrl+C reaches the server alone, which lets running requests finish.
+    # A process group of its own: Ctrl+C must reach only the server, which lets running requests finish.
     return subprocess.Popen(
         command, env=environment, pass_fds=(number,), stdin=subprocess.DEVNULL, stdout=2, process_group=0
     )
@@ -99,11 +95,11 @@ async def _cards(reader: asyncio.StreamReader, report: StageReport) -> dict[str,
                 raise RuntimeError(header["reason"])
             case _:
                 return {name: _card(**fields) for name, fields in header["cards"].items()}
-    raise RuntimeError("the embedder's process ended while it started")
+    raise RuntimeError("the embedder's process ended during its start")
 
 
 def _card(**fields: Any) -> ModelCard:
-    """As it was in the process; JSON makes lists of its tuples."""
+    """The card as the process sent it; JSON turned its tuples into lists."""
     plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return ModelCard(**plain)
 
@@ -114,40 +110,8 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-class _Run:
-    """A job that is being done."""
-
-    def __init__(self, number: int, job: Job, client: str) -> None:
-        self.name = f"{number:x}"
-        self.job = job
-        self.client = client
-        self.result = Embedded([b""] * len(job.texts))
-        self.missing = len(job.texts)
-        self.ended: asyncio.Future[Embedded] = asyncio.get_running_loop().create_future()
-        self.slices = _slices(job)
-        self.under_way: set[int] = set()
-
-    def fail(self, error: TwowireError) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(error)
-
-
-def _slices(job: Job) -> itertools.chain[Slice]:
-    def cut() -> Any:
-        first, chars, beside = 0, 0, len(job.query or "")
-        for place, text in enumerate(job.texts):
-            chars += len(text) + beside
-            if place + 1 - first == SLICE_TEXTS or chars >= SLICE_CHARS:
-                yield first, place + 1
-                first, chars = place + 1, 0
-        if first < len(job.texts):
-            yield first, len(job.texts)
-
-    return itertools.chain(cut())
-
-
 class EmbedderProcess:
-    """A running process, as `engine.embeddings.manager` wants it."""
+    """A running process: an `EmbedderBackend`."""
 
     def __init__(
         self,
@@ -164,8 +128,9 @@ class EmbedderProcess:
         self._messages = self._computed = 0
         self._cpu = psutil.Process(child.pid)
         self._numbers = itertools.count()
-        self._runs: set[_Run] = set()
-        self._slices: dict[int, tuple[_Run, Slice, list[int]]] = {}
+        self._jobs: set[RunningJob] = set()
+        self._slices: dict[int, tuple[RunningJob, Slice, list[int]]] = {}
+        """By number: the job, its slice, and how many of its texts are missing."""
         self._answers: dict[str, Callable[[dict[str, Any], bytes], None]] = {
             "done": self._done,
             "too_long": self._too_long,
@@ -174,38 +139,38 @@ class EmbedderProcess:
         self._reading = asyncio.create_task(self._read(), name="embedder-reader")
 
     async def run(self, job: Job, client: str) -> Embedded:
-        run = _Run(next(self._numbers), job, client)
+        running = RunningJob(next(self._numbers), job, client)
         if self._reading.done():
             raise _died()
-        self._runs.add(run)
+        self._jobs.add(running)
         try:
             for _ in range(SLICES_AHEAD):
-                self._send_slice(run)
-            return await run.ended
+                self._send_slice(running)
+            return await running.ended
         finally:
-            self._runs.discard(run)
-            if run.missing and not self._reading.done():
-                self._send({"type": "cancel", "request": run.name, "client": run.client})
-            for number in run.under_way:
+            self._jobs.discard(running)
+            if running.missing and not self._reading.done():
+                self._send({"type": "cancel", "request": running.name, "client": running.client})
+            for number in running.in_flight:
                 del self._slices[number]
 
     def _send(self, header: dict[str, Any]) -> None:
         self._writer.write(messages.encoded(header))
 
-    def _send_slice(self, run: _Run) -> None:
-        part = next(run.slices, None)
+    def _send_slice(self, running: RunningJob) -> None:
+        part = next(running.slices, None)
         if part is None:
             return
-        number, job = next(self._numbers), run.job
-        self._slices[number] = (run, part, [part[1] - part[0]])
-        run.under_way.add(number)
+        number, job = next(self._numbers), running.job
+        self._slices[number] = (running, part, [part[1] - part[0]])
+        running.in_flight.add(number)
         wanted = {name: getattr(job, name) for name in _WANTED}
         self._send(
             {
                 "type": "embed",
                 "slice": number,
-                "request": run.name,
-                "client": run.client,
+                "request": running.name,
+                "client": running.client,
                 "model": job.model,
                 "texts": job.texts[part[0] : part[1]],
                 "wanted": wanted,
@@ -218,47 +183,48 @@ class EmbedderProcess:
             header, tail = message
             self._messages += 1
             self._answers[header["type"]](header, tail)
-        for run in self._runs:
-            run.fail(_died())
+        for running in self._jobs:
+            running.fail(_died())
 
     def _done(self, header: dict[str, Any], tail: bytes) -> None:
         begin = 0
         for number, place, tokens, size in header["parts"]:
             piece, begin = tail[begin : begin + size], begin + size
             found = self._slices.get(number)
-            if found is None:  # Its client has left.
+            if found is None:  # The job was cancelled.
                 continue
-            run, part, left = found
-            run.result.pieces[part[0] + place] = piece
-            run.result.tokens += tokens
-            run.missing -= 1
+            running, part, left = found
+            running.result.pieces[part[0] + place] = piece
+            running.result.tokens += tokens
+            running.missing -= 1
             left[0] -= 1
             if not left[0]:
                 del self._slices[number]
-                run.under_way.discard(number)
-                self._send_slice(run)
-            if not run.missing and not run.ended.done():
-                run.ended.set_result(run.result)
+                running.in_flight.discard(number)
+                self._send_slice(running)
+            if not running.missing and not running.ended.done():
+                running.ended.set_result(running.result)
 
     def _too_long(self, header: dict[str, Any], tail: bytes) -> None:
         found = self._slices.get(header["slice"])
         if found is not None:
-            run, part, _ = found
-            limit = self.cards[run.job.model].max_tokens
-            place = part[0] + header["place"]
-            run.fail(_too_long(run.job, place, header["tokens"], limit))
+            running, part, _ = found
+            limit = self.cards[running.job.model].max_tokens
+            running.fail(_too_long(running.job, part[0] + header["place"], header["tokens"], limit))
 
     def _broken(self, header: dict[str, Any], tail: bytes) -> None:
         log.error("embedding_failed", reason=header["reason"])
         for number in header["slices"]:
             if number in self._slices:
-                self._slices[number][0].fail(TwowireError(Fault.INTERNAL, "The embedder failed; the log says why."))
+                self._slices[number][0].fail(
+                    TwowireError(Fault.INTERNAL, "The embedder failed; the server's log says why.")
+                )
 
     @property
     def steps_taken(self) -> int:
-        """The messages it has sent, plus the processor time it has used, in hundredths of a second.
+        """The messages it has sent plus the CPU time it has used, in hundredths of a second.
 
-        With the least priority, beside busy chats, a batch may take minutes; but a process that computes does not hang.
+        At the lowest priority, beside busy chats, a batch may take minutes; but a process that computes does not hang.
         """
         with contextlib.suppress(psutil.Error):
             times = self._cpu.cpu_times()
@@ -267,11 +233,11 @@ class EmbedderProcess:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._runs)
+        return bool(self._jobs)
 
     async def heartbeat(self) -> None:
         name, card = next(iter(self.cards.items()))
-        await self.run(Job(name, [_BEAT], query=_BEAT if card.kind == "reranker" else None), "")
+        await self.run(Job(name, [_HEARTBEAT_TEXT], query=_HEARTBEAT_TEXT if card.kind == "reranker" else None), "")
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -284,9 +250,9 @@ class EmbedderProcess:
     async def close(self) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
-        for run in self._runs:
-            run.fail(_died())
-        # The process ends when its socket does.
+        for running in self._jobs:
+            running.fail(_died())
+        # The process ends when its socket is closed.
         self._writer.close()
         try:
             await asyncio.to_thread(self._child.wait, STOP_S)

@@ -1,11 +1,11 @@
-"""What runs in the embedder's process: it takes texts, counts them, computes them in batches, and answers.
+"""The embedder's process: tokenizes texts, computes them in batches, and returns their vectors or scores.
 
-Run by `engine.embeddings.process` as `python -m engine.embeddings.worker FD CONFIG`; FD is its end of a socket pair.
-Does not know who asks, nor the server. Ends when the server's end is closed, however the server ended. One thread reads
-and counts; some compute, a batch each. All leave Python's lock while they do.
+Run by `engine.embeddings.process` as `python -m engine.embeddings.worker FD CONFIG`; FD is its end of a socket pair. It
+exits when the other end closes, however the server ended. One thread reads and tokenizes; the others compute a batch
+each. All of them release the GIL meanwhile.
 
-In: `embed` a slice of a request's texts, `cancel` a request. Out: `stage`, then `ready` or `failed`; `done` for each
-batch, `too_long` and `broken` for a slice.
+Messages in: `embed` a slice of a request's texts, `cancel` a request. Messages out: `stage`, then `ready` or `failed`;
+`done` for a batch, `too_long` and `broken` for a slice.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import orjson
 
 from engine.api import EngineStartError
 from engine.embeddings.api import EmbedderConfig
-from engine.embeddings.batcher import Batches, Text
+from engine.embeddings.batcher import Batcher, Text
 from engine.embeddings.cpu_shares import Processors, processors_of
 from engine.processes import messages
 
 BATCH_TOKENS = {"cpu": 1024, "other": 16_384}
-"""A processor is busy with a batch of this size; a larger one would only make others wait longer."""
+"""Enough to keep the device busy; larger batches only make others wait longer."""
 
 
 class Item(NamedTuple):
-    """A text on its way: which slice it is of, where in it, its tokens, and what its request wants."""
+    """A text in the queue: its slice, its place in it, its tokens, and the options of its request."""
 
     slice: int
     place: int
@@ -56,20 +56,20 @@ class Worker:
         self._processors = processors
         self._busy: set[int] = set()
         self._has_machine = True
-        """Otherwise one batch is computed at a time, by all processors: its threads wait for each other after each
-        step, and so leave more to the chats than one that never waits."""
+        """If not, one batch is computed at a time, by all processors: its threads wait for each other after each step,
+        which leaves more to the chats than threads that never wait."""
         self._wanted_type = wanted_type
-        self._batches: Batches[Item] = Batches(batch_tokens)
+        self._batches: Batcher[Item] = Batcher(batch_tokens)
         self._changed = threading.Condition()
         self._sending = threading.Lock()
 
     def send(self, header: dict[str, Any], parts: list[bytes] | None = None) -> None:
-        """Tell the server something."""
+        """Send a message to the server; any thread may."""
         with self._sending:
             self._wire.sendall(messages.encoded(header, parts or ()))
 
     def read(self) -> None:
-        """Take messages until the server is gone."""
+        """Read messages until the server is gone."""
         while (message := messages.read_blocking(self._wire)) is not None:
             header = message[0]
             if header["type"] == "cancel":
@@ -100,23 +100,23 @@ class Worker:
             self._changed.notify_all()
 
     def compute(self, lane: int = 0) -> None:
-        """Compute batches until the server is gone; for each lane, a thread is in here."""
-        # A batch may be done just after that; the reader then ends the process.
+        """Compute batches until the server is gone. One thread per lane runs this."""
+        # A batch may end just after the server has; the reader then ends the process.
         with contextlib.suppress(OSError):
             while True:
                 batch = self._next(lane)
                 try:
                     answer = self._compute(batch)
                 finally:
-                    # Before the answer goes: whoever asks again at once must find the processors free.
+                    # Before sending: a client that asks again at once must find the processors free.
                     with self._changed:
                         self._busy.discard(lane)
                 self.send(*answer)
 
     def _next(self, lane: int) -> list[Text[Item]]:
         with self._changed:
-            # The others only help the first, which alone may use all processors: OpenMP keeps threads for each thread
-            # that does, and once they are more than the processors, it has them sleep after every step.
+            # Lane 0 alone may use all processors, and the other lanes only help it: OpenMP keeps a pool of threads for
+            # each thread that uses several, and once there are more than processors, they sleep after every step.
             while not ((lane == 0 or (0 in self._busy and self._has_machine)) and (batch := self._batches.next())):
                 self._changed.wait()
             has_all = not self._busy and (self._batches.is_empty or not self._has_machine)
@@ -141,26 +141,26 @@ class Worker:
 
 
 def reason_of(error: BaseException) -> str:
-    """Where an error came from, for the log. Its message is left out: it might quote a text."""
+    """Where an error came from, for the log. Without its message, which might quote a text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} at " + ", ".join(f"{frame.filename}:{frame.lineno}" for frame in frames)
 
 
-LEAST = 19
+LOWEST_NICE = 19
 
 
-def stand_back(nice: int) -> None:
-    """Leave the processors to the others, as far as `nice` says: at 19, they never wait for a moment that is ours."""
+def lower_priority(nice: int) -> None:
+    """Lower this process's priority by `nice`; at 19, others never wait for it."""
     os.nice(nice)
-    if nice == LEAST and hasattr(os, "SCHED_IDLE"):
-        # Linux lets a process of any niceness finish its slice, some milliseconds, before one that has just woken; each
-        # step of the chats' engine would wait for that.
+    if nice == LOWEST_NICE and hasattr(os, "SCHED_IDLE"):
+        # At any niceness, Linux lets a process finish its time slice of some milliseconds before one that has just
+        # woken; each step of the chat engine would wait for that.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(number: int, config: EmbedderConfig) -> None:
-    """Load the models, then work until the server is gone."""
-    stand_back(config.nice)
+    """Load the models, then serve until the server is gone."""
+    lower_priority(config.nice)
     wire = socket.socket(fileno=number)
 
     def tell(header: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ def read_and_leave(worker: Worker) -> None:
     try:
         worker.read()
     finally:
-        # At once: the other thread may be in the middle of a batch that nobody waits for any more.
+        # At once: the other threads may be computing batches that nobody waits for.
         os._exit(0)
 
 

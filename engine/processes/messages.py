@@ -1,7 +1,4 @@
-"""The messages between the server and a worker process of its own: a JSON header, and raw bytes behind it.
-
-Does not know what the messages mean.
-"""
+"""Frames the messages between the server and its worker processes: a JSON header, followed by raw bytes."""
 
 from __future__ import annotations
 
@@ -14,19 +11,19 @@ from typing import Any
 import orjson
 
 _SIZES = struct.Struct("<II")
-"""The lengths of the header and of the bytes behind it."""
+"""The lengths of the header and of the bytes that follow."""
 
 Message = tuple[dict[str, Any], bytes]
 
 
 def encoded(header: dict[str, Any], parts: Iterable[bytes] = ()) -> bytes:
-    """One message, ready to be sent."""
+    """One message as bytes."""
     head, tail = orjson.dumps(header), b"".join(parts)
     return b"".join((_SIZES.pack(len(head), len(tail)), head, tail))
 
 
 def taken(received: bytearray) -> Message | None:
-    """The first message of what was received, which is removed; None where it is not whole yet."""
+    """Remove the first message from `received` and return it; None if it is incomplete."""
     if len(received) < _SIZES.size:
         return None
     head, tail = _SIZES.unpack_from(received)
@@ -39,7 +36,7 @@ def taken(received: bytearray) -> Message | None:
 
 
 async def read(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None where the other side is gone."""
+    """The next message; None if the other side is gone."""
     try:
         sizes = _SIZES.unpack(await reader.readexactly(_SIZES.size))
         head, tail = await reader.readexactly(sizes[0]), await reader.readexactly(sizes[1])
@@ -49,7 +46,7 @@ async def read(reader: asyncio.StreamReader) -> Message | None:
 
 
 def read_blocking(wire: socket.socket) -> Message | None:
-    """The same for a thread."""
+    """`read` for a thread."""
     sizes = _exactly(wire, _SIZES.size)
     if sizes is None:
         return None

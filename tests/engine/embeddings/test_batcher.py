@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.embeddings.batcher import MAX_RESTING, ROUND_BATCHES, Batches, Text, planned
+from engine.embeddings.batcher import MAX_IDLE, ROUND_BATCHES, Batcher, Text, planned
 
 
 def text(request: str, length: int = 10, group: str = "model", item: int = 0) -> Text[int]:
     return Text(request, group, length, item)
 
 
-def drained(batches: Batches[int]) -> list[list[Text[int]]]:
+def drained(batches: Batcher[int]) -> list[list[Text[int]]]:
     found = []
     while batch := batches.next():
         found.append(batch)
@@ -20,11 +20,11 @@ def drained(batches: Batches[int]) -> list[list[Text[int]]]:
 
 
 def test_nothing_comes_of_nothing() -> None:
-    assert Batches[int](100).next() == []
+    assert Batcher[int](100).next() == []
 
 
 def test_what_came_together_is_computed_together() -> None:
-    batches = Batches[int](100)
+    batches = Batcher[int](100)
     batches.add("a", [text("1")])
     batches.add("b", [text("2")])
     assert {one.request for one in batches.next()} == {"1", "2"}
@@ -32,7 +32,7 @@ def test_what_came_together_is_computed_together() -> None:
 
 
 def test_a_small_request_does_not_wait_for_a_huge_one() -> None:
-    batches = Batches[int](50)
+    batches = Batcher[int](50)
     batches.add("a", [text("huge") for _ in range(1000)])
     batches.next()
     batches.add("b", [text("small")])
@@ -41,7 +41,7 @@ def test_a_small_request_does_not_wait_for_a_huge_one() -> None:
 
 
 def test_a_small_request_does_not_wait_for_a_huge_one_of_the_same_client() -> None:
-    batches = Batches[int](50)
+    batches = Batcher[int](50)
     batches.add("a", [text("huge") for _ in range(1000)])
     batches.next()
     batches.add("a", [text("small")])
@@ -50,7 +50,7 @@ def test_a_small_request_does_not_wait_for_a_huge_one_of_the_same_client() -> No
 
 
 def test_clients_share_by_tokens_however_many_requests_they_make() -> None:
-    batches = Batches[int](100)
+    batches = Batcher[int](100)
     batches.add("many", [text(f"m{number}", 10) for number in range(500)])
     batches.add("long", [text("long", 50) for _ in range(100)])
     given: dict[str, int] = {"m": 0, "l": 0}
@@ -61,7 +61,7 @@ def test_clients_share_by_tokens_however_many_requests_they_make() -> None:
 
 
 def test_a_stream_of_small_requests_does_not_starve_a_huge_one() -> None:
-    batches = Batches[int](10)
+    batches = Batcher[int](10)
     batches.add("a", [text("huge") for _ in range(50)])
     seen = []
     for number in range(30):
@@ -71,7 +71,7 @@ def test_a_stream_of_small_requests_does_not_starve_a_huge_one() -> None:
 
 
 def test_a_rest_saves_up_no_turns() -> None:
-    batches = Batches[int](10)
+    batches = Batcher[int](10)
     batches.add("rested", [text("first")])
     drained(batches)
     batches.add("busy", [text("busy") for _ in range(100)])
@@ -83,7 +83,7 @@ def test_a_rest_saves_up_no_turns() -> None:
 
 
 def test_what_is_cancelled_is_not_computed() -> None:
-    batches = Batches[int](20)
+    batches = Batcher[int](20)
     batches.add("a", [text("gone", length) for length in range(1, 40)])
     batches.add("b", [text("stays")])
     batches.next()
@@ -112,7 +112,7 @@ def test_groups_are_not_mixed() -> None:
 # On a busy machine the making of the examples counts as slow; that says nothing of what is tested.
 @given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 1000))
 def test_nothing_is_lost_and_no_batch_is_too_large(lengths: list[int], limit: int) -> None:
-    batches = Batches[int](limit)
+    batches = Batcher[int](limit)
     for number, length in enumerate(lengths):
         batches.add(f"client {number % 3}", [text(f"request {number % 7}", length, item=number)])
     found = drained(batches)
@@ -122,8 +122,8 @@ def test_nothing_is_lost_and_no_batch_is_too_large(lengths: list[int], limit: in
 
 
 def test_clients_that_are_gone_are_forgotten() -> None:
-    batches = Batches[int](100)
-    for number in range(MAX_RESTING + 10):
+    batches = Batcher[int](100)
+    for number in range(MAX_IDLE + 10):
         batches.add(f"client {number}", [text("one")])
         drained(batches)
-    assert len(batches._clients) <= MAX_RESTING + 1
+    assert len(batches._clients) <= MAX_IDLE + 1

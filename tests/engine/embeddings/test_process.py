@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from engine.embeddings.api import Job, ModelCard
 from engine.embeddings.cpu_shares import Processors
-from engine.embeddings.process import SLICE_CHARS, SLICE_TEXTS, SLICES_AHEAD, EmbedderProcess
+from engine.embeddings.process import SLICES_AHEAD, EmbedderProcess
+from engine.embeddings.running_job import SLICE_CHARS, SLICE_TEXTS
 from engine.embeddings.worker import Worker
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import until

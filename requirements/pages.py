@@ -22,10 +22,20 @@ LIBRARIES = {
     "marked.js": "marked/lib/marked.esm.js",
     "purify.js": "dompurify/dist/purify.es.mjs",
     "highlight/core.js": "@highlightjs/cdn-assets/es/core.min.js",
+    "swagger-ui/swagger-ui-bundle.js": "swagger-ui-dist/swagger-ui-bundle.js",
+    "swagger-ui/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
 }
 """File in `static/vendor`, and where it comes from."""
 
-LICENCES = {"marked": "marked", "dompurify": "dompurify", "highlight.js": "@highlightjs/cdn-assets"}
+LICENCES = {
+    "marked": "marked/LICENSE",
+    "dompurify": "dompurify/LICENSE",
+    "highlight.js": "@highlightjs/cdn-assets/LICENSE",
+    "swagger-ui": "swagger-ui-dist/LICENSE",
+    "swagger-ui-notice": "swagger-ui-dist/NOTICE",
+    "swagger-ui-bundle": "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",
+}
+"""File in `static/vendor/licences`, without its ending, and where it comes from."""
 
 # Each is loaded when a block of code names it; keep these few, and the same as in `static/chat/text/code.js`.
 # fmt: off
@@ -78,7 +88,7 @@ def copy_libraries() -> str | None:
         return problem
     shutil.rmtree(VENDOR, ignore_errors=True)
     languages = {f"highlight/{name}.js": f"@highlightjs/cdn-assets/es/languages/{name}.min.js" for name in LANGUAGES}
-    licences = {f"licences/{name}.txt": f"{package}/LICENSE" for name, package in LICENCES.items()}
+    licences = {f"licences/{name}.txt": source for name, source in LICENCES.items()}
     for target, source in (LIBRARIES | languages | licences).items():
         (VENDOR / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(MODULES / source, VENDOR / target)

@@ -52,7 +52,8 @@ def test_everything_is_in_it(wheel: Path) -> None:
     assert {f"app/{page}" for page in pages} <= names
     if shutil.which("npm"):
         # The libraries are no part of the repository, but of the wheel.
-        assert {f"app/static/vendor/{name}.js" for name in ("marked", "purify", "highlight/core")} <= names
+        libraries = ("marked.js", "purify.js", "highlight/core.js", "swagger-ui/swagger-ui-bundle.js")
+        assert {f"app/static/vendor/{name}" for name in libraries} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/")) or "__pycache__" in name]
 
 

@@ -1,6 +1,6 @@
-"""Serves the pages for a browser: the chat, the documentation, and the files they are made of.
+"""Serves the pages for a browser: the chat, the API reference, and their files.
 
-Does not know what is on the pages. Nothing here needs a key, and nothing here tells what a key would protect.
+None of this needs a key, so none of it may reveal what a key protects.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ from app.routes.http import json_response
 from app.services import Services
 from app.version import installed_version
 
-# The pages load nothing from elsewhere, so that they work offline and nobody else learns who reads them. No
-# inline script or style is allowed either: a model's text that got into a page as markup could do nothing.
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "dompurify",
+}
+"""The Content Security Policy.
+
+The pages load nothing from elsewhere: they work offline, and no other host learns who reads them. Inline scripts and
+styles are forbidden, and only DOMPurify may turn text into markup, so a model's text cannot run as a script.
+"""
+
+# Swagger UI brings a DOMPurify of its own, and writes its output as a string, which the default policy in
+# `static/docs.js` sanitizes again.
+DOCS_POLICY = POLICY | {"trusted-types": "dompurify default 'allow-duplicates'"}
+
 PAGE_HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            # The one library that makes markup of text does so after it was cleaned; nothing else can.
-            "require-trusted-types-for 'script'",
-            "trusted-types dompurify",
-        )
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -44,9 +49,8 @@ PAGE_HEADERS = {
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
-# Said here, because Python asks the machine, which may say anything, and browsers refuse a script of a wrong
-# type.
-# What is not listed is not served: an editor's backup, say.
+# Python would ask the machine, whose answer may be wrong, and browsers refuse a script of a wrong type. Files with
+# other endings, such as an editor's backups, are not served.
 MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -61,8 +65,8 @@ MEDIA_TYPES = {
 COMPRESSED = frozenset({".css", ".html", ".js", ".json", ".svg"})
 MIN_COMPRESSED_BYTES = 1024
 
-NAMELESS = "MODEL"
-"""Stands in the examples for a name from `/v1/models`."""
+PLACEHOLDER_MODEL = "MODEL"
+"""The model's name in the examples of a server whose list of models needs a key."""
 
 
 def page_routes(services: Services) -> Blueprint:
@@ -72,12 +76,11 @@ def page_routes(services: Services) -> Blueprint:
 
     @cache
     def document() -> bytes:
-        """Made when it is first asked for: the start must not wait for it."""
+        """Made on the first request, so that the server starts sooner."""
         return orjson.dumps(
             openapi_document(
                 version=installed_version(),
-                # A model's name is for those who may list the models.
-                model=NAMELESS if services.keys else services.models[0],
+                model=PLACEHOLDER_MODEL if services.keys else services.models[0],
                 keys_required=bool(services.keys),
                 public_metrics=services.settings.public_metrics,
             )
@@ -90,23 +93,25 @@ def page_routes(services: Services) -> Blueprint:
 
     @routes.get("/docs")
     async def docs() -> Response:
-        """The page that shows `/openapi.json`."""
+        """The API reference: `/openapi.json` in Swagger UI."""
         return await files.answer("docs.html")
 
     @routes.get("/openapi.json")
     async def openapi() -> Response:
         """The OpenAPI document of this server."""
-        return await _checked(json_response(document()))
+        return await _with_etag(json_response(document()))
 
     @routes.get("/static/<path:name>")
     async def static(name: str) -> Response:
-        """A file of the pages."""
+        """One of the pages' files."""
         return await files.answer(name)
 
     @routes.after_request
     async def add_headers(response: Response) -> Response:
         response.headers.update(PAGE_HEADERS)
-        # A file's name does not change with its content, so a browser must ask each time; mostly for a 304.
+        policy = DOCS_POLICY if request.endpoint == "pages.docs" else POLICY
+        response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
+        # A file keeps its name when its content changes, so a browser has to revalidate it; the answer is mostly 304.
         response.headers["Cache-Control"] = "no-cache" if response.status_code < 400 else "no-store"
         return response
 
@@ -114,16 +119,16 @@ def page_routes(services: Services) -> Blueprint:
 
 
 def static_folder() -> Path:
-    """Where the pages' files are: inside the installed package, or beside it in a checkout."""
+    """The folder of the pages' files: in the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "static"
     return inside if inside.is_dir() else package.parent / "static"
 
 
 class _Files:
-    """The files of one folder. What compresses well is compressed once, and kept until the file changes.
+    """The files of one folder, each compressed once until it changes.
 
-    Streams are never compressed: a token's length would show in that of its chunk.
+    Streams are never compressed: the size of a chunk would reveal the length of its token.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -133,19 +138,19 @@ class _Files:
     async def answer(self, name: str) -> Response:
         suffix = Path(name).suffix
         media_type = MEDIA_TYPES.get(suffix)
-        # Hidden files are nobody's page; and on Windows a backslash would be a folder's end.
+        # No hidden files; and on Windows a backslash separates folders.
         if media_type is None or "\\" in name or "\0" in name or any(part.startswith(".") for part in name.split("/")):
             abort(404)
         response = await send_from_directory(
             self._folder, name, mimetype=media_type, add_etags=False, conditional=False
         )
-        # Quart's ETag is made of time and size, and a wheel's files all have one time: after an update of equal
-        # size a browser would keep the old file for ever.
+        # Quart makes its ETag of time and size, and all files of a wheel have the same time: a browser would keep the
+        # old file after an update of equal size.
         response.headers.pop("Last-Modified", None)
         response.headers.pop("Expires", None)
         if suffix in COMPRESSED:
             await self._compress(name, response)
-        return await _checked(response)
+        return await _with_etag(response)
 
     async def _compress(self, name: str, response: Response) -> None:
         response.vary.add("Accept-Encoding")
@@ -161,8 +166,8 @@ class _Files:
         response.headers["Content-Encoding"] = "gzip"
 
 
-async def _checked(response: Response) -> Response:
-    """With an ETag of the content, and without the content for who has it (RFC 9110, section 13.1.2)."""
+async def _with_etag(response: Response) -> Response:
+    """Add an ETag of the content; answer 304 to a client that has it (RFC 9110, section 13.1.2)."""
     body = await response.get_data(as_text=False)
     response.set_etag(hashlib.sha256(body).hexdigest()[:32])
     return await response.make_conditional(request)

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,6 @@ from tests.live.servers.server import Server, start_fake_server, stop_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROOT = Path(__file__).resolve().parents[4]
-AXE = ROOT / ".node" / "node_modules" / "axe-core" / "axe.min.js"
 FIRST_LOAD_BYTES = 300_000
 
 MARKDOWN = """A paragraph with **strong** words.
@@ -467,16 +462,6 @@ async def test_the_first_load_is_small(browser: Browser, server: Server) -> None
         assert 20 < len(sizes) < 80
         assert sum(sizes) < FIRST_LOAD_BYTES
         assert chat.problems == []
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    if os.environ.get("WITHOUT_NPM"):
-        pytest.skip("WITHOUT_NPM is set: axe is not there")
-    command = [sys.executable, str(ROOT / "requirements" / "pages.py"), "tools"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return AXE.read_text("utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,150 @@
+"""The API page in a real Chromium: it shows every route, tries requests, and stays within the pages' policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+
+from tests.live.browser.pages import LIMIT_MS, NETWORK, context
+from tests.live.servers.server import Server, start_fake_server, stop_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "a-key-for-tests-0123456789"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = start_fake_server()
+    yield server
+    assert stop_server(server) == 0, "".join(server.log[-60:])
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Server]:
+    server = start_fake_server(env={"TWOWIRE_API_KEYS": KEY})
+    yield server
+    assert stop_server(server) == 0, "".join(server.log[-60:])
+
+
+@asynccontextmanager
+async def docs(
+    browser: Browser, url: str, expected: re.Pattern[str] | None = None, **options: Any
+) -> AsyncIterator[Page]:
+    """The API page in a fresh browser; fails on an error, a warning but `expected`, or a request to another host."""
+    async with context(browser, **options) as made:
+        page = await made.new_page()
+        page.set_default_timeout(LIMIT_MS)
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+
+        def note(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning") and not (expected and expected.search(message.text)):
+                problems.append(message.text)
+
+        page.on("console", note)
+        page.on("request", lambda one: None if one.url.startswith((url, "data:")) else problems.append(one.url))
+        await page.goto(f"{url}/docs")
+        await page.locator(".opblock").first.wait_for()
+        yield page
+        assert problems == []
+
+
+def operation(page: Page, name: str) -> Locator:
+    """One route, by its operationId."""
+    return page.locator(f"[id$=-{name}]")
+
+
+async def get_json(page: Page, path: str) -> Any:
+    return await page.evaluate("(path) => fetch(path).then((answer) => answer.json())", path)
+
+
+async def test_every_route_is_listed_and_nothing_breaks_the_policy(browser: Browser, server: Server) -> None:
+    async with docs(browser, server.url) as page:
+        paths = (await get_json(page, "/openapi.json"))["paths"]
+        described = {(method.upper(), path) for path, item in paths.items() for method in set(item) - {"parameters"}}
+        blocks = page.locator(".opblock")
+        await expect(blocks).to_have_count(len(described))
+        methods = await blocks.locator(".opblock-summary-method").all_inner_texts()
+        shown = await blocks.locator(".opblock-summary-path").evaluate_all("all => all.map((one) => one.dataset.path)")
+        assert set(zip(methods, shown, strict=True)) == described
+        # The introduction, with its table of errors.
+        assert await page.locator(".info td code", has_text="context_length_exceeded").count() == 1
+        await blocks.locator(".opblock-summary-control").evaluate_all("all => all.forEach((one) => one.click())")
+        await expect(page.locator(".opblock-body")).to_have_count(len(described))
+
+
+async def try_chat(page: Page, text: str) -> Locator:
+    """Sends a chat with "Try it out"; returns what is shown of the response."""
+    chat = operation(page, "createChatCompletion")
+    await chat.locator(".opblock-summary-control").click()
+    await chat.get_by_role("button", name="Try it out").click()
+    body = {"model": "guide", "messages": [{"role": "user", "content": f"Say: {text}"}]}
+    await chat.locator("textarea").fill(orjson.dumps(body).decode())
+    await chat.get_by_role("button", name="Execute").click()
+    return chat.locator(".live-responses-table")
+
+
+async def test_a_request_can_be_tried(browser: Browser, server: Server) -> None:
+    async with docs(browser, server.url) as page:
+        response = await try_chat(page, "it works")
+        await expect(response.locator(".response-col_status").last).to_contain_text("200")
+        await expect(response).to_contain_text("it works")
+
+
+async def test_a_request_can_be_tried_with_a_key(browser: Browser, guarded: Server) -> None:
+    # Without the key, the browser itself reports the answer 401 on the console.
+    async with docs(browser, guarded.url, expected=NETWORK) as page:
+        response = await try_chat(page, "it works")
+        await expect(response.locator(".response-col_status").last).to_contain_text("401")
+        await page.get_by_role("button", name="Authorize", exact=True).click()
+        await page.locator(".auth-container input").fill(KEY)
+        await page.keyboard.press("Enter")
+        await page.get_by_role("button", name="Close", exact=True).click()
+        await operation(page, "createChatCompletion").get_by_role("button", name="Execute").click()
+        await expect(response.locator(".response-col_status").last).to_contain_text("200")
+        await expect(response).to_contain_text("it works")
+
+
+async def test_the_keyboard_is_enough(browser: Browser, server: Server) -> None:
+    async with docs(browser, server.url) as page:
+        control = operation(page, "livez").locator(".opblock-summary-control")
+        await control.focus()
+        await page.keyboard.press("Enter")
+        await operation(page, "livez").locator(".opblock-body").wait_for()
+        focused = "document.activeElement.textContent.trim()"
+        for label in ("Try it out", "Execute"):
+            while await page.evaluate(focused) != label:
+                await page.keyboard.press("Tab")
+                assert await page.evaluate("document.activeElement.closest('[id$=-livez]') !== null"), label
+            await page.keyboard.press("Enter")
+        status = operation(page, "livez").locator(".live-responses-table .response-col_status").last
+        await expect(status).to_contain_text("200")
+
+
+async def test_without_swagger_ui_the_page_says_where_the_document_is(browser: Browser, server: Server) -> None:
+    async with context(browser) as made:
+        await made.route("**/static/vendor/**", lambda route: route.abort())
+        page = await made.new_page()
+        await page.goto(f"{server.url}/docs")
+        await expect(page.locator("#content")).to_have_text("Swagger UI is not installed. Read /openapi.json instead.")
+        assert await page.locator("#content a").get_attribute("href") == "/openapi.json"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_text_stands_out_from_its_background(browser: Browser, server: Server, axe: str, scheme: str) -> None:
+    """By axe's rule alone: the others find names and nesting that are Swagger UI's own."""
+    async with docs(browser, server.url, color_scheme=scheme, bypass_csp=True) as page:
+        chat = operation(page, "createChatCompletion")
+        await chat.locator(".opblock-summary-control").click()
+        await chat.get_by_role("button", name="Try it out").click()
+        await chat.locator("textarea").wait_for()
+        await page.evaluate(axe)
+        found = await page.evaluate("axe.run({ runOnly: ['color-contrast'] }).then(({ violations }) => violations)")
+        assert [node["html"][:200] for rule in found for node in rule["nodes"]] == []

@@ -184,7 +184,7 @@ async def _serve(
     """Until it has been stopped; returns why it could not start."""
     services = build_services(settings, one_of, output)
     # Of several API servers the first is ready last, and says so for all.
-    is_first = one_of is None or one_of.place.is_owner
+    is_first = one_of is None or one_of.place.is_leader
     log.info("listening", url=url, model=services.models[0])
     if is_first:
         sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")

@@ -27,14 +27,15 @@ from vllm.v1.executor import Executor
 from engine.api import EngineConfig, EngineStartError, StageReport
 from engine.processes.children import EngineProcesses
 from engine.processes.threads import in_daemon_thread
-from engine.sharing.meeting import Addresses, Guest, Place
+from engine.sharing.follower import Follower
+from engine.sharing.meeting import Addresses, Place
 from engine.startup.failure import explain
 from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
 from engine.vllm.engine import Started, VllmEngine
 from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
-from engine.vllm.multi_client import GuestEngine, OwnedEngine
+from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 
 GREETED_AFTER_S = 60
 """How long a client of an engine that has loaded waits for its greeting: vLLM would wait for ten minutes, even where
@@ -49,7 +50,7 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
     args = _engine_args(config)
-    if current_platform.is_cpu() and (place is None or place.is_owner):
+    if current_platform.is_cpu() and (place is None or place.is_leader):
         # The others find the memory taken: by the engine that they are to join.
         check_memory(config.cpu_kv_cache_gib)
     if place is not None and args.data_parallel_size > 1:
@@ -82,21 +83,21 @@ async def _started(
     if place is None:
         report("loading the model")
         return VllmEngine(started(await processes.start(prepare, AsyncLLM.from_vllm_config)))
-    if place.is_owner:
+    if place.is_leader:
         report("loading the model")
         addresses = [_open_addresses() for _ in range(place.count)]
         llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
-        return OwnedEngine(started(llm), place, addresses)
+        return LeaderEngine(started(llm), place, addresses)
     report("waiting for the first API server's engine")
-    guest = await Guest.join(place)
+    follower = await Follower.join(place)
     try:
-        llm = await guest.while_there(
-            in_daemon_thread(lambda: _joined(prepare(), place.count, place.index, guest.addresses))
+        llm = await follower.while_there(
+            in_daemon_thread(lambda: _joined(prepare(), place.count, place.index, follower.addresses))
         )
     except BaseException:
-        await guest.leave()
+        await follower.leave()
         raise
-    return GuestEngine(started(llm), guest)
+    return FollowerEngine(started(llm), follower)
 
 
 def _open_addresses() -> Addresses:

@@ -1,62 +1,61 @@
-"""A running `AsyncLLM` that several API servers share: as its owner has it, and as the others do.
-
-Does not know how they speak with each other: `engine.sharing.meeting` does.
-"""
+"""A running `AsyncLLM` that several API servers share: the leader's and the followers'."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from engine.sharing.meeting import Addresses, Guest, Offer, Place, unless_gone
+from engine.sharing.follower import Follower
+from engine.sharing.leader import Leader
+from engine.sharing.meeting import Addresses, Place, unless_gone
 from engine.vllm.engine import Started, VllmEngine
 
 
-class OwnedEngine(VllmEngine):
-    """The engine of the API server that has its processes. It is ready when all of them are."""
+class LeaderEngine(VllmEngine):
+    """The engine of the API server that launched it. Ready once all followers are."""
 
     def __init__(self, started: Started, place: Place, addresses: Sequence[Addresses]) -> None:
         super().__init__(started)
         self._leave_s = place.leave_s
-        self._offer = Offer(place, addresses, steps=lambda: self.steps_taken, kill=self.kill)
+        self._leader = Leader(place, addresses, steps=lambda: self.steps_taken, kill=self.kill)
 
     @property
     def steps_taken(self) -> int:
-        """vLLM tells of each step one API server only."""
-        return self.own_steps + self._offer.steps
+        """vLLM reports each step to one API server only."""
+        return self.own_steps + self._leader.steps
 
     async def warm_up(self) -> None:
         await super().warm_up()
-        await unless_gone(self._offer.wait_joined(), self.wait_dead())
+        await unless_gone(self._leader.wait_joined(), self.wait_dead())
 
     async def close(self) -> None:
-        # The others were told to stop when this one was, and may have streams that still finish.
+        # The followers were told to stop when this one was; their streams may still be finishing.
         try:
-            await self._offer.close(wait_s=0.0 if self.has_died else self._leave_s)
+            await self._leader.close(wait_s=0.0 if self.has_died else self._leave_s)
         finally:
             await super().close()
 
 
-class GuestEngine(VllmEngine):
-    """The engine of an API server that has joined another's."""
+class FollowerEngine(VllmEngine):
+    """The engine of an API server that joined it."""
 
-    def __init__(self, started: Started, guest: Guest) -> None:
+    def __init__(self, started: Started, follower: Follower) -> None:
         super().__init__(started)
-        self._guest = guest
+        self._follower = follower
 
     @property
     def steps_taken(self) -> int:
-        return self.own_steps + self._guest.steps
+        return self.own_steps + self._follower.steps
 
     async def warm_up(self) -> None:
-        await self._guest.while_there(super().warm_up())
-        self._guest.ready(lambda: self.own_steps)
+        await self._follower.while_there(super().warm_up())
+        self._follower.ready(lambda: self.own_steps)
 
     def kill(self) -> None:
-        self._guest.kill()
+        self._follower.kill()
 
     async def wait_dead(self) -> str:
-        dead, gone = asyncio.ensure_future(super().wait_dead()), asyncio.ensure_future(self._guest.wait_gone())
+        dead, gone = asyncio.ensure_future(super().wait_dead()), asyncio.ensure_future(self._follower.wait_gone())
         try:
             await asyncio.wait({dead, gone}, return_when=asyncio.FIRST_COMPLETED)
             if dead.done():
@@ -68,5 +67,5 @@ class GuestEngine(VllmEngine):
             gone.cancel()
 
     async def close(self) -> None:
-        await self._guest.leave()
+        await self._follower.leave()
         await super().close()

@@ -1,7 +1,4 @@
-"""An engine that is offered and joined: over real sockets, with no engine behind them.
-
-Does not know vLLM; `tests/live/real/engine/test_api_servers.py` has it.
-"""
+"""One engine, a leader and followers: over real sockets, with no engine behind them."""
 
 from __future__ import annotations
 
@@ -13,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.sharing import meeting as shared
-from engine.sharing.meeting import Guest, Meeting, Offer, Place
+from engine.sharing import leader as leading
+from engine.sharing import meeting as sharing
+from engine.sharing.follower import Follower
+from engine.sharing.leader import Leader
+from engine.sharing.meeting import Meeting, Place
 
 ADDRESSES = [{"input_address": f"in-{number}", "output_address": f"out-{number}"} for number in range(3)]
 SOON_S = 5.0
@@ -22,34 +22,36 @@ SOON_S = 5.0
 
 @pytest.fixture
 def meeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
-    monkeypatch.setattr(shared, "TELL_STEPS_EVERY_S", 0.01)
+    monkeypatch.setattr(sharing, "REPORT_EVERY_S", 0.01)
     with Meeting.at(tmp_path / "engine") as made:
         yield made
 
 
-class Owner:
-    """An offer, and what came of it."""
+class Offer:
+    """A leader, and what became of its engine."""
 
     def __init__(self, meeting: Meeting) -> None:
         self.kills = 0
         self.own_steps = 0
-        self.offer = Offer(Place(0, 3, meeting, 1.0), ADDRESSES, lambda: self.own_steps + self.offer.steps, self._kill)
+        self.leader = Leader(
+            Place(0, 3, meeting, 1.0), ADDRESSES, lambda: self.own_steps + self.leader.steps, self._kill
+        )
 
     def _kill(self) -> None:
         self.kills += 1
 
 
 @asynccontextmanager
-async def joined(meeting: Meeting) -> AsyncIterator[tuple[Owner, Guest, Guest]]:
-    owner = Owner(meeting)
-    one, other = await asyncio.gather(*(Guest.join(Place(number, 3, meeting, 1.0)) for number in (1, 2)))
-    await until(lambda: len(owner.offer.present) == 2)
+async def joined(meeting: Meeting) -> AsyncIterator[tuple[Offer, Follower, Follower]]:
+    offer = Offer(meeting)
+    one, other = await asyncio.gather(*(Follower.join(Place(number, 3, meeting, 1.0)) for number in (1, 2)))
+    await until(lambda: len(offer.leader.present) == 2)
     try:
-        yield owner, one, other
+        yield offer, one, other
     finally:
         await one.leave()
         await other.leave()
-        await owner.offer.close()
+        await offer.leader.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -58,73 +60,73 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_each_guest_gets_its_own_addresses_and_the_owner_waits_for_all(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, other):
+async def test_each_follower_gets_its_own_addresses_and_the_leader_waits_for_all(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, other):
         assert (one.addresses, other.addresses) == (ADDRESSES[1], ADDRESSES[2])
-        waiting = asyncio.create_task(owner.offer.wait_joined())
+        waiting = asyncio.create_task(offer.leader.wait_joined())
         one.ready(lambda: 0)
         done, _ = await asyncio.wait({waiting}, timeout=0.1)
-        assert not done, "the second guest is not ready yet"
+        assert not done, "the second follower is not ready yet"
         other.ready(lambda: 0)
         await asyncio.wait_for(waiting, SOON_S)
 
 
-async def test_a_guest_that_comes_first_waits_for_the_engine(meeting: Meeting) -> None:
-    joining = asyncio.create_task(Guest.join(Place(1, 3, meeting, 1.0)))
+async def test_a_follower_that_comes_first_waits_for_the_engine(meeting: Meeting) -> None:
+    joining = asyncio.create_task(Follower.join(Place(1, 3, meeting, 1.0)))
     done, _ = await asyncio.wait({joining}, timeout=0.1)
     assert not done
-    owner = Owner(meeting)
-    guest = await asyncio.wait_for(joining, SOON_S)
-    assert guest.addresses == ADDRESSES[1]
-    await guest.leave()
-    await owner.offer.close()
+    offer = Offer(meeting)
+    follower = await asyncio.wait_for(joining, SOON_S)
+    assert follower.addresses == ADDRESSES[1]
+    await follower.leave()
+    await offer.leader.close()
 
 
 async def test_what_one_has_seen_of_the_engines_steps_all_hear_of(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, other):
+    async with joined(meeting) as (offer, one, other):
         seen = {"one": 0}
         one.ready(lambda: seen["one"])
         other.ready(lambda: 0)
         seen["one"] = 7
-        await until(lambda: owner.offer.steps == 7)
+        await until(lambda: offer.leader.steps == 7)
         await until(lambda: other.steps == 7)
-        owner.own_steps = 5
+        offer.own_steps = 5
         await until(lambda: other.steps == 12)
 
 
-async def test_a_guest_may_end_a_hung_engine(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, _):
+async def test_a_follower_may_end_a_hung_engine(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, _):
         one.kill()
-        await until(lambda: owner.kills == 1)
+        await until(lambda: offer.kills == 1)
 
 
-async def test_a_guest_that_leaves_takes_nothing_with_it(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, _):
+async def test_a_follower_that_leaves_takes_nothing_with_it(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, _):
         await one.leave()
-        await until(lambda: 1 not in owner.offer.present)
-        assert owner.kills == 0
+        await until(lambda: 1 not in offer.leader.present)
+        assert offer.kills == 0
 
 
-async def test_a_guest_that_vanishes_takes_the_engine_with_it(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, _):
+async def test_a_follower_that_vanishes_takes_the_engine_with_it(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, _):
         one._writer.close()
-        await until(lambda: owner.kills == 1)
+        await until(lambda: offer.kills == 1)
 
 
-async def test_without_the_owners_engine_the_guests_have_none(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, other):
+async def test_without_the_leaders_engine_the_followers_have_none(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, other):
         work = asyncio.create_task(other.while_there(asyncio.sleep(60)))
         await asyncio.sleep(0)
-        await owner.offer.close()
+        await offer.leader.close()
         await asyncio.wait_for(one.wait_gone(), SOON_S)
         with pytest.raises(RuntimeError, match="died"):
             await asyncio.wait_for(work, SOON_S)
-        assert owner.kills == 0, "it was taken back, not lost"
+        assert offer.kills == 0, "it was taken back, not lost"
 
 
-async def test_the_owner_waits_for_guests_that_are_about_to_leave(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, other):
-        closing = asyncio.create_task(owner.offer.close(wait_s=SOON_S))
+async def test_the_leader_waits_for_followers_that_are_about_to_leave(meeting: Meeting) -> None:
+    async with joined(meeting) as (offer, one, other):
+        closing = asyncio.create_task(offer.leader.close(wait_s=SOON_S))
         await one.leave()
         done, _ = await asyncio.wait({closing}, timeout=0.1)
         assert not done
@@ -136,35 +138,35 @@ async def test_one_that_died_before_there_was_an_engine_takes_none_with_it(meeti
     with socket.socket(socket.AF_UNIX) as dead:
         dead.connect(str(meeting.path))
         dead.send(b"1\n")
-    async with joined(meeting) as (owner, one, other):
-        waiting = asyncio.create_task(owner.offer.wait_joined())
+    async with joined(meeting) as (offer, one, other):
+        waiting = asyncio.create_task(offer.leader.wait_joined())
         one.ready(lambda: 0)
         other.ready(lambda: 0)
         await asyncio.wait_for(waiting, SOON_S)
-        assert owner.kills == 0
+        assert offer.kills == 0
 
 
 async def test_one_that_comes_again_gets_another_engine(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, _):
+    async with joined(meeting) as (offer, one, _):
         await one.leave()
-        again = await Guest.join(Place(1, 3, meeting, 1.0))
-        await until(lambda: owner.kills == 1)
+        again = await Follower.join(Place(1, 3, meeting, 1.0))
+        await until(lambda: offer.kills == 1)
         await again.leave()
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same(meeting: Meeting) -> None:
-    async with joined(meeting) as (owner, one, _):
-        closing = asyncio.create_task(owner.offer.close(wait_s=60))
+    async with joined(meeting) as (offer, one, _):
+        closing = asyncio.create_task(offer.leader.close(wait_s=60))
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.wait_for(one.wait_gone(), SOON_S)
-        assert owner.kills == 0
+        assert offer.kills == 0
 
 
-async def test_the_owner_does_not_wait_for_ever_for_one_that_does_not_join(
+async def test_the_leader_does_not_wait_for_ever_for_one_that_does_not_join(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "JOIN_TIMEOUT_S", 0.05)
-    async with joined(meeting) as (owner, _, _):
+    monkeypatch.setattr(leading, "JOIN_TIMEOUT_S", 0.05)
+    async with joined(meeting) as (offer, _, _):
         with pytest.raises(TimeoutError):
-            await owner.offer.wait_joined()
+            await offer.leader.wait_joined()

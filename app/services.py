@@ -23,8 +23,9 @@ from app.routes.http import ParserThread
 from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
-from app.security.tickets import TicketOffice
+from app.security.tickets import Tickets
 from app.server.workers import ApiServer
+from app.stores.memory import MemoryStore
 from engine.api import EngineConfig
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
@@ -65,7 +66,7 @@ class Services:
     origins: OriginCheck
     models: tuple[str, ...]
     replays: ReplayStore
-    tickets: TicketOffice
+    tickets: Tickets
     connections: Connections
     rates: RateLimits
     embedder: Embedder
@@ -135,7 +136,8 @@ def make_services(
     )
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
-    rates = RateLimits(settings.requests_per_minute, settings.tokens_per_minute)
+    store = MemoryStore()
+    rates = RateLimits(store, settings.requests_per_minute, settings.tokens_per_minute)
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
     metrics.gauge("resume_logs", "Replay buffers of resumable generations.", replays.__len__)
@@ -156,7 +158,7 @@ def make_services(
         origins=OriginCheck(settings.cors_origins),
         models=served_names(settings),
         replays=replays,
-        tickets=TicketOffice(),
+        tickets=Tickets(store),
         connections=connections,
         rates=rates,
         embedder=embedder,

@@ -54,7 +54,7 @@ def channel_routes(services: Services) -> Blueprint:
     async def channel() -> None:
         """Many chats on one socket; the specification is `docs/websocket.md`."""
         # A refusal comes before the accept, so that the client sees a status and a reason.
-        await _serve(services, admit(services))
+        await _serve(services, await admit(services))
 
     return routes
 

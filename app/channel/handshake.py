@@ -36,7 +36,7 @@ def _is_nonce(key: str) -> bool:
         return False
 
 
-def admit(services: Services) -> str | None:
+async def admit(services: Services) -> str | None:
     """Check handshake, Host, Origin, credential and capacity; return the connection's owner. Raises `TwowireError`."""
     check_handshake()
     headers = websocket.headers
@@ -48,7 +48,7 @@ def admit(services: Services) -> str | None:
     tickets = [name.removeprefix(TICKET_PREFIX) for name in offered if name.startswith(TICKET_PREFIX)]
     authorization = headers.getlist("Authorization")
     if tickets and not authorization and services.keys:
-        owner = services.tickets.redeem(tickets[0], origin)
+        owner = await services.tickets.redeem(tickets[0], origin)
     else:
         owner = services.keys.check(authorization)
     if offered and SUBPROTOCOL not in offered:

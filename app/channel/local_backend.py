@@ -36,7 +36,7 @@ class ChannelBackend:
 
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
-        services.rates.admit(self._caller.client)
+        await services.rates.admit(self._caller.client)
         asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
         services.take_note(asked, CHANNEL_PATH)
         deadlines = deadlines_of(services.settings, frame.timeout_s)
@@ -44,7 +44,7 @@ class ChannelBackend:
             prepared = await services.manager.prepare(asked.generation_request(), self._caller.client)
         generation = await run_admitted(services, prepared, "websocket", self._caller, deadlines)
         reply = live_reply(generation, asked, prepared, CHAT, services.pace)
-        rates = services.rates.standing(self._caller.client)
+        rates = await services.rates.standing(self._caller.client)
         if frame.resume is None:
             return Started(reply, rates=rates)
         reader = services.replays.keep(reply, self._owner, frame.resume.grace_s)

@@ -20,14 +20,14 @@ async def run_admitted(
 
     The caller closes what it gets. Raises `TwowireError`; then nothing is held, and nothing was taken.
     """
-    services.rates.reserve(caller.client, prepared.prompt_tokens)
+    await services.rates.reserve(caller.client, prepared.prompt_tokens)
     try:
         observer = services.metrics.wires[wire]
         generation = await services.manager.run(
             prepared, observer, caller.owner, client=caller.client, deadlines=deadlines
         )
     except BaseException:
-        services.rates.spend(caller.client, -prepared.prompt_tokens)
+        await services.rates.spend(caller.client, -prepared.prompt_tokens)
         raise
     services.rates.follow(caller.client, generation)
     return generation

@@ -1,224 +1,205 @@
-"""How many requests and tokens each client may have in a minute: token buckets, OpenAI's headers, and the 429.
+"""Limits each client's requests and tokens per minute: token buckets, OpenAI's headers, and the 429.
 
-Does not know the wires, nor who a client is: an API key's label, or an address where there are no keys.
-
-A bucket holds a minute's allowance and is refilled evenly. A prompt is taken from it before it runs; the tokens of the
-answer are taken as they come, and may overdraw it: what runs is never cut, but nothing new begins before the debt is
-paid. They are read from the running generations when somebody asks, which costs nothing per token.
+A client is an API key, or without keys an address. A bucket holds a minute's allowance and refills evenly. A prompt's
+tokens are taken before it runs. Completion tokens are taken as they come and may overdraw the bucket: a running
+generation is never cut, but nothing new starts before the debt is paid. They are read off the running generations when
+the client's bucket is next drawn from, so they cost nothing per token.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from app.stores.base import Draw, Store
+from app.stores.token_bucket import wait_s
 from protocol.errors import Fault, TwowireError
 
-MINUTE_S = 60.0
 HEADERS = tuple(
     f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
-"""OpenAI's names of all headers that an answer may have."""
-FIRST_SWEEP = 1024
-"""From so many clients on, those whose buckets are full again are forgotten now and then."""
+"""OpenAI's names of all headers that a response may have."""
+FAULTS = {"requests": Fault.TOO_MANY_REQUESTS, "tokens": Fault.TOO_MANY_TOKENS}
 
 
 class Spender(Protocol):
-    """What makes tokens: a generation."""
+    """Uses tokens: a generation."""
 
     @property
     def usage(self) -> Any:
         """Has `completion_tokens`: those so far."""
 
 
-class Bucket:
-    """`per_minute` at once, and as many again each minute. All times are of one clock, in seconds."""
+class _Running:
+    """One client's running generations in this process, and the tokens of theirs that the store has not seen."""
 
-    def __init__(self, per_minute: int, now: float) -> None:
-        self.per_minute = per_minute
-        self._level = float(per_minute)
-        self._counted_at = now
+    def __init__(self, now: float) -> None:
+        self.counted: dict[Spender, int] = {}
+        self.counted_at = now
+        self._owed = 0
 
-    def level(self, now: float) -> float:
-        """What is in it; negative where it is overdrawn."""
-        return min(float(self.per_minute), self._refilled(now))
+    def ended(self, spender: Spender) -> None:
+        self._owed += spender.usage.completion_tokens - self.counted.pop(spender)
 
-    def _refilled(self, now: float) -> float:
-        return self._level + max(0.0, now - self._counted_at) * self.per_minute / MINUTE_S
-
-    def take(self, amount: int, now: float) -> None:
-        """Take `amount` at once, whether or not there is as much; less than nothing is given back."""
-        self._set(self.level(now) - amount, now)
-
-    def take_evenly(self, amount: int, now: float) -> None:
-        """Take `amount`, which has come little by little since it was counted last, and was refilled meanwhile."""
-        self._set(self._refilled(now) - amount, now)
-
-    def _set(self, level: float, now: float) -> None:
-        self._level = min(float(self.per_minute), level)
-        self._counted_at = max(now, self._counted_at)
-
-    def wait_s(self, amount: float, now: float) -> float:
-        """How long until `amount` is in it: 0 where it is, infinite where it never will be."""
-        if amount > self.per_minute:
-            return math.inf
-        return max(0.0, amount - self.level(now)) * MINUTE_S / self.per_minute
-
-
-class _Account:
-    """One client's buckets, and how much of each of its generations has been taken from them."""
-
-    def __init__(self, requests: Bucket | None, tokens: Bucket | None) -> None:
-        self.requests = requests
-        self.tokens = tokens
-        self.taken: dict[Spender, int] = {}
-
-    def settle(self, now: float) -> None:
-        """Take what the running generations have made since the last time."""
-        if self.tokens is None:
-            return
-        fresh = 0
-        for spender, taken in self.taken.items():
+    def fresh(self) -> int:
+        """The tokens used since the last call."""
+        fresh, self._owed = self._owed, 0
+        for spender, counted in self.counted.items():
             made = spender.usage.completion_tokens
-            fresh += made - taken
-            self.taken[spender] = made
-        self.tokens.take_evenly(fresh, now)
-
-    def is_as_new(self, now: float) -> bool:
-        buckets = [bucket for bucket in (self.requests, self.tokens) if bucket is not None]
-        return not self.taken and all(bucket.level(now) >= bucket.per_minute for bucket in buckets)
+            fresh += made - counted
+            self.counted[spender] = made
+        return fresh
 
 
 class RateLimits:
-    """The accounts of all clients; without limits it does nothing."""
+    """The limits of one server on all its clients; without limits it does nothing."""
 
     def __init__(
         self,
+        store: Store,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._requests_per_minute = requests_per_minute
-        self._tokens_per_minute = tokens_per_minute
+        self._store = store
+        named = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        self._limits = {name: limit for name, limit in named.items() if limit is not None}
         self._clock = clock
-        self._accounts: dict[str, _Account] = {}
-        self._owners: dict[Spender, _Account] = {}
-        self._sweep_at = FIRST_SWEEP
+        self._running: dict[str, _Running] = {}
+        self._clients: dict[Spender, str] = {}
+        self._ended: set[str] = set()
+        self._settling: asyncio.Task[None] | None = None
 
     def __bool__(self) -> bool:
-        """There is a limit."""
-        return self._requests_per_minute is not None or self._tokens_per_minute is not None
+        """Whether there is a limit."""
+        return bool(self._limits)
 
-    def __len__(self) -> int:
-        """Clients that are kept in mind."""
-        return len(self._accounts)
+    async def admit(self, client: str) -> None:
+        """Count one request of `client`. Raises `TwowireError` (429) if it is one too many; then none is counted.
 
-    def _account(self, client: str, now: float) -> _Account:
-        account = self._accounts.get(client)
-        if account is None:
-            if len(self._accounts) >= self._sweep_at:
-                self._accounts = {name: kept for name, kept in self._accounts.items() if not kept.is_as_new(now)}
-                self._sweep_at = max(FIRST_SWEEP, 2 * len(self._accounts))
-            limits = (self._requests_per_minute, self._tokens_per_minute)
-            buckets = [None if limit is None else Bucket(limit, now) for limit in limits]
-            account = self._accounts[client] = _Account(*buckets)
-        account.settle(now)
-        return account
-
-    def admit(self, client: str) -> None:
-        """Count one request of `client`; raise `TwowireError` (429) where it is one too many, and count nothing.
-
-        Called before anything is read or rendered. It refuses, too, where the client's tokens are used up.
+        To be called before anything is read or rendered. It also refuses a client that has no tokens left.
         """
-        if not self:
-            return
-        now = self._clock()
-        account = self._account(client, now)
-        if account.requests is not None:
-            _check(account.requests, 1, now, Fault.TOO_MANY_REQUESTS, "requests")
-        if account.tokens is not None:
-            _check(account.tokens, 1, now, Fault.TOO_MANY_TOKENS, "tokens")
-        if account.requests is not None:
-            account.requests.take(1, now)
+        if self._limits:
+            await self._draw(client, needed=dict.fromkeys(self._limits, 1), amounts={"requests": 1})
 
-    def reserve(self, client: str, prompt_tokens: int) -> None:
-        """Take a prompt's tokens; raise `TwowireError` (429) where there are not as many, and take none."""
-        if self._tokens_per_minute is None:
-            return
-        now = self._clock()
-        tokens = self._account(client, now).tokens
-        assert tokens is not None
-        _check(tokens, prompt_tokens, now, Fault.TOO_MANY_TOKENS, "tokens")
-        tokens.take(prompt_tokens, now)
+    async def reserve(self, client: str, tokens: int, *, is_estimate: bool = False) -> None:
+        """Take the tokens of a prompt. Raises `TwowireError` (429) if there are not as many; then none are taken.
 
-    def spend(self, client: str, amount: int) -> None:
-        """Take tokens that have been used already; less than nothing gives back what was reserved in vain."""
-        if self._tokens_per_minute is not None:
-            now = self._clock()
-            tokens = self._account(client, now).tokens
-            assert tokens is not None
-            tokens.take(amount, now)
+        An estimate may be too high, so it never needs more than a full bucket, which it may overdraw.
+        """
+        limit = self._limits.get("tokens")
+        if limit is not None:
+            needed = min(tokens, limit) if is_estimate else tokens
+            await self._draw(client, needed={"tokens": needed}, amounts={"tokens": tokens})
+
+    async def spend(self, client: str, amount: int) -> None:
+        """Take tokens that have been used already; a negative amount gives back what was reserved in vain."""
+        if "tokens" in self._limits:
+            await self._draw(client, amounts={"tokens": amount})
 
     def follow(self, client: str, spender: Spender) -> None:
-        """Take what `spender` makes from now on, until it has `ended`."""
-        if self._tokens_per_minute is not None:
-            account = self._owners[spender] = self._account(client, self._clock())
-            account.taken[spender] = spender.usage.completion_tokens
+        """Take what `spender` uses from now on, until it has `ended`."""
+        if "tokens" in self._limits:
+            running = self._running.get(client)
+            if running is None:
+                running = self._running[client] = _Running(self._clock())
+            running.counted[spender] = spender.usage.completion_tokens
+            self._clients[spender] = client
 
     def ended(self, spender: Spender) -> None:
-        """It makes no more."""
-        account = self._owners.pop(spender, None)
-        if account is not None:
-            account.settle(self._clock())
-            del account.taken[spender]
+        """Stop following `spender`. What it used is taken soon, or with the client's next draw."""
+        client = self._clients.pop(spender, None)
+        if client is not None:
+            self._running[client].ended(spender)
+            self._ended.add(client)
+            if self._settling is None or self._settling.done():
+                self._settling = asyncio.get_running_loop().create_task(self._settle())
 
-    def standing(self, client: str) -> list[dict[str, Any]]:
-        """What is left to `client`: for each limit its `name`, `limit`, `remaining` and `reset_seconds`.
+    async def _settle(self) -> None:
+        while self._ended:
+            await self._draw(self._ended.pop())
 
-        The form is that of `rate_limits` in OpenAI's Realtime interface.
+    async def standing(self, client: str) -> list[dict[str, Any]]:
+        """What is left to `client`: the `name`, `limit`, `remaining` and `reset_seconds` of each limit.
+
+        This is the form of `rate_limits` in OpenAI's Realtime API.
         """
-        if not self:
+        if not self._limits:
             return []
-        now = self._clock()
-        account = self._account(client, now)
-        named = {"requests": account.requests, "tokens": account.tokens}
+        levels = await self._draw(client)
         return [
             {
                 "name": name,
-                "limit": bucket.per_minute,
-                "remaining": max(0, math.floor(bucket.level(now))),
-                "reset_seconds": round(bucket.wait_s(bucket.per_minute, now), 3),
+                "limit": limit,
+                "remaining": max(0, math.floor(levels[name])),
+                "reset_seconds": round(wait_s(limit, levels[name], limit), 3),
             }
-            for name, bucket in named.items()
-            if bucket is not None
+            for name, limit in self._limits.items()
         ]
 
-    def headers(self, client: str) -> Mapping[str, str]:
+    async def headers(self, client: str) -> Mapping[str, str]:
         """The same as OpenAI's HTTP headers (its guide «Rate limits», «Rate limits in headers»)."""
         headers = {}
-        for limit in self.standing(client):
+        for limit in await self.standing(client):
             name = limit["name"]
             headers[f"x-ratelimit-limit-{name}"] = str(limit["limit"])
             headers[f"x-ratelimit-remaining-{name}"] = str(limit["remaining"])
             headers[f"x-ratelimit-reset-{name}"] = duration(limit["reset_seconds"])
         return headers
 
+    async def _draw(
+        self, client: str, needed: Mapping[str, int] | None = None, amounts: Mapping[str, int] | None = None
+    ) -> dict[str, float]:
+        """Draw from the client's buckets, by name, and take what its generations have used; returns the levels.
 
-def _check(bucket: Bucket, amount: int, now: float, fault: Fault, name: str) -> None:
-    wait_s = bucket.wait_s(amount, now)
-    if wait_s == 0:
-        return
-    if math.isinf(wait_s):
-        message = f"The request needs {amount} {name}; {bucket.per_minute} a minute are allowed."
-        raise TwowireError(fault, message)
-    left = max(0, math.floor(bucket.level(now)))
+        Raises `TwowireError` (429) if a bucket does not hold what is needed.
+        """
+        needed, amounts = needed or {}, amounts or {}
+        used, used_over_s = self._used_by(client)
+        draws = [
+            Draw(
+                f"bucket:{name}:{client}",
+                limit,
+                needed.get(name, -math.inf),
+                amounts.get(name, 0),
+                *((used, used_over_s) if name == "tokens" else ()),
+            )
+            for name, limit in self._limits.items()
+        ]
+        drawn = await self._store.draw(draws)
+        levels = dict(zip(self._limits, drawn.levels, strict=True))
+        if not drawn.is_granted:
+            for name, amount in needed.items():
+                if levels[name] < amount:
+                    raise _refusal(name, amount, levels[name], self._limits[name])
+        return levels
+
+    def _used_by(self, client: str) -> tuple[int, float]:
+        """The tokens that the client's generations have used since this was last called, and for how long that is."""
+        running = self._running.get(client)
+        if running is None:
+            return 0, 0.0
+        now = self._clock()
+        used_over_s = now - running.counted_at
+        running.counted_at = now
+        used = running.fresh()
+        if not running.counted:
+            del self._running[client]
+        return used, used_over_s
+
+
+def _refusal(name: str, amount: int, level: float, per_minute: int) -> TwowireError:
+    delay_s = wait_s(amount, level, per_minute)
+    if math.isinf(delay_s):
+        return TwowireError(FAULTS[name], f"The request needs {amount} {name}; {per_minute} a minute are allowed.")
     message = (
-        f"Too many {name}: {bucket.per_minute} a minute are allowed, {left} are left, {amount} are needed; "
-        f"try again in {duration(wait_s)}."
+        f"Too many {name}: {per_minute} a minute are allowed, {max(0, math.floor(level))} are left, "
+        f"{amount} are needed; try again in {duration(delay_s)}."
     )
-    raise TwowireError(fault, message, retry_after_s=math.ceil(wait_s))
+    return TwowireError(FAULTS[name], message, retry_after_s=math.ceil(delay_s))
 
 
 def duration(seconds: float) -> str:

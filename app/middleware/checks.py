@@ -57,7 +57,7 @@ def add_checks(app: Quart, services: Services) -> None:
             record.owner = services.keys.check(headers.getlist("Authorization"))
             record.client = Caller.of(record.owner, asked.remote_addr).client
             if endpoint in METERED_ENDPOINTS:
-                services.rates.admit(record.client)
+                await services.rates.admit(record.client)
 
     @app.before_websocket
     async def check_websocket() -> None:
@@ -74,7 +74,7 @@ def add_checks(app: Quart, services: Services) -> None:
         record.status = response.status_code
         response.headers["X-Request-Id"] = record.request_id
         if record.client is not None and request.endpoint in METERED_ENDPOINTS:
-            response.headers.update(services.rates.headers(record.client))
+            response.headers.update(await services.rates.headers(record.client))
         if manager.state is EngineState.DRAINING:
             # The client's next request is for another server. HTTP/2 leaves the header out.
             response.headers["Connection"] = "close"

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import orjson
@@ -84,7 +84,7 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     record.figures["texts"] = len(job.texts)
     began_at = time.monotonic()
     client = record.client or ""
-    with _reserved(services, client, job) as settle:
+    async with _reserved(services, client, job) as settle:
         running = asyncio.ensure_future(services.embedder.run(job, client))
 
         async def leave() -> None:
@@ -97,31 +97,31 @@ async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
                 done = await running
         finally:
             running.cancel()
-        settle(done.tokens)
+        await settle(done.tokens)
     record.figures["prompt_tokens"] = done.tokens
     services.metrics.embedded(job.model, len(job.texts), done.tokens, time.monotonic() - began_at)
     return done
 
 
-@contextlib.contextmanager
-def _reserved(services: Services, client: str, job: Job) -> Iterator[Callable[[int], None]]:
+@contextlib.asynccontextmanager
+async def _reserved(services: Services, client: str, job: Job) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
     """Take about as many tokens as `job` will read; what it gives takes those that it did read in place of them.
 
     A job that is refused or fails gives everything back. One that its client leaves midway has used the embedder for
     an unknown number of tokens: it pays the estimate. Raises `TwowireError` (429) where there are not as many.
     """
     reserved = services.embedder.estimated_tokens(job)
-    services.rates.reserve(client, reserved)
+    await services.rates.reserve(client, reserved, is_estimate=True)
 
-    def settle(tokens: int) -> None:
-        services.rates.spend(client, tokens - reserved)
+    async def settle(tokens: int) -> None:
+        await services.rates.spend(client, tokens - reserved)
 
     try:
         yield settle
     except TwowireError as error:
         if error.fault is not Fault.DEADLINE_EXCEEDED:
-            settle(0)
+            await settle(0)
         raise
     except Exception:
-        settle(0)
+        await settle(0)
         raise

@@ -1,17 +1,16 @@
-"""Tickets: how a browser, which cannot set a header on a WebSocket, shows that it has a key.
+"""Tickets: a browser cannot send a header with a WebSocket handshake, so it exchanges its API key for a ticket first.
 
-Does not know the key, only a label of it, nor the socket. A ticket is random, opens one socket, soon expires, and is
-good only for the key and the Origin that it was given to. The number per key is limited: another one
-invalidates the key's own oldest.
+A ticket is random, opens one socket, expires soon, and is valid only for the key and the Origin it was issued to. Each
+key has a limited number of them; a new one beyond that invalidates the key's own oldest.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
+import orjson
+
+from app.stores.base import Group, Store
 from protocol.errors import Fault, TwowireError
 
 LIFETIME_S = 30
@@ -19,54 +18,37 @@ MAX_PER_OWNER = 100
 TICKET_BYTES = 24
 
 
-@dataclass(frozen=True, slots=True)
-class _Ticket:
-    owner: str | None
-    origin: str | None
-    expires_at: float
+class Tickets:
+    """Issues tickets and redeems them, each once."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-class TicketOffice:
-    """Issues tickets and takes them back, each once."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._tickets: dict[str, _Ticket] = {}
-        self._by_owner: dict[str | None, dict[str, None]] = {}
-
-    def __len__(self) -> int:
-        """Tickets that are valid now."""
-        return len(self._tickets)
-
-    def issue(self, owner: str | None, origin: str | None) -> str:
+    async def issue(self, owner: str | None, origin: str | None) -> str:
         """A new ticket; if its owner already has `MAX_PER_OWNER`, the oldest of these becomes invalid."""
-        now = self._clock()
-        # They expire in the order in which they were issued.
-        while self._tickets and (oldest := next(iter(self._tickets))) and self._tickets[oldest].expires_at <= now:
-            self._forget(oldest)
-        own = self._by_owner.get(owner, {})
-        if len(own) >= MAX_PER_OWNER:
-            self._forget(next(iter(own)))
         ticket = secrets.token_urlsafe(TICKET_BYTES)
-        self._tickets[ticket] = _Ticket(owner, origin, now + LIFETIME_S)
-        self._by_owner.setdefault(owner, {})[ticket] = None
+        await self._store.put(
+            _key(ticket),
+            orjson.dumps([owner, origin]),
+            ttl_s=LIFETIME_S,
+            group=Group(f"tickets:{owner or ''}", MAX_PER_OWNER),
+        )
         return ticket
 
-    def _forget(self, ticket: str) -> _Ticket | None:
-        known = self._tickets.pop(ticket, None)
-        if known is not None:
-            own = self._by_owner[known.owner]
-            del own[ticket]
-            if not own:
-                del self._by_owner[known.owner]
-        return known
+    async def redeem(self, ticket: str, origin: str | None) -> str | None:
+        """The ticket's owner. It is used up even if it is refused.
 
-    def redeem(self, ticket: str, origin: str | None) -> str | None:
-        """The owner's label. The ticket is used up, also where it was not good.
-
-        Raises `TwowireError` (401): unknown, used, late and another's look alike.
+        Raises `TwowireError` (401). The error does not reveal whether the ticket is unknown, used, expired or someone
+        else's.
         """
-        known = self._forget(ticket)
-        if known is None or known.expires_at <= self._clock() or known.origin != origin:
-            raise TwowireError(Fault.INVALID_API_KEY, "The ticket is unknown, used, expired, or for another origin.")
-        return known.owner
+        value = await self._store.pop(_key(ticket))
+        if value is not None:
+            owner: str | None
+            owner, issued_to = orjson.loads(value)
+            if issued_to == origin:
+                return owner
+        raise TwowireError(Fault.INVALID_API_KEY, "The ticket is unknown, used, expired, or for another origin.")
+
+
+def _key(ticket: str) -> str:
+    return f"ticket:{ticket}"

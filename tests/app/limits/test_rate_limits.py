@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import count
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from quart.wrappers.response import Response
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.limits.rate_limits import FIRST_SWEEP, Bucket, RateLimits, duration
+from app.limits.rate_limits import RateLimits, duration
 from app.services import Services, admission_limits, make_services
+from app.stores.base import Draw
+from app.stores.memory import FIRST_SWEEP, MemoryStore
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
@@ -35,51 +36,10 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
 
 
-def refusal_of(call: Any, *arguments: Any) -> TwowireError:
+async def refusal_of(call: Any, *arguments: Any, **options: Any) -> TwowireError:
     with pytest.raises(TwowireError) as refused:
-        call(*arguments)
+        await call(*arguments, **options)
     return refused.value
-
-
-# -- the bucket ------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 120), st.lists(st.tuples(st.floats(0, 90), st.integers(1, 10)), max_size=60))
-def test_no_span_of_time_gets_more_than_a_minutes_worth_and_the_refill(
-    per_minute: int, asked: list[tuple[float, int]]
-) -> None:
-    bucket = Bucket(per_minute, 0.0)
-    taken: list[tuple[float, int]] = []
-    for now, amount in zip(accumulate(pause for pause, _ in asked), (amount for _, amount in asked), strict=True):
-        if bucket.wait_s(amount, now) == 0:
-            bucket.take(amount, now)
-            taken.append((now, amount))
-    for first in range(len(taken)):
-        total = 0
-        for now, amount in taken[first:]:
-            total += amount
-            assert total <= per_minute * (1 + (now - taken[first][0]) / 60) + 1e-6
-
-
-@given(st.integers(1, 1000), st.integers(1, 1000), st.integers(0, 5000))
-def test_the_wait_that_it_tells_is_enough_and_no_longer_than_needed(per_minute: int, amount: int, used: int) -> None:
-    bucket = Bucket(per_minute, 0.0)
-    bucket.take(used, 0.0)
-    wait_s = bucket.wait_s(amount, 0.0)
-    if amount > per_minute:
-        assert wait_s == float("inf")
-        return
-    assert bucket.wait_s(amount, wait_s + 1e-6) == 0
-    if wait_s > 0.01:
-        assert bucket.wait_s(amount, wait_s - 0.01) > 0
-
-
-def test_what_comes_evenly_is_set_against_the_refill_of_its_time_and_what_comes_at_once_is_not() -> None:
-    evenly, at_once = Bucket(60, 0.0), Bucket(60, 0.0)
-    evenly.take_evenly(60, 60.0)
-    at_once.take(60, 60.0)
-    assert evenly.level(60.0) == 60
-    assert at_once.level(60.0) == 0
 
 
 @pytest.mark.parametrize(
@@ -102,93 +62,124 @@ def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None
 # -- accounts --------------------------------------------------------------------------------------------------------
 
 
-def test_requests_beyond_the_minutes_are_refused_until_one_has_come_back() -> None:
+async def test_requests_beyond_the_minutes_are_refused_until_one_has_come_back() -> None:
     clock = Clock()
-    limits = RateLimits(2, None, clock)
-    limits.admit("a")
-    limits.admit("a")
-    refused = refusal_of(limits.admit, "a")
+    limits = RateLimits(MemoryStore(clock), 2, None, clock)
+    await limits.admit("a")
+    await limits.admit("a")
+    refused = await refusal_of(limits.admit, "a")
     assert (refused.fault, refused.retry_after_s) == (Fault.TOO_MANY_REQUESTS, 30)
-    limits.admit("b")
+    await limits.admit("b")
     clock.now += 29.9
-    assert refusal_of(limits.admit, "a").retry_after_s == 1
+    assert (await refusal_of(limits.admit, "a")).retry_after_s == 1
     clock.now += 0.1
-    limits.admit("a")
+    await limits.admit("a")
 
 
-def test_a_refused_request_is_not_counted() -> None:
+async def test_a_refused_request_is_not_counted() -> None:
     clock = Clock()
-    limits = RateLimits(1, None, clock)
-    limits.admit("a")
+    limits = RateLimits(MemoryStore(clock), 1, None, clock)
+    await limits.admit("a")
     for _ in range(100):
-        refusal_of(limits.admit, "a")
+        await refusal_of(limits.admit, "a")
     clock.now += 60
-    limits.admit("a")
+    await limits.admit("a")
 
 
-def test_answers_are_taken_as_they_come_and_may_overdraw() -> None:
+async def test_answers_are_taken_as_they_come_and_may_overdraw() -> None:
     clock = Clock()
-    limits = RateLimits(None, 60, clock)
-    limits.admit("a")
-    limits.reserve("a", 40)
+    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    await limits.admit("a")
+    await limits.reserve("a", 40)
     answer = Answer()
     limits.follow("a", answer)
     answer.usage.completion_tokens = 15
-    assert limits.headers("a")["x-ratelimit-remaining-tokens"] == "5"
+    assert (await limits.headers("a"))["x-ratelimit-remaining-tokens"] == "5"
     answer.usage.completion_tokens = 50
     limits.ended(answer)
-    assert limits.headers("a") == {
+    assert await limits.headers("a") == {
         "x-ratelimit-limit-tokens": "60",
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "1m30s",
     }
-    refused = refusal_of(limits.admit, "a")
+    refused = await refusal_of(limits.admit, "a")
     assert (refused.fault, refused.retry_after_s) == (Fault.TOO_MANY_TOKENS, 31)
-    limits.admit("b")
+    await limits.admit("b")
     clock.now += 31
-    limits.admit("a")
+    await limits.admit("a")
 
 
-def test_a_prompt_that_does_not_fit_takes_nothing_and_one_that_never_will_names_no_time() -> None:
-    limits = RateLimits(None, 60, Clock())
-    limits.reserve("a", 50)
-    assert refusal_of(limits.reserve, "a", 20).retry_after_s == 10
-    limits.reserve("a", 10)
-    assert refusal_of(limits.reserve, "b", 61).retry_after_s is None
+async def test_a_prompt_that_does_not_fit_takes_nothing_and_one_that_never_will_names_no_time() -> None:
+    clock = Clock()
+    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    await limits.reserve("a", 50)
+    assert (await refusal_of(limits.reserve, "a", 20)).retry_after_s == 10
+    await limits.reserve("a", 10)
+    assert (await refusal_of(limits.reserve, "b", 61)).retry_after_s is None
 
 
-def test_what_was_reserved_in_vain_is_given_back_but_never_more() -> None:
-    limits = RateLimits(None, 60, Clock())
-    limits.reserve("a", 50)
-    limits.spend("a", -50)
-    limits.spend("a", -50)
-    assert limits.standing("a")[0]["remaining"] == 60
+async def test_an_estimate_beyond_a_minutes_tokens_needs_a_full_bucket_and_overdraws_it() -> None:
+    clock = Clock()
+    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    await limits.reserve("a", 90, is_estimate=True)
+    assert (await refusal_of(limits.reserve, "a", 90)).retry_after_s is None, "a count is not an estimate"
+    refused = await refusal_of(limits.reserve, "a", 90, is_estimate=True)
+    assert (refused.retry_after_s, "60 are needed" in refused.message) == (90, True)
+    await limits.spend("a", 50 - 90)
+    assert (await limits.standing("a"))[0]["remaining"] == 10
 
 
-def test_without_limits_nothing_is_kept_or_said() -> None:
-    limits = RateLimits()
+async def test_what_an_ended_generation_used_is_taken_without_another_request() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    limits = RateLimits(store, None, 60, clock)
+    answers = [Answer(), Answer()]
+    for answer in answers:
+        limits.follow("a", answer)
+        answer.usage.completion_tokens = 25
+    for answer in answers:
+        limits.ended(answer)
+    await asyncio.sleep(0)
+    assert (await store.draw([Draw("bucket:tokens:a", 60)])).levels == (10,)
+    assert not limits._running
+
+
+async def test_what_was_reserved_in_vain_is_given_back_but_never_more() -> None:
+    clock = Clock()
+    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    await limits.reserve("a", 50)
+    await limits.spend("a", -50)
+    await limits.spend("a", -50)
+    assert (await limits.standing("a"))[0]["remaining"] == 60
+
+
+async def test_without_limits_nothing_is_kept_or_said() -> None:
+    store = MemoryStore()
+    limits = RateLimits(store)
     answer = Answer()
-    limits.admit("a")
-    limits.reserve("a", 10**9)
+    await limits.admit("a")
+    await limits.reserve("a", 10**9)
     limits.follow("a", answer)
     limits.ended(answer)
-    limits.spend("a", 10**9)
-    assert (len(limits), limits.headers("a"), limits.standing("a")) == (0, {}, [])
+    await limits.spend("a", 10**9)
+    assert (len(store), await limits.headers("a"), await limits.standing("a")) == (0, {}, [])
 
 
-def test_clients_that_have_gone_are_forgotten_and_no_others() -> None:
+async def test_clients_that_have_gone_are_forgotten_and_no_others() -> None:
     clock = Clock()
-    limits = RateLimits(1, 60, clock)
+    store = MemoryStore(clock)
+    limits = RateLimits(store, 1, 60, clock)
     answer = Answer()
     limits.follow("runs", answer)
-    for number in range(FIRST_SWEEP - 1):
-        limits.admit(f"gone {number}")
+    numbers = count()
+    while len(store) < FIRST_SWEEP:
+        await limits.admit(f"gone {next(numbers)}")
     clock.now += 60
-    limits.admit("fresh")
-    assert len(limits) == 2, "the one that runs, and the fresh one"
+    await limits.admit("fresh")
+    assert len(store) == 2, "two buckets of the fresh one"
     answer.usage.completion_tokens = 100
     limits.ended(answer)
-    assert limits.standing("runs")[1]["remaining"] == 20
+    assert (await limits.standing("runs"))[1]["remaining"] == 20
 
 
 # -- through the app -------------------------------------------------------------------------------------------------
@@ -198,6 +189,17 @@ def services_with(*flags: str, keys: bool = True) -> Services:
     manager = EngineManager(FakeFactory(words("one", "two")), AdmissionLimits(1, 0))
     environ = {"TWOWIRE_API_KEYS": ",".join(KEYS.values())} if keys else {}
     return make_services(load_settings(list(flags), environ), manager)
+
+
+def store_of(services: Services) -> MemoryStore:
+    store = services.rates._store
+    assert isinstance(store, MemoryStore)
+    return store
+
+
+def stop_the_clock(services: Services) -> None:
+    """No bucket refills."""
+    services.rates._clock = store_of(services)._clock = Clock()
 
 
 async def post(client: Any, key: str | None = "a", path: str = "/v1/chat/completions", **more: Any) -> Response:
@@ -241,13 +243,13 @@ async def test_a_wrong_key_costs_nobody_anything() -> None:
         answer = await post(app.test_client(), None)
         assert answer.status_code == 401
         assert "x-ratelimit-limit-requests" not in answer.headers
-        assert len(services.rates) == 0
+        assert len(store_of(services)) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_prompt_and_answer_are_taken_from_the_tokens(stream: bool) -> None:
     services = services_with("--tokens-per-minute", "6000", keys=False)
-    services.rates._clock = Clock()
+    stop_the_clock(services)
     async with (app := create_app(services)).test_app():
         await services.manager.wait_settled()
         client = app.test_client()
@@ -256,12 +258,13 @@ async def test_prompt_and_answer_are_taken_from_the_tokens(stream: bool) -> None
         # A request that is wrong asks for no tokens, and tells what is left.
         left = (await post(client, None, messages=[])).headers["x-ratelimit-remaining-tokens"]
         assert int(left) == 6000 - PROMPT_TOKENS - 2
-        assert not services.rates._owners
+        assert not services.rates._clients
+        assert not services.rates._running
 
 
 async def test_a_request_that_finds_no_place_gets_its_tokens_back() -> None:
     services = services_with("--tokens-per-minute", "10", keys=False)
-    services.rates._clock = Clock()
+    stop_the_clock(services)
     factory = services.manager._factory
     assert isinstance(factory, FakeFactory)
     async with (app := create_app(services)).test_app():
@@ -277,9 +280,9 @@ async def test_a_request_that_finds_no_place_gets_its_tokens_back() -> None:
 async def test_the_channel_draws_on_the_same_account() -> None:
     flags = ("--requests-per-minute", "2", "--tokens-per-minute", "1000")
     async with open_harness(steps=words("x"), ends=True, flags=flags) as harness:
-        harness.services.rates._clock = Clock()
+        stop_the_clock(harness.services)
         peer = harness.peer(owner="key")
-        harness.services.rates.admit("key")
+        await harness.services.rates.admit("key")
         await peer.create("a")
         created = await peer.wait_for(CREATED, "a")
         assert created["rate_limits"][0] == {"name": "requests", "limit": 2, "remaining": 0, "reset_seconds": 60.0}
@@ -288,7 +291,7 @@ async def test_the_channel_draws_on_the_same_account() -> None:
         await peer.create("b", "e2")
         error = await peer.wait_for("error", "b")
         assert (error["status"], error["error"]["type"], error["retry_after_s"]) == (429, "requests", 30)
-        assert harness.services.rates.standing("key")[1]["remaining"] == 1000 - PROMPT_TOKENS - 1
+        assert (await harness.services.rates.standing("key"))[1]["remaining"] == 1000 - PROMPT_TOKENS - 1
         other = harness.peer(owner="another key")
         await other.create("a")
         await other.wait_for(DONE, "a")

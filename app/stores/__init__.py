@@ -1,0 +1,1 @@
+"""State that several API servers could share, behind one asynchronous interface."""

@@ -1,0 +1,95 @@
+"""The store in memory: what it keeps and for how long, groups, and drawing from several buckets at once."""
+
+from __future__ import annotations
+
+from app.stores.base import Draw, Group
+from app.stores.memory import FIRST_SWEEP, MemoryStore
+from tests.app.channel.channels import Clock
+
+
+async def test_a_value_is_there_until_it_expires_or_is_deleted() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await store.put("short", b"1", ttl_s=10)
+    await store.put("long", b"2", ttl_s=20)
+    await store.put("kept", b"3")
+    assert [await store.get(key) for key in ("short", "long", "kept", "other")] == [b"1", b"2", b"3", None]
+    clock.now += 10
+    assert [await store.get(key) for key in ("short", "long", "kept")] == [None, b"2", b"3"]
+    await store.delete("kept")
+    await store.delete("kept")
+    assert await store.get("kept") is None
+
+
+async def test_pop_gives_a_value_once_and_not_when_it_is_late() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await store.put("a", b"1", ttl_s=10)
+    await store.put("b", b"2", ttl_s=10)
+    assert [await store.pop("a"), await store.pop("a")] == [b"1", None]
+    clock.now += 10
+    assert await store.pop("b") is None
+    assert len(store) == 0
+
+
+async def test_putting_again_replaces_the_value_and_its_time() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await store.put("a", b"1", ttl_s=10, group=Group("g", 2))
+    await store.put("a", b"2", ttl_s=20, group=Group("g", 2))
+    clock.now += 10
+    await store.put("b", b"3", group=Group("g", 2))
+    assert [await store.get("a"), await store.get("b")] == [b"2", b"3"]
+    clock.now += 10
+    assert await store.get("a") is None
+
+
+async def test_what_has_expired_is_dropped_and_nothing_is_left_of_it() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    for number in range(100):
+        await store.put(f"short {number}", b"", ttl_s=10, group=Group(f"g{number % 3}", 50))
+    clock.now += 10
+    await store.put("kept", b"")
+    assert len(store) == 1
+    assert (store._by_ttl, store._groups) == ({}, {})
+
+
+async def test_a_full_group_loses_its_oldest_and_no_other_group_does() -> None:
+    store = MemoryStore()
+    for name in ("x", "y"):
+        await store.put(f"{name}0", b"", group=Group(name, 2))
+    for number in (1, 2):
+        await store.put(f"x{number}", b"", group=Group("x", 2))
+    assert [await store.get(key) for key in ("x0", "x1", "x2", "y0")] == [None, b"", b"", b""]
+
+
+async def test_all_buckets_are_drawn_from_or_none() -> None:
+    store = MemoryStore(Clock())
+    few, many = Draw("few", 2, needed=1, amount=1), Draw("many", 10, needed=4, amount=4)
+    assert await store.draw([few, many]) == (True, (1, 6))
+    assert await store.draw([few, many]) == (True, (0, 2))
+    assert await store.draw([many, few]) == (False, (2, 0))
+    assert await store.draw([few]) == (False, (0,))
+    assert await store.draw([Draw("many", 10, needed=2, amount=3)]) == (True, (-1,))
+
+
+async def test_what_was_used_is_taken_though_the_draw_is_refused() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await store.draw([Draw("a", 60, amount=60)])
+    clock.now += 30
+    drawn = await store.draw([Draw("a", 60, needed=1, amount=1, used=30, used_over_s=30)])
+    assert drawn == (False, (0,))
+
+
+async def test_full_buckets_are_forgotten_and_no_others() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    await store.draw([Draw("overdrawn", 60, amount=600)])
+    for number in range(FIRST_SWEEP - 1):
+        await store.draw([Draw(f"bucket {number}", 60, amount=1)])
+    clock.now += 1
+    await store.draw([Draw("fresh", 60, amount=1), Draw("another", 60, amount=1)])
+    assert len(store) == 3
+    assert (await store.draw([Draw("overdrawn", 60)])).levels == (-539,)

@@ -5,15 +5,18 @@ Does not know any route.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from app.embedder_choice import no_embedder
+from app.generation.api import APIS, GenerationApi
 from app.generation.coalesce import Pace
+from app.generation.models import ServedModels
 from app.generation.replay_store import ReplayStore, ResumeLimits
+from app.generation.service import GenerationService
 from app.limits.connections import Connections
+from app.limits.deadlines import DeadlineLimits
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
 from app.observability.metrics import Metrics
@@ -27,28 +30,13 @@ from app.security.tickets import Tickets
 from app.server.workers import ApiServer
 from app.stores.memory import MemoryStore
 from engine.api import EngineConfig
-from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
 from engine.manager import AdmissionLimits, EngineManager
 from engine.registry import GUIDE
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
-from protocol.errors import Fault, TwowireError
 
 if TYPE_CHECKING:
     from app.config.load import Settings
 
-
-ModelType = Literal["chat", "embeddings", "rerank"]
-"""What a model is for, in the words of `/v1/models`."""
-
-EMBEDDER_TYPES: dict[Kind, ModelType] = {"embedding": "embeddings", "reranker": "rerank"}
-
-ROUTES_BY_TYPE: dict[ModelType, str] = {
-    "chat": "/v1/chat/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-}
 
 QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
 """Polled every few seconds: their log lines are for debugging only."""
@@ -64,7 +52,9 @@ class Services:
     keys: KeyRing
     hosts: HostCheck
     origins: OriginCheck
-    models: tuple[str, ...]
+    models: ServedModels
+    deadlines: DeadlineLimits
+    generation: GenerationService
     replays: ReplayStore
     tickets: Tickets
     connections: Connections
@@ -75,42 +65,8 @@ class Services:
     parser: ParserThread = field(default_factory=ParserThread)
     siblings: Siblings | None = None
     """The other API servers, where there are several."""
-    pace: Pace | None = None
-    """The pace of all streams, where their chunks are to wait for company."""
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    @property
-    def model_types(self) -> dict[str, ModelType]:
-        """Every name that is served, and what it is for. The names for chat come first."""
-        types: dict[str, ModelType] = dict.fromkeys(self.models, "chat")
-        return types | {name: EMBEDDER_TYPES[kind] for name, kind in self.embedder.models.items()}
-
-    def check_model(self, name: str, wanted: ModelType | None = "chat") -> None:
-        """Raise `TwowireError` (404) unless `name` is served for what is `wanted`; None: for anything."""
-        if wanted == "chat" and name in self.models:
-            return
-        types = self.model_types
-        if name in types and wanted in (types[name], None):
-            return
-        if name in types:
-            known = ", ".join(other for other, its in types.items() if its == wanted)
-            its = types[name]
-            message = f"The model {name[:120]!r} is for {its} ({ROUTES_BY_TYPE[its]}), not for {wanted}."
-        else:
-            known = ", ".join(f"{other} ({its})" for other, its in types.items())
-            message = f"The model {name[:120]!r} is not served here."
-        if wanted is None or wanted in types.values():
-            message += f" Available: {known}."
-        else:
-            because = f": {self.embedder.reason}" if not self.embedder.models and self.embedder.reason else ""
-            message += f" There is no model for {wanted}{because}."
-        raise TwowireError(Fault.MODEL_NOT_FOUND, message, param="model")
-
-    def take_note(self, asked: ChatCompletionRequest | CompletionRequest, route: str) -> None:
-        """Check the model of a request to generate, and count the fields that are ignored. Raises `TwowireError`."""
-        self.check_model(asked.model)
-        if asked.unknown_fields:
-            self.metrics.unknown_fields.labels(route).inc(len(asked.unknown_fields))
+    apis: tuple[GenerationApi[Any], ...] = APIS
+    """The APIs that generate."""
 
 
 def make_services(
@@ -134,6 +90,8 @@ def make_services(
             keep_finished_s=settings.resume_keep_finished_s,
         )
     )
+    models = ServedModels(served_names(settings), embedder)
+    deadlines = DeadlineLimits(settings.first_token_timeout_s, settings.request_timeout_s)
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     store = MemoryStore()
@@ -143,6 +101,7 @@ def make_services(
     metrics.gauge("resume_logs", "Replay buffers of resumable generations.", replays.__len__)
     metrics.gauge("resume_log_bytes", "Bytes of chunks in those buffers.", lambda: replays.bytes)
     metrics.on_ended.append(rates.ended)
+    pace = Pace(settings.coalesce_ms / 1000) if settings.coalesce_ms else None
     traces = start_traces(settings.otlp_endpoint)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     return Services(
@@ -156,7 +115,9 @@ def make_services(
             is_open=bool(keys) or settings.allow_unauthenticated,
         ),
         origins=OriginCheck(settings.cors_origins),
-        models=served_names(settings),
+        models=models,
+        deadlines=deadlines,
+        generation=GenerationService(manager, models, deadlines, rates, metrics, replays, pace),
         replays=replays,
         tickets=Tickets(store),
         connections=connections,
@@ -165,7 +126,6 @@ def make_services(
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
         siblings=_siblings(one_of, manager, metrics) if one_of else None,
-        pace=Pace(settings.coalesce_ms / 1000) if settings.coalesce_ms else None,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from protocol.errors import Fault
 from protocol.generation import JsonOutput, Sampling
 from protocol.json_schema import ResponseFormat
-from protocol.validation.request import NO_NUL, RequestModel, RequestPart, at_most_entries, refusal
+from protocol.validation.request import NO_NUL, ApiRequest, RequestPart, at_most_entries, refusal
 
 MAX_INT32 = 2**31 - 1
 MAX_STOP_STRINGS = 16
@@ -66,7 +66,7 @@ class StreamOptions(RequestPart):
     )
 
 
-class SamplingFields(RequestModel):
+class SamplingFields(ApiRequest):
     """Declared once, for chat and for completions. None: the client left the choice to the server."""
 
     temperature: float | None = Field(
@@ -123,7 +123,6 @@ class SamplingFields(RequestModel):
     ignore_eos: bool = Field(default=False, description="Keep generating after the model's end-of-sequence token.")
     skip_special_tokens: bool = Field(default=True, description="Leave special tokens out of the text.")
     response_format: ResponseFormat | None = Field(default=None, description="The form the answer must take.")
-    stream: bool = Field(default=False, description="Send the answer in chunks while it is made.")
     stream_options: StreamOptions | None = Field(default=None, description="Only together with `stream: true`.")
     user: str | None = Field(default=None, description="A name for the end user. Accepted; it changes nothing.")
     metadata: Annotated[dict[str, MetadataValue], at_most_entries(16), AfterValidator(_check_metadata)] | None = Field(
@@ -179,6 +178,11 @@ class SamplingFields(RequestModel):
     def include_usage(self) -> bool:
         """Whether the stream ends with a usage chunk."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def include_obfuscation(self) -> bool:
+        """Whether chunks are padded, so that their size does not tell the length of their text."""
+        return self.stream_options is not None and bool(self.stream_options.include_obfuscation)
 
     @property
     def output_token_limit(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,8 +15,9 @@ from quart.wrappers import Websocket
 
 from app.channel.handshake import admit
 from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
-from app.channel.local_backend import CHANNEL_PATH, ChannelBackend
+from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
+from app.generation.api import GenerationApi
 from app.hypercorn import abort_connection, fast_writer_of
 from app.observability.record import record_of
 from app.observability.traces import context_of
@@ -29,7 +31,7 @@ log = structlog.get_logger(__name__)
 CLOSE_WAIT_S = 2.0
 """How long the server waits for the peer's half of the closing handshake."""
 
-CHANNEL_ENDPOINT = "channel.channel"
+BLUEPRINT = "channel"
 
 INBOX_MESSAGES = 2
 """How many messages may wait between the socket and the channel before the client has to wait."""
@@ -47,19 +49,20 @@ class BoundedConnection(ASGIWebsocketConnection):
 
 
 def channel_routes(services: Services) -> Blueprint:
-    """The WebSocket at `/v1/chat/completions`."""
-    routes = Blueprint("channel", __name__)
+    """A WebSocket at the path of each API that offers one; the specification is `docs/websocket.md`."""
+    routes = Blueprint(BLUEPRINT, __name__)
 
-    @routes.websocket(CHANNEL_PATH)
-    async def channel() -> None:
-        """Many chats on one socket; the specification is `docs/websocket.md`."""
+    async def channel(api: GenerationApi[Any]) -> None:
         # A refusal comes before the accept, so that the client sees a status and a reason.
-        await _serve(services, await admit(services))
+        await _serve(services, api, await admit(services))
 
+    for api in services.apis:
+        if api.has_websocket:
+            routes.add_websocket(api.path, api.name, partial(channel, api))
     return routes
 
 
-async def _serve(services: Services, owner: str | None) -> None:
+async def _serve(services: Services, api: GenerationApi[Any], owner: str | None) -> None:
     offered = websocket.requested_subprotocols
     # The socket outlives the context's proxies in the tasks that send.
     socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
@@ -69,12 +72,12 @@ async def _serve(services: Services, owner: str | None) -> None:
 
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
     caller = Caller.of(owner, websocket.remote_addr)
-    backend = ChannelBackend(services, caller, connection_id, context_of(websocket.scope["headers"]))
+    backend = ChannelBackend(services, api, caller, connection_id, context_of(websocket.scope["headers"]))
     fast = fast_writer_of(websocket.scope)
     write = fast.write if fast is not None else None
     limits, aside = channel_limits(services), services.parser.run
     channel = Channel(connection_id, backend, ChannelCodec(), send, limits, write=write, parse_aside=aside)
-    record.path, record.status, record.owner, record.is_session = CHANNEL_PATH, 101, owner, True
+    record.path, record.status, record.owner, record.is_session = api.path, 101, owner, True
     record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)
     # Counted before the first wait, so that connections which come together cannot all see the last free place.

@@ -6,29 +6,50 @@ import time
 from typing import Any
 
 from app.channel.backend import Started, StreamEnd
-from app.generation.admission import run_admitted
-from app.generation.api import CHAT
-from app.limits.deadlines import deadlines_of
+from app.generation.api import GenerationApi
+from app.generation.replay import ReplayReader
+from app.observability.outcome import Wire
 from app.observability.record import is_label, key_label
 from app.observability.traces import Context
-from app.routes.generation import live_reply
 from app.security.caller import Caller
 from app.services import Services
+from engine.generation import Generation
 from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
-from protocol.chat.request import ChatCompletionRequest
 from protocol.validation.parse import request_from_object
 
-CHANNEL_PATH = "/v1/chat/completions"
+
+class _ChannelTransport:
+    """A channel as the transport of its streams: the task of each stream closes it, and errors have frames."""
+
+    wire: Wire = "websocket"
+    waits_for_first_step = False
+
+    def note_model(self, name: str) -> None:
+        pass
+
+    async def adopt(self, generation: Generation) -> None:
+        pass
+
+
+CHANNEL_TRANSPORT = _ChannelTransport()
 
 
 class ChannelBackend:
     """What a channel asks of the server, on behalf of its owner."""
 
-    def __init__(self, services: Services, caller: Caller, connection_id: str, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        api: GenerationApi[Any],
+        caller: Caller,
+        connection_id: str,
+        context: Context | None = None,
+    ) -> None:
+        """`api`: the one whose requests the channel's create frames hold."""
         self.requests = 0
         self._services = services
+        self._api = api
         self._caller = caller
-        self._owner = caller.owner
         self._context = context or {}
         self._label: dict[str, Any] = {"connection": connection_id}
         if caller.owner is not None:
@@ -37,21 +58,21 @@ class ChannelBackend:
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
         await services.rates.admit(self._caller.client)
-        asked = request_from_object(ChatCompletionRequest, frame.body | {"stream": True})
-        services.take_note(asked, CHANNEL_PATH)
-        deadlines = deadlines_of(services.settings, frame.timeout_s)
-        async with deadlines.limit():
-            prepared = await services.manager.prepare(asked.generation_request(), self._caller.client)
-        generation = await run_admitted(services, prepared, "websocket", self._caller, deadlines)
-        reply = live_reply(generation, asked, prepared, CHAT, services.pace)
-        rates = await services.rates.standing(self._caller.client)
-        if frame.resume is None:
-            return Started(reply, rates=rates)
-        reader = services.replays.keep(reply, self._owner, frame.resume.grace_s)
-        return Started(reader, reader.token, rates=rates)
+        body = request_from_object(self._api.request, frame.body | {"stream": True})
+        grace_s = frame.resume.grace_s if frame.resume is not None else None
+        stream = await services.generation.start(
+            self._api, body, self._caller, CHANNEL_TRANSPORT, timeout_s=frame.timeout_s, grace_s=grace_s
+        )
+        token = stream.token if isinstance(stream, ReplayReader) else None
+        try:
+            rates = await services.rates.standing(self._caller.client)
+        except BaseException:
+            await stream.leave()
+            raise
+        return Started(stream, token, rates=rates)
 
     def resume(self, frame: ResumeFrame) -> Started:
-        reader = self._services.replays.resume(frame.id, self._owner, frame.resume_token, frame.starting_after)
+        reader = self._services.replays.resume(frame.id, self._caller.owner, frame.resume_token, frame.starting_after)
         return Started(reader, last_seq=reader.last_seq)
 
     def ended(self, ended: StreamEnd) -> None:
@@ -60,7 +81,7 @@ class ChannelBackend:
         if ended.response is not None and isinstance(frame, CreateFrame):
             label["model"] = frame.body["model"]
         self._services.access.message(
-            CHANNEL_PATH,
+            self._api.path,
             label,
             started_at=ended.began_at,
             reply=ended.response,
@@ -71,7 +92,7 @@ class ChannelBackend:
 
     def refused(self, refused: FrameRefused) -> None:
         label = self._labelled("(refused)", refused.stream_id, refused.event_id)
-        self._services.access.message(CHANNEL_PATH, label, started_at=time.monotonic(), error=refused.error)
+        self._services.access.message(self._api.path, label, started_at=time.monotonic(), error=refused.error)
 
     def _labelled(self, kind: str, stream_id: str | None, event_id: str | None) -> dict[str, Any]:
         self.requests += 1

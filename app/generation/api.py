@@ -1,22 +1,164 @@
-"""The APIs that generate."""
+"""The table of the APIs that generate: one row for each.
+
+The routes, the WebSockets, the OpenAPI document and the rate limits all read it. To add an API, add its folder in
+`protocol` and a row here; CONTRIBUTING.md has an example.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
-from protocol.collector import Answer, chat_answer, completion_answer
+from pydantic import BaseModel
+
+from protocol import sse
+from protocol.chat.request import ChatCompletionRequest
+from protocol.chat.schemas import ChatCompletion, ChatCompletionChunk
+from protocol.collector import chat_answer, completion_answer
+from protocol.completions.request import CompletionRequest
+from protocol.completions.schemas import Completion
 from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
+from protocol.errors import TwowireError, error_bytes
+from protocol.generation import GenerationRequest
+from protocol.output import Delta, Usage
+from protocol.validation.request import ApiRequest
+
+R = TypeVar("R", bound=ApiRequest)
+
+
+class Collector(Protocol):
+    """Collects a generation's deltas into one body."""
+
+    def add(self, deltas: Iterable[Delta]) -> None:
+        """Add one step."""
+
+    def body(self, usage: Usage) -> bytes:
+        """The complete response, in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What differs between the routes' answers."""
+class ApiDescription:
+    """What the OpenAPI document says of an API, beside its models."""
 
+    operation_id: str
+    summary: str
+    description: str
+    response: type[BaseModel]
+    chunk: type[BaseModel]
+    examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Requests by name, without `model`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationApi(Generic[R]):
+    """One API: how its requests reach the engine, and how what the engine generates becomes its responses."""
+
+    name: str
+    path: str
+    request: type[R]
+    """What a body is parsed into."""
+    generation_request: Callable[[R], GenerationRequest]
+    """The request as the engine takes it. Raises `TwowireError` for what no engine can do."""
     id_prefix: str
-    chunks: Callable[..., ChunkEncoder]
-    answer: Callable[..., Answer]
+    encoder: Callable[[R, str, int], ChunkEncoder]
+    """Makes the encoder of a stream from the request, the response's id, and the time in whole seconds (Unix)."""
+    collector: Callable[[R, str, int, int], Collector]
+    """Makes the collector of a whole body from the same, and the number of choices."""
+    description: ApiDescription
+    error_body: Callable[[TwowireError], bytes] = error_bytes
+    """An error as JSON: the body of a refusal, or the data of an event."""
+    end_of_stream: bytes = sse.DONE
+    """The bytes after a stream's last event, with their framing."""
+    is_metered: bool = True
+    """Its requests and tokens count toward the caller's rate limits."""
+    is_resumable: bool = False
+    """A stream may be kept for a client that loses its connection, and can be resumed over HTTP."""
+    has_websocket: bool = False
+    """A channel can be opened at `path`, beside the POST."""
+
+    def answer_id(self, generation_id: str) -> str:
+        """The id that clients see."""
+        return self.id_prefix + generation_id
+
+    def generation_id(self, answer_id: str) -> str | None:
+        """The engine's id of a response of this API; None if `answer_id` is no such response's."""
+        return answer_id.removeprefix(self.id_prefix) if answer_id.startswith(self.id_prefix) else None
 
 
-CHAT = Shape("chatcmpl-", ChatChunks, chat_answer)
-COMPLETION = Shape("cmpl-", CompletionChunks, completion_answer)
+def _encoder(
+    chunks: Callable[..., ChunkEncoder],
+    request: ChatCompletionRequest | CompletionRequest,
+    answer_id: str,
+    created: int,
+) -> ChunkEncoder:
+    return chunks(
+        answer_id=answer_id,
+        model=request.model,
+        created=created,
+        include_usage=request.include_usage,
+        obfuscate=request.include_obfuscation,
+    )
+
+
+def _collector(
+    answer: Callable[..., Collector],
+    request: ChatCompletionRequest | CompletionRequest,
+    answer_id: str,
+    created: int,
+    choices: int,
+) -> Collector:
+    return answer(answer_id=answer_id, model=request.model, created=created, choices=choices)
+
+
+_REFUSALS = "Errors that are found before the first byte are answered with their status, streamed or not."
+_QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
+
+CHAT = GenerationApi(
+    name="chat_completions",
+    path="/v1/chat/completions",
+    request=ChatCompletionRequest,
+    generation_request=ChatCompletionRequest.generation_request,
+    id_prefix="chatcmpl-",
+    encoder=partial(_encoder, ChatChunks),
+    collector=partial(_collector, chat_answer),
+    is_resumable=True,
+    has_websocket=True,
+    description=ApiDescription(
+        operation_id="createChatCompletion",
+        summary="Answer a chat",
+        description="Writes the assistant's next message, whole or as a stream.\n\n" + _REFUSALS,
+        response=ChatCompletion,
+        chunk=ChatCompletionChunk,
+        examples={
+            "Whole": {"messages": _QUESTION, "max_completion_tokens": 64},
+            "Streamed": {"messages": _QUESTION, "stream": True, "stream_options": {"include_usage": True}},
+            "JSON": {"messages": _QUESTION, "response_format": {"type": "json_object"}},
+        },
+    ),
+)
+
+COMPLETIONS = GenerationApi(
+    name="completions",
+    path="/v1/completions",
+    request=CompletionRequest,
+    generation_request=CompletionRequest.generation_request,
+    id_prefix="cmpl-",
+    encoder=partial(_encoder, CompletionChunks),
+    collector=partial(_collector, completion_answer),
+    description=ApiDescription(
+        operation_id="createCompletion",
+        summary="Continue a text",
+        description="Continues each prompt, whole or as a stream. The model reads the prompt as it is; no chat "
+        "template is applied.\n\n" + _REFUSALS,
+        response=Completion,
+        chunk=Completion,
+        examples={
+            "Whole": {"prompt": "The sky is blue because", "max_tokens": 32, "temperature": 0},
+            "Streamed": {"prompt": "The sky is blue because", "max_tokens": 32, "stream": True},
+        },
+    ),
+)
+
+APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS)

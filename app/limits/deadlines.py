@@ -1,14 +1,11 @@
-"""How long a request may take: the server's limits, and what the client asks for within them.
-
-Does not know what ends it then: `engine.deadlines` does.
-"""
+"""How long a request may take: the server's limits, and what the client asks for within them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from app.config.settings import Settings
 from engine.deadlines import Deadlines
 from protocol.errors import Fault, TwowireError
 
@@ -29,7 +26,14 @@ def asked_timeout(values: Sequence[str]) -> float | None:
     return timeout_s
 
 
-def deadlines_of(settings: Settings, asked_s: float | None) -> Deadlines:
-    """The deadlines of a request that begins now and wants to take `asked_s` at most; the server's limit holds."""
-    limits = [limit for limit in (settings.request_timeout_s, asked_s) if limit is not None]
-    return Deadlines(settings.first_token_timeout_s, min(limits, default=None))
+@dataclass(frozen=True, slots=True)
+class DeadlineLimits:
+    """How long requests may take, in seconds: to their first token, and to their end. None for no limit."""
+
+    first_token_s: float | None = None
+    request_s: float | None = None
+
+    def starting_now(self, asked_s: float | None) -> Deadlines:
+        """The deadlines of a request that begins now; `asked_s` is the client's own limit, within the server's."""
+        limits = [limit for limit in (self.request_s, asked_s) if limit is not None]
+        return Deadlines(self.first_token_s, min(limits, default=None))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from quart import Quart, Request, Response, request, websocket
 
-from app.channel.endpoint import CHANNEL_ENDPOINT
+from app.channel.endpoint import BLUEPRINT as CHANNEL
+from app.generation.api import GenerationApi
 from app.middleware.current import current_request
 from app.observability.record import record_of
+from app.routes.generation import BLUEPRINT as GENERATION
 from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
@@ -31,15 +34,16 @@ PROBE_ENDPOINTS = frozenset({"status.health", "status.livez", "status.version", 
 """The routes that load balancers and monitors request, with an odd Host header or none. A foreign page gains nothing
 from them, and could not send such a request; see `HostCheck.check`."""
 
-METERED_ENDPOINTS = frozenset(
-    {"generate.chat_completions", "generate.completions", "embeddings.embeddings", "embeddings.rerank"}
-)
-"""The routes that use a model: their requests and tokens count toward the rate limits. (The channel counts its own.)"""
+
+def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
+    """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
+    generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
+    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank"})
 
 
 def add_checks(app: Quart, services: Services) -> None:
     """Check each request and WebSocket handshake before its route is called, and label each response."""
-    settings, manager = services.settings, services.manager
+    settings, manager, metered = services.settings, services.manager, metered_endpoints(services.apis)
     public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.public_metrics else frozenset())
 
     @app.before_request
@@ -56,7 +60,7 @@ def add_checks(app: Quart, services: Services) -> None:
             record = record_of(scope)
             record.owner = services.keys.check(headers.getlist("Authorization"))
             record.client = Caller.of(record.owner, asked.remote_addr).client
-            if endpoint in METERED_ENDPOINTS:
+            if endpoint in metered:
                 await services.rates.admit(record.client)
 
     @app.before_websocket
@@ -64,7 +68,7 @@ def add_checks(app: Quart, services: Services) -> None:
         _name_route()
         _check_headers(services, websocket.scope)
         # The channel checks its own handshake, which may carry a ticket.
-        if websocket.endpoint != CHANNEL_ENDPOINT:
+        if websocket.blueprint != CHANNEL:
             services.hosts.check(websocket.headers.getlist("Host"), websocket.scope.get("server"))
             services.keys.check(websocket.headers.getlist("Authorization"))
 
@@ -73,7 +77,7 @@ def add_checks(app: Quart, services: Services) -> None:
         record = record_of(request.scope)
         record.status = response.status_code
         response.headers["X-Request-Id"] = record.request_id
-        if record.client is not None and request.endpoint in METERED_ENDPOINTS:
+        if record.client is not None and request.endpoint in metered:
             response.headers.update(await services.rates.headers(record.client))
         if manager.state is EngineState.DRAINING:
             # The client's next request is for another server. HTTP/2 leaves the header out.

@@ -1,4 +1,4 @@
-"""Turns every exception a request can raise into one response, in OpenAI's error format."""
+"""Turns every exception a request can raise into one response, in the error format of its API."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ FAULTS_BY_STATUS = {
 
 def add_error_handlers(app: Quart, services: Services) -> None:
     """Answer errors with `error_response`, and count them."""
+    bodies = {api.path: api.error_body for api in services.apis}
 
     def refuse(error: TwowireError) -> Response:
         record = record_of(current_request().scope)
         record.status, record.fault = error.fault.status, error.fault
         services.metrics.refusals.labels(error.fault.code).inc()
-        response = error_response(error)
+        response = error_response(error, bodies.get(record.path, error_bytes)(error))
         # A refused WebSocket handshake does not pass `after_request`.
         response.headers["X-Request-Id"] = record.request_id
         return response
@@ -59,9 +60,9 @@ def add_error_handlers(app: Quart, services: Services) -> None:
         return refuse(TwowireError(Fault.INTERNAL, "The server failed; its log says why."))
 
 
-def error_response(error: TwowireError) -> Response:
-    """`error` as an HTTP response."""
-    response = json_response(error_bytes(error), error.fault.status)
+def error_response(error: TwowireError, body: bytes) -> Response:
+    """`error` as an HTTP response; `body` is the error in the form of the API."""
+    response = json_response(body, error.fault.status)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.fault is Fault.INVALID_API_KEY:

@@ -6,33 +6,24 @@ Does not know the routes (`app.openapi.routes` does), nor any request: schemas c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from app.generation.api import APIS, GenerationApi
 from app.openapi import schemas as responses
 from app.openapi.route import Route
 from app.openapi.routes import routes
-from protocol.chat.request import ChatCompletionRequest
-from protocol.completions.request import CompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest
 from protocol.embeddings.rerank import RerankRequest
 from protocol.errors import Fault
 
 Mode = Literal["validation", "serialization"]
 
-_REQUESTS: tuple[type[BaseModel], ...] = (
-    ChatCompletionRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    RerankRequest,
-)
+_REQUESTS: tuple[type[BaseModel], ...] = (EmbeddingRequest, RerankRequest)
 _RESPONSES: tuple[type[BaseModel], ...] = (
-    responses.ChatCompletion,
-    responses.ChatCompletionChunk,
-    responses.Completion,
     responses.EmbeddingList,
     responses.Ranking,
     responses.Model,
@@ -137,14 +128,21 @@ _NOWHERE = (
 """Not a generation's own: all other rows of the table are, so that a new row is documented by being there."""
 
 
-def openapi_document(*, version: str, model: str, keys_required: bool, public_metrics: bool) -> dict[str, Any]:
+def openapi_document(
+    *,
+    version: str,
+    model: str,
+    keys_required: bool,
+    public_metrics: bool,
+    apis: Sequence[GenerationApi[Any]] = APIS,
+) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a server with this version, whose examples ask for `model`.
 
     Without `keys_required` no route asks for a key; with it, all but the public ones do, of which `/metrics`
     is one if `public_metrics`. https://spec.openapis.org/oas/v3.1.1
     """
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes(model):
+    for route in routes(model, apis):
         needs_key = keys_required and not (route.is_public or (public_metrics and route.path == "/metrics"))
         shared = {"parameters": [{"$ref": f"#/components/parameters/{_REQUEST_ID}"}]}
         paths.setdefault(route.path, shared)[route.method] = _operation(route, needs_key)
@@ -160,7 +158,7 @@ def openapi_document(*, version: str, model: str, keys_required: bool, public_me
         "servers": [{"url": "/", "description": "This server."}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS],
         "paths": paths,
-        "components": _components(),
+        "components": _components(apis),
     }
 
 
@@ -174,9 +172,12 @@ def _status(fault: Fault) -> int:
     return fault.status
 
 
-def _components() -> dict[str, Any]:
-    models: list[tuple[type[BaseModel], Mode]] = [(model, "validation") for model in _REQUESTS]
-    models += [(model, "serialization") for model in _RESPONSES]
+def _components(apis: Sequence[GenerationApi[Any]]) -> dict[str, Any]:
+    requests = [*(api.request for api in apis), *_REQUESTS]
+    models: list[tuple[type[BaseModel], Mode]] = [(model, "validation") for model in requests]
+    # An API may stream what it also sends whole.
+    own = dict.fromkeys(model for api in apis for model in (api.description.response, api.description.chunk))
+    models += [(model, "serialization") for model in (*own, *_RESPONSES)]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}", schema_generator=_Untitled)
     return {
         "schemas": definitions["$defs"],

@@ -6,38 +6,19 @@ against the app's own, so a route that is missing here fails it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
+from app.generation.api import GenerationApi
 from app.openapi.channel import CHANNEL_ROUTES
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, path_parameter, ref, strings, text_answer
 from protocol import sse
-from protocol.collector import Answer, chat_answer, completion_answer
-from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
 from protocol.errors import Fault
 from protocol.output import Delta, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class _Generation:
-    """What differs between the two generation routes."""
-
-    path: str
-    name: str
-    summary: str
-    description: str
-    request_schema: str
-    answer_schema: str
-    chunk_schema: str
-    id: str
-    chunks: Callable[..., ChunkEncoder]
-    answer: Callable[..., Answer]
-    requests: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
+from protocol.validation.parse import request_from_object
 
 _STREAM = """\
 With `stream: true`. Server-sent events, each one line `data: …` and an empty line:
@@ -50,78 +31,34 @@ With `stream: true`. Server-sent events, each one line `data: …` and an empty 
 - With the header `Twowire-Resume-Grace` (chats alone), each event has an `id:` line, and the answer's header
   `Twowire-Resume-Token` lets the client read on after it has lost its connection."""
 
-_SETTLED = "Errors that are found before the first byte are answered with their status, streamed or not."
 
-_MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
-
-
-def _chat(model: str) -> _Generation:
-    ask = {"model": model, "messages": _MESSAGES}
-    return _Generation(
-        path="/v1/chat/completions",
-        name="createChatCompletion",
-        summary="Answer a chat",
-        description="Writes the assistant's next message, whole or as a stream.\n\n" + _SETTLED,
-        request_schema="ChatCompletionRequest",
-        answer_schema="ChatCompletion",
-        chunk_schema="ChatCompletionChunk",
-        id="chatcmpl-3f0c5d9a",
-        chunks=ChatChunks,
-        answer=chat_answer,
-        requests={
-            "Whole": {"value": {**ask, "max_completion_tokens": 64}},
-            "Streamed": {"value": {**ask, "stream": True, "stream_options": {"include_usage": True}}},
-            "JSON": {"value": {**ask, "response_format": {"type": "json_object"}}},
-        },
-    )
-
-
-def _completion(model: str) -> _Generation:
-    ask = {"model": model, "prompt": "The sky is blue because"}
-    return _Generation(
-        path="/v1/completions",
-        name="createCompletion",
-        summary="Continue a text",
-        description="Continues each prompt, whole or as a stream. The model reads the prompt as it is; no "
-        "chat template is applied.\n\n" + _SETTLED,
-        request_schema="CompletionRequest",
-        answer_schema="Completion",
-        chunk_schema="Completion",
-        id="cmpl-3f0c5d9a",
-        chunks=CompletionChunks,
-        answer=completion_answer,
-        requests={
-            "Whole": {"value": {**ask, "max_tokens": 32, "temperature": 0}},
-            "Streamed": {"value": {**ask, "max_tokens": 32, "stream": True}},
-        },
-    )
-
-
-def _generation_route(one: _Generation, model: str) -> Route:
-    whole, streamed = _examples(one, model)
-    data = [ref(one.chunk_schema), ref("ErrorResponse"), {"const": "[DONE]"}]
+def _generation_route(api: GenerationApi[Any], model: str) -> Route:
+    whole, streamed = _examples(api, model)
+    about = api.description
+    data = [ref(about.chunk.__name__), ref("ErrorResponse"), {"const": "[DONE]"}]
+    requests = {name: {"value": {"model": model, **body}} for name, body in about.examples.items()}
     return Route(
-        path=one.path,
+        path=api.path,
         method="post",
-        name=one.name,
+        name=about.operation_id,
         tag="Generation",
-        summary=one.summary,
-        description=one.description,
+        summary=about.summary,
+        description=about.description,
         generates=True,
-        is_metered=True,
+        is_metered=api.is_metered,
         parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body={
             "required": True,
             "description": "JSON in UTF-8, not compressed.",
-            "content": {"application/json": {"schema": ref(one.request_schema), "examples": dict(one.requests)}},
+            "content": {"application/json": {"schema": ref(api.request.__name__), "examples": requests}},
         },
         answers={
             200: {
                 "description": "The answer, in the form that `stream` asked for.",
                 "content": {
-                    "application/json": {"schema": ref(one.answer_schema), "example": whole},
+                    "application/json": {"schema": ref(about.response.__name__), "example": whole},
                     "text/event-stream": {
-                        "schema": {"type": "string", "description": _STREAM.format(chunk=one.chunk_schema)},
+                        "schema": {"type": "string", "description": _STREAM.format(chunk=about.chunk.__name__)},
                         # OpenAPI has words for the items of a stream (`itemSchema`) only from 3.2 on.
                         "x-event-data": {"oneOf": data},
                         "example": streamed,
@@ -132,17 +69,20 @@ def _generation_route(one: _Generation, model: str) -> Route:
     )
 
 
-def _examples(one: _Generation, model: str) -> tuple[dict[str, Any], str]:
-    """An answer and the same as a stream, made by what makes the real ones."""
-    common: dict[str, Any] = {"answer_id": one.id, "model": model, "created": 1767225600}
+def _examples(api: GenerationApi[Any], model: str) -> tuple[dict[str, Any], str]:
+    """A response and the same as a stream, made by what makes the real ones."""
     deltas = [Delta(0, "Blue light", 2), Delta(0, " scatters most.", 3, "stop")]
     usage = Usage(prompt_tokens=21, completion_tokens=5)
-    folded = one.answer(**common, choices=1)
-    folded.add(deltas)
-    encoder = one.chunks(**common, include_usage=True)
+    about = next(iter(api.description.examples.values()))
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    request = request_from_object(api.request, {"model": model, **about, **options})
+    head = (api.answer_id("3f0c5d9a"), 1767225600)
+    collector = api.collector(request, *head, 1)
+    collector.add(deltas)
+    encoder = api.encoder(request, *head)
     chunks = [*encoder.opening(1), *map(encoder.delta, deltas), encoder.usage(usage)]
-    whole: dict[str, Any] = orjson.loads(folded.body(usage))
-    return whole, (b"".join(map(sse.event, chunks)) + sse.DONE).decode()
+    whole: dict[str, Any] = orjson.loads(collector.body(usage))
+    return whole, (b"".join(map(sse.event, chunks)) + api.end_of_stream).decode()
 
 
 _MODELS = (
@@ -253,7 +193,7 @@ _PAGES = (
 )
 
 
-def routes(model: str) -> tuple[Route, ...]:
+def routes(model: str, apis: Iterable[GenerationApi[Any]]) -> tuple[Route, ...]:
     """Every route, in the order in which to read them. Examples ask for `model`."""
-    generation = tuple(_generation_route(one, model) for one in (_chat(model), _completion(model)))
+    generation = tuple(_generation_route(api, model) for api in apis)
     return (*generation, *EMBEDDING_ROUTES, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)

@@ -1,8 +1,4 @@
-"""What answers look like, as models for the OpenAPI document and for nothing else.
-
-Does not know how answers are made: on a token's path bytes are written without a model, in `protocol.encoder`.
-True to the schemas of https://github.com/openai/openai-openapi, less what this server never sends.
-"""
+"""Responses as models for the OpenAPI document. Those of the APIs that generate are in `protocol`, beside each API."""
 
 from __future__ import annotations
 
@@ -10,142 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-ChatFinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
-CompletionFinishReason = Literal["stop", "length", "content_filter"]
-
-_CREATED = "When the answer was begun, in seconds since 1970 (UTC)."
-_MODEL = "The name of the model that answered, as the request gave it."
-_USAGE = "The tokens of the whole request."
-_FINISH = "Why the choice ended: `stop` at its natural end or a stop string, `length` at the limit of tokens."
-
-
-class PromptTokensDetails(BaseModel):
-    """Where the prompt's tokens came from."""
-
-    cached_tokens: int = Field(description="Prompt tokens taken from the prefix cache.")
-
-
-class CompletionUsage(BaseModel):
-    """Tokens counted for one request, all its choices together."""
-
-    prompt_tokens: int = Field(description="Tokens of the prompt.")
-    completion_tokens: int = Field(description="Tokens generated.")
-    total_tokens: int = Field(description="Both together.")
-    prompt_tokens_details: PromptTokensDetails | None = Field(default=None, description="Breakdown of the prompt.")
-
-
-class TopTokenLogprob(BaseModel):
-    """A candidate for one position."""
-
-    token: str = Field(description="The token's text.")
-    logprob: float = Field(description="Its natural-log probability; -9999 for next to none.")
-    bytes: list[int] | None = Field(description="The token's UTF-8 bytes, for tokens that are part of a character.")
-
-
-class ChatCompletionTokenLogprob(TopTokenLogprob):
-    """A generated token, and the candidates that stood beside it."""
-
-    top_logprobs: list[TopTokenLogprob] = Field(description="As many candidates as `top_logprobs` asked for.")
-
-
-class ChatLogprobs(BaseModel):
-    """Log probabilities of a choice."""
-
-    content: list[ChatCompletionTokenLogprob] | None = Field(description="One entry for each token of the content.")
-    refusal: list[ChatCompletionTokenLogprob] | None = Field(description="One entry for each token of a refusal.")
-
-
-class ChatCompletionMessage(BaseModel):
-    """What the model answered."""
-
-    role: Literal["assistant"] = Field(description="Always `assistant`.")
-    content: str | None = Field(description="The text of the answer.")
-    refusal: str | None = Field(description="The text of a refusal; null here.")
-
-
-class ChatCompletionChoice(BaseModel):
-    """One of the `n` answers."""
-
-    index: int = Field(description="Which of the answers this is, from 0.")
-    message: ChatCompletionMessage = Field(description="The answer.")
-    finish_reason: ChatFinishReason = Field(description=_FINISH)
-    logprobs: ChatLogprobs | None = Field(description="Log probabilities, if `logprobs` asked for them.")
-
-
-class ChatCompletion(BaseModel):
-    """A whole chat answer (OpenAI's `CreateChatCompletionResponse`)."""
-
-    id: str = Field(description="The answer's id, `chatcmpl-…`.")
-    object: Literal["chat.completion"] = Field(description="Always `chat.completion`.")
-    created: int = Field(description=_CREATED)
-    model: str = Field(description=_MODEL)
-    choices: list[ChatCompletionChoice] = Field(description="The `n` answers.")
-    usage: CompletionUsage | None = Field(default=None, description=_USAGE)
-
-
-class ChatCompletionDelta(BaseModel):
-    """What a chunk adds to an answer."""
-
-    role: Literal["assistant"] | None = Field(default=None, description="On the first chunk of a choice.")
-    content: str | None = Field(default=None, description="The text to append.")
-    refusal: str | None = Field(default=None, description="The text of a refusal to append.")
-
-
-class ChatCompletionChunkChoice(BaseModel):
-    """The part of a chunk that belongs to one of the `n` answers."""
-
-    index: int = Field(description="Which of the answers this belongs to, from 0.")
-    delta: ChatCompletionDelta = Field(description="What to append.")
-    finish_reason: ChatFinishReason | None = Field(description=_FINISH + " Null until then.")
-    logprobs: ChatLogprobs | None = Field(default=None, description="Of the tokens in this chunk.")
-
-
-class ChatCompletionChunk(BaseModel):
-    """A piece of a streamed chat answer (OpenAI's `CreateChatCompletionStreamResponse`)."""
-
-    id: str = Field(description="The answer's id, the same in all its chunks.")
-    object: Literal["chat.completion.chunk"] = Field(description="Always `chat.completion.chunk`.")
-    created: int = Field(description=_CREATED)
-    model: str = Field(description=_MODEL)
-    choices: list[ChatCompletionChunkChoice] = Field(description="Empty in the chunk that carries the usage.")
-    usage: CompletionUsage | None = Field(
-        default=None,
-        description="With `include_usage`: null in every chunk but the last, which has the usage.",
-    )
-    obfuscation: str | None = Field(
-        default=None, description="With `include_obfuscation`: padding of random letters, to be ignored."
-    )
-
-
-class CompletionLogprobs(BaseModel):
-    """Log probabilities of a completion: four lists of equal length, one entry for each token."""
-
-    tokens: list[str] = Field(description="The tokens' texts.")
-    token_logprobs: list[float | None] = Field(
-        description="Natural-log probabilities; null only for the first token of an echoed prompt."
-    )
-    top_logprobs: list[dict[str, float] | None] = Field(description="The candidates for each position.")
-    text_offset: list[int] = Field(description="Where each token begins in the text, in characters.")
-
-
-class CompletionChoice(BaseModel):
-    """One answer to one prompt, or what a chunk adds to it."""
-
-    index: int = Field(description="Prompt's position times `n`, plus the answer's, both from 0.")
-    text: str = Field(description="The text of the answer; in a chunk, the text to append.")
-    finish_reason: CompletionFinishReason | None = Field(description=_FINISH + " Null before the last chunk.")
-    logprobs: CompletionLogprobs | None = Field(description="Log probabilities, if `logprobs` asked for them.")
-
-
-class Completion(BaseModel):
-    """A whole completion, or a chunk of a streamed one (OpenAI's `CreateCompletionResponse`)."""
-
-    id: str = Field(description="The answer's id, `cmpl-…`.")
-    object: Literal["text_completion"] = Field(description="Always `text_completion`.")
-    created: int = Field(description=_CREATED)
-    model: str = Field(description=_MODEL)
-    choices: list[CompletionChoice] = Field(description="`n` answers to each prompt, in the prompts' order.")
-    usage: CompletionUsage | None = Field(default=None, description=_USAGE)
+from protocol.schemas import MODEL, USAGE
 
 
 class EmbeddingUsage(BaseModel):
@@ -170,8 +31,8 @@ class EmbeddingList(BaseModel):
 
     object: Literal["list"] = Field(description="Always `list`.")
     data: list[Embedding] = Field(description="A vector for each text, in the order of the texts.")
-    model: str = Field(description=_MODEL)
-    usage: EmbeddingUsage = Field(description=_USAGE)
+    model: str = Field(description=MODEL)
+    usage: EmbeddingUsage = Field(description=USAGE)
 
 
 class RankedText(BaseModel):
@@ -192,9 +53,9 @@ class Ranking(BaseModel):
     """The documents by their scores."""
 
     id: str = Field(description="The answer's id, `rerank-…`.")
-    model: str = Field(description=_MODEL)
+    model: str = Field(description=MODEL)
     results: list[RankedDocument] = Field(description="The best first; `top_n` of them.")
-    usage: EmbeddingUsage = Field(description=_USAGE)
+    usage: EmbeddingUsage = Field(description=USAGE)
 
 
 class Model(BaseModel):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import orjson
 from quart import Blueprint, Response, request
 
-from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout, deadlines_of
+from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.record import RequestRecord, record_of
 from app.routes.http import json_response, parsed_body
 from app.services import Services
@@ -37,7 +37,7 @@ def embedding_routes(services: Services) -> Blueprint:
         """Turn texts into vectors. OpenAI's reference: Embeddings, Create."""
         asked = await parsed_body(EmbeddingRequest, services.parser, services.settings.body_timeout_s)
         record = _note(services, asked)
-        services.check_model(asked.model, "embeddings")
+        services.models.check(asked.model, "embeddings")
         may_truncate = asked.may_truncate
         job = Job(
             asked.model,
@@ -60,7 +60,7 @@ def embedding_routes(services: Services) -> Blueprint:
         """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
         asked = await parsed_body(RerankRequest, services.parser, services.settings.body_timeout_s)
         record = _note(services, asked)
-        services.check_model(asked.model, "rerank")
+        services.models.check(asked.model, "rerank")
         job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)
         done = await _run(services, record, job)
         scores = [float(orjson.loads(piece)) for piece in done.pieces]
@@ -80,7 +80,7 @@ def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> Reques
 async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:
     asked_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
     # What it answers with has no first token.
-    deadlines = replace(deadlines_of(services.settings, asked_s), first_token_s=None)
+    deadlines = replace(services.deadlines.starting_now(asked_s), first_token_s=None)
     record.figures["texts"] = len(job.texts)
     began_at = time.monotonic()
     client = record.client or ""

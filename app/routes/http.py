@@ -1,7 +1,4 @@
-"""Reads a request's body, and makes the plain JSON answers.
-
-Does not know what the JSON means.
-"""
+"""Reads request bodies and makes JSON responses."""
 
 from __future__ import annotations
 

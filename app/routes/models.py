@@ -16,13 +16,13 @@ def model_routes(services: Services) -> Blueprint:
     @routes.get("/v1/models")
     async def models() -> Response:
         """The models served here. OpenAI's reference: Models, List."""
-        objects = [_model_object(services, name) for name in services.model_types]
+        objects = [_model_object(services, name) for name in services.models.types]
         return json_response(orjson.dumps({"object": "list", "data": objects}))
 
     @routes.get("/v1/models/<path:name>")
     async def model(name: str) -> Response:
         """One model. OpenAI's reference: Models, Retrieve."""
-        services.check_model(name, None)
+        services.models.check(name, None)
         return json_response(orjson.dumps(_model_object(services, name)))
 
     return routes
@@ -32,7 +32,7 @@ def _model_object(services: Services, name: str) -> dict[str, object]:
     return {
         "id": name,
         "object": "model",
-        "created": services.created,
+        "created": services.models.created,
         "owned_by": "twowire",
-        "type": services.model_types[name],
+        "type": services.models.types[name],
     }

@@ -80,9 +80,10 @@ def page_routes(services: Services) -> Blueprint:
         return orjson.dumps(
             openapi_document(
                 version=installed_version(),
-                model=PLACEHOLDER_MODEL if services.keys else services.models[0],
+                model=PLACEHOLDER_MODEL if services.keys else services.models.names[0],
                 keys_required=bool(services.keys),
                 public_metrics=services.settings.public_metrics,
+                apis=services.apis,
             )
         )
 

@@ -1,14 +1,15 @@
-"""The HTTP twin of the channel's cancel and resume: a chat that was begun on one wire can be ended on the other.
-
-Does not know the channel.
-"""
+"""Resume and cancel over HTTP, also for streams that began on the channel."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Any
 
 import orjson
 from quart import Blueprint, Response, request
 
-from app.generation.api import CHAT
+from app.generation.api import GenerationApi
+from app.generation.replay import ReplayReader
 from app.generation.replay_store import not_found
 from app.observability.record import record_of
 from app.routes.http import json_response
@@ -20,48 +21,77 @@ RESUME_GRACE_HEADER = "Twowire-Resume-Grace"
 RESUME_TOKEN_HEADER = "Twowire-Resume-Token"
 COMPLETION_ID_HEADER = "Twowire-Completion-Id"
 MAX_GRACE_S = 86_400
-"""What may be asked for. The answer's header of the same name says what is granted."""
+"""The largest grace that a request may ask for. The response's header of the same name says what is granted."""
 
 
 def resumable_routes(services: Services) -> Blueprint:
-    """`GET /v1/chat/completions/{id}/stream` and `DELETE /v1/chat/completions/{id}`."""
+    """`GET …/{id}/stream` and `DELETE …/{id}` below the path of each API whose streams can be resumed."""
     routes = Blueprint("resumable", __name__)
-
-    @routes.get("/v1/chat/completions/<answer_id>/stream")
-    async def resume(answer_id: str) -> Response:
-        """Read on in a resumable generation, after `starting_after` or the header `Last-Event-ID`."""
-        record = record_of(request.scope)
-        record.wire, record.is_work = "sse", True
-        token = request.headers.get(RESUME_TOKEN_HEADER, "")
-        reader = services.replays.resume(answer_id, record.owner, token, _cursor())
-        await record.adopt(None, reader.leave)
-        record.hand_over(reader)
-        return stream_response(reader, with_ids=True)
-
-    @routes.delete("/v1/chat/completions/<answer_id>")
-    async def cancel(answer_id: str) -> Response:
-        """Cancel a running generation; OpenAI's SDK calls it `chat.completions.delete`."""
-        owner = record_of(request.scope).owner
-        generation = None
-        if answer_id.startswith(CHAT.id_prefix):
-            generation = services.manager.find(answer_id.removeprefix(CHAT.id_prefix), owner)
-        kept = services.replays.find(answer_id, owner)
-        if generation is None and kept is None:
-            raise not_found()
-        if generation is not None:
-            await generation.cancel()
-        elif kept is not None:
-            await services.replays.discard(kept)
-        return json_response(orjson.dumps({"object": "chat.completion.deleted", "id": answer_id, "deleted": True}))
-
+    for api in services.apis:
+        if api.is_resumable:
+            path = f"{api.path}/<answer_id>"
+            routes.add_url_rule(f"{path}/stream", f"resume_{api.name}", partial(resume, services, api))
+            routes.add_url_rule(path, f"cancel_{api.name}", partial(cancel, services, api), methods=["DELETE"])
     return routes
 
 
+async def resume(services: Services, api: GenerationApi[Any], answer_id: str) -> Response:
+    """Resume a stream after `starting_after` or the header `Last-Event-ID`."""
+    record = record_of(request.scope)
+    record.wire, record.is_work = "sse", True
+    token = request.headers.get(RESUME_TOKEN_HEADER, "")
+    reader = services.replays.resume(answer_id, record.owner, token, _cursor())
+    await record.adopt(None, reader.leave)
+    record.hand_over(reader)
+    return stream_response(reader, api, numbered=True)
+
+
+async def cancel(services: Services, api: GenerationApi[Any], answer_id: str) -> Response:
+    """Cancel a running generation; OpenAI's SDK calls it `chat.completions.delete`."""
+    owner = record_of(request.scope).owner
+    generation_id = api.generation_id(answer_id)
+    generation = services.manager.find(generation_id, owner) if generation_id is not None else None
+    kept = services.replays.find(answer_id, owner)
+    if generation is None and kept is None:
+        raise not_found()
+    if generation is not None:
+        await generation.cancel()
+    elif kept is not None:
+        await services.replays.discard(kept)
+    return json_response(orjson.dumps({"object": "chat.completion.deleted", "id": answer_id, "deleted": True}))
+
+
 def _cursor() -> int:
-    """The number of the last chunk that the client has; 0 where it has none."""
+    """The number of the last chunk that the client has; 0 if it has none."""
     text = request.args.get("starting_after") or request.headers.get("Last-Event-ID") or "0"
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
         raise TwowireError(
             Fault.INVALID_VALUE, "starting_after must be the number of a chunk: decimal digits.", param="starting_after"
         )
     return int(text)
+
+
+def asked_grace(api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
+    """How many seconds the client wants its generation to outlive the connection, if it asks for that."""
+    text = request.headers.get(RESUME_GRACE_HEADER)
+    if text is None:
+        return None
+    try:
+        grace_s = float(text)
+    except ValueError:
+        grace_s = 0.0
+    if not 0 < grace_s <= MAX_GRACE_S:
+        raise TwowireError(
+            Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} must be seconds, above 0 and up to {MAX_GRACE_S}."
+        )
+    if not (is_streamed and api.is_resumable):
+        raise TwowireError(Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} is only for chats with stream: true.")
+    return grace_s
+
+
+def add_resume_headers(response: Response, reader: ReplayReader) -> Response:
+    """Add what the client needs to resume. The id, too: it may be cut off before the first chunk, which has it."""
+    response.headers[COMPLETION_ID_HEADER] = reader.id
+    response.headers[RESUME_TOKEN_HEADER] = reader.token
+    response.headers[RESUME_GRACE_HEADER] = f"{reader.grace_s:g}"
+    return response

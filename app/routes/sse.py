@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import structlog
 from quart import Response, request
 
+from app.generation.api import GenerationApi
 from app.generation.fast_path import EventSender, Sender
 from app.generation.stream import ResponseStream
 from app.hypercorn import fast_writer_of
 from protocol import sse
-from protocol.errors import Fault, TwowireError, error_bytes
+from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
 
 
-def stream_response(reply: ResponseStream, *, with_ids: bool = False) -> Response:
-    """A reply as server-sent events; `with_ids` numbers them, for a client that may come back."""
-    writer, around = fast_writer_of(request.scope), reply.text_template
-    sender = EventSender(writer, around) if writer is not None and around is not None and not with_ids else None
-    response = Response(_events(reply, with_ids, sender), content_type=sse.CONTENT_TYPE)
+def stream_response(stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Response:
+    """Respond with the stream's events; `numbered` gives each an id, for a client that may come back."""
+    writer, template = fast_writer_of(request.scope), stream.text_template
+    sender = EventSender(writer, template) if writer is not None and template is not None and not numbered else None
+    response = Response(_events(stream, api, numbered, sender), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None
     response.headers["Cache-Control"] = "no-cache"
@@ -28,30 +30,32 @@ def stream_response(reply: ResponseStream, *, with_ids: bool = False) -> Respons
     return response
 
 
-async def _events(reply: ResponseStream, with_ids: bool, sender: Sender | None) -> AsyncIterator[bytes]:
+async def _events(
+    stream: ResponseStream, api: GenerationApi[Any], numbered: bool, sender: Sender | None
+) -> AsyncIterator[bytes]:
     """The stream's bytes, one item per step. Never raises: over HTTP/2 that would leave the client waiting."""
     last = b""
     try:
         try:
-            while (chunks := await reply.next(sender)) is not None:
-                if reply.is_over:
-                    # Nothing is waited for any more: it leaves with the end.
-                    last += _as_events(reply, chunks, with_ids)
+            while (chunks := await stream.next(sender)) is not None:
+                if stream.is_over:
+                    # Nothing else is waited for: it leaves together with the end.
+                    last += _as_events(stream, chunks, numbered)
                 else:
-                    yield _as_events(reply, chunks, with_ids) or sse.KEEPALIVE
+                    yield _as_events(stream, chunks, numbered) or sse.KEEPALIVE
         except TwowireError as error:
-            last += sse.event(error_bytes(error))
+            last += sse.event(api.error_body(error))
         except Exception:
-            log.exception("stream_failed", id=reply.id)
-            last += sse.event(error_bytes(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
-        yield last + sse.DONE
+            log.exception("stream_failed", id=stream.id)
+            last += sse.event(api.error_body(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
+        yield last + api.end_of_stream
     finally:
-        await reply.leave()
+        await stream.leave()
 
 
-def _as_events(reply: ResponseStream, chunks: list[bytes], with_ids: bool) -> bytes:
-    """Those that `reply` has just given; empty after a silence."""
-    if not with_ids:
+def _as_events(stream: ResponseStream, chunks: list[bytes], numbered: bool) -> bytes:
+    """The chunks that `stream` has just given; empty after a silence."""
+    if not numbered:
         return b"".join(map(sse.event, chunks))
-    first = reply.seq - len(chunks) + 1
+    first = stream.seq - len(chunks) + 1
     return b"".join(sse.event(chunk, first + offset) for offset, chunk in enumerate(chunks))

@@ -185,7 +185,7 @@ async def _serve(
     services = build_services(settings, one_of, output)
     # Of several API servers the first is ready last, and says so for all.
     is_first = one_of is None or one_of.place.is_leader
-    log.info("listening", url=url, model=services.models[0])
+    log.info("listening", url=url, model=services.models.names[0])
     if is_first:
         sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
     stop = _Stop(services, settings.drain_timeout_s)
@@ -219,7 +219,7 @@ async def _announce(services: Services, url: str, stop: _Stop, out: TextIO | Non
         stop.failed = manager.reason
         stop.now()
     elif manager.is_ready and out is not None:
-        out.write(f"twowire: ready: {url} (model: {services.models[0]}). Chat: {url}/ Docs: {url}/docs\n")
+        out.write(f"twowire: ready: {url} (model: {services.models.names[0]}). Chat: {url}/ Docs: {url}/docs\n")
         out.flush()
         await _announce_embedder(services)
 

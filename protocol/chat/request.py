@@ -13,7 +13,7 @@ from protocol.chat.unsupported import CHAT_FIELDS
 from protocol.errors import Fault
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
 from protocol.sampling import MAX_INT32, SamplingFields
-from protocol.validation.request import NO_NUL, is_nested_deeper, refusal
+from protocol.validation.request import is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
 from protocol.validation.unsupported_fields import FieldRule
 
@@ -61,7 +61,6 @@ class ChatCompletionRequest(SamplingFields):
 
     field_rules: ClassVar[Mapping[str, FieldRule]] = CHAT_FIELDS
 
-    model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
     messages: Annotated[
         list[ChatMessage],
         Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),

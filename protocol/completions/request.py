@@ -59,7 +59,6 @@ class CompletionRequest(SamplingFields):
 
     field_rules: ClassVar[Mapping[str, FieldRule]] = COMPLETION_FIELDS
 
-    model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
     prompt: Prompt = Field(description="A text, texts, token ids, or lists of token ids; none of them empty.")
     max_tokens: int | None = Field(
         default=None,

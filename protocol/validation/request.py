@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from protocol.errors import Fault
@@ -140,3 +140,15 @@ def at_most_entries(limit: int) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+class ApiRequest(RequestModel):
+    """A whole request of an API that generates."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
+    stream: bool = Field(default=False, description="Send the answer in chunks while it is made.")
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the stream ends with a usage chunk."""
+        return False

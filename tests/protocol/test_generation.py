@@ -15,7 +15,7 @@ from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, Sampl
 from protocol.sampling import SamplingFields
 from protocol.validation.parse import parse_request
 
-NOT_SAMPLING = {"n", "response_format", "stream", "stream_options", "user", "metadata"}
+NOT_SAMPLING = {"model", "n", "response_format", "stream", "stream_options", "user", "metadata"}
 
 
 def chat(*messages: dict[str, Any], **more: Any) -> GenerationRequest:

@@ -16,6 +16,7 @@ from app.channel.limits import ChannelLimits
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.config.load import load_settings
+from app.generation.api import CHAT
 from app.generation.replay_store import ReplayStore, ResumeLimits
 from app.security.caller import Caller
 from app.services import make_services
@@ -144,7 +145,7 @@ class Harness:
         codec: FrameCodec = CODEC,
     ) -> Peer:
         """A client that has just connected."""
-        backend = ChannelBackend(self.services, Caller.of(owner, None), "connection")
+        backend = ChannelBackend(self.services, CHAT, Caller.of(owner, None), "connection")
         given = {"clock": clock, "parse_aside": parse_aside}
         more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         peer = Peer(lambda peer: Channel("connection", backend, codec, peer.take, limits or ChannelLimits(), **more))

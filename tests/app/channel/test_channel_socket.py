@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from app.channel.endpoint import INBOX_MESSAGES
-from app.channel.local_backend import CHANNEL_PATH
 from app.factory import create_app
+from app.generation.api import CHAT
 from tests.app.channel.channels import Harness, open_harness, turn, until
 
 SCOPE: dict[str, Any] = {
@@ -15,8 +15,8 @@ SCOPE: dict[str, Any] = {
     "asgi": {"version": "3.0", "spec_version": "2.3"},
     "http_version": "1.1",
     "scheme": "ws",
-    "path": CHANNEL_PATH,
-    "raw_path": CHANNEL_PATH.encode(),
+    "path": CHAT.path,
+    "raw_path": CHAT.path.encode(),
     "query_string": b"",
     "root_path": "",
     "headers": [

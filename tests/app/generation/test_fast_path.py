@@ -10,6 +10,7 @@ import pytest
 from app.channel.limits import ChannelLimits
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
+from app.generation.api import CHAT
 from app.generation.fast_path import EventSender
 from app.generation.stream import LiveStream
 from app.security.caller import Caller
@@ -85,7 +86,7 @@ async def test_what_takes_the_fast_path_is_counted_and_observed() -> None:
 
 def peer_with(harness: Harness, outlet: Outlet) -> Peer:
     """A client whose channel writes to `outlet` on the fast path."""
-    backend = ChannelBackend(harness.services, Caller.of(None, None), "connection")
+    backend = ChannelBackend(harness.services, CHAT, Caller.of(None, None), "connection")
     peer = Peer(
         lambda peer: Channel(
             "c", backend, ChannelCodec(), peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)

@@ -9,7 +9,7 @@ import pytest
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.limits.deadlines import asked_timeout, deadlines_of
+from app.limits.deadlines import DeadlineLimits, asked_timeout
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
@@ -34,13 +34,19 @@ def test_the_header_twice_is_refused() -> None:
 
 
 def test_the_shorter_of_the_servers_and_the_clients_time_holds() -> None:
-    limited = load_settings(["--request-timeout-s", "10", "--first-token-timeout-s", "4"], {})
-    assert [deadlines_of(limited, asked).request_s for asked in (None, 2.5, 20.0)] == [10, 2.5, 10]
-    assert deadlines_of(limited, 2.5).first_token_s == 4
-    free = load_settings([], {})
-    assert [deadlines_of(free, asked).request_s for asked in (None, 2.5)] == [None, 2.5]
+    limited = DeadlineLimits(first_token_s=4, request_s=10)
+    assert [limited.starting_now(asked).request_s for asked in (None, 2.5, 20.0)] == [10, 2.5, 10]
+    assert limited.starting_now(2.5).first_token_s == 4
+    free = DeadlineLimits()
+    assert [free.starting_now(asked).request_s for asked in (None, 2.5)] == [None, 2.5]
     assert asked_timeout([]) is None
     assert asked_timeout([" 2.5"]) == 2.5
+
+
+def test_the_servers_limits_are_those_of_its_settings() -> None:
+    flags = ["--request-timeout-s", "10", "--first-token-timeout-s", "4"]
+    services = make_services(load_settings(flags, {}), EngineManager(FakeFactory(), AdmissionLimits(1, 0)))
+    assert services.deadlines == DeadlineLimits(first_token_s=4, request_s=10)
 
 
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions"])

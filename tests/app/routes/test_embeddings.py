@@ -271,7 +271,7 @@ def test_switched_off_there_are_none() -> None:
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
     services = make_services(load_settings([], {}), manager, embedder)
     with pytest.raises(TwowireError, match=r"There is no model for embeddings: .* \(--no-embeddings\)\."):
-        services.check_model("x", "embeddings")
+        services.models.check("x", "embeddings")
 
 
 def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,155 @@
+"""The one way in: every request to generate starts here, whichever API and connection it came by.
+
+Model name, deadline, `EngineManager.prepare`, tokens from the rate limit, `EngineManager.run`: in this order. What
+comes out is a stream to send, or a whole body. Nothing else calls the manager's `prepare` and `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol, TypeVar
+
+from app.generation.api import GenerationApi
+from app.generation.coalesce import Pace
+from app.generation.models import ServedModels
+from app.generation.replay import ReplayReader
+from app.generation.replay_store import ReplayStore
+from app.generation.stream import LiveStream
+from app.limits.deadlines import DeadlineLimits
+from app.limits.rate_limits import RateLimits
+from app.observability.metrics import Metrics
+from app.observability.outcome import Wire
+from app.security.caller import Caller
+from engine.generation import Generation
+from engine.manager import EngineManager
+from protocol.generation import GenerationRequest
+from protocol.validation.request import ApiRequest
+
+R = TypeVar("R", bound=ApiRequest)
+
+
+class Transport(Protocol):
+    """The connection that a response goes out on."""
+
+    wire: Wire
+    waits_for_first_step: bool
+    """Whether to wait for the engine's first step, so that its refusal can be answered with a status of its own."""
+
+    def note_model(self, name: str) -> None:
+        """Record the model, which is known to be served."""
+
+    async def adopt(self, generation: Generation) -> None:
+        """Take charge of `generation`: close it when the request is over, however it ends.
+
+        Raises `asyncio.CancelledError`, having closed it, if the request is over already.
+        """
+
+
+class GenerationService:
+    """Admits requests and runs them."""
+
+    def __init__(
+        self,
+        manager: EngineManager,
+        models: ServedModels,
+        deadlines: DeadlineLimits,
+        rates: RateLimits,
+        metrics: Metrics,
+        replays: ReplayStore,
+        pace: Pace | None = None,
+    ) -> None:
+        """`pace`: that of all streams, if fast ones are to be coalesced."""
+        self._manager = manager
+        self._models = models
+        self._deadlines = deadlines
+        self._rates = rates
+        self._metrics = metrics
+        self._replays = replays
+        self._pace = pace
+
+    async def start(
+        self,
+        api: GenerationApi[R],
+        request: R,
+        caller: Caller,
+        transport: Transport,
+        *,
+        timeout_s: float | None = None,
+        grace_s: float | None = None,
+    ) -> LiveStream | ReplayReader:
+        """Start a stream. Whoever reads it, leaves it. Raises `TwowireError`; then nothing is held.
+
+        `timeout_s` is how long the client gives the request. With `grace_s`, a replay buffer keeps the stream for so
+        many seconds after its connection is lost.
+        """
+        self._check(api, request, transport)
+        generation = await self._run(api.generation_request(request), caller, transport, timeout_s)
+        try:
+            answer_id = api.answer_id(generation.id)
+            stream = LiveStream(
+                answer_id,
+                generation,
+                api.encoder(request, answer_id, int(time.time())),
+                generation.sequences,
+                include_usage=request.include_usage,
+                pace=self._pace,
+            )
+            if transport.waits_for_first_step:
+                await stream.begin()
+            return stream if grace_s is None else self._replays.keep(stream, caller.owner, grace_s)
+        except BaseException:
+            await generation.close()
+            raise
+
+    async def collect(
+        self,
+        api: GenerationApi[R],
+        request: R,
+        caller: Caller,
+        transport: Transport,
+        *,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """Generate a whole body. Raises `TwowireError`."""
+        self._check(api, request, transport)
+        wanted = api.generation_request(request)
+        generation = await self._run(wanted, caller, transport, timeout_s)
+        async with generation:
+            answer_id = api.answer_id(generation.id)
+            collector = api.collector(request, answer_id, int(time.time()), generation.sequences)
+            async for deltas in generation:
+                collector.add(deltas)
+        if wanted.sampling.logprobs is None:
+            return collector.body(generation.usage)
+        # Log probabilities can make it tens of megabytes.
+        return await asyncio.to_thread(collector.body, generation.usage)
+
+    def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> None:
+        self._models.check(request.model)
+        transport.note_model(request.model)
+        if request.unknown_fields:
+            self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))
+
+    async def _run(
+        self, request: GenerationRequest, caller: Caller, transport: Transport, timeout_s: float | None
+    ) -> Generation:
+        """Prepare, reserve, run. The transport is in charge of what is returned."""
+        deadlines = self._deadlines.starting_now(timeout_s)
+        async with deadlines.limit():
+            prepared = await self._manager.prepare(request, caller.client)
+        await self._rates.reserve(caller.client, prepared.prompt_tokens)
+        try:
+            generation = await self._manager.run(
+                prepared,
+                self._metrics.wires[transport.wire],
+                caller.owner,
+                client=caller.client,
+                deadlines=deadlines,
+            )
+        except BaseException:
+            await self._rates.spend(caller.client, -prepared.prompt_tokens)
+            raise
+        self._rates.follow(caller.client, generation)
+        await transport.adopt(generation)
+        return generation

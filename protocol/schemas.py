@@ -1,0 +1,25 @@
+"""What the response schemas of several APIs share. They serve the OpenAPI document alone: see `protocol.encoder`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+CREATED = "When the answer was begun, in seconds since 1970 (UTC)."
+MODEL = "The name of the model that answered, as the request gave it."
+USAGE = "The tokens of the whole request."
+FINISH = "Why the choice ended: `stop` at its natural end or a stop string, `length` at the limit of tokens."
+
+
+class PromptTokensDetails(BaseModel):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int = Field(description="Prompt tokens taken from the prefix cache.")
+
+
+class CompletionUsage(BaseModel):
+    """Tokens counted for one request, all its choices together."""
+
+    prompt_tokens: int = Field(description="Tokens of the prompt.")
+    completion_tokens: int = Field(description="Tokens generated.")
+    total_tokens: int = Field(description="Both together.")
+    prompt_tokens_details: PromptTokensDetails | None = Field(default=None, description="Breakdown of the prompt.")

@@ -1,6 +1,6 @@
 """Compiles a constraint as vLLM's engine would, with the same library, options and tokenizer.
 
-Runs in the worker. vLLM itself is not imported there, which would take ten seconds and half a gigabyte:
+Runs in the worker, which does not import vLLM, because that would take ten seconds and half a gigabyte:
 `tests/live/test_grammar.py` compares what is compiled here with what vLLM 0.32 compiles.
 """
 
@@ -14,11 +14,11 @@ from engine.grammar.constraint import BackendSpec, Kind
 
 
 class RefusedError(Exception):
-    """The backend does not take the constraint; the message says why."""
+    """The backend refuses the constraint; the message says why."""
 
 
 Compile = Callable[[Kind, str], None]
-"""Compiles a constraint, and computes which tokens may come first. Raises `RefusedError` or the library's errors."""
+"""Compiles a constraint and computes its first token mask. Raises `RefusedError` or the library's errors."""
 
 
 def compile_with(spec: BackendSpec) -> Compile:
@@ -42,13 +42,13 @@ def _guidance(spec: BackendSpec) -> Compile:
         if message := matcher.get_error():
             raise RefusedError(message)
 
-    # Whatever the library builds when it is first used, it builds here, and not in each child.
-    compile_("json_object", "")
+    # What the library builds at its first use is built here once, not in each child.
+    compile_("json", '{"type": "object"}')
     return compile_
 
 
 BACKENDS: dict[str, Callable[[BackendSpec], Compile]] = {"guidance": _guidance}
-"""By vLLM's name in `structured_outputs_config.backend`."""
+"""By vLLM's name, in `structured_outputs_config.backend`."""
 
 
 def guidance_source(kind: Kind, text: str, *, any_whitespace: bool) -> str:
@@ -58,9 +58,8 @@ def guidance_source(kind: Kind, text: str, *, any_whitespace: bool) -> str:
     """
     import llguidance
 
-    if kind == "json" or kind == "json_object":
-        schema = text if kind == "json" else '{"type": "object"}'
-        return llguidance.LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": any_whitespace})
+    if kind == "json":
+        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_flexible": any_whitespace})
     if kind != "structural_tag":
         return llguidance.grammar_from(kind, text)
     wanted: dict[str, Any] = json.loads(text)

@@ -1,7 +1,4 @@
-"""Remembers a bounded number of verdicts.
-
-No clock, no event loop. A verdict is final: the same constraint would get it again (`Verdict.is_final`).
-"""
+"""Remembers a bounded number of final verdicts (`Verdict.is_final`)."""
 
 from __future__ import annotations
 
@@ -10,16 +7,15 @@ from collections import OrderedDict
 from engine.grammar.constraint import Verdict
 
 MAX_VERDICTS = 4096
-"""At most some 700 bytes each, most of which is the message of a refusal."""
+"""About 700 bytes each at most, mostly the message of a refusal."""
 SLOW_S = 0.1
 MAX_SLOW = 8
-"""Accepted constraints that take longer than `SLOW_S`. What is remembered here goes to the engine without waiting for
-its turn, and the engine keeps twice as many compiled (`engine.vllm.grammars`); so nobody can have it compile many slow
-ones at once."""
+"""Accepted constraints that take longer than `SLOW_S`. Remembered ones go to the engine without queueing, and it keeps
+twice as many compiled (`engine.vllm.grammars`): so nobody can make it compile many slow ones at once."""
 
 
 class VerdictCache:
-    """By the constraint's key; the one that was asked for longest ago goes first."""
+    """Verdicts by the constraint's key. The least recently used is dropped first."""
 
     def __init__(self, max_verdicts: int = MAX_VERDICTS, max_slow: int = MAX_SLOW) -> None:
         self._quick: OrderedDict[bytes, Verdict] = OrderedDict()
@@ -38,7 +34,7 @@ class VerdictCache:
         return None
 
     def put(self, key: bytes, verdict: Verdict) -> None:
-        """Remember a verdict that is final."""
+        """Remember a final verdict."""
         is_slow = verdict.outcome == "accepted" and verdict.cpu_s > SLOW_S
         verdicts = self._slow if is_slow else self._quick
         verdicts[key] = verdict

@@ -1,8 +1,7 @@
-"""Decides which constraints reach the engine: each is compiled once in the worker, within limits and in turn.
+"""Lets only constraints reach the engine that the worker compiled within the limits.
 
-Does not know how a compile is carried out, nor what an engine does with a constraint. At most `AT_ONCE` are compiled at
-a time, one of each client; clients take turns (`engine.queue.fair_queue`). Requests with the same constraint share one
-compile, which goes on as long as somebody waits for it. Verdicts are remembered.
+At most `AT_ONCE` are compiled at a time, one per client; clients share fairly (`engine.queue.fair_queue`). Requests
+with the same constraint share one compile, which goes on as long as one of them waits. Verdicts are remembered.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ AT_ONCE = 2
 MAX_QUEUED = 64
 MAX_QUEUED_PER_CLIENT = 8
 
-NOUNS = {"json": "JSON schema", "json_object": "JSON schema", "structural_tag": "structural tag", "choice": "choice"}
-"""What clients call a constraint, where that differs from its kind."""
+_NOUNS = {"json": "JSON schema", "structural_tag": "structural tag", "choice": "choice"}
+"""What clients call a constraint, if not by its kind."""
 
 
 class CompileProcess(Protocol):
-    """What a checker needs from a worker; see `engine.grammar.process`."""
+    """What a checker needs of a worker; see `engine.grammar.process`."""
 
     @property
     def is_alive(self) -> bool: ...
@@ -48,25 +47,25 @@ class _Seat:
     """One client's requests that wait for one compile."""
 
     entry: QueueEntry | None
-    """None once another seat's turn has come."""
+    """None once the job runs, or another seat has left the queue for it."""
     verdict: asyncio.Future[Verdict]
     waiting: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One constraint that waits or is compiled."""
+    """One constraint that waits or is being compiled."""
 
     constraint: Constraint
     key: bytes
     seats: dict[str, _Seat] = field(default_factory=dict)
     entry: QueueEntry | None = None
-    """The one that it runs in."""
+    """The queue entry that it runs in."""
     task: asyncio.Task[None] | None = None
 
 
 class GrammarChecker:
-    """See the module. Use: `check`, as often as wanted, then `close`. The worker starts with the first constraint."""
+    """Use: `check` any number of times, then `close`. The first constraint starts the worker."""
 
     def __init__(
         self,
@@ -75,13 +74,13 @@ class GrammarChecker:
         start: Callable[[BackendSpec, CompileLimits], Awaitable[CompileProcess]] = GrammarProcess.start,
     ) -> None:
         self.figures = GrammarFigures()
-        """What is counted; may be replaced."""
+        """What is counted. May be replaced."""
         self._spec = spec
         self._limits = limits
         self._start = start
         self._queue = FairQueue(AT_ONCE, MAX_QUEUED, per_client=1)
         self._queued: Counter[str] = Counter()
-        """Seats that wait for their turn, by client."""
+        """Seats in the queue, by client."""
         self._jobs: dict[bytes, _Job] = {}
         self._verdicts = VerdictCache()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,8 +89,8 @@ class GrammarChecker:
     async def check(self, constraint: Constraint, client: str, param: str) -> None:
         """Return once the engine can compile `constraint` within the limits.
 
-        `param` is the field that it came in. Raises `TwowireError`: INVALID_SCHEMA where the constraint is refused,
-        QUEUE_FULL where too many wait.
+        `param` is the field it came in. Raises `TwowireError`: INVALID_SCHEMA if the constraint is refused, QUEUE_FULL
+        if too many wait.
         """
         key = constraint.key
         verdict = self._verdicts.get(key)
@@ -159,7 +158,7 @@ class GrammarChecker:
         _fail(seat, _queue_full(f"{MAX_QUEUED} wait already"))
 
     def _leave(self, job: _Job, client: str) -> None:
-        """Nobody of this client waits for the job any more."""
+        """Drop a seat that nobody waits in any more."""
         seat = job.seats.pop(client)
         self._leave_queue(client, seat)
         if not job.seats:
@@ -168,7 +167,7 @@ class GrammarChecker:
                 job.task.cancel()
 
     def _leave_queue(self, client: str, seat: _Seat) -> None:
-        """The seat does not wait for a turn any more."""
+        """Take the seat out of the queue."""
         if seat.entry is not None:
             entry, seat.entry = seat.entry, None
             self._dequeue(client)
@@ -186,7 +185,7 @@ class GrammarChecker:
     # -- compiling ----------------------------------------------------------------------------------------------
 
     def _run(self, job: _Job, client: str) -> None:
-        """The turn of one of the job's clients has come: nobody needs another."""
+        """Start the compile in the slot of one client; the others leave the queue."""
         first = job.seats[client]
         job.entry, first.entry = first.entry, None
         self._dequeue(client)
@@ -202,15 +201,17 @@ class GrammarChecker:
             self.figures.compiled(verdict)
             if verdict.is_final:
                 self._verdicts.put(job.key, verdict)
-            if verdict.outcome not in ("accepted", "refused"):
+            if verdict.outcome == "failed":
+                log.error("grammar_worker_failed", reason=verdict.message)
+            elif verdict.outcome not in ("accepted", "refused"):
                 log.warning("grammar_refused", reason=verdict.outcome, cpu_s=verdict.cpu_s, mib=int(verdict.peak_mib))
             self._settle(job, verdict)
         except Exception:
             log.exception("grammar_worker_failed")
-            self._settle(job, TwowireError(Fault.INTERNAL, "The grammar worker failed; the server's log says why."))
+            self._settle(job, _worker_failed())
 
     def _ran(self, job: _Job, task: asyncio.Task[None]) -> None:
-        # Not in the task itself, which does not even begin where it is cancelled at once.
+        # Not in the task itself: one that is cancelled at once never begins.
         self._tasks.discard(task)
         assert job.entry is not None
         self._queue.leave(job.entry)
@@ -229,7 +230,7 @@ class GrammarChecker:
         try:
             return await (await self._process()).compile(constraint)
         except WorkerDiedError as error:
-            # Ended from outside, perhaps; another may do.
+            # Perhaps killed from outside; another may do.
             log.warning("grammar_worker_died", reason=str(error))
         return await (await self._process()).compile(constraint)
 
@@ -239,7 +240,7 @@ class GrammarChecker:
             self._starting = asyncio.create_task(self._started(before), name="grammar-worker-start")
             self._starting.add_done_callback(_was_seen)
         assert self._starting is not None
-        # A waiting request may leave while others still need it.
+        # Shielded: others may still need it when one request leaves.
         return await asyncio.shield(self._starting)
 
     async def _started(self, before: asyncio.Task[CompileProcess] | None) -> CompileProcess:
@@ -249,7 +250,7 @@ class GrammarChecker:
 
 
 def _was_seen(started: asyncio.Task[CompileProcess]) -> None:
-    """If all have left meanwhile, nobody retrieves its failure."""
+    """Retrieve its failure, in case nobody waits for it any more."""
     if not started.cancelled():
         started.exception()
 
@@ -261,11 +262,15 @@ def _is_good(started: asyncio.Task[CompileProcess]) -> bool:
 def _fail(seat: _Seat, error: TwowireError) -> None:
     if not seat.verdict.done():
         seat.verdict.set_exception(error)
-        seat.verdict.exception()  # If nobody waits any more, nobody retrieves it.
+        seat.verdict.exception()  # Retrieved, in case nobody waits for it any more.
 
 
 def _queue_full(why: str) -> TwowireError:
     return TwowireError(Fault.QUEUE_FULL, f"Too many JSON schemas are to be compiled: {why}.", retry_after_s=1)
+
+
+def _worker_failed() -> TwowireError:
+    return TwowireError(Fault.INTERNAL, "The grammar worker failed; the server's log says why.")
 
 
 def _stopped() -> TwowireError:
@@ -275,7 +280,7 @@ def _stopped() -> TwowireError:
 
 
 def _refusal(constraint: Constraint, verdict: Verdict, limits: CompileLimits, param: str) -> TwowireError:
-    noun = NOUNS.get(constraint.kind, constraint.kind)
+    noun = _NOUNS.get(constraint.kind, constraint.kind)
     match verdict.outcome:
         case "refused":
             message = f"The {noun} cannot be followed: {verdict.message}"
@@ -283,6 +288,8 @@ def _refusal(constraint: Constraint, verdict: Verdict, limits: CompileLimits, pa
             message = f"The {noun} takes more than {limits.cpu_s:g} s to compile; make it simpler."
         case "too_large":
             message = f"The {noun} takes more than {limits.memory_mib} MiB of memory to compile; make it simpler."
+        case "failed":
+            return _worker_failed()
         case "crashed":
             message = f"The {noun} makes the grammar compiler fail; write it in another way."
         case _:

@@ -1,4 +1,4 @@
-"""One compile, in a process of its own with limits that the kernel holds, however the compiler behaves.
+"""Compiles one constraint in a process of its own, with limits that the kernel enforces.
 
 Runs in the worker, which forks the child and reads what came of it. Does not know the server.
 """
@@ -20,9 +20,9 @@ from engine.grammar.constraint import CompileLimits, Constraint, Outcome, Verdic
 MAX_MESSAGE_CHARS = 600
 MAX_STDERR_BYTES = 64 * 1024
 NICE = 5
-"""A lower priority than the engine's: a slow compile should not delay running streams."""
+"""Lower priority than the engine's, so that a slow compile does not delay running streams."""
 STACK_BYTES = 4 * 1024 * 1024
-"""Half of what the engine's threads have: what does not overflow it here will not overflow theirs."""
+"""Half of what the engine's threads have: what fits here fits there."""
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +32,7 @@ class Child:
     """A running compile, as the worker sees it."""
 
     def __init__(self, constraint: Constraint, compile_: Compile, limits: CompileLimits, not_for_it: list[int]) -> None:
-        """Fork. Raises OSError where the machine has no process or memory left. `not_for_it`: files to close in it."""
+        """Fork. The child closes the files `not_for_it`. Raises OSError if no process or memory is left."""
         self._stderr = os.memfd_create("stderr")
         try:
             self.answer, theirs = os.pipe()
@@ -49,12 +49,12 @@ class Child:
         if not self.pid:
             _run(constraint, compile_, limits, theirs, self._stderr, [*not_for_it, self.answer], parent)
         os.close(theirs)
-        self._said = b""
+        self._reported = b""
 
     def read(self) -> bool:
-        """Take what the child says. Returns False once it has ended, or is about to."""
+        """Read what the child reports. Returns False once it has ended or is about to."""
         part = os.read(self.answer, 65536)
-        self._said += part
+        self._reported += part
         return bool(part)
 
     def kill(self) -> None:
@@ -62,15 +62,15 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def reap(self) -> Verdict:
-        """Wait for its end, and say what came of it."""
+        """Wait for its end, and return its verdict."""
         _, status, usage = os.wait4(self.pid, 0)
         os.close(self.answer)
         stderr = os.pread(self._stderr, 4096, 0)
         os.close(self._stderr)
         cost = round(usage.ru_utime + usage.ru_stime, 4), usage.ru_maxrss / 1024
-        if self._said and os.waitstatus_to_exitcode(status) == 0:
-            said = orjson.loads(self._said)
-            return Verdict(said["outcome"], said["message"], *cost)
+        if self._reported and os.waitstatus_to_exitcode(status) == 0:
+            report = orjson.loads(self._reported)
+            return Verdict(report["outcome"], report["message"], *cost)
         return Verdict(_outcome(os.waitstatus_to_exitcode(status), stderr), "", *cost)
 
 
@@ -79,9 +79,9 @@ def _outcome(code: int, stderr: bytes) -> Outcome:
     if code in (-signal.SIGPROF, -signal.SIGXCPU):
         return "too_slow"
     if code == -signal.SIGKILL:
-        # Not killed by us, so by the kernel, for lack of memory.
+        # Not by us, so by the kernel, for lack of memory.
         return "busy"
-    # Rust aborts with these words; C++ with the second where nobody catches the exception.
+    # What Rust writes when it aborts, and C++ for an exception that nobody catches.
     if b"memory allocation of" in stderr or b"bad_alloc" in stderr:
         return "too_large"
     return "crashed"
@@ -97,24 +97,33 @@ def _run(
     parent: int,
 ) -> NoReturn:
     try:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # It has ended before that.
-            os._exit(1)
-        for number in not_for_it:
-            os.close(number)
-        os.dup2(stderr, 2)
-        _limit(limits)
-        outcome, message = _compiled(constraint, compile_)
+        outcome, message = _compiled_within(constraint, compile_, limits, stderr, not_for_it, parent)
         os.write(answer, orjson.dumps({"outcome": outcome, "message": message[:MAX_MESSAGE_CHARS]}))
         os._exit(0)
     except BaseException:
         os._exit(1)
 
 
+def _compiled_within(
+    constraint: Constraint, compile_: Compile, limits: CompileLimits, stderr: int, not_for_it: list[int], parent: int
+) -> tuple[Outcome, str]:
+    try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # The worker ended before the signal was set.
+            os._exit(1)
+        for number in not_for_it:
+            os.close(number)
+        os.dup2(stderr, 2)
+        _limit(limits)
+    except Exception as error:
+        return "failed", f"{type(error).__name__}: {error}"
+    return _compiled(constraint, compile_)
+
+
 def _limit(limits: CompileLimits) -> None:
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    # Where the machine has no memory left, the kernel ends this process before others.
+    # If the machine runs out of memory, the kernel kills this process first.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     _lower(resource.RLIMIT_CORE, 0)
@@ -135,7 +144,7 @@ def _lower(which: int, value: int) -> None:
 
 
 def _data_bytes() -> int:
-    """What RLIMIT_DATA counts of this process now: proc(5), VmData."""
+    """What RLIMIT_DATA counts of this process now; see VmData in proc(5)."""
     with open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(b"VmData:"):

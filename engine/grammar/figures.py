@@ -1,7 +1,4 @@
-"""What was compiled, for the metrics.
-
-Does not know how they are shown.
-"""
+"""Counts compiles for the metrics."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ class GrammarFigures:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     cpu_s: float = 0.0
     hits: int = 0
-    """Requests whose constraint had been compiled before."""
+    """Requests whose constraint was compiled before."""
 
     def compiled(self, verdict: Verdict) -> None:
-        """Count a compile that has ended."""
+        """Count a finished compile."""
         self.outcomes[verdict.outcome] += 1
         self.cpu_s += verdict.cpu_s

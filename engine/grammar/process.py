@@ -1,7 +1,6 @@
-"""The grammar worker, seen from the server: started, spoken to and ended.
+"""Starts the grammar worker, sends it constraints, and ends it.
 
-Does not know whose constraints it compiles, nor how many at a time (`engine.grammar.checker` does). The process is a
-plain child of the server, not one of multiprocessing's, because those count as vLLM's (`engine.processes.children`).
+The process is a plain child, not one of multiprocessing's: those count as vLLM's (`engine.processes.children`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint, Ve
 from engine.processes import messages
 
 START_TIMEOUT_S = 60.0
-"""It takes a quarter of a second, or some seconds where the vocabulary is large and the machine is busy."""
+"""A start takes a quarter of a second, or seconds with a large vocabulary on a busy machine."""
 CANCEL_TIMEOUT_S = 5.0
 
 
@@ -33,7 +32,7 @@ class GrammarProcess(asyncio.Protocol):
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self.is_alive = True
-        """It can be given constraints."""
+        """Whether it takes constraints."""
         self._child = child
         self._transport: asyncio.WriteTransport | None = None
         self._received = bytearray()
@@ -70,7 +69,7 @@ class GrammarProcess(asyncio.Protocol):
         return self._child.pid
 
     async def compile(self, constraint: Constraint) -> Verdict:
-        """Compile within the limits. A cancellation ends the compile, and returns when it has ended.
+        """Compile within the limits. A cancellation ends the compile, and waits for its end.
 
         Raises `WorkerDiedError`.
         """
@@ -85,13 +84,13 @@ class GrammarProcess(asyncio.Protocol):
             self._send({"type": "cancel", "job": number})
             await asyncio.wait({verdict}, timeout=CANCEL_TIMEOUT_S)
             if verdict.done():
-                verdict.exception()  # Nobody else asks for it.
+                verdict.exception()  # Retrieved: nobody else does.
             raise
         finally:
             self._jobs.pop(number, None)
 
     async def close(self) -> None:
-        """End it at once, and what it compiles."""
+        """End it at once, and its compiles."""
         if self._transport is not None:
             self._transport.abort()
         self.connection_lost(None)
@@ -104,7 +103,7 @@ class GrammarProcess(asyncio.Protocol):
             assert self._transport is not None
             self._transport.write(messages.encoded(header, [tail]))
 
-    # -- asyncio.Protocol: no task of its own has to read ---------------------------------------------------------
+    # -- asyncio.Protocol: saves a task that reads ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are not asyncio's by inheritance.
@@ -130,13 +129,13 @@ class GrammarProcess(asyncio.Protocol):
         for waiting in waits:
             if not waiting.done():
                 waiting.set_exception(WorkerDiedError("it ended unexpectedly"))
-                waiting.exception()  # Seen: perhaps nobody waits for it any more.
+                waiting.exception()  # Retrieved, in case nobody waits for it any more.
 
 
 def _spawned(number: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "engine.grammar.worker", str(number)]
-    # In a process group of its own, so that Ctrl+C reaches the server alone, which lets running requests finish. One
-    # thread per library, because a process with several cannot fork safely.
+    # A process group of its own: Ctrl+C must reach only the server, which lets running requests finish. One thread per
+    # library, because a process with several cannot fork safely.
     return subprocess.Popen(
         command,
         env=os.environ | {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from engine.grammar.constraint import BackendSpec
 
 BACKEND: Literal["guidance"] = "guidance"
-"""The one that the engine is started with, and the worker knows."""
+"""The one the engine is started with; the worker knows no other."""
 
 
 def backend_spec(structured_outputs: Any, tokenizer: Any, vocab_size: int) -> BackendSpec:
-    """What `vllm.v1.structured_output.backend_guidance.GuidanceBackend` would begin with; may take a second.
+    """What vLLM's `GuidanceBackend` would be set up with; takes up to a second.
 
     `structured_outputs` is vLLM's StructuredOutputsConfig.
     """
@@ -29,9 +29,9 @@ def backend_spec(structured_outputs: Any, tokenizer: Any, vocab_size: int) -> Ba
 def _tokenizer(tokenizer: Any, vocab_size: int) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        # Mistral's own has no such form. What a grammar takes to compile hardly depends on the tokens.
+        # Mistral's own has no such form. The cost of compiling hardly depends on the tokens.
         return {"tokenizer": "byte"}
-    # `llguidance.hf.from_tokenizer`, which would import transformers into the worker.
+    # As `llguidance.hf.from_tokenizer` does, which would import transformers into the worker.
     plain = copy(backend)
     plain.no_padding()
     plain.no_truncation()

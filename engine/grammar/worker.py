@@ -1,12 +1,11 @@
-"""What runs in the grammar worker: it forks a child for each constraint, and says what came of it.
+"""The grammar worker's process: forks a child for each constraint, and reports the verdicts.
 
-Run by `engine.grammar.process` as `python -m engine.grammar.worker FD`; FD is its end of a socket pair. Does not know
-who asks, nor how many may ask. It parses nothing of a constraint itself, so that none can hold it up. It has one
-thread, which forking needs, and ends when the server's end is closed, however the server ended; its children end with
-it.
+Run by `engine.grammar.process` as `python -m engine.grammar.worker FD`; FD is its end of a socket pair. It parses no
+constraint itself, so that none can block it. It has a single thread, because it forks. It exits when the other end
+closes, however the server ended, and its children with it.
 
-In: `start` with the backend and the limits, behind it the tokenizer; `compile` a constraint, the text behind it;
-`cancel` one. Out: `ready` or `failed`; `done` for each compile, the cancelled ones too.
+Messages in: `start` with the backend and limits, followed by the tokenizer; `compile`, followed by the constraint's
+text; `cancel`. Messages out: `ready` or `failed`; `done` for every compile, including cancelled ones.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ class Worker:
         self._selector.register(wire, selectors.EVENT_READ)
         self._children: dict[int, Child] = {}
         self._deadlines: dict[int, float] = {}
-        """By the job's number; the oldest is first, as all have the same time."""
+        """By job number, the earliest first: all jobs have the same time."""
 
     def serve(self) -> None:
-        """Work until the server is gone."""
+        """Serve until the server is gone."""
         while True:
-            for key, _ in self._selector.select(self._patience_s()):
+            for key, _ in self._selector.select(self._timeout_s()):
                 if key.data is None:
-                    if not self._hear():
+                    if not self._receive():
                         return
                 elif key.data in self._children and not self._children[key.data].read():
                     self._finish(key.data)
@@ -51,10 +50,10 @@ class Worker:
             for job in [job for job, deadline in self._deadlines.items() if deadline <= now]:
                 self._end(job, Verdict("late"))
 
-    def _patience_s(self) -> float | None:
+    def _timeout_s(self) -> float | None:
         return max(0.0, next(iter(self._deadlines.values())) - time.monotonic()) if self._deadlines else None
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         message = messages.read_blocking(self._wire)
         if message is None:
             return False
@@ -67,12 +66,12 @@ class Worker:
         return True
 
     def _begin(self, job: int, constraint: Constraint) -> None:
-        # The child must not keep the other children's pipes open.
+        # The child must not hold the other children's pipes open.
         others = [child.answer for child in self._children.values()]
         try:
             child = Child(constraint, self._compile, self._limits, [self._wire.fileno(), *others])
         except OSError:
-            self._tell(job, Verdict("busy"))
+            self._report(job, Verdict("busy"))
             return
         self._children[job] = child
         self._deadlines[job] = time.monotonic() + self._limits.wall_s
@@ -87,16 +86,16 @@ class Worker:
         del self._deadlines[job]
         self._selector.unregister(child.answer)
         seen = child.reap()
-        self._tell(job, verdict or seen)
+        self._report(job, verdict or seen)
 
-    def _tell(self, job: int, verdict: Verdict) -> None:
+    def _report(self, job: int, verdict: Verdict) -> None:
         header = {"type": "done", "job": job, "outcome": verdict.outcome, "message": verdict.message}
         header |= {"cpu_s": verdict.cpu_s, "peak_mib": verdict.peak_mib}
         self._wire.sendall(messages.encoded(header))
 
 
 def main(number: int) -> None:
-    """Load the tokenizer, then work until the server is gone."""
+    """Load the tokenizer, then serve until the server is gone."""
     wire = socket.socket(fileno=number)
     message = messages.read_blocking(wire)
     if message is None:
@@ -109,7 +108,7 @@ def main(number: int) -> None:
         wire.sendall(messages.encoded({"type": "failed", "reason": reason}))
         return
     del message
-    # A child's collector would otherwise copy what it shares with this process.
+    # Otherwise garbage collection in a child would copy the memory it shares with this process.
     gc.collect()
     gc.freeze()
     wire.sendall(messages.encoded({"type": "ready"}))
@@ -117,7 +116,7 @@ def main(number: int) -> None:
         Worker(wire, compile_, CompileLimits(**header["limits"])).serve()
     except OSError:  # The server is gone.
         pass
-    # At once; the children get a signal from the kernel.
+    # At once; the kernel signals the children.
     os._exit(0)
 
 

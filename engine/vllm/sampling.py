@@ -89,7 +89,7 @@ def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams
     """vLLM's form of a constraint."""
     if constraint is None:
         return None
-    wanted = StructuredOutputsParams(**{constraint.kind: constraint.text or True})
+    wanted = StructuredOutputsParams(**{constraint.kind: constraint.text})
     # Otherwise set by the check that is left out: see `CheckedSampling`.
     wanted._backend = BACKEND
     return wanted

@@ -143,6 +143,16 @@ async def test_what_a_busy_machine_is_to_blame_for_is_tried_anew(outcome: Any) -
     await harness.checker.close()
 
 
+async def test_what_this_server_fails_at_is_its_own_fault_and_tried_anew() -> None:
+    harness = Harness()
+    task = await harness.ask("good")
+    await harness.end("good", Verdict("failed", "OSError: no"))
+    assert (await fault_of(task))[0] is Fault.INTERNAL
+    await harness.ask("good")
+    assert harness.running == ["good"]
+    await harness.checker.close()
+
+
 async def test_clients_take_turns() -> None:
     """One that floods has one of the two places, and another's constraint does not wait for its queue."""
     harness = Harness()

@@ -51,7 +51,6 @@ async def patient() -> AsyncIterator[GrammarProcess]:
     ("constraint", "outcome"),
     [
         (SMALL, "accepted"),
-        (Constraint("json_object", ""), "accepted"),
         (Constraint("regex", "[a-z]+"), "accepted"),
         (Constraint("regex", "(a"), "refused"),
         (Constraint("grammar", "start: /a+/"), "accepted"),
@@ -107,6 +106,15 @@ async def test_a_compile_that_takes_too_long_on_the_clock_ends() -> None:
     async with asyncio.timeout(LIMIT_S):
         assert (await process.compile(json_constraint(SLOW))).outcome == "late"
         await process.close()
+
+
+async def test_a_child_that_cannot_set_its_limits_is_not_the_constraints_fault() -> None:
+    process = await GrammarProcess.start(SPEC, CompileLimits(memory_mib=2**50))
+    async with asyncio.timeout(LIMIT_S):
+        verdict = await process.compile(SMALL)
+        await process.close()
+    assert (verdict.outcome, verdict.is_final) == ("failed", False)
+    assert "OverflowError" in verdict.message
 
 
 async def test_a_compile_that_is_killed_says_so(patient: GrammarProcess) -> None:

@@ -30,7 +30,6 @@ SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}, "required"
 TAG = {"structures": [{"begin": "<a>", "schema": json.loads(SCHEMA), "end": "</a>"}], "triggers": ["<"]}
 CONSTRAINTS = [
     Constraint("json", SCHEMA),
-    Constraint("json_object", ""),
     Constraint("regex", "[a-z]+"),
     Constraint("grammar", "start: /a+/"),
     Constraint("structural_tag", json.dumps(TAG)),
@@ -130,7 +129,7 @@ def main() -> None:
     for constraint in CONSTRAINTS:
         sampling = CheckedSampling(structured_outputs=structured_outputs(constraint), temperature=0.5, max_tokens=7)
         found["wire"].append(wire(sampling))
-        kind, text = get_structured_output_key(StructuredOutputsParams(**{constraint.kind: constraint.text or True}))
+        kind, text = get_structured_output_key(StructuredOutputsParams(**{constraint.kind: constraint.text}))
         for whitespace in (False, True):
             theirs = serialize_guidance_grammar(kind, text, disable_any_whitespace=not whitespace)
             ours = guidance_source(constraint.kind, constraint.text, any_whitespace=whitespace)

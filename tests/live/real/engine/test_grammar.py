@@ -28,12 +28,12 @@ def found() -> dict[str, Any]:
 
 
 def test_the_worker_compiles_what_the_engine_will(found: dict[str, Any]) -> None:
-    assert found["same"] == [True] * 10
+    assert found["same"] == [True] * 8
 
 
 def test_the_engine_gets_the_text_that_was_checked(found: dict[str, Any]) -> None:
     assert [(one["kind"], one["backend"]) for one in found["wire"]] == [
-        (kind, "guidance") for kind in ("json", "json_object", "regex", "grammar", "structural_tag")
+        (kind, "guidance") for kind in ("json", "regex", "grammar", "structural_tag")
     ]
     assert json.loads(found["wire"][0]["text"])["required"] == ["a"]
 

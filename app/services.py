@@ -17,12 +17,12 @@ from app.generation.replay_store import ReplayStore, ResumeLimits
 from app.generation.service import GenerationService
 from app.limits.connections import Connections
 from app.limits.deadlines import DeadlineLimits
+from app.limits.parser import ParserThread
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Figures, Siblings
 from app.observability.traces import Traces, start_traces
-from app.routes.http import ParserThread
 from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from quart import Response, request
 
+from app.limits.parser import ParserThread
 from protocol.errors import Fault, TwowireError
 from protocol.validation.parse import parse_request
 from protocol.validation.request import RequestModel
 
 T = TypeVar("T", bound=RequestModel)
-R = TypeVar("R")
 
 PARSED_ASIDE_BYTES = 64 * 1024
 """A body from this size on is parsed in a thread: one of 16 MiB may take a tenth of a second and more."""
-
-
-class ParserThread:
-    """Parses what is large beside the event loop, one at a time.
-
-    A parser holds Python's lock for tens of milliseconds, in whatever thread. Several that take turns with it would
-    keep the event loop waiting for all of them. Test: `tests/app/routes/test_bodies.py`.
-    """
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "parser")
-
-    async def run(self, parse: Callable[..., R], *arguments: Any) -> R:
-        """What `parse(*arguments)` returns, or raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, parse, *arguments)
-
-    def close(self) -> None:
-        """Take nothing more; returns at once."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def parsed_body(model: type[T], parser: ParserThread, timeout_s: float) -> T:

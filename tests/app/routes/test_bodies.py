@@ -12,7 +12,8 @@ import pytest
 from app.channel.session import PARSED_ASIDE_CHARS
 from app.config.load import load_settings
 from app.factory import create_app
-from app.routes.http import PARSED_ASIDE_BYTES, ParserThread
+from app.limits.parser import ParserThread
+from app.routes.http import PARSED_ASIDE_BYTES
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError

@@ -80,7 +80,9 @@ def make_services(
     `one_of`: which of several API servers this is.
     """
     embedder = embedder or no_embedder("it was started without them")
+    store = MemoryStore()
     replays = ReplayStore(
+        store,
         ResumeLimits(
             grace_max_s=settings.resume_grace_max_s,
             log_max_bytes=settings.resume_log_max_bytes,
@@ -88,13 +90,12 @@ def make_services(
             # As with the embedder's queue: one of several keys may have half of it.
             owner_max_bytes=settings.resume_logs_max_bytes // 2 if len(settings.api_keys) > 1 else None,
             keep_finished_s=settings.resume_keep_finished_s,
-        )
+        ),
     )
     models = ServedModels(served_names(settings), embedder)
     deadlines = DeadlineLimits(settings.first_token_timeout_s, settings.request_timeout_s)
     connections = Connections(settings.ws_max_connections, settings.ws_max_connections_per_key)
     manager.on_drain += [connections.drain, embedder.begin_drain]
-    store = MemoryStore()
     rates = RateLimits(store, settings.requests_per_minute, settings.tokens_per_minute)
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)

@@ -37,7 +37,7 @@ class Backend(Protocol):
     async def create(self, frame: CreateFrame) -> Started:
         """Check, prepare and run the frame's request."""
 
-    def resume(self, frame: ResumeFrame) -> Started:
+    async def resume(self, frame: ResumeFrame) -> Started:
         """Find the generation that the frame names."""
 
     def ended(self, ended: StreamEnd) -> None:

@@ -71,8 +71,10 @@ class ChannelBackend:
             raise
         return Started(stream, token, rates=rates)
 
-    def resume(self, frame: ResumeFrame) -> Started:
-        reader = self._services.replays.resume(frame.id, self._caller.owner, frame.resume_token, frame.starting_after)
+    async def resume(self, frame: ResumeFrame) -> Started:
+        reader = await self._services.replays.resume(
+            frame.id, self._caller.owner, frame.resume_token, frame.starting_after
+        )
         return Started(reader, last_seq=reader.last_seq)
 
     def ended(self, ended: StreamEnd) -> None:

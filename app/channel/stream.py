@@ -53,7 +53,7 @@ class ChannelStream:
             started = await self._backend.create(frame)
             opening = codec.created(self.id, frame.event_id, started.response.id, started.token, started.rates)
         else:
-            started = self._backend.resume(frame)
+            started = await self._backend.resume(frame)
             first = started.response.seq + 1
             opening = codec.resumed(self.id, frame.event_id, first, started.last_seq)
         response = self.response = started.response

@@ -7,7 +7,6 @@ the engine merges what it makes meanwhile. Without a reader, the oldest chunks a
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -23,7 +22,6 @@ from protocol.output import Status, Usage
 
 log = structlog.get_logger(__name__)
 
-TOKEN_BYTES = 16
 MAX_CHUNKS_PER_STEP = 64
 """How many chunks a reader that catches up gets at a time, so that others get their turn on the loop and the socket."""
 
@@ -52,6 +50,7 @@ class ReplayBuffer:
         self,
         reply: LiveStream,
         owner: str | None,
+        token: str,
         *,
         grace_s: float,
         keep_finished_s: float,
@@ -61,7 +60,7 @@ class ReplayBuffer:
         """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called."""
         self.id = reply.id
         self.owner = owner
-        self.token = secrets.token_urlsafe(TOKEN_BYTES)
+        self.token = token
         self.bytes = 0
         self.first_seq = 1
         self.last_seq = 0

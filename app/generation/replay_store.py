@@ -1,17 +1,26 @@
-"""All replay buffers of a server: one byte budget for all, and who may resume which."""
+"""All replay buffers of a server: one byte budget for all, and who may resume which.
+
+A buffer is in the process that runs its generation. Which one that is, and who may resume it, is in `app.stores`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import secrets
+import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.generation.replay import BUFFER_BYTES, TOKEN_BYTES, ReplayBuffer, ReplayReader
+import orjson
+
+from app.generation.replay import BUFFER_BYTES, ReplayBuffer, ReplayReader
 from app.generation.stream import LiveStream
+from app.stores.base import Store
 from protocol.errors import Fault, TwowireError
+
+TOKEN_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +38,10 @@ class ResumeLimits:
 class ReplayStore:
     """All buffers within one budget, found by id; only the right key and token give access."""
 
-    def __init__(self, limits: ResumeLimits) -> None:
+    def __init__(self, store: Store, limits: ResumeLimits) -> None:
         self.limits = limits
+        self._store = store
+        self._place = uuid.uuid4().hex
         self.bytes = 0
         self._by_owner: Counter[str | None] = Counter()
         self._buffers: dict[str, ReplayBuffer] = {}
@@ -39,11 +50,14 @@ class ReplayStore:
     def __len__(self) -> int:
         return len(self._buffers)
 
-    def keep(self, reply: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
+    async def keep(self, reply: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
         """Buffer `reply` from now on; returns its first reader, from the start."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        await self._store.put(_key(reply.id), orjson.dumps(_Location(self._place, owner, token)))
         buffer = self._buffers[reply.id] = ReplayBuffer(
             reply,
             owner,
+            token,
             grace_s=min(grace_s, self.limits.grace_max_s),
             keep_finished_s=self.limits.keep_finished_s,
             budget=self,
@@ -54,20 +68,31 @@ class ReplayStore:
             self.shrink_others(buffer, 0)
         return buffer.attach(0)
 
-    def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
+    async def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
         """A new reader. Raises `TwowireError`: one 404 for an unknown id, a wrong token and another key alike."""
-        buffer = self._buffers.get(answer_id)
-        # Compared even if there is no such buffer, so that timing does not reveal it.
-        wanted = buffer.token if buffer is not None else secrets.token_urlsafe(TOKEN_BYTES)
+        location = await self._locate(answer_id)
+        # Compared even if there is no such generation, so that timing does not reveal it.
+        wanted = location.token if location is not None else secrets.token_urlsafe(TOKEN_BYTES)
         is_right = hmac.compare_digest(token.encode(), wanted.encode())
-        if buffer is None or not is_right or buffer.owner != owner:
+        if location is None or not is_right or location.owner != owner:
+            raise not_found()
+        buffer = self._buffer_at(location, answer_id)
+        if buffer is None:
             raise not_found()
         return buffer.attach(starting_after)
 
-    def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
+    async def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
         """The buffer of that id, if it belongs to `owner`."""
-        buffer = self._buffers.get(answer_id)
-        return buffer if buffer is not None and buffer.owner == owner else None
+        location = await self._locate(answer_id)
+        return self._buffer_at(location, answer_id) if location is not None and location.owner == owner else None
+
+    async def _locate(self, answer_id: str) -> _Location | None:
+        value = await self._store.get(_key(answer_id))
+        return None if value is None else _Location(**orjson.loads(value))
+
+    def _buffer_at(self, location: _Location, answer_id: str) -> ReplayBuffer | None:
+        # Another server's generation cannot be read from here; its clients are not sent here either.
+        return self._buffers.get(answer_id) if location.place == self._place else None
 
     def count(self, owner: str | None, size: int) -> None:
         """Record that the buffers of `owner` grew by `size` bytes, or shrank if it is negative."""
@@ -125,9 +150,13 @@ class ReplayStore:
             self.count(buffer.owner, -BUFFER_BYTES)
             if buffer.is_finished:
                 buffer.drop_all()
-            task = asyncio.create_task(buffer.discard())
+            task = asyncio.create_task(self._finish_discard(buffer))
             self._expiring.add(task)
             task.add_done_callback(self._expiring.discard)
+
+    async def _finish_discard(self, buffer: ReplayBuffer) -> None:
+        await buffer.discard()
+        await self._store.delete(_key(buffer.id))
 
     async def discard(self, buffer: ReplayBuffer) -> None:
         """Discard `buffer` and wait until it is gone."""
@@ -139,6 +168,19 @@ class ReplayStore:
         for buffer in list(self._buffers.values()):
             self._start_discard(buffer)
         await asyncio.gather(*self._expiring)
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where a resumable generation runs, and who may resume it."""
+
+    place: str
+    owner: str | None
+    token: str
+
+
+def _key(answer_id: str) -> str:
+    return f"replay:{answer_id}"
 
 
 def not_found() -> TwowireError:

@@ -97,7 +97,7 @@ class GenerationService:
             )
             if transport.waits_for_first_step:
                 await stream.begin()
-            return stream if grace_s is None else self._replays.keep(stream, caller.owner, grace_s)
+            return stream if grace_s is None else await self._replays.keep(stream, caller.owner, grace_s)
         except BaseException:
             await generation.close()
             raise

@@ -40,7 +40,7 @@ async def resume(services: Services, api: GenerationApi[Any], answer_id: str) ->
     record = record_of(request.scope)
     record.wire, record.is_work = "sse", True
     token = request.headers.get(RESUME_TOKEN_HEADER, "")
-    reader = services.replays.resume(answer_id, record.owner, token, _cursor())
+    reader = await services.replays.resume(answer_id, record.owner, token, _cursor())
     await record.adopt(None, reader.leave)
     record.hand_over(reader)
     return stream_response(reader, api, numbered=True)
@@ -51,7 +51,7 @@ async def cancel(services: Services, api: GenerationApi[Any], answer_id: str) ->
     owner = record_of(request.scope).owner
     generation_id = api.generation_id(answer_id)
     generation = services.manager.find(generation_id, owner) if generation_id is not None else None
-    kept = services.replays.find(answer_id, owner)
+    kept = await services.replays.find(answer_id, owner)
     if generation is None and kept is None:
         raise not_found()
     if generation is not None:

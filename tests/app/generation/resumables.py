@@ -40,8 +40,8 @@ class Resumable:
         await peer.say({"type": RESUME, "stream_id": stream_id, "event_id": "r", **fields})
         return peer
 
-    def read(self, after: int) -> ReplayReader:
-        return self.harness.replays.resume(self.id, None, self.token, after)
+    async def read(self, after: int) -> ReplayReader:
+        return await self.harness.replays.resume(self.id, None, self.token, after)
 
 
 async def begin(harness: Harness, owner: str | None = None, grace_s: float = 60.0) -> Resumable:

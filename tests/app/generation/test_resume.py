@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.generation.replay_store import ResumeLimits
+from app.generation.replay_store import ReplayStore, ResumeLimits
+from app.stores.memory import MemoryStore
 from engine.manager import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CHUNK, CREATED, DONE, RESUMED, Harness, open_harness, until
@@ -63,7 +64,7 @@ async def test_without_resume_nothing_outlives_the_socket_nor_can_be_found(harne
     await peer.channel.close()
     assert harness.streams[0].closed
     with pytest.raises(TwowireError) as refused:
-        harness.replays.resume(created["id"], None, "x", 0)
+        await harness.replays.resume(created["id"], None, "x", 0)
     assert refused.value.fault is Fault.COMPLETION_NOT_FOUND
 
 
@@ -87,7 +88,7 @@ async def test_who_comes_back_in_time_stops_the_clock() -> None:
     async with open_harness(resume=ResumeLimits(grace_max_s=0.1)) as harness:
         lost = await begin(harness)
         await lost.lose()
-        reader = lost.read(0)
+        reader = await lost.read(0)
         clock = asyncio.get_running_loop()
         late = clock.time() + 0.3
         await until(lambda: clock.time() > late)
@@ -102,13 +103,13 @@ async def test_a_finished_log_is_kept_for_a_while_and_then_forgotten() -> None:
         await lost.make("a")
         lost.stream.end()
         await lost.peer.wait_for(DONE)
-        reader = lost.read(0)
+        reader = await lost.read(0)
         assert len(await reader.next() or []) == 2
         assert await reader.next() is None
         await reader.leave()
         await until(lambda: len(harness.replays) == 0)
         with pytest.raises(TwowireError) as refused:
-            lost.read(0)
+            await lost.read(0)
         assert refused.value.fault is Fault.COMPLETION_NOT_FOUND
 
 
@@ -116,7 +117,7 @@ async def test_a_finished_log_is_not_forgotten_under_its_reader() -> None:
     async with open_harness(resume=ResumeLimits(keep_finished_s=0.05)) as harness:
         lost = await begin(harness)
         await lost.lose()
-        reader = lost.read(0)
+        reader = await lost.read(0)
         await lost.make("a")
         lost.stream.end()
         clock = asyncio.get_running_loop()
@@ -205,11 +206,27 @@ async def test_wrong_key_wrong_token_expired_and_unknown_look_alike(harness: Har
         ("me", "", ""),
     ):
         with pytest.raises(TwowireError) as refused:
-            harness.replays.resume(id_, owner, token, 0)
+            await harness.replays.resume(id_, owner, token, 0)
         errors.append((refused.value.fault, refused.value.message, refused.value.param))
     assert set(errors) == {(Fault.COMPLETION_NOT_FOUND, "There is no such completion, or it is not yours.", "id")}
-    assert harness.replays.find(mine.id, "other") is None
-    assert harness.replays.resume(mine.id, "me", mine.token, 0) is not None
+    assert await harness.replays.find(mine.id, "other") is None
+    assert await harness.replays.resume(mine.id, "me", mine.token, 0) is not None
+
+
+async def test_a_generation_is_resumed_where_it_runs_and_forgotten_with_its_buffer(harness: Harness) -> None:
+    lost = await begin(harness)
+    store = harness.replays._store
+    assert isinstance(store, MemoryStore)
+    elsewhere = ReplayStore(store, ResumeLimits())
+    with pytest.raises(TwowireError) as refused:
+        await elsewhere.resume(lost.id, None, lost.token, 0)
+    assert refused.value.fault is Fault.COMPLETION_NOT_FOUND
+    assert await elsewhere.find(lost.id, None) is None
+    found = await harness.replays.find(lost.id, None)
+    assert found is lost.buffer
+    assert len(store) == 1
+    await harness.replays.discard(found)
+    assert len(store) == 0
 
 
 async def test_tokens_have_128_bits_and_differ(harness: Harness) -> None:

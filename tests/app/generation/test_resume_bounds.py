@@ -209,8 +209,8 @@ async def test_a_log_that_is_dropped_before_it_began_leaves_no_generation(harnes
     kept: list[ReplayBuffer] = []
     keep = harness.replays.keep
 
-    def keep_and_drop(*arguments: Any) -> ReplayReader:
-        reader = keep(*arguments)
+    async def keep_and_drop(*arguments: Any) -> ReplayReader:
+        reader = await keep(*arguments)
         kept.append(harness.replays._buffers[reader.id])
         harness.replays._start_discard(kept[0])
         return reader
@@ -227,7 +227,7 @@ async def test_the_reader_is_told_of_silence(harness: Harness, monkeypatch: pyte
     quiet = await begin(harness)
     await until(lambda: quiet.peer.of(CHUNK))
     await quiet.lose()
-    reader = quiet.read(1)
+    reader = await quiet.read(1)
     waiting = asyncio.create_task(reader.next())
     await turn()
     monkeypatch.setattr(Generation, "is_silent", True)

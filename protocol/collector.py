@@ -1,30 +1,47 @@
-"""Folds the deltas of one generation into the answer that is not streamed.
-
-Does not know where the deltas come from; it is fed step by step, so that nobody has to keep them.
-"""
+"""Collects the deltas of one generation into a response that is not streamed, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import orjson
 
-from protocol.encoder import chat_logprobs, completion_logprobs, usage_object
-from protocol.output import Delta, FinishReason, TokenLogprob, Usage
+from protocol.encoder import usage_object
+from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallStart, Usage
 
 
-class _Choice:
-    """One choice as far as it is known."""
+class ToolCall:
+    """A tool call so far."""
+
+    def __init__(self, start: ToolCallStart) -> None:
+        self.id = start.id
+        self.name = start.name
+        self.arguments: list[str] = []
+
+
+class Choice:
+    """One choice so far."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.tool_calls: dict[int, ToolCall] = {}
         self.logprobs: list[TokenLogprob] = []
         self.has_logprobs = False
         self.finish_reason: FinishReason | None = None
 
     def add(self, delta: Delta) -> None:
-        self.texts.append(delta.text)
+        """Add one delta. The arguments of a tool call come after its start."""
+        part = delta.part
+        if part is None:
+            self.content.append(delta.text)
+        elif part == "reasoning":
+            self.reasoning.append(delta.text)
+        else:
+            if isinstance(part, ToolCallStart):
+                self.tool_calls[part.index] = ToolCall(part)
+            self.tool_calls[part.index].arguments.append(delta.text)
         if delta.logprobs is not None:
             self.has_logprobs = True
             self.logprobs.extend(delta.logprobs)
@@ -32,22 +49,18 @@ class _Choice:
             self.finish_reason = delta.finish_reason
 
 
-class Answer:
-    """The answer of `choices` choices; `add` every step's deltas, then take `body`."""
+class ChoicesCollector:
+    """OpenAI's response objects, whose choices differ between chat and completions: see the subclasses."""
 
-    def __init__(
-        self,
-        kind: str,
-        choice_object: Callable[[int, _Choice], dict[str, Any]],
-        *,
-        answer_id: str,
-        model: str,
-        created: int,
-        choices: int,
-    ) -> None:
-        self._head = {"id": answer_id, "object": kind, "created": created, "model": model}
-        self._choice_object = choice_object
-        self._choices = [_Choice() for _ in range(choices)]
+    kind: ClassVar[str]
+    """The `object` of the response."""
+
+    def __init__(self, *, answer_id: str, model: str, created: int, choices: int) -> None:
+        self._head = {"id": answer_id, "object": self.kind, "created": created, "model": model}
+        self._choices = [Choice() for _ in range(choices)]
+
+    def _choice_object(self, index: int, choice: Choice) -> dict[str, Any]:
+        raise NotImplementedError
 
     def add(self, deltas: Iterable[Delta]) -> None:
         """Add one step."""
@@ -55,41 +68,6 @@ class Answer:
             self._choices[delta.index].add(delta)
 
     def body(self, usage: Usage) -> bytes:
-        """The JSON of OpenAI's response object."""
+        """The response object as JSON."""
         choices = [self._choice_object(index, choice) for index, choice in enumerate(self._choices)]
         return orjson.dumps(self._head | {"choices": choices, "usage": usage_object(usage)})
-
-
-def chat_answer(*, answer_id: str, model: str, created: int, choices: int) -> Answer:
-    """Folds into a `chat.completion`."""
-    return Answer("chat.completion", _chat_choice, answer_id=answer_id, model=model, created=created, choices=choices)
-
-
-def completion_answer(*, answer_id: str, model: str, created: int, choices: int) -> Answer:
-    """Folds into a `text_completion`."""
-    return Answer(
-        "text_completion",
-        _completion_choice,
-        answer_id=answer_id,
-        model=model,
-        created=created,
-        choices=choices,
-    )
-
-
-def _chat_choice(index: int, choice: _Choice) -> dict[str, Any]:
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": "".join(choice.texts), "refusal": None},
-        "logprobs": chat_logprobs(choice.logprobs) if choice.has_logprobs else None,
-        "finish_reason": choice.finish_reason,
-    }
-
-
-def _completion_choice(index: int, choice: _Choice) -> dict[str, Any]:
-    return {
-        "index": index,
-        "text": "".join(choice.texts),
-        "logprobs": completion_logprobs(choice.logprobs) if choice.has_logprobs else None,
-        "finish_reason": choice.finish_reason,
-    }

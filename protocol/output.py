@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["stop", "length"]
-"""The part of OpenAI's closed set that a text engine can give."""
+FinishReason = Literal["stop", "length", "tool_calls"]
+"""Why a choice ended, in OpenAI's words: those of its closed set that are given here."""
 
 Status = Literal["completed", "cancelled", "failed"]
 """How a stream ended."""
@@ -23,7 +23,7 @@ class TopLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A generated (or echoed) token with the candidates that stood beside it.
+    """A generated (or echoed) token with the other candidates for its position.
 
     `logprob` is None only for the first token of an echoed prompt, which nothing predicts.
     """
@@ -34,13 +34,34 @@ class TokenLogprob:
     top: tuple[TopLogprob, ...] = ()
 
 
-# Not frozen: one is built per token, and a frozen dataclass takes three times as long to build.
+@dataclass(frozen=True, slots=True)
+class ToolCallStart:
+    """The start of a tool call; the text beside it, if any, begins its arguments. `index` counts a choice's calls."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallArguments:
+    """Of the tool call `index`, which has started: the text continues its arguments, which are JSON."""
+
+    index: int
+
+
+Part = Literal["reasoning"] | ToolCallStart | ToolCallArguments
+"""What a text is part of, if not of the content."""
+
+
+# Not frozen: one is built per token, and a frozen dataclass takes three times as long to build. For the same reason
+# this is one class, with one field for everything that is not plain content.
 @dataclass(slots=True)
 class Delta:
-    """What one engine step added to one choice.
+    """What one engine step added to one choice. A step that added to several parts of a choice gives several deltas.
 
-    `text` may be empty while `tokens` is not: a stop string, or a character of several bytes, holds text back.
-    `finish_reason` is set on the last delta of a choice and only there.
+    `text` is content unless `part` is set. It may be empty while `tokens` is not: a stop string, or a character of
+    several bytes, holds text back. `finish_reason` is set on the last delta of a choice and only there.
     """
 
     index: int
@@ -48,6 +69,7 @@ class Delta:
     tokens: int
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
+    part: Part | None = None
 
 
 @dataclass(slots=True)

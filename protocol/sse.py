@@ -1,9 +1,8 @@
-"""Frames chunks as server-sent events.
-
-Does not know what a chunk holds. Framing as in the WHATWG HTML standard, section 9.2.
-"""
+"""Frames events as server-sent events: the WHATWG HTML standard, section 9.2."""
 
 from __future__ import annotations
+
+from protocol.encoder import Event, NamedEvent
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
@@ -11,11 +10,13 @@ DONE = b"data: [DONE]\n\n"
 """OpenAI's last event."""
 
 KEEPALIVE = b": keep-alive\n\n"
-"""A comment, which clients skip; it tells proxies and clients that the silent connection lives."""
+"""A comment, which clients ignore; it tells proxies and clients that the connection is alive."""
 
 
-def event(chunk: bytes, number: int | None = None) -> bytes:
-    """One event; `chunk` is JSON on one line, `number` its id for a client that may come back."""
-    if number is None:
-        return b"data: " + chunk + b"\n\n"
-    return b"id: %d\ndata: %b\n\n" % (number, chunk)
+def event(data: Event, number: int | None = None) -> bytes:
+    """One event; `number` is its id, for a client that may come back."""
+    if type(data) is bytes:  # By far the most common, and one is made per token.
+        return b"data: " + data + b"\n\n" if number is None else b"id: %d\ndata: %b\n\n" % (number, data)
+    id_line = b"" if number is None else b"id: %d\n" % number
+    name_line = b"event: %b\n" % data.name if isinstance(data, NamedEvent) else b""
+    return b"%b%bdata: %b\n\n" % (id_line, name_line, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import structlog
@@ -76,8 +77,8 @@ class ChannelStream:
     async def _send_chunks(self, response: ResponseStream) -> None:
         codec, say = self._codec, self._outbox.say
         head = codec.chunk_head(self.id)
-        template = response.text_template if self._outbox.can_write else None
-        sender = None if template is None else FrameSender(self._outbox.write, codec.text_frame(self.id, template))
+        text_frame = functools.partial(codec.text_frame, self.id)
+        sender = FrameSender(self._outbox.write, text_frame) if self._outbox.can_write else None
         while (chunks := await response.next(sender)) is not None:
             for seq, chunk in enumerate(chunks, response.seq - len(chunks) + 1):
                 await say(codec.chunk(head, seq, chunk))

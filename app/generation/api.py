@@ -14,12 +14,15 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 from protocol import sse
+from protocol.chat.chunks import ChatChunks
 from protocol.chat.request import ChatCompletionRequest
+from protocol.chat.response import ChatCollector
 from protocol.chat.schemas import ChatCompletion, ChatCompletionChunk
-from protocol.collector import chat_answer, completion_answer
+from protocol.completions.chunks import CompletionChunks
 from protocol.completions.request import CompletionRequest
+from protocol.completions.response import CompletionCollector
 from protocol.completions.schemas import Completion
-from protocol.encoder import ChatChunks, ChunkEncoder, CompletionChunks
+from protocol.encoder import StreamEncoder
 from protocol.errors import TwowireError, error_bytes
 from protocol.generation import GenerationRequest
 from protocol.output import Delta, Usage
@@ -62,13 +65,13 @@ class GenerationApi(Generic[R]):
     generation_request: Callable[[R], GenerationRequest]
     """The request as the engine takes it. Raises `TwowireError` for what no engine can do."""
     id_prefix: str
-    encoder: Callable[[R, str, int], ChunkEncoder]
+    encoder: Callable[[R, str, int], StreamEncoder]
     """Makes the encoder of a stream from the request, the response's id, and the time in whole seconds (Unix)."""
     collector: Callable[[R, str, int, int], Collector]
     """Makes the collector of a whole body from the same, and the number of choices."""
     description: ApiDescription
     error_body: Callable[[TwowireError], bytes] = error_bytes
-    """An error as JSON: the body of a refusal, or the data of an event."""
+    """An error as JSON: the body of a refusal. In a stream, the encoder has the events of an error."""
     end_of_stream: bytes = sse.DONE
     """The bytes after a stream's last event, with their framing."""
     is_metered: bool = True
@@ -88,11 +91,11 @@ class GenerationApi(Generic[R]):
 
 
 def _encoder(
-    chunks: Callable[..., ChunkEncoder],
+    chunks: Callable[..., StreamEncoder],
     request: ChatCompletionRequest | CompletionRequest,
     answer_id: str,
     created: int,
-) -> ChunkEncoder:
+) -> StreamEncoder:
     return chunks(
         answer_id=answer_id,
         model=request.model,
@@ -122,7 +125,7 @@ CHAT = GenerationApi(
     generation_request=ChatCompletionRequest.generation_request,
     id_prefix="chatcmpl-",
     encoder=partial(_encoder, ChatChunks),
-    collector=partial(_collector, chat_answer),
+    collector=partial(_collector, ChatCollector),
     is_resumable=True,
     has_websocket=True,
     description=ApiDescription(
@@ -146,7 +149,7 @@ COMPLETIONS = GenerationApi(
     generation_request=CompletionRequest.generation_request,
     id_prefix="cmpl-",
     encoder=partial(_encoder, CompletionChunks),
-    collector=partial(_collector, completion_answer),
+    collector=partial(_collector, CompletionCollector),
     description=ApiDescription(
         operation_id="createCompletion",
         summary="Continue a text",

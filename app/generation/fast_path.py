@@ -21,19 +21,30 @@ from app.hypercorn import FastWriter
 
 
 class Sender(Protocol):
-    """Sends the chunks of one stream on its wire, at once or not at all."""
+    """Sends the text of one stream on its wire, at once or not at all."""
+
+    template: tuple[bytes, bytes] | None
+    """The event of a text, before and after the escaped text; None until the first `use`."""
+
+    def use(self, template: tuple[bytes, bytes]) -> None:
+        """Put the texts from now on into `template`."""
 
     def send(self, seq: int, text: bytes) -> bool:
         """Send chunk `seq`, whose text is already escaped. False: it was not sent."""
 
 
 class EventSender:
-    """Server-sent events without ids."""
+    """Server-sent events without ids or names."""
 
-    def __init__(self, writer: FastWriter, text_template: tuple[bytes, bytes]) -> None:
-        head, tail = text_template
-        self._head, self._tail = b"data: " + head, tail + b"\n\n"
+    def __init__(self, writer: FastWriter) -> None:
+        self.template: tuple[bytes, bytes] | None = None
+        self._head = self._tail = b""
         self._write = writer.write
+
+    def use(self, template: tuple[bytes, bytes]) -> None:
+        self.template = template
+        head, tail = template
+        self._head, self._tail = b"data: " + head, tail + b"\n\n"
 
     def send(self, seq: int, text: bytes) -> bool:
         return self._write(self._head + text + self._tail)
@@ -42,10 +53,22 @@ class EventSender:
 class FrameSender:
     """Chunk frames of a WebSocket; not while another frame waits for the socket."""
 
-    def __init__(self, write: Callable[[bytes], bool], text_frame: tuple[bytes, bytes, bytes]) -> None:
-        """`write` sends a frame at once or returns False; `text_frame` is that of the connection's `FrameCodec`."""
+    def __init__(
+        self,
+        write: Callable[[bytes], bool],
+        text_frame: Callable[[tuple[bytes, bytes]], tuple[bytes, bytes, bytes]],
+    ) -> None:
+        """`write` sends a frame at once or returns False. `text_frame` puts a template into the frame of a stream's
+        chunk, and returns the bytes before its number, between that and the text, and after the text.
+        """
+        self.template: tuple[bytes, bytes] | None = None
+        self._head = self._after_seq = self._tail = b""
         self._write = write
-        self._head, self._after_seq, self._tail = text_frame
+        self._text_frame = text_frame
+
+    def use(self, template: tuple[bytes, bytes]) -> None:
+        self.template = template
+        self._head, self._after_seq, self._tail = self._text_frame(template)
 
     def send(self, seq: int, text: bytes) -> bool:
         return self._write(b"%b%d%b%b%b" % (self._head, seq, self._after_seq, text, self._tail))

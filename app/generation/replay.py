@@ -17,6 +17,7 @@ from app.generation.fast_path import Sender
 from app.generation.stream import LiveStream
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.generation import Generation
+from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
 from protocol.output import Status, Usage
 
@@ -200,6 +201,10 @@ class ReplayBuffer:
         self._changed.set()
         return chunks
 
+    def error_events(self, error: TwowireError) -> list[Event]:
+        """The events that tell a reader that the stream has failed."""
+        return self._reply.error_events(error)
+
     async def cancel(self) -> None:
         """End the generation; its chunks stay readable."""
         await self._reply.cancel()
@@ -236,7 +241,6 @@ class ReplayReader:
         self._buffer = buffer
         self._displaced = False
         self._is_silent = False
-        self.text_template = None
         self._is_at_end = False
 
     @property
@@ -300,6 +304,9 @@ class ReplayReader:
                 return []
             self.changed.clear()
             await self.changed.wait()
+
+    def error_events(self, error: TwowireError) -> list[Event]:
+        return self._buffer.error_events(error)
 
     async def cancel(self) -> None:
         await self._buffer.cancel()

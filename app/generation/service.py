@@ -92,7 +92,6 @@ class GenerationService:
                 generation,
                 api.encoder(request, answer_id, int(time.time())),
                 generation.sequences,
-                include_usage=request.include_usage,
                 pace=self._pace,
             )
             if transport.waits_for_first_step:

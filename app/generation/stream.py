@@ -14,7 +14,7 @@ from app.generation.fast_path import Sender
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.api import FastPath
 from engine.generation import Generation
-from protocol.encoder import ChunkEncoder
+from protocol.encoder import Event, StreamEncoder
 from protocol.errors import TwowireError
 from protocol.output import Delta, Status, Usage
 
@@ -48,16 +48,15 @@ class ResponseStream(Protocol):
     def is_over(self) -> bool:
         """Its answer has been given to the end: what else there is, `next` gives without waiting."""
 
-    @property
-    def text_template(self) -> tuple[bytes, bytes] | None:
-        """What its commonest chunks have around their escaped text; None where they cannot be sent by a sender."""
+    async def next(self, sender: Sender | None = None) -> list[Event] | None:
+        """The next events, at least one; none of them after a silence; None at the end.
 
-    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
-        """The chunks that come next, one or more; none of them after a silence; None at the end.
-
-        While it waits, `sender` may be given chunks that come before those; `seq` counts them. Raises `TwowireError`
-        where the generation failed.
+        While this waits, plain text may take the fast path to `sender`, before those events; `seq` counts it. Raises
+        `TwowireError` if the generation failed: then send what `error_events` gives, and nothing else.
         """
+
+    def error_events(self, error: TwowireError) -> list[Event]:
+        """The events that tell the client that the stream has failed."""
 
     async def cancel(self) -> None:
         """End the generation; what was made until now still comes."""
@@ -73,10 +72,9 @@ class LiveStream:
         self,
         answer_id: str,
         generation: Generation,
-        encoder: ChunkEncoder,
+        encoder: StreamEncoder,
         choices: int,
         *,
-        include_usage: bool,
         pace: Pace | None = None,
     ) -> None:
         self.id = answer_id
@@ -85,7 +83,6 @@ class LiveStream:
         self._encoder = encoder
         self._choices = choices
         self._choices_ended = 0
-        self._include_usage = include_usage
         self._first: list[Delta] | None = None
         self._opened = False
         self._ended = False
@@ -94,7 +91,6 @@ class LiveStream:
         self._coalescer = Coalescer(pace, self._send, generation.wake) if pace is not None else None
         take = self._coalescer.take if self._coalescer is not None else self._send
         self._fast_path: FastPath | None = generation.fast_path_to(take)
-        self.text_template = encoder.text_template
 
     @property
     def status(self) -> Status:
@@ -120,7 +116,7 @@ class LiveStream:
         """
         self._first = await anext(self.generation, [])
 
-    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
+    async def next(self, sender: Sender | None = None) -> list[Event] | None:
         if not self._opened:
             self._opened = True
             opening = self._encoder.opening(self._choices) + self._encoded(self._first or [])
@@ -128,19 +124,19 @@ class LiveStream:
                 return self._count(opening)
         self._sender = sender
         while True:
-            chunks = await (self._step() if self._coalescer is None else self._coalesced(self._coalescer))
-            # A step may be empty for other reasons: one of several choices has ended, or the coalescer woke the stream.
-            if chunks or chunks is None or self.generation.is_silent:
-                return chunks
+            events = await (self._step() if self._coalescer is None else self._coalesced(self._coalescer))
+            # A step may be empty for other reasons: the coalescer woke the stream, or the API does not show its deltas.
+            if events or events is None or self.generation.is_silent:
+                return events
 
-    async def _step(self) -> list[bytes] | None:
+    async def _step(self) -> list[Event] | None:
         try:
-            deltas = await self.generation.step(self._fast_path if self._sender is not None else None)
+            deltas = await self.generation.step(self._open_fast_path())
         except StopAsyncIteration:
-            return self._last()
+            return self._closing()
         return self._count(self._encoded(deltas))
 
-    async def _coalesced(self, coalescer: Coalescer) -> list[bytes] | None:
+    async def _coalesced(self, coalescer: Coalescer) -> list[Event] | None:
         """As `_step`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
         if self._failure is not None:
             raise self._failure
@@ -148,7 +144,7 @@ class LiveStream:
             await coalescer.pause()
         deltas, has_ended = [], False
         try:
-            deltas = await self.generation.step(self._fast_path if self._sender is not None else None)
+            deltas = await self.generation.step(self._open_fast_path())
         except StopAsyncIteration:
             has_ended = True
         except TwowireError as error:
@@ -158,8 +154,17 @@ class LiveStream:
         if self._failure is not None and not deltas:
             raise self._failure
         if has_ended and not deltas:
-            return self._last()
+            return self._closing()
         return self._count(self._encoded(deltas))
+
+    def _open_fast_path(self) -> FastPath | None:
+        """The fast path for the coming step, if the wire has one and the encoder has plain text to offer."""
+        sender, template = self._sender, self._encoder.text_template
+        if sender is None or template is None:
+            return None
+        if sender.template is not template:
+            sender.use(template)
+        return self._fast_path
 
     def _send(self, text: str) -> bool:
         """Called for every token: see `app.generation.fast_path`."""
@@ -168,27 +173,28 @@ class LiveStream:
         self.seq += 1
         return True
 
-    def _encoded(self, deltas: list[Delta]) -> list[bytes]:
+    def _encoded(self, deltas: list[Delta]) -> list[Event]:
         if deltas and self._coalescer is not None:
             self._coalescer.sent()
-        chunks = []
+        events = []
         for delta in deltas:
-            if delta.finish_reason is None:
-                chunks.append(self._encoder.delta(delta))
-            else:
+            if delta.finish_reason is not None:
                 self._choices_ended += 1
-                chunks += self._encoder.last(delta)
-        return chunks
+            events += self._encoder.encode(delta)
+        return events
 
-    def _count(self, chunks: list[bytes]) -> list[bytes]:
-        self.seq += len(chunks)
-        return chunks
+    def _count(self, events: list[Event]) -> list[Event]:
+        self.seq += len(events)
+        return events
 
-    def _last(self) -> list[bytes] | None:
-        if self._ended or not self._include_usage:
+    def _closing(self) -> list[Event] | None:
+        if self._ended:
             return None
         self._ended = True
-        return self._count([self._encoder.usage(self.generation.usage)])
+        return self._count(self._encoder.closing(self.generation.usage)) or None
+
+    def error_events(self, error: TwowireError) -> list[Event]:
+        return self._encoder.error(error)
 
     async def cancel(self) -> None:
         await self.generation.cancel()
@@ -196,6 +202,6 @@ class LiveStream:
     async def leave(self) -> None:
         if self._coalescer is not None:
             self._coalescer.rest()
-        # They hold this reply, which must not wait for the garbage collector.
+        # They refer to this stream, which would have to wait for the garbage collector.
         self._fast_path = self._coalescer = self._sender = None
         await self.generation.close()

@@ -80,7 +80,8 @@ def _examples(api: GenerationApi[Any], model: str) -> tuple[dict[str, Any], str]
     collector = api.collector(request, *head, 1)
     collector.add(deltas)
     encoder = api.encoder(request, *head)
-    chunks = [*encoder.opening(1), *map(encoder.delta, deltas), encoder.usage(usage)]
+    encoded = [chunk for delta in deltas for chunk in encoder.encode(delta)]
+    chunks = [*encoder.opening(1), *encoded, *encoder.closing(usage)]
     whole: dict[str, Any] = orjson.loads(collector.body(usage))
     return whole, (b"".join(map(sse.event, chunks)) + api.end_of_stream).decode()
 

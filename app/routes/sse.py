@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 
 def stream_response(stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Response:
     """Respond with the stream's events; `numbered` gives each an id, for a client that may come back."""
-    writer, template = fast_writer_of(request.scope), stream.text_template
-    sender = EventSender(writer, template) if writer is not None and template is not None and not numbered else None
+    writer = fast_writer_of(request.scope) if not numbered else None
+    sender = EventSender(writer) if writer is not None else None
     response = Response(_events(stream, api, numbered, sender), content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None
@@ -44,10 +44,11 @@ async def _events(
                 else:
                     yield _as_events(stream, chunks, numbered) or sse.KEEPALIVE
         except TwowireError as error:
-            last += sse.event(api.error_body(error))
+            last += b"".join(map(sse.event, stream.error_events(error)))
         except Exception:
             log.exception("stream_failed", id=stream.id)
-            last += sse.event(api.error_body(TwowireError(Fault.INTERNAL, "The server failed; its log says why.")))
+            failure = TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
+            last += b"".join(map(sse.event, stream.error_events(failure)))
         yield last + api.end_of_stream
     finally:
         await stream.leave()

@@ -147,8 +147,3 @@ class ApiRequest(RequestModel):
 
     model: Annotated[str, Field(min_length=1, max_length=256), NO_NUL] = Field(description="A name from /v1/models.")
     stream: bool = Field(default=False, description="Send the answer in chunks while it is made.")
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether the stream ends with a usage chunk."""
-        return False

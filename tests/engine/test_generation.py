@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from engine.api import Prepared, PreparedPrompt
+from engine.api import EngineStream, Prepared, PreparedPrompt
 from engine.generation import Generation
 from engine.merged_stream import MergedStream
 from protocol.errors import Fault, TwowireError
@@ -35,7 +35,7 @@ class Recorder:
         self.told.append(f"ended:{generation.outcome}")
 
 
-def generation_of(stream: FakeStream, observer: Recorder | None = None, keepalive_s: float = 15.0) -> Generation:
+def generation_of(stream: EngineStream, observer: Recorder | None = None, keepalive_s: float = 15.0) -> Generation:
     return Generation("g", PREPARED, stream, on_end=lambda generation: None, observer=observer, keepalive_s=keepalive_s)
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender
 from app.generation.stream import LiveStream
-from protocol.encoder import ChatChunks
+from protocol.chat.chunks import ChatChunks
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import until
@@ -35,9 +35,8 @@ class Coalesced:
         self.stream, self.outlet = FakeStream(), Outlet()
         encoder = ChatChunks(answer_id="c", model="guide", created=1)
         generation = generation_of(self.stream)
-        self.reply = LiveStream("c", generation, encoder, 1, include_usage=False, pace=Pace(interval_s))
-        assert self.reply.text_template is not None
-        self.sender = EventSender(self.outlet, self.reply.text_template)
+        self.reply = LiveStream("c", generation, encoder, 1, pace=Pace(interval_s))
+        self.sender = EventSender(self.outlet)
         self.reader: asyncio.Task[list[bytes] | None]
 
     @property
@@ -132,7 +131,7 @@ async def test_a_reader_without_a_sender_reads_at_that_pace() -> None:
     stream = FakeStream([[Delta(0, text, 1)] for text in "ab"])
     generation = generation_of(stream)
     encoder = ChatChunks(answer_id="c", model="guide", created=1)
-    reply = LiveStream("c", generation, encoder, 1, include_usage=False, pace=Pace(FOREVER_S))
+    reply = LiveStream("c", generation, encoder, 1, pace=Pace(FOREVER_S))
     await reply.next()
     assert texts(await reply.next()) == ["a"]
     waiting = asyncio.create_task(reply.next())

@@ -10,7 +10,8 @@ import pytest
 
 from app.generation.stream import LiveStream
 from engine.merged_stream import MergedStream
-from protocol.encoder import ChatChunks, CompletionChunks
+from protocol.chat.chunks import ChatChunks
+from protocol.completions.chunks import CompletionChunks
 from protocol.output import Delta
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import generation_of
@@ -20,9 +21,9 @@ ENCODERS: list[Any] = [ChatChunks, CompletionChunks]
 
 def reply_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveStream, list[FakeStream]]:
     streams = [FakeStream(), FakeStream()]
-    generation = generation_of(MergedStream([*streams], 1), keepalive_s=keepalive_s)  # type: ignore[arg-type]  # a stream
+    generation = generation_of(MergedStream([*streams], 1), keepalive_s=keepalive_s)
     chunks = encoder(answer_id="x", model="guide", created=1)
-    return LiveStream("x", generation, chunks, 2, include_usage=False), streams
+    return LiveStream("x", generation, chunks, 2), streams
 
 
 def choices(chunks: list[bytes] | None) -> list[tuple[int, str | None, str | None]]:

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.channel import server_frames
-from protocol.encoder import ChatChunks
+from protocol.chat.chunks import ChatChunks
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, Usage
 
 
 @given(text=st.text(), seq=st.integers(1, 2**53), stream_id=st.from_regex(r"\A[A-Za-z0-9_.-]{1,256}\Z"))
 def test_a_chunk_frame_is_json_and_ends_with_the_chunks_own_bytes(text: str, seq: int, stream_id: str) -> None:
-    chunk = ChatChunks(answer_id="chatcmpl-1", model="m", created=1).delta(Delta(0, text, 1))
+    (chunk,) = ChatChunks(answer_id="chatcmpl-1", model="m", created=1).encode(Delta(0, text, 1))
     raw = server_frames.chunk(server_frames.chunk_head(stream_id), seq, chunk)
     assert raw.endswith(b',"data":' + chunk + b"}")
     frame = orjson.loads(raw)

@@ -70,6 +70,15 @@ KNOWN = {
         " larger than the available KV cache memory (1.0 GiB). Based on the available memory, the estimated maximum"
         " model length is 1360. Try increasing `gpu_memory_utilization`"
     ),
+    "(on a GPU: --gpu-memory-utilization), or set --max-model-len 1360": (
+        "model's max seq len (4096), (3.0 GiB KV cache is needed, which is larger than the available KV cache memory"
+        " (1.0 GiB). Based on the available memory, the estimated maximum model length is 1360."
+    ),
+    "(on a GPU: --gpu-memory-utilization), or lower --max-model-len": (
+        "model's max seq len (4096), (3.0 GiB KV cache is needed, which is larger than the available KV cache memory"
+        " (1.0 GiB)."
+    ),
+    "downloaded: the hub cannot be reached": "Cannot reach https://h.co: offline mode is enabled.",
     "--cpu-kv-cache-gib: the KV cache needs 900.0 GiB, but only 10.66 GiB": (
         "Available memory on node 0 (10.66/12.59 GiB) on kv cache allocation is less than requested memory for kv"
         " (900.0 GiB). Decrease --kv-cache-memory-bytes"
@@ -87,7 +96,7 @@ KNOWN = {
     "has the model_type 'nosuch'": (
         "The checkpoint you are trying to load has model type `nosuch` but Transformers does not recognize this"
     ),
-    "not of the shapes that its config.json says: The size of tensor a (512)": (
+    "do not have the shapes that its config.json gives: The size of tensor a (512)": (
         "The size of tensor a (512) must match the size of tensor b (256) at non-singleton dimension 1"
     ),
     "do not fit its config.json: weights were not init": (
@@ -130,4 +139,4 @@ def test_a_killed_process_is_told_of_with_all_that_it_wrote() -> None:
     assert "SIGKILL" in cause.sentence
     assert "--cpu-kv-cache-gib" in cause.sentence
     assert cause.lines == ["its last words"]
-    assert "what it wrote says why" in explain(DIED, CONFIG, []).sentence
+    assert "see its output" in explain(DIED, CONFIG, []).sentence

@@ -10,7 +10,7 @@ import os
 
 from app.config.load import SettingsError, load_settings
 from app.factory import create_app
-from app.hypercorn import apply
+from app.hypercorn import install
 from app.observability.logs import set_up_logs
 from app.server.run import build_services
 
@@ -22,5 +22,5 @@ _settings = load_settings([], os.environ)
 if _settings.api_server_count > 1:
     raise SettingsError("TWOWIRE_API_SERVER_COUNT: only `twowire serve` can start several")
 set_up_logs(_settings.log_format, _settings.log_level)
-apply()
+install()
 app = create_app(build_services(_settings))

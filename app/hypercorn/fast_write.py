@@ -1,19 +1,18 @@
-"""A way past hypercorn 0.18 for the parts of an answer that is under way: framed here, written to the socket at once.
+"""The fast path past hypercorn 0.18: writes parts of a response that has begun straight to the socket, framed here.
 
-Does not know the app. A part that goes through hypercorn passes some ten functions and two protocol libraries, and the
-task that sends it waits in between; for a token that costs more than everything else. Where an answer has begun, its
-parts are the same few bytes of frame each time (RFC 9112, section 7.1; RFC 9113, section 6.1; RFC 6455, section 5.2),
-and neither h11 nor wsproto keeps count of them; h2 counts windows, which are counted here too.
+A part that goes through hypercorn passes some ten functions and two protocol libraries, and the task that sends it is
+switched out on the way; for a token that costs more than everything else. Once a response has begun, each of its parts
+has the same few bytes of frame (RFC 9112, section 7.1; RFC 9113, section 6.1; RFC 6455, section 5.2). Neither h11 nor
+wsproto keeps count of them; h2 counts windows, which are counted here, too.
 
-Whoever writes so must have sent the beginning in the usual way, and be the one who would send now. When the socket, or
-an HTTP/2 window, does not take what was written before, or the answer is in any other state, nothing is written: the
-usual way waits, and cuts who does not read. Both ways lead through the connection's outlet, which keeps their order.
-Tests: `tests/app/hypercorn/test_fast_write.py`.
+Only the task that would send next may write, and only after the beginning was sent through hypercorn. If the socket or
+an HTTP/2 window does not take what was written before, or the response is in any other state, nothing is written:
+hypercorn's way waits, and cuts clients that do not read. Both ways lead through the connection's write buffer, which
+keeps their order. Tests: `tests/app/hypercorn/test_fast_write.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol
 
 import h11
@@ -25,89 +24,97 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import ConnectionState as State
 from wsproto.connection import ConnectionState
 
-from app.hypercorn.write_buffer import Outlet
+from app.hypercorn.connection import connection_of
+from app.hypercorn.write_buffer import GatherWrites, WriteBuffer
 
 STREAM_KEY = "twowire.stream"
 
 SMALL, MEDIUM = 126, 1 << 16
-"""Below these a WebSocket's length stands in one byte, and in two more (RFC 6455, section 5.2)."""
+"""Below these the length of a WebSocket frame takes one byte, or two more (RFC 6455, section 5.2)."""
 
 
 class FastWriter(Protocol):
-    """Writes parts of one answer."""
+    """Writes parts of one response."""
 
     def write(self, part: bytes) -> bool:
         """Send `part`, which is not empty; False: it cannot be sent at once, and nothing was."""
 
 
-def let_the_app_write() -> None:
-    """Let `fast_writer_of` find the stream of an ASGI scope, which has no other way to it."""
-    for kind in (HTTPStream, WSStream):
-        _name_the_stream(kind)
+class NameStream:
+    """hypercorn 0.18 gives an application no way to its stream; here the `state` of the ASGI scope holds it.
 
+    `fast_writer_of` and `abort_connection` need it. A mixin for `HTTPStream` and `WSStream`.
+    Tests: `tests/app/hypercorn/test_fast_write.py`, `tests/live/fake/channel/test_channel_pressure.py`.
+    """
 
-def _name_the_stream(kind: Any) -> None:
-    handle = kind.handle
-
-    async def _handle(self: Any, event: Event) -> None:
+    async def handle(self, event: Event) -> None:
         if isinstance(event, Request):
             # hypercorn copies the state into the scope.
-            event = replace(event, state=State({**event.state, STREAM_KEY: self}))
-        await handle(self, event)
+            state = State({**event.state, STREAM_KEY: self})
+            event = Request(event.stream_id, event.headers, event.http_version, event.method, event.raw_path, state)
+        await super().handle(event)  # type: ignore[misc]  # the stream's own, whichever class that is
 
-    kind.handle = _handle
+
+def abort_connection(scope: Any) -> None:
+    """Cut the connection of an ASGI scope, whatever waits in it: the only end for a peer that does not read.
+
+    hypercorn would wait for the stuck write forever, and a close that is queued behind it never leaves. Does nothing on
+    a server without `install`. Test: `tests/live/fake/channel/test_channel_pressure.py`.
+    """
+    stream = scope.get("state", {}).get(STREAM_KEY)
+    connection = connection_of(stream) if stream is not None else None
+    if connection is not None:
+        connection.writer.transport.abort()
 
 
 def fast_writer_of(scope: Any) -> FastWriter | None:
-    """The short way to the socket for the answer of an ASGI scope; None where there is none.
+    """The fast path to the socket for the response of an ASGI scope.
 
-    Under a server without the fixes of `apply` there is none.
+    None where there is none: on a server without `install`, for HEAD, and for HTTP/1.0, which has no chunks.
     """
     stream = scope.get("state", {}).get(STREAM_KEY)
-    protocol = getattr(getattr(stream, "send", None), "__self__", None)
-    server = getattr(getattr(protocol, "send", None), "__self__", None)
-    outlet = getattr(getattr(server, "writer", None), "outlet", None)
-    if outlet is None:
+    connection = connection_of(stream) if stream is not None else None
+    if not isinstance(connection, GatherWrites):
         return None
+    protocol, buffer = stream.send.__self__, connection.write_buffer
     if isinstance(stream, WSStream) and isinstance(protocol, H11Protocol):
-        return _WebSocket(stream, outlet)
+        return _WebSocket(stream, buffer)
     if not isinstance(stream, HTTPStream) or scope["method"] == "HEAD":
         return None
     if isinstance(protocol, H2Protocol):
-        return _Http2(stream, protocol, outlet)
-    # Before HTTP/1.1 there are no chunks.
+        return _Http2(stream, protocol, buffer)
     if isinstance(protocol, H11Protocol) and scope["http_version"] == "1.1":
-        return _Http1(stream, protocol, outlet)
+        return _Http1(stream, protocol, buffer)
     return None
 
 
 class _Http1:
-    """Chunks of a body without a length, as the streams here have it."""
+    """Chunks of a body without a length, which is what streams here have."""
 
-    def __init__(self, stream: HTTPStream, protocol: H11Protocol, outlet: Outlet) -> None:
+    def __init__(self, stream: HTTPStream, protocol: H11Protocol, buffer: WriteBuffer) -> None:
         self._stream = stream
         self._protocol = protocol
-        self._outlet = outlet
+        self._buffer = buffer
 
     def write(self, part: bytes) -> bool:
         if (
             self._stream.state is not ASGIHTTPState.RESPONSE
             or self._stream.closed
             or self._protocol.connection.our_state is not h11.SEND_BODY
-            or not self._outlet.is_taking
+            or not self._buffer.has_room
         ):
             return False
-        self._outlet.write_now(b"%x\r\n%b\r\n" % (len(part), part))
+        self._buffer.write_now(b"%x\r\n%b\r\n" % (len(part), part))
         return True
 
 
 class _Http2:
-    """DATA frames. The windows are h2's own numbers (h2 4.4), from which it takes what it sends itself."""
+    """DATA frames. The windows are h2's own counts (h2 4.4), from which it subtracts what it sends itself."""
 
-    def __init__(self, stream: HTTPStream, protocol: H2Protocol, outlet: Outlet) -> None:
+    def __init__(self, stream: HTTPStream, protocol: H2Protocol, buffer: WriteBuffer) -> None:
         self._stream = stream
         self._protocol = protocol
-        self._outlet = outlet
+        self._buffer = buffer
         self._id = stream.stream_id
         self._after_size = b"\x00\x00" + self._id.to_bytes(4, "big")
 
@@ -126,7 +133,7 @@ class _Http2:
             or size > window.outbound_flow_control_window
             or size > connection.outbound_flow_control_window
             or size > connection.max_outbound_frame_size
-            or not self._outlet.offer(size.to_bytes(3, "big") + self._after_size, part)
+            or not self._buffer.try_write(size.to_bytes(3, "big") + self._after_size, part)
         ):
             return False
         window.outbound_flow_control_window -= size
@@ -135,11 +142,11 @@ class _Http2:
 
 
 class _WebSocket:
-    """Text messages, unmasked and in one frame each."""
+    """Text messages, unmasked, in one frame each."""
 
-    def __init__(self, stream: WSStream, outlet: Outlet) -> None:
+    def __init__(self, stream: WSStream, buffer: WriteBuffer) -> None:
         self._stream = stream
-        self._outlet = outlet
+        self._buffer = buffer
 
     def write(self, part: bytes) -> bool:
         stream = self._stream
@@ -156,4 +163,4 @@ class _WebSocket:
             head = b"\x81\x7e" + size.to_bytes(2, "big")
         else:
             head = b"\x81\x7f" + size.to_bytes(8, "big")
-        return self._outlet.offer(head, part)
+        return self._buffer.try_write(head, part)

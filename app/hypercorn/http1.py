@@ -1,6 +1,6 @@
-"""Fixes for hypercorn 0.18's HTTP/1.1.
+"""HTTP/1.1 connections: fixes for hypercorn 0.18's `H11Protocol`.
 
-Does not know the app.
+Each class is one fix and changes nothing else. `install` puts them together.
 """
 
 from __future__ import annotations
@@ -17,46 +17,39 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedEr
 from app.hypercorn.config import header_timeout_s
 
 MAX_PIPELINED_BYTES = 64 * 1024
-"""What a client may send ahead while it waits for an answer, before it is cut off."""
+"""How much a client may send ahead while it waits for a response, before its connection is closed."""
 
 
-def close_after_two_lengths() -> None:
-    """A request with both Content-Length and Transfer-Encoding is its connection's last (RFC 9112, section 6.1).
+class CloseAfterTwoLengths(H11Protocol):
+    """h11 0.16 goes on after a request with both Content-Length and Transfer-Encoding; here it is the last.
 
-    A proxy in front may have read the other length; what it takes for the body would be our next request. h11 0.16
-    takes the chunks, and goes on.
-    Test: `tests/live/test_bad_http.py::test_length_and_chunks_together_end_the_connection`.
+    RFC 9112, section 6.1: a proxy in front may have read the other length, and what it takes for the body would be our
+    next request. Test: `tests/live/real/http/test_bad_http.py::test_length_and_chunks_together_end_the_connection`.
     """
-    create = H11Protocol._create_stream
 
-    async def _create_stream(self: H11Protocol, request: h11.Request) -> None:
+    async def _create_stream(self, request: h11.Request) -> None:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}:
-            _answer_with_close(self)
-        await create(self, request)
-
-    H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
+            _respond_with_close(self)
+        await super()._create_stream(request)
 
 
-def _answer_with_close(protocol: H11Protocol) -> None:
-    # From this number on, hypercorn answers with `Connection: close`.
+def _respond_with_close(protocol: H11Protocol) -> None:
+    # From this number on, hypercorn adds `Connection: close` to a response.
     protocol.keep_alive_requests = protocol.config.keep_alive_max_requests
 
 
-def join_connection_headers() -> None:
-    """Several Connection headers, or Upgrade headers, are one list (RFC 9110, section 5.3).
+class JoinConnectionHeaders(H11Protocol):
+    """hypercorn 0.18 reads only the last of several Connection or Upgrade headers; here they are one list.
 
-    hypercorn reads only the last: whether a WebSocket opens depends on the order in which a proxy wrote them.
-    Test: `tests/live/test_channel_door.py::test_a_handshake_may_be_written_in_other_ways`.
+    RFC 9110, section 5.3. Otherwise the order in which a proxy wrote them decides whether a WebSocket opens.
+    Test: `tests/live/fake/channel/test_channel_door.py::test_a_handshake_may_be_written_in_other_ways`.
     """
-    create = H11Protocol._create_stream
 
-    async def _create_stream(self: H11Protocol, request: h11.Request) -> None:
+    async def _create_stream(self, request: h11.Request) -> None:
         names = [name for name, _ in request.headers]
         if any(names.count(name) > 1 for name in (b"connection", b"upgrade")):
             request = _joined(request)
-        await create(self, request)
-
-    H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
+        await super()._create_stream(request)
 
 
 def _joined(request: h11.Request) -> h11.Request:
@@ -68,22 +61,19 @@ def _joined(request: h11.Request) -> h11.Request:
     return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
 
 
-def tell_of_an_early_end() -> None:
-    """An answer after which hypercorn closes the connection says so (RFC 9112, section 9.6).
+class AnnounceClose(H11Protocol):
+    """hypercorn 0.18 closes a connection after some responses that do not say so; here they do.
 
-    That is one that comes before the end of its request, as a refusal by the path or the key alone may, or one that
-    refuses a WebSocket. hypercorn does not say so: a client that keeps its connections may send its next request
-    into the end of this one.
-    Test: `tests/live/test_bad_http.py::test_an_answer_before_the_bodys_end_says_that_it_is_the_last`.
+    RFC 9112, section 9.6. These are responses sent before the end of their request, as when the path or the key is
+    refused, and those that refuse a WebSocket. A client that reuses connections might send its next request into the
+    closing one.
+    Test: `tests/live/real/http/test_bad_http.py::test_an_answer_before_the_bodys_end_says_that_it_is_the_last`.
     """
-    stream_send = H11Protocol.stream_send
 
-    async def _stream_send(self: H11Protocol, event: StreamEvent) -> None:
+    async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, Response) and event.status_code >= 200 and _is_last(self):
-            _answer_with_close(self)
-        await stream_send(self, event)
-
-    H11Protocol.stream_send = _stream_send  # type: ignore[method-assign]
+            _respond_with_close(self)
+        await super().stream_send(event)
 
 
 def _is_last(protocol: H11Protocol) -> bool:
@@ -91,54 +81,48 @@ def _is_last(protocol: H11Protocol) -> bool:
     return not isinstance(connection, h11.Connection) or connection.their_state is h11.SEND_BODY
 
 
-def read_on_while_answering() -> None:
-    """A second request sent before the first answer's end must not hide that the client is gone.
+class ReadWhileResponding(H11Protocol):
+    """hypercorn 0.18 stops reading when a pipelined request arrives, and so does not see that the client is gone.
 
-    hypercorn stops reading when a pipelined request arrives, so the end of the connection goes unseen and the first
-    generation runs on to its end. Fix: read on, bounded, and take the second request up when the first answer is
-    done. Tests: `tests/live/test_disconnect.py::test_pipelined_client_that_leaves`,
+    The first request's generation would run to its end. Here reading goes on, up to `MAX_PIPELINED_BYTES`, and the
+    second request begins when the first response is done.
+    Tests: `tests/live/real/http/test_disconnect.py::test_pipelined_client_that_leaves`,
     `tests/app/hypercorn/test_http1_requests.py::test_a_request_that_is_taken_up_when_its_client_is_gone_ends`.
     """
-    initialise, handle = H11Protocol.__init__, H11Protocol.handle
-    handle_events = H11Protocol._handle_events
 
-    def __init__(self: H11Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
-        self.can_read = _ReadOn(self)  # type: ignore[assignment]  # stands in for hypercorn's event
+    can_read: _NeverWait
 
-    async def _handle(self: H11Protocol, event: Event) -> None:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.can_read = _NeverWait(self)
+
+    async def handle(self, event: Event) -> None:
         if isinstance(event, Closed):
-            can_read: Any = self.can_read
-            can_read.is_over = True
-        await handle(self, event)
+            self.can_read.is_over = True
+        await super().handle(event)
 
-    async def _handle_events(self: H11Protocol) -> None:
-        can_read: Any = self.can_read
-        async with can_read.lock:
+    async def _handle_events(self) -> None:
+        async with self.can_read.lock:
             try:
-                await handle_events(self)
+                await super()._handle_events()
             except _Paused:
                 if len(self.connection.trailing_data[0]) > MAX_PIPELINED_BYTES:
-                    # First the answer, because a client that does not read can keep the socket from closing.
+                    # First end the response: a client that does not read can keep the socket from closing.
                     await self.handle(Closed())
                     await self.send(Closed())
 
-    H11Protocol.__init__ = __init__  # type: ignore[method-assign]
-    H11Protocol.handle = _handle  # type: ignore[method-assign]
-    H11Protocol._handle_events = _handle_events  # type: ignore[method-assign]
-
 
 class _Paused(Exception):
-    """h11 holds the beginning of a request that must wait for the answer before it."""
+    """h11 holds the beginning of a request that must wait for the response before it."""
 
 
-class _ReadOn:
-    """In place of the event on which hypercorn's reader would wait: it leaves the events for later instead."""
+class _NeverWait:
+    """In place of the event on which hypercorn's reader would wait: it stops handling events instead."""
 
     def __init__(self, protocol: H11Protocol) -> None:
         self.lock = asyncio.Lock()
         self.is_over = False
-        """The connection has ended, and the work begun on it has been notified."""
+        """The connection has ended, and its stream knows."""
         self._protocol = protocol
 
     async def clear(self) -> None:
@@ -147,54 +131,54 @@ class _ReadOn:
     async def wait(self) -> None:
         raise _Paused
 
-    async def set(self) -> None:
-        """Called when an answer is done: take up what was sent meanwhile."""
-        if isinstance(self._protocol.connection, h11.Connection) and self._protocol.connection.trailing_data[0]:
-            self._protocol.task_group.spawn(self._take_up)
+    def is_set(self) -> bool:
+        return False
 
-    async def _take_up(self) -> None:
+    async def set(self) -> None:
+        """Called when a response is done: handle what has come meanwhile."""
+        if isinstance(self._protocol.connection, h11.Connection) and self._protocol.connection.trailing_data[0]:
+            self._protocol.task_group.spawn(self._resume)
+
+    async def _resume(self) -> None:
         try:
             if not self.is_over:
                 await self._protocol._handle_events()
-            if self.is_over:  # Since the check above. Nothing else would end what was begun meanwhile.
+            if self.is_over:  # Since the check above; nothing else would end the stream that has begun meanwhile.
                 await self._protocol._close_stream()
         except (H2CProtocolRequiredError, H2ProtocolAssumedError):
-            # A change of protocol cannot be pipelined; the reader, which could make one, is elsewhere.
+            # A change of protocol cannot be pipelined: only the reading task could make it.
             await self._protocol.send(Closed())
 
 
-def ignore_h2c_upgrades() -> None:
-    """`Upgrade: h2c` is answered over HTTP/1.1, as RFC 9113, section 3.1, has it.
+class IgnoreH2cUpgrade(H11Protocol):
+    """hypercorn 0.18 accepts `Upgrade: h2c`, which RFC 9113, section 3.1, has abolished; here HTTP/1.1 answers.
 
-    hypercorn takes the upgrade, and hands on the HTTP/1.1 headers unchecked: two Host headers among them, so that the
-    request is refused. Prior knowledge of HTTP/2 stays.
-    Test: `tests/live/test_http2_clients.py::test_an_offer_of_h2c_is_answered_over_http1`.
+    hypercorn passes on the HTTP/1.1 headers unchecked, two Host headers among them, so that the request is refused.
+    HTTP/2 by prior knowledge stays.
+    Test: `tests/live/fake/http/test_http2_clients.py::test_an_offer_of_h2c_is_answered_over_http1`.
     """
-    check = H11Protocol._check_protocol
 
-    async def _check_protocol(self: H11Protocol, event: h11.Request) -> None:
+    async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI":
-            await check(self, event)
-
-    H11Protocol._check_protocol = _check_protocol  # type: ignore[method-assign]
+            await super()._check_protocol(event)
 
 
-def end_slow_headers() -> None:
-    """The headers of a request must come within a time.
+class LimitHeaderTime(H11Protocol):
+    """hypercorn 0.18 lets the headers of a request take any time; here they have `header_timeout_s`.
 
-    hypercorn's only limit is that of an idle connection, which is long here, and which an answered request renews.
-    Test: `tests/live/test_connection_limits.py::test_headers_that_do_not_end_in_time_are_refused`.
+    Its only limit is the idle time, which is long here, and which each request starts anew.
+    Test: `tests/live/fake/limits/test_connection_limits.py::test_headers_that_do_not_end_in_time_are_refused`.
     """
-    handle = H11Protocol.handle
 
-    async def _handle(self: H11Protocol, event: Event) -> None:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._header_timer = _HeaderTimer(self)
+
+    async def handle(self, event: Event) -> None:
         try:
-            await handle(self, event)
+            await super().handle(event)
         finally:
-            clock: _HeaderClock = self.__dict__.setdefault("_twowire_headers", _HeaderClock(self))
-            clock.set(is_running=not isinstance(event, Closed) and _is_amid_headers(self))
-
-    H11Protocol.handle = _handle  # type: ignore[method-assign]
+            self._header_timer.set(is_running=not isinstance(event, Closed) and _is_amid_headers(self))
 
 
 def _is_amid_headers(protocol: H11Protocol) -> bool:
@@ -206,8 +190,8 @@ def _is_amid_headers(protocol: H11Protocol) -> bool:
     )
 
 
-class _HeaderClock:
-    """Ends a connection whose client began a request and did not come to the end of its headers."""
+class _HeaderTimer:
+    """Ends a connection whose client began a request and did not finish its headers."""
 
     def __init__(self, protocol: H11Protocol) -> None:
         self._protocol = protocol

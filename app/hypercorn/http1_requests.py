@@ -1,6 +1,6 @@
-"""Reads HTTP/1.1 requests and refuses malformed ones: fixes for hypercorn 0.18 and h11 0.16.
+"""HTTP/1.1 requests: how they are parsed and refused. Fixes for hypercorn 0.18's `H11Protocol` and for h11 0.16.
 
-Does not know the app, but for the shape of its errors.
+Each class is one fix and changes nothing else. `install` puts them together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import h11
-import h11._readers
 from hypercorn.config import Config
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
@@ -22,7 +21,7 @@ _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 
 
 class _Connection(h11.Connection):
-    """h11's connection, which also says why it refused the client's bytes."""
+    """h11's connection, which skips empty lines and keeps the reason why it refused a request."""
 
     problem = ""
 
@@ -41,32 +40,26 @@ class _Connection(h11.Connection):
             raise
 
 
-def skip_empty_lines() -> None:
-    """Empty lines before a request are skipped; h11 refuses them.
+class SkipEmptyLines(H11Protocol):
+    """h11 0.16 refuses a request after empty lines; here they are skipped.
 
-    A connection on which nothing else comes is an idle one.
+    A connection on which nothing else comes is idle.
     Test: `tests/app/hypercorn/test_http1_requests.py::test_empty_lines_before_a_request_are_skipped`.
     """
-    initialise = H11Protocol.__init__
 
-    def __init__(self: H11Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         limit = self.config.h11_max_incomplete_size
         self.connection = _Connection(h11.SERVER, max_incomplete_event_size=limit)
 
-    H11Protocol.__init__ = __init__  # type: ignore[method-assign]
 
+def allow_missing_host(*, headers: list[tuple[bytes, bytes]], **parts: Any) -> h11.Request:
+    """h11 0.16 refuses an HTTP/1.1 request without a Host header; here the application gets it, with an empty one.
 
-def let_the_app_miss_the_host() -> None:
-    """An HTTP/1.1 request without a Host header reaches the application, with an empty one.
-
-    RFC 9112, section 3.2, requires a 400. The application sends it to all but load balancers' probes; h11 would send
-    it to those, too. Test: `tests/app/hypercorn/test_http1_requests.py::test_a_probe_needs_no_host`.
+    RFC 9112, section 3.2, requires a 400. The application sends it, except to load balancers' probes, which h11 would
+    refuse, too. Stands in for `Request` in h11's reader.
+    Test: `tests/app/hypercorn/test_http1_requests.py::test_a_probe_needs_no_host`.
     """
-    h11._readers.Request = _request  # type: ignore[assignment,attr-defined]  # the name that its reader looks up
-
-
-def _request(*, headers: list[tuple[bytes, bytes]], **parts: Any) -> h11.Request:
     try:
         return h11.Request(headers=headers, **parts)
     except h11.LocalProtocolError as error:
@@ -75,23 +68,20 @@ def _request(*, headers: list[tuple[bytes, bytes]], **parts: Any) -> h11.Request
         return h11.Request(headers=[*headers, (b"Host", b"")], **parts)
 
 
-def refuse_odd_targets() -> None:
-    """Refuse CONNECT, and a target that is neither a path nor a URL: this is not a proxy (RFC 9112, section 3.2).
+class RefuseBadTargets(H11Protocol):
+    """hypercorn 0.18 passes on CONNECT, and targets that are neither a path nor a URL; here they are refused.
 
-    hypercorn hands them on, and the application fails, or takes half of a host for a path.
+    RFC 9112, section 3.2; this server is not a proxy. The application would fail, or take half of a host for a path.
     Test: `tests/app/hypercorn/test_http1_requests.py::test_odd_targets_are_refused`.
     """
-    create = H11Protocol._create_stream
 
-    async def _create_stream(self: H11Protocol, request: h11.Request) -> None:
+    async def _create_stream(self, request: h11.Request) -> None:
         status = None if request.target.startswith(b"/") else _refusal(request)
         if status is None:
-            await create(self, request)
+            await super()._create_stream(request)
         else:
             await self._send_error_response(status)
             await self.send(Closed())
-
-    H11Protocol._create_stream = _create_stream  # type: ignore[method-assign]
 
 
 def _refusal(request: h11.Request) -> int | None:
@@ -107,14 +97,13 @@ def _refusal(request: h11.Request) -> int | None:
     return None if url.scheme in ("http", "https") and url.netloc and url.path.startswith("/") else 400
 
 
-def tell_what_is_malformed() -> None:
-    """A refusal before there is a request has an error object, like any other.
+class ExplainRefusals(H11Protocol):
+    """hypercorn 0.18 refuses a malformed request with an empty body; here the body is an error object, as elsewhere.
 
-    hypercorn answers with an empty body.
     Test: `tests/app/hypercorn/test_http1_requests.py::test_what_is_malformed_gets_an_error_object`.
     """
 
-    async def _send_error_response(self: H11Protocol, status_code: int) -> None:
+    async def _send_error_response(self, status_code: int) -> None:
         problem = getattr(self.connection, "problem", "")
         body = error_bytes(refusal_of(status_code, problem, self.config))
         headers = [
@@ -129,11 +118,9 @@ def tell_what_is_malformed() -> None:
                 await self._send_h11_event(h11.Data(data=body))
             await self._send_h11_event(h11.EndOfMessage())
 
-    H11Protocol._send_error_response = _send_error_response  # type: ignore[method-assign]
-
 
 def refusal_of(status: int, problem: str, config: Config) -> TwowireError:
-    """The error for a request that is refused with `status` before it has a route. `problem` is h11's word for it."""
+    """The error for a request refused with `status` before it has a route; `problem` is h11's reason, or empty."""
     match status:
         case 408:
             return TwowireError(
@@ -149,7 +136,7 @@ def refusal_of(status: int, problem: str, config: Config) -> TwowireError:
             return TwowireError(Fault.NOT_IMPLEMENTED, "This server is not a proxy: it does not support CONNECT.")
     if "Host:" in problem:
         return TwowireError(Fault.INVALID_HOST, "Send one Host header.")
-    # After the colon come the client's own bytes.
+    # The client's own bytes follow the colon.
     reason = problem.partition(":")[0]
     return TwowireError(
         Fault.MALFORMED_REQUEST, f"This is not a well-formed HTTP request{f': {reason}' if reason else ''}."

@@ -1,6 +1,7 @@
-"""Fixes for hypercorn 0.18's HTTP/2.
+"""HTTP/2 streams: fixes for hypercorn 0.18's `H2Protocol` and its `StreamBuffer`.
 
-Does not know the app. Of h2, which parses and frames, it uses the documented interface.
+Each class is one fix and changes nothing else. `install` puts them together. They use the documented interface of h2,
+which parses and frames.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 import h2.errors
 import h2.events
 import h2.exceptions
-import hypercorn.protocol.h2 as hypercorn_h2
 import structlog
 from h2.settings import SettingCodes, Settings
 from hypercorn.events import Closed, Event, Updated
@@ -28,54 +28,26 @@ from protocol.errors import error_bytes
 log = structlog.get_logger(__name__)
 
 MAX_DISCARDED_BYTES = 64 << 20
-"""How much of a body is taken in and thrown away after its answer; many clients read no answer before that is sent."""
+"""How much of a body is read and discarded after its response; many clients read no response before they have sent."""
 
 
-def wait_for_the_window() -> None:
-    """A stream whose client takes nothing holds a bounded number of bytes, and is ended after `send_timeout_s`.
+class BoundStreamBuffer(StreamBuffer):
+    """hypercorn 0.18 takes any number of bytes for a stream whose window is closed; here `push` waits for room.
 
-    hypercorn looks at how much it could send, not at how much waits: with a closed window it takes whatever it is
-    given, without an end. And where the connection ends, whoever waits for such a window is not told.
-    Tests: `tests/live/test_http2.py::test_a_closed_window_holds_bounded_memory`, `tests/live/test_stuck_readers.py`.
+    hypercorn looks at how much it could send, not at how much waits.
+    Test: `tests/live/fake/http/test_http2.py::test_a_closed_window_holds_bounded_memory`.
     """
-    hypercorn_h2.StreamBuffer = BoundedBuffer  # type: ignore[misc]  # the name that the protocol looks up
-    stream_send, handle, create = H2Protocol.stream_send, H2Protocol.handle, H2Protocol._create_stream
 
-    async def _create_stream(self: H2Protocol, request: h2.events.RequestReceived) -> None:
-        await create(self, request)
-        buffer = self.stream_buffers.get(request.stream_id)
-        if isinstance(buffer, BoundedBuffer):
-            buffer.limit_s = send_timeout_s(self.config)
-
-    async def _stream_send(self: H2Protocol, event: StreamEvent) -> None:
-        try:
-            await stream_send(self, event)
-        except TimeoutError:
-            log.info("stream_cut", reason=f"its client took nothing for {send_timeout_s(self.config):g} s")
-            await _reset(self, event.stream_id, h2.errors.ErrorCodes.CANCEL)
-            await self._close_stream(event.stream_id)
-
-    async def _handle(self: H2Protocol, event: Event) -> None:
-        await handle(self, event)
-        if isinstance(event, Closed):
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()
-
-    H2Protocol._create_stream = _create_stream  # type: ignore[method-assign]
-    H2Protocol.stream_send = _stream_send  # type: ignore[method-assign]
-    H2Protocol.handle = _handle  # type: ignore[method-assign]
-
-
-class BoundedBuffer(StreamBuffer):
-    """In place of hypercorn's: `push` returns when there is room again, `drain` when all is sent."""
+    limit_s: float | None = None
+    """How long `push` and `drain` wait while nothing is sent; None: without a limit."""
 
     def __init__(self, event_class: type[IOEvent]) -> None:
         super().__init__(event_class)
-        self.limit_s: float | None = None
         self._moved = asyncio.Event()
         self._is_sent = False
 
     async def push(self, data: bytes) -> None:
+        """Add `data`; return when there is room for more. Raises TimeoutError."""
         if self._complete:
             raise BufferCompleteError
         self.buffer.extend(data)
@@ -83,11 +55,11 @@ class BoundedBuffer(StreamBuffer):
             await self._wait_until_moved()
 
     async def drain(self) -> None:
+        """Return when everything has been sent. Raises TimeoutError."""
         while not self._is_sent:
             await self._wait_until_moved()
 
     async def _wait_until_moved(self) -> None:
-        """Raises TimeoutError where nothing moves: each byte that leaves begins the time anew."""
         self._moved.clear()
         async with asyncio.timeout(self.limit_s):
             await self._moved.wait()
@@ -106,8 +78,36 @@ class BoundedBuffer(StreamBuffer):
         self._moved.set()
 
 
+class EndStuckStreams(H2Protocol):
+    """hypercorn 0.18 waits forever for a client that opens no window; here the stream ends after `send_timeout_s`.
+
+    And where the connection ends, hypercorn does not wake what waits for a window.
+    Test: `tests/live/fake/limits/test_stuck_readers.py`.
+    """
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        await super()._create_stream(request)
+        buffer = self.stream_buffers.get(request.stream_id)
+        if isinstance(buffer, BoundStreamBuffer):
+            buffer.limit_s = send_timeout_s(self.config)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        try:
+            await super().stream_send(event)
+        except TimeoutError:
+            log.info("stream_cut", reason=f"its client read nothing for {send_timeout_s(self.config):g} s")
+            await _reset(self, event.stream_id, h2.errors.ErrorCodes.CANCEL)
+            await self._close_stream(event.stream_id)
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
+
+
 async def _reset(protocol: H2Protocol, stream_id: int, code: h2.errors.ErrorCodes) -> None:
-    """End a stream for its client, and drop what still waits to be sent on it."""
+    """Reset a stream, and drop what still waits to be sent on it."""
     try:
         protocol.connection.reset_stream(stream_id, code)
     except h2.exceptions.ProtocolError:
@@ -115,86 +115,77 @@ async def _reset(protocol: H2Protocol, stream_id: int, code: h2.errors.ErrorCode
     buffer = protocol.stream_buffers.get(stream_id)
     if buffer is not None:
         await buffer.close()
-        # The task that sends finds the stream closed, and removes it.
+        # The sending task finds the stream closed, and removes it.
         await protocol._window_updated(stream_id)
     await protocol._flush()
 
 
-def end_what_the_app_left_open() -> None:
-    """An answer that the application does not bring to its end is reset, so that its client does not wait for the rest.
+class ResetUnfinishedResponses(H2Protocol):
+    """hypercorn 0.18 sends nothing when the application ends amid a response, so its client waits; here it is reset.
 
-    hypercorn forgets the stream, and sends nothing.
     Test: `tests/app/hypercorn/test_http2_answers.py::test_an_answer_that_breaks_off_is_reset`.
     """
-    stream_send = H2Protocol.stream_send
 
-    async def _stream_send(self: H2Protocol, event: StreamEvent) -> None:
+    async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamClosed):
             buffer = self.stream_buffers.get(event.stream_id)
             if buffer is not None and not buffer._complete:
                 await _reset(self, event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
-        await stream_send(self, event)
-
-    H2Protocol.stream_send = _stream_send  # type: ignore[method-assign]
+        await super().stream_send(event)
 
 
-def discard_what_comes_late() -> None:
-    """A body that still comes after its answer is thrown away, and nothing else happens (upstream issues 329, 334).
+class DiscardLateBodies(H2Protocol):
+    """hypercorn 0.18 ends the whole connection when a body comes after its response (upstream issues 329, 334).
 
-    hypercorn ends the whole connection with a KeyError, all its other streams included. Fix: accept it, so that a
-    client that sends first and reads then gets its answer, up to a bound; then it is asked to stop (RFC 9113, section
-    8.1). Test: `tests/live/test_http2.py::test_an_early_answer_leaves_the_neighbours_alone`.
+    Here it is discarded, so that a client that sends first and reads then gets the response. Beyond
+    `MAX_DISCARDED_BYTES` the client is asked to stop (RFC 9113, section 8.1).
+    Test: `tests/live/fake/http/test_http2.py::test_an_early_answer_leaves_the_neighbours_alone`.
     """
-    initialise, handle_events = H2Protocol.__init__, H2Protocol._handle_events
 
-    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
-        self._twowire_discarded = Counter()  # type: ignore[attr-defined]  # bytes, by stream
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._discarded: Counter[int] = Counter()
+        """Bytes, by stream."""
 
-    async def _handle_events(self: H2Protocol, events: list[h2.events.Event]) -> None:
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
         # One by one: while one is handled, the stream of the next may end.
         for event in events:
             if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
-                await _discard(self, event)
+                await self._discard(event)
             else:
-                await handle_events(self, [event])
+                await super()._handle_events([event])
             if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
-                self._twowire_discarded.pop(event.stream_id, None)  # type: ignore[attr-defined]
+                self._discarded.pop(event.stream_id, None)
         await self._flush()
 
-    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
-    H2Protocol._handle_events = _handle_events  # type: ignore[method-assign]
+    async def _discard(self, event: h2.events.DataReceived) -> None:
+        discarded = self._discarded
+        discarded[event.stream_id] += event.flow_controlled_length
+        self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if discarded[event.stream_id] > MAX_DISCARDED_BYTES:
+            del discarded[event.stream_id]
+            await _reset(self, event.stream_id, h2.errors.ErrorCodes.NO_ERROR)
 
 
-async def _discard(protocol: H2Protocol, event: h2.events.DataReceived) -> None:
-    discarded: Counter[int] = protocol._twowire_discarded  # type: ignore[attr-defined]
-    discarded[event.stream_id] += event.flow_controlled_length
-    protocol.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-    if discarded[event.stream_id] > MAX_DISCARDED_BYTES:
-        del discarded[event.stream_id]
-        await _reset(protocol, event.stream_id, h2.errors.ErrorCodes.NO_ERROR)
+class RefuseBadRequests(H2Protocol):
+    """hypercorn 0.18 ends the whole connection on some requests; here they are answered with an error.
 
-
-def refuse_odd_requests() -> None:
-    """Some requests are answered here, because they must not reach hypercorn.
-
-    A path or method that is not ASCII, or a path without a slash, raises in the middle of the connection, which ends
-    with all its streams. A CONNECT does so, too, or asks for a WebSocket (RFC 8441): that is not offered, because
-    hypercorn answers pings in the task that reads for all streams, and a client that takes no pong would stop it.
-    Browsers then open a connection of HTTP/1.1 for it. Tests: `tests/live/test_http2.py`.
+    These are a path or method that is not ASCII, a path without a slash, and CONNECT. Nor is CONNECT for WebSockets
+    (RFC 8441) offered: hypercorn answers pings in the task that reads for all streams, so that one client that reads no
+    pong would stop them all. Browsers then open an HTTP/1.1 connection for it.
+    Tests: `tests/live/fake/http/test_http2.py`.
     """
-    initialise, create = H2Protocol.__init__, H2Protocol._create_stream
 
-    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         settings = {code: self.connection.local_settings[code] for code in _ANNOUNCED}
         self.connection.local_settings = Settings(client=False, initial_values=settings)
 
-    async def _create_stream(self: H2Protocol, request: h2.events.RequestReceived) -> None:
-        asked = dict(request.headers or [])
-        status = _refusal(asked)
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        fields = dict(request.headers or [])
+        status = _refusal(fields)
         if status is None:
-            await create(self, request)
+            await super()._create_stream(request)
             return
         body = error_bytes(refusal_of(status, "", self.config))
         headers = [
@@ -203,25 +194,22 @@ def refuse_odd_requests() -> None:
             (b"content-length", b"%d" % len(body)),
             *self.config.response_headers("h2"),
         ]
-        is_head = asked[b":method"] == b"HEAD"
+        is_head = fields[b":method"] == b"HEAD"
         self.connection.send_headers(request.stream_id, headers, end_stream=is_head)
         if is_head:
             pass
         elif len(body) <= self.connection.local_flow_control_window(request.stream_id):
             self.connection.send_data(request.stream_id, body, end_stream=True)
-        else:  # The client's window is too small, and nothing here waits until it grows.
+        else:  # The client's window is too small, and nothing here waits for a larger one.
             self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
         await self._flush()
-
-    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
-    H2Protocol._create_stream = _create_stream  # type: ignore[method-assign]
 
 
 _ANNOUNCED = (SettingCodes.MAX_CONCURRENT_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE)
 
 
 def _refusal(headers: dict[bytes, bytes]) -> int | None:
-    """The status for a request that is refused, by its headers."""
+    """The status that refuses a request with these headers; None: it is not refused."""
     method, path = headers[b":method"], headers.get(b":path", b"")
     if method == b"CONNECT":
         return 501
@@ -230,32 +218,28 @@ def _refusal(headers: dict[bytes, bytes]) -> int | None:
     return None
 
 
-def ignore_priorities() -> None:
-    """What a client says about priorities is ignored, as RFC 9113, section 5.3.2, allows; all streams take turns.
+class IgnorePriorities(H2Protocol):
+    """hypercorn 0.18 keeps a tree of priorities, which a client can fill until the connection ends with an exception.
 
-    hypercorn keeps a tree of them, which a client can fill until the connection ends with an exception.
-    Test: `tests/live/test_http2.py::test_priorities_of_many_streams_do_no_harm`.
+    Here they are ignored, as RFC 9113, section 5.3.2, allows; all streams take turns.
+    Test: `tests/live/fake/http/test_http2.py::test_priorities_of_many_streams_do_no_harm`.
     """
 
-    async def _priority_updated(self: H2Protocol, event: h2.events.PriorityUpdated) -> None:
+    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
         pass
 
-    H2Protocol._priority_updated = _priority_updated  # type: ignore[method-assign]
 
+class GoIdleAfterResets(H2Protocol):
+    """hypercorn 0.18 starts the idle time only after a response; here also when the last stream is reset or refused.
 
-def go_idle_after_resets() -> None:
-    """A connection whose last stream was reset by its client, or refused here, is idle, and is closed when it stays so.
-
-    hypercorn starts the timer only after an answer. Test: `tests/live/test_http2.py::test_a_connection_is_idle_…`.
+    Test: `test_a_connection_is_idle_when_its_last_stream_was_reset_or_refused` in
+    `tests/app/hypercorn/test_http2_answers.py`.
     """
-    handle_events = H2Protocol._handle_events
 
-    async def _handle_events(self: H2Protocol, events: list[h2.events.Event]) -> None:
-        await handle_events(self, events)
-        if self.idle and any(isinstance(event, _LAST_WORDS) for event in events):
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        await super()._handle_events(events)
+        if self.idle and any(isinstance(event, _MAY_BE_LAST) for event in events):
             await self.send(Updated(idle=True))
 
-    H2Protocol._handle_events = _handle_events  # type: ignore[method-assign]
 
-
-_LAST_WORDS = (h2.events.StreamReset, h2.events.RequestReceived)
+_MAY_BE_LAST = (h2.events.StreamReset, h2.events.RequestReceived)

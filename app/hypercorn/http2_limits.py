@@ -1,8 +1,7 @@
 """Limits what one HTTP/2 connection may cost in frames, time and memory: hypercorn 0.18 and h2 4.4 do not.
 
-Does not know the app. What frames cost is counted in `http2_frames`. A connection that goes beyond a limit, or breaks
-the protocol, is told why by GOAWAY and then closed.
-Tests: `tests/live/test_http2_floods.py`, `tests/app/hypercorn/test_http2_frames.py`.
+`http2_frames` counts the cost of frames. A connection that exceeds a limit or breaks the protocol gets the reason in a
+GOAWAY and is closed. Tests: `tests/live/fake/http/test_http2_floods.py`, `tests/app/hypercorn/test_http2_frames.py`.
 """
 
 from __future__ import annotations
@@ -31,33 +30,28 @@ LINGER_S = 1.0
 """How long to go on reading after GOAWAY: closing at once would reset the connection and lose the GOAWAY."""
 
 TABLE_BYTES = 4096
-"""How large a table of headers we keep for a client that allows a larger one (RFC 7541, section 4.2)."""
+"""The largest header table kept for a client (RFC 7541, section 4.2)."""
 
 
-def limit_frames() -> None:
-    """Count what a client sends, and handle it in parts so that other connections get their turn.
+class LimitFrames(H2Protocol):
+    """hypercorn 0.18 sets no limit on frames; here they are counted, and handled in parts so that others get a turn.
 
-    hypercorn has h2 parse 64 KiB at a time, up to 7,000 small frames or a quarter of a second, and sets no limit
-    (CVE-2019-9512, 9513, 9515, 9516, 9518, 2023-44487, 2024-27316). It also lets out what h2 raises for a
-    connection that is over, with a traceback.
+    hypercorn has h2 parse 64 KiB at a time, up to 7,000 small frames or a quarter of a second (CVE-2019-9512, 9513,
+    9515, 9516, 9518, 2023-44487, 2024-27316). It also lets out, with a traceback, what h2 raises for a connection that
+    is over. Test: `tests/live/fake/http/test_http2_floods.py`.
     """
-    initialise, handle = H2Protocol.__init__, H2Protocol.handle
 
-    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
-        self._twowire_intake = _Intake(self)  # type: ignore[attr-defined]  # ours
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._intake = _Intake(self)
 
-    async def _handle(self: H2Protocol, event: Event) -> None:
-        intake: _Intake = self._twowire_intake  # type: ignore[attr-defined]
+    async def handle(self, event: Event) -> None:
         if isinstance(event, RawData):
-            await intake.take(event.data)
+            await self._intake.take(event.data)
         else:
             if isinstance(event, Closed):
-                intake.clock.stop()
-            await handle(self, event)
-
-    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
-    H2Protocol.handle = _handle  # type: ignore[method-assign]
+                self._intake.clock.stop()
+            await super().handle(event)
 
 
 class _Intake:
@@ -101,7 +95,7 @@ class _Intake:
             for event in events:
                 if type(event) is h2.events.WindowUpdated and not event.stream_id:
                     self._granted += event.delta or 0
-            # Nothing stands behind a GOAWAY: the part ends with it.
+            # Nothing follows a GOAWAY: the part ends with it.
             if events and self._goes_on_after(events[-1]):
                 events.pop()
             await protocol._handle_events(events)
@@ -109,7 +103,7 @@ class _Intake:
             await self.end(error.error_code, str(error))
 
     def _goes_on_after(self, event: h2.events.Event) -> bool:
-        """A client that will not open more streams still gets the rest of its answers (RFC 9113, section 6.8).
+        """A client that will open no more streams still gets the rest of its responses (RFC 9113, section 6.8).
 
         For h2, any GOAWAY is the end. Node's `session.close()` sends one while its requests run.
         """
@@ -124,21 +118,21 @@ class _Intake:
         return True
 
     async def end(self, code: ErrorCodes, reason: str) -> None:
-        """Send GOAWAY with the reason; the connection's requests end, and later data is dropped."""
+        """Send GOAWAY with the reason, end the connection's requests, and drop later data."""
         protocol = self.protocol
         if self.is_over():
             return
         level = log.info if code is ErrorCodes.ENHANCE_YOUR_CALM else log.debug
         level("http2_connection_ended", code=ErrorCodes(code).name, reason=reason[:200])
-        # In place of h2's own GOAWAY, if it made one, which has no reason in it.
+        # In place of h2's own GOAWAY, if there is one: it has no reason.
         protocol.connection.clear_outbound_data_buffer()
         protocol.connection.close_connection(code, reason[:200].encode("ascii", "replace"))
         await protocol.handle(Closed())
         await self._close(protocol.connection.data_to_send())
 
     async def _close(self, farewell: bytes) -> None:
-        server: Any = getattr(self.protocol.send, "__self__", None)  # hypercorn's TCPServer
-        writer = server.writer
+        connection: Any = getattr(self.protocol.send, "__self__", None)  # hypercorn's `TCPServer`
+        writer = connection.writer
         asyncio.get_running_loop().call_later(LINGER_S, writer.transport.abort)
         with suppress(OSError, RuntimeError):  # It is closed already.
             writer.write(farewell)
@@ -156,7 +150,7 @@ def _resets(frames: bytes) -> Iterator[None]:
 
 
 class _HeaderClock:
-    """Ends a connection whose preface, or the headers of a request, began and did not come to their end in time."""
+    """Ends a connection whose preface, or the headers of a request, did not end in time."""
 
     def __init__(self, intake: _Intake, meter: FrameMeter, limit_s: float) -> None:
         self._intake = intake
@@ -166,7 +160,7 @@ class _HeaderClock:
         self._block = 0
 
     def follow(self) -> None:
-        """Start or stop, after something has come."""
+        """Start or stop, after bytes have come."""
         if self._timer is None and not self._meter.is_amid_headers:
             return
         if self._timer is not None and (not self._meter.is_amid_headers or self._block != self._meter.blocks):
@@ -187,36 +181,31 @@ class _HeaderClock:
             await self._intake.end(ErrorCodes.ENHANCE_YOUR_CALM, f"The {what} did not end within {self._limit_s:g} s.")
 
 
-def go_idle_from_the_preface_on() -> None:
-    """A connection is idle until its first request, and is closed when it stays so.
+class GoIdleFromPreface(H2Protocol):
+    """hypercorn 0.18 starts the idle time only after a request; here a connection is idle from its preface on.
 
-    hypercorn takes the first line of the preface for a request over HTTP/1.1, which stops the timer.
+    hypercorn takes the first line of the preface for an HTTP/1.1 request, which stops the timer.
+    Test: `tests/live/fake/limits/test_connection_limits.py`.
     """
-    initiate = H2Protocol.initiate
 
-    async def _initiate(self: H2Protocol, *args: Any) -> None:
-        await initiate(self, *args)
+    async def initiate(self, *args: Any) -> None:
+        await super().initiate(*args)
         await self.send(Updated(idle=self.idle))
 
-    H2Protocol.initiate = _initiate  # type: ignore[assignment, method-assign]  # whatever it is given, it hands on
 
+class BoundHeadersAndSettings(H2Protocol):
+    """h2 4.4 and hpack store and compute whatever a client announces or sends; here it is bounded.
 
-def bound_headers_and_settings() -> None:
-    """Bound what h2 and hpack store and compute for a client, whatever it announces or sends.
-
-    A client may allow a table of 4 GB for the compression of answers, which would be filled and searched; name 65,536
-    settings, which would be gone through at each SETTINGS frame; and send thousands of headers in 16 KB, each of which
-    takes 12 us to check.
+    A client may allow a table of 4 GB for the compression of responses, which would be filled and searched; name 65,536
+    settings, which each SETTINGS frame would go through; and send thousands of headers in 16 KB, each of which takes
+    12 us to check. Tests: `tests/app/hypercorn/test_http2_frames.py`.
     """
-    initialise = H2Protocol.__init__
 
-    def __init__(self: H2Protocol, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self.connection.remote_settings = _KnownSettings(client=True)
         self.connection.encoder = _SmallEncoder()
         self.connection.decoder = _FewFields(max_header_fields(self.config), self.connection.decoder)
-
-    H2Protocol.__init__ = __init__  # type: ignore[method-assign]
 
 
 _KNOWN = frozenset(SettingCodes)

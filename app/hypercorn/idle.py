@@ -1,95 +1,90 @@
-"""How hypercorn 0.18 ends connections on which nothing happens: with a timer here, not with tasks.
-
-Does not know the app. hypercorn starts a task at the end of each request, and another one in it, which wait for the
-idle time and for the server's end; both are cancelled, and waited for, when the next request begins. That is a tenth of
-what hypercorn costs for a short answer.
-Tests: `tests/app/hypercorn/test_idle.py`, `tests/live/test_connection_limits.py`, `tests/live/test_stopping.py`.
-"""
+"""Closes idle connections with a timer; hypercorn 0.18 does it with tasks."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.protocol.h2 import H2Protocol
 
-
-def time_idle_connections() -> None:
-    """Each connection's idle time is one timer of the event loop; a server that stops ends all that are idle."""
-    initialise = TCPServer.__init__
-
-    def __init__(self: TCPServer, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
-        self.idle_task = _IdleTimer(self)  # type: ignore[assignment]  # stands in for hypercorn's task
-
-    TCPServer.__init__ = __init__  # type: ignore[method-assign]
+from app.hypercorn.connection import OwnParts
 
 
-def forget_closed_connections() -> None:
-    """A connection that the client has closed must not be kept until the idle timeout.
+class NoIdleTasks(OwnParts):
+    """hypercorn 0.18 starts two tasks at the end of each request, and cancels them when the next one begins.
 
-    hypercorn waits for its idle timer, so that each one costs a socket and its tasks for `keep_alive_timeout`, which is
-    long here. Test: `tests/live/test_disconnect.py::test_a_hundred_clients_that_vanish_leave_nothing_behind`.
+    That is a tenth of what hypercorn costs for a short response. And a connection that its client has closed is kept
+    until its idle time is over. Here the idle time is one timer of the event loop; a server that stops closes
+    everything that is idle.
+    Tests: `tests/app/hypercorn/test_idle.py`, `test_connection_limits.py` and `test_stopping.py` in
+    `tests/live/fake/limits`, and
+    `tests/live/real/http/test_disconnect.py::test_a_hundred_clients_that_vanish_leave_nothing_behind`.
     """
-    read = TCPServer._read_data
 
-    async def _read_data(self: TCPServer) -> None:
-        idle: Any = self.idle_task
+    _idle_timer: _IdleTimer
+
+    def make_idle_task(self) -> Any:
+        self._idle_timer = _IdleTimer(self)
+        return self._idle_timer
+
+    async def _read_data(self) -> None:
         try:
-            await read(self)
+            await super()._read_data()
         finally:
-            await idle.retire()
-
-    TCPServer._read_data = _read_data  # type: ignore[method-assign]
+            # Before the connection's task group ends, which could not start the task that closes it any more.
+            self._idle_timer.retire()
 
 
 class _IdleTimer:
-    """In place of hypercorn's task. It may be started again after its end, and stopped at any time."""
+    """In place of hypercorn's task. It can be started again after it fired, and stopped at any time."""
 
-    def __init__(self, server: TCPServer) -> None:
-        self._server = server
-        self._idle = _Idle.of(server.context)
+    def __init__(self, connection: OwnParts) -> None:
+        self._connection = connection
+        self._idle = _IdleConnections.of(connection.context)
         self._timer: asyncio.TimerHandle | None = None
         self._is_retired = False
 
     async def restart(self, task_group: Any, action: Any) -> None:
         """The connection is idle from now on."""
-        await self.stop()
+        self._stop()
         if not self._is_retired:
-            self._timer = asyncio.get_running_loop().call_later(self._server.config.keep_alive_timeout, self.end)
+            limit_s = self._connection.config.keep_alive_timeout
+            self._timer = asyncio.get_running_loop().call_later(limit_s, self.fire)
             self._idle.add(self)
 
     async def stop(self) -> None:
-        """It is not idle, or gone."""
+        """The connection is busy, or gone."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._idle.discard(self)
 
-    async def retire(self) -> None:
-        """It is gone. An answer that ends just now would start the timer again."""
+    def retire(self) -> None:
+        """The connection is gone; a response that ends just now must not start the timer again."""
         self._is_retired = True
-        await self.stop()
+        self._stop()
 
-    def end(self) -> None:
+    def fire(self) -> None:
         """Close the connection."""
-        self._server._task_group.spawn(self._end)
+        self._connection._task_group.spawn(self._end)
 
     async def _end(self) -> None:
         if self._timer is None:  # A request has come in between.
             return
-        protocol = self._server.protocol.protocol
+        protocol = self._connection.protocol.protocol
         if isinstance(protocol, H2Protocol) and not protocol.closed:
-            # RFC 9113, section 6.8: a client whose next request is on its way learns that it was not taken.
+            # RFC 9113, section 6.8: a client whose next request is on its way learns that it was not processed.
             protocol.connection.close_connection()
             await protocol._flush()
-        await self._server._initiate_server_close()
+        await self._connection._initiate_server_close()
 
 
-class _Idle:
-    """The idle connections of one server, and the one task that waits for its end."""
+class _IdleConnections:
+    """The idle connections of one server, and the one task that waits for the server's end."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._timers: set[_IdleTimer] = set()
@@ -97,15 +92,15 @@ class _Idle:
         self._watch = asyncio.create_task(self._end_all())
 
     @classmethod
-    def of(cls, context: WorkerContext) -> _Idle:
-        found: _Idle | None = context.__dict__.get("_twowire_idle")
+    def of(cls, context: WorkerContext) -> _IdleConnections:
+        found: _IdleConnections | None = context.__dict__.get("_twowire_idle")
         if found is None:
             found = context.__dict__["_twowire_idle"] = cls(context)
         return found
 
     def add(self, timer: _IdleTimer) -> None:
         if self._context.terminated.is_set():
-            timer.end()
+            timer.fire()
         else:
             self._timers.add(timer)
 
@@ -115,5 +110,5 @@ class _Idle:
     async def _end_all(self) -> None:
         await self._context.terminated.wait()
         for timer in self._timers:
-            timer.end()
+            timer.fire()
         self._timers.clear()

@@ -1,39 +1,35 @@
-"""Fixes how hypercorn 0.18 stops.
-
-Does not know the app.
-"""
+"""Stopping with open connections: fixes for hypercorn 0.18 (upstream issue 308)."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 
 
-def stop_with_open_connections() -> None:
-    """An open connection must not keep the server from ending (upstream issue 308).
+class CutCancelledConnections(TCPServer):
+    """hypercorn 0.18 cancels connections after `graceful_timeout`, and each then waits for its client to read.
 
-    hypercorn closes the listening sockets and waits for that; from Python 3.12.1 on, asyncio's `wait_closed` waits for
-    every connection as well, without a limit, before `graceful_timeout` begins. After that time it cancels them, and
-    each then waits to send what its client does not take. Fix: the first wait returns at once, and a cancelled
-    connection is cut. Test: `tests/live/test_stopping.py::test_an_open_connection_does_not_keep_it_from_ending`.
+    Here a cancelled connection is cut.
+    Test: `tests/live/fake/limits/test_stopping.py::test_an_open_connection_does_not_keep_it_from_ending`.
     """
-    close = TCPServer._close
 
-    async def _close(self: TCPServer) -> None:
+    async def _close(self) -> None:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             self.writer.transport.abort()
-        await close(self)
-
-    TCPServer._close = _close  # type: ignore[method-assign]
-    run.asyncio = _Asyncio()  # type: ignore[attr-defined, assignment]  # what that module alone sees of it
+        await super()._close()
 
 
-class _Asyncio:
-    """The library, but for the servers that it starts."""
+class CloseListenersAtOnce:
+    """hypercorn 0.18 waits for all connections before `graceful_timeout` begins, on Python 3.12.1 and later.
+
+    It closes its listening sockets and calls asyncio's `wait_closed`, which has waited for every connection since then,
+    without a limit. Stands in for the name `asyncio` in hypercorn's module: there that wait returns at once.
+    Tests: `tests/app/hypercorn/test_without_connection.py::test_close_listeners_at_once`, and on such a Python
+    `tests/live/fake/limits/test_stopping.py::test_an_open_connection_does_not_keep_it_from_ending`.
+    """
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
@@ -48,4 +44,4 @@ class _Listener:
         self.close = server.close
 
     async def wait_closed(self) -> None:
-        """The listening sockets are closed when `close` returns; the connections have their own time to end."""
+        """The sockets are closed when `close` returns; the connections have their own time to end."""

@@ -23,7 +23,7 @@ from hypercorn.config import Config, Sockets
 from app.config.load import Settings
 from app.embedder_choice import choose_embedder
 from app.factory import create_app
-from app.hypercorn import apply
+from app.hypercorn import IncompatibleHypercorn, install
 from app.hypercorn.config import ServerConfig
 from app.observability.logs import set_up_logs
 from app.security.tls import Certificate, CertificateError
@@ -62,10 +62,10 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
 def run(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     set_up_logs(settings.log_format, settings.log_level)
-    apply()
     try:
+        install()
         raise_the_limit()
-    except TooFewFiles as error:
+    except (IncompatibleHypercorn, TooFewFiles) as error:
         return _fail(str(error))
     certificate = None
     if settings.certfile is not None and settings.keyfile is not None:

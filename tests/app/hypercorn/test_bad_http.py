@@ -12,9 +12,9 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config
 
-from app import hypercorn as hypercorn_fixes
 from app.config.load import load_settings
 from app.factory import create_app
+from app.hypercorn import install
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory, words
@@ -29,7 +29,7 @@ LIMIT_S = 5
 @asynccontextmanager
 async def served(*flags: str, environment: dict[str, str] | None = None) -> AsyncIterator[int]:
     """The app behind hypercorn on a free port of this machine, which is what this gives."""
-    hypercorn_fixes.apply()
+    install()
     manager = EngineManager(FakeFactory(words("a", "b")), AdmissionLimits(4, 4))
     app = create_app(make_services(load_settings(list(flags), environment or {}), manager))
     config = Config()

@@ -17,8 +17,8 @@ from hypercorn.events import RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import ConnectionState
 
-from app import hypercorn as hypercorn_fixes
 from app.hypercorn.config import ServerConfig
+from app.hypercorn.fixes import Http2Protocol
 from app.hypercorn.http2_frames import SMALL_DATA_BURST, SMALL_DATA_PER_S, TURN_COST, FrameError, FrameMeter
 from tests.fuzz.http2_frames import (
     ACK,
@@ -174,13 +174,12 @@ async def nothing(*_: Any) -> None:
     """An app that is never asked."""
 
 
-def protocol_that_sends(send: Any, **settings: Any) -> H2Protocol:
-    hypercorn_fixes.apply()
+def protocol_that_sends(send: Any, kind: type[H2Protocol] = Http2Protocol, **settings: Any) -> H2Protocol:
     config = ServerConfig()
     for name, value in settings.items():
         setattr(config, name, value)
     group: Any = TaskGroup(asyncio.get_running_loop())
-    return H2Protocol(nothing, config, WorkerContext(None), group, ConnectionState({}), False, None, None, send)  # type: ignore[arg-type]
+    return kind(nothing, config, WorkerContext(None), group, ConnectionState({}), False, None, None, send)  # type: ignore[arg-type]
 
 
 async def test_others_have_their_turn_between_a_connections_frames() -> None:

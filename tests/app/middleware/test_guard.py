@@ -20,9 +20,9 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
 from quart import Quart
 
-from app import hypercorn as hypercorn_fixes
 from app.config.load import load_settings
 from app.factory import create_app
+from app.hypercorn import install
 from app.observability.record import RequestRecord
 from app.services import make_services
 from engine.api import Prepared, StageReport
@@ -206,7 +206,7 @@ class SocketClient:
 @asynccontextmanager
 async def connected(harness: Harness, *, stream: bool) -> AsyncIterator[SocketClient]:
     """A socket client whose generation runs, behind hypercorn."""
-    hypercorn_fixes.apply()
+    install()
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.graceful_timeout = 0.05
@@ -256,7 +256,7 @@ async def test_hypercorn_that_stops_ends_what_still_runs(unserved: Harness, stre
 async def test_a_connection_that_crashes_ends_its_generation(
     unserved: Harness, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hypercorn_fixes.apply()
+    install()
     handle = H11Protocol.handle
 
     async def handle_or_crash(self: H11Protocol, event: Event) -> None:
@@ -278,7 +278,7 @@ async def test_a_connection_that_crashes_ends_its_generation(
 async def test_a_connection_that_crashes_while_the_server_stops(
     unserved: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hypercorn_fixes.apply()
+    install()
     handle = H11Protocol.handle
 
     async def handle_or_crash(self: H11Protocol, event: Event) -> None:

@@ -4,7 +4,7 @@ A chat may ask for more: «Count from 1 to 300» counts so far and stops; «Say:
 is counted on from its last number.
 
 Run as `python -m tests.live.servers.fake_server serve …flags…`. Everything but the engine is real.
-FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names mends of `app.hypercorn` to leave out; with
+FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names fixes of `app.hypercorn` to leave out; with
 FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
 tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
 engine, and the server starts another.
@@ -24,9 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app import hypercorn as hypercorn_fixes
 from app.config.load import Settings, load_settings
 from app.embedder_choice import choose_embedder
+from app.hypercorn import install
 from app.server import run as server
 from app.server.workers import ApiServer
 from app.services import Services, admission_limits, make_services, served_names
@@ -219,13 +219,7 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
     return make_services(settings, manager, embedder, one_of)
 
 
-def leave_out(names: str) -> None:
-    for name in filter(None, names.split(",")):
-        assert callable(getattr(hypercorn_fixes, name))
-        setattr(hypercorn_fixes, name, lambda: None)
-
-
 if __name__ == "__main__":
-    leave_out(os.environ.get("FAKE_WITHOUT", ""))
+    install(without=list(filter(None, os.environ.get("FAKE_WITHOUT", "").split(","))))
     server.build_services = build_services
     sys.exit(server.run(load_settings(sys.argv[2:], os.environ)))

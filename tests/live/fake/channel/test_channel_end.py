@@ -101,7 +101,7 @@ def unmended(name: str, *flags: str) -> Server:
 
 
 def test_without_its_mend_hypercorn_would_compress() -> None:
-    server = unmended("never_compress")
+    server = unmended("RefuseExtensions")
     try:
         with RawWebSocket(server.port, "Sec-WebSocket-Extensions: permessage-deflate") as ws:
             assert "permessage-deflate" in ws.head
@@ -110,7 +110,7 @@ def test_without_its_mend_hypercorn_would_compress() -> None:
 
 
 def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_limit() -> None:
-    server = unmended("close_with_a_code", "--ws-max-message-bytes", str(MESSAGE_BYTES))
+    server = unmended("CloseWithCode", "--ws-max-message-bytes", str(MESSAGE_BYTES))
     try:
         with RawWebSocket(server.port) as ws:
             ws.wait_for("connection.ready")
@@ -121,7 +121,7 @@ def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_li
 
 
 def test_without_its_mend_hypercorn_would_keep_the_connection_of_a_flood() -> None:
-    server = unmended("drop_what_nobody_reads")
+    server = unmended("DropUnreadMessages")
     try:
         tasks = server.metric("twowire_asyncio_tasks")
         with RawWebSocket(server.port) as ws:

@@ -17,7 +17,7 @@ from hypercorn.config import Config
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.hypercorn import apply
+from app.hypercorn import install
 from app.services import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory
@@ -29,7 +29,7 @@ KEY = "some-test-key-0123456789"
 @asynccontextmanager
 async def server_with_a_key() -> AsyncIterator[str]:
     """The URL of this app under hypercorn, in this process."""
-    apply()
+    install()
     manager = EngineManager(FakeFactory(), AdmissionLimits(4, 4))
     app = create_app(make_services(load_settings([], {"TWOWIRE_API_KEYS": KEY}), manager))
     with socket.create_server(("127.0.0.1", 0)) as listener:

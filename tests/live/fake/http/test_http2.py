@@ -1,6 +1,6 @@
 """HTTP/2 over a real socket, with clients that do what clients do: hypercorn's defects there, each of them mended.
 
-By prior knowledge; TLS makes no difference here. `FAKE_WITHOUT` with a mend's name shows what each test is for.
+By prior knowledge; TLS makes no difference here. `FAKE_WITHOUT` with a fix's name shows what each test is for.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ class ApiDescription:
     response: type[BaseModel]
     chunk: type[BaseModel]
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Requests by name, without `model`."""
+    """Requests by name, without `model`; at least one."""
+    channel_operation_id: str = ""
+    """That of the WebSocket, for an API that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ CHAT = GenerationApi(
     has_websocket=True,
     description=ApiDescription(
         operation_id="createChatCompletion",
+        channel_operation_id="openChannel",
         summary="Answer a chat",
         description="Writes the assistant's next message, whole or as a stream.\n\n" + _REFUSALS,
         response=ChatCompletion,

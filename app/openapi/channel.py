@@ -1,10 +1,11 @@
-"""Describes the channel's door and the routes that cancel and resume, in OpenAPI's terms.
-
-Does not know what goes over the channel: OpenAPI has no words for that, and `docs/websocket.md` has.
-"""
+"""Describes the WebSockets, and the routes that resume and cancel. Frames are specified in `docs/websocket.md`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from app.generation.api import GenerationApi
 from app.openapi.route import Route, path_parameter, strings
 from protocol.errors import Fault
 
@@ -18,11 +19,38 @@ _TICKET = strings(
 _TICKET["properties"]["expires_in"] = {"type": "integer", "description": "Seconds until it is worthless."}
 _TICKET["required"].append("expires_in")
 
-CHANNEL_ROUTES = (
-    Route(
-        path="/v1/chat/completions",
+_TICKETS = Route(
+    path="/v1/ws/tickets",
+    method="post",
+    name="createTicket",
+    tag="Channel",
+    summary="Get a ticket for a WebSocket",
+    description="For browsers, which cannot send a key with a WebSocket's handshake.",
+    answers={
+        200: {"description": "The ticket.", "content": {"application/json": {"schema": _TICKET}}},
+    },
+)
+
+
+def channel_routes(apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
+    """The WebSocket of each API that offers one, the tickets, and the routes that resume and cancel."""
+    resumable = [api for api in apis if api.is_resumable]
+    return (
+        *(_websocket(api) for api in apis if api.has_websocket),
+        _TICKETS,
+        *(route for api in resumable for route in (_resume(api), _cancel(api))),
+    )
+
+
+def _operation_id(verb: str, api: GenerationApi[Any]) -> str:
+    return verb + api.description.operation_id.removeprefix("create")
+
+
+def _websocket(api: GenerationApi[Any]) -> Route:
+    return Route(
+        path=api.path,
         method="get",
-        name="openChannel",
+        name=api.description.channel_operation_id,
         tag="Channel",
         summary="Open a WebSocket",
         description="An upgrade to WebSocket with the subprotocol `twowire.v1`: many chats side by side on one "
@@ -37,22 +65,14 @@ CHANNEL_ROUTES = (
             Fault.TOO_MANY_CONNECTIONS,
             Fault.METHOD_NOT_ALLOWED,
         ),
-    ),
-    Route(
-        path="/v1/ws/tickets",
-        method="post",
-        name="createTicket",
-        tag="Channel",
-        summary="Get a ticket for a WebSocket",
-        description="For browsers, which cannot send a key with a WebSocket's handshake.",
-        answers={
-            200: {"description": "The ticket.", "content": {"application/json": {"schema": _TICKET}}},
-        },
-    ),
-    Route(
-        path="/v1/chat/completions/{id}/stream",
+    )
+
+
+def _resume(api: GenerationApi[Any]) -> Route:
+    return Route(
+        path=f"{api.path}/{{id}}/stream",
         method="get",
-        name="resumeChatCompletion",
+        name=_operation_id("resume", api),
         tag="Channel",
         summary="Read on in a resumable chat",
         description="Server-sent events as `POST` streams them, each with an `id:` line, from the chunk after "
@@ -80,11 +100,14 @@ CHANNEL_ROUTES = (
                 "schema": {"type": "string"},
             },
         ),
-    ),
-    Route(
-        path="/v1/chat/completions/{id}",
+    )
+
+
+def _cancel(api: GenerationApi[Any]) -> Route:
+    return Route(
+        path=f"{api.path}/{{id}}",
         method="delete",
-        name="cancelChatCompletion",
+        name=_operation_id("cancel", api),
         tag="Channel",
         summary="Cancel a running chat",
         description="Ends the generation on whichever wire it runs; its reader still gets what was made until now. "
@@ -109,5 +132,4 @@ CHANNEL_ROUTES = (
         },
         faults=(Fault.COMPLETION_NOT_FOUND,),
         parameters=(_ID,),
-    ),
-)
+    )

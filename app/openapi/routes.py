@@ -6,13 +6,13 @@ against the app's own, so a route that is missing here fails it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from app.generation.api import GenerationApi
-from app.openapi.channel import CHANNEL_ROUTES
+from app.openapi.channel import channel_routes
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, path_parameter, ref, strings, text_answer
 from protocol import sse
@@ -194,7 +194,7 @@ _PAGES = (
 )
 
 
-def routes(model: str, apis: Iterable[GenerationApi[Any]]) -> tuple[Route, ...]:
+def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     """Every route, in the order in which to read them. Examples ask for `model`."""
     generation = tuple(_generation_route(api, model) for api in apis)
-    return (*generation, *EMBEDDING_ROUTES, *CHANNEL_ROUTES, *_MODELS, *_SERVER, *_PAGES)
+    return (*generation, *EMBEDDING_ROUTES, *channel_routes(apis), *_MODELS, *_SERVER, *_PAGES)

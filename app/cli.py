@@ -1,7 +1,6 @@
 """The `twowire` command: `twowire serve`, `twowire version`, and a short overview.
 
-Does not know an option or the server: it imports either only when asked to, because the engine's processes
-import this module again when they start.
+Imports options and server only when needed, because the engine's processes import this module again when they start.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from difflib import get_close_matches
 from app.version import installed_version
 from engine.processes.parent_watch import end_with_the_parent
 
-# In one of the engine's processes; in any other, nothing.
+# Only has an effect in the engine's processes.
 end_with_the_parent()
 
 _OVERVIEW = """\
 usage: twowire COMMAND [options]
 
-One language model behind two wires: OpenAI's HTTP routes and a WebSocket, served through vLLM.
+One language model over OpenAI's HTTP routes and a WebSocket, run by vLLM.
 
 Commands:
   serve     Start the server. `twowire serve --help` lists its options.
@@ -27,13 +26,13 @@ Commands:
 
 Examples:
   twowire serve
-      Serve the bundled model on http://127.0.0.1:8000/v1, for this machine only.
+      Serve the bundled model on http://127.0.0.1:8000/v1, to this machine only.
   twowire serve --model ./my-model --host 0.0.0.0 --api-keys-file keys.txt
-      Serve the model in a folder to everybody who has one of the keys in keys.txt.
+      Serve the model in a folder to anyone with one of the keys in keys.txt.
 """
 
 USAGE_ERROR = 2
-"""The exit code of a command that was written wrongly, as in most Unix commands."""
+"""The exit code for wrong usage, as in most Unix commands."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +62,7 @@ def _serve(argv: list[str]) -> int:
         settings = load_settings(argv, os.environ)
     except SettingsError as error:
         return _fail(str(error))
-    # Only now: a wrong flag is answered at once, without waiting for the web framework's import.
+    # Imported late, so that a wrong flag is reported without waiting for the web framework.
     from app.server.run import run
 
     return run(settings)

@@ -37,13 +37,13 @@ def create_app(services: Services) -> Quart:
     """An app that starts the services' engine and embedder when it starts, and stops them when it stops."""
     app = _App("app", static_folder=None)
     app.asgi_websocket_class = BoundedConnection
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.requests.max_body_bytes
     app.config["BODY_TIMEOUT"] = None  # `app.routes.http` has its own timeout.
     app.config["RESPONSE_TIMEOUT"] = None  # It cuts streams silently; the connection has a send timeout.
     # A redirect of `//v1/models` would be sent before the key is checked; an odd path is unknown.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    origins = services.settings.cors_origins
+    origins = services.settings.access.cors_origins
     app.register_blueprint(allow_origins(generation_routes(services), origins))
     app.register_blueprint(allow_origins(embedding_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))

@@ -26,7 +26,7 @@ import orjson
 from bench.serve import ENGINE, Running, another, bare, rust, started, twowire, vllm
 from bench.tables import chart, tables
 from bench.wires import NAMES
-from engine.registry import GUIDE
+from engine.config import GUIDE
 
 DOCUMENT = Path("docs/performance.md")
 RESULTS = Path("docs/performance.json")

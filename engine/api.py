@@ -6,9 +6,9 @@ Does not know any engine. One that implements `TextEngine` can be run by the man
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from engine.grammar.figures import GrammarFigures
 from protocol.generation import GenerationRequest
@@ -20,29 +20,6 @@ StageReport = Callable[[str], None]
 
 class EngineStartError(Exception):
     """The engine cannot start as it is configured. The message is for the operator, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """What an engine is started with. Names and meanings are vLLM's; `extra` goes to its `AsyncEngineArgs` as it is."""
-
-    model: str
-    served_model_name: tuple[str, ...] = ()
-    chat_template: str | None = None
-    max_model_len: int | None = None
-    max_num_seqs: int = 256
-    gpu_memory_utilization: float | None = None
-    tensor_parallel_size: int = 1
-    dtype: str = "auto"
-    enable_prefix_caching: bool = True
-    enforce_eager: bool | None = None
-    cpu_kv_cache_gib: int = 2
-    allowed_template_kwargs: tuple[str, ...] = ()
-    grammar_compile_timeout_s: float = 2.0
-    """Processor time that compiling one client's JSON schema may take."""
-    grammar_memory_mib: int = 256
-    """Memory that it may take."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from engine.api import EngineFactory, EngineStream, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
 from engine.merged_stream import MergedStream
+from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queue.queued_stream import QueuedStream
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
@@ -26,12 +28,26 @@ from protocol.generation import GenerationRequest
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """`running`: sequences the engine works on at once, and those of one client among them. `queued`: sequences that
-    may wait beyond those."""
+    """How many sequences the engine computes at once (`running`), and how many may wait beyond those."""
 
-    running: int
-    queued: int
-    running_per_client: int | None = None
+    running: int = 256
+    queued: Annotated[
+        int,
+        Option(
+            "How many sequences may wait for the engine, beyond those it computes; further requests are refused.",
+            name="max_queued",
+            ge=0,
+        ),
+    ] = 256
+    running_per_client: Annotated[
+        int | None,
+        Option(
+            "How many sequences of one client the engine computes at a time; its further requests wait.",
+            name="max_running_per_key",
+            shown="7/8 of max-num-seqs with several API keys, otherwise all",
+            ge=1,
+        ),
+    ] = None
 
     @property
     def total(self) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import structlog
 
-from engine.api import EngineConfig, EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.api import EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig, EmbedderFactory
 from engine.embeddings.process import start_embedder
 from engine.processes.output import Output
@@ -25,9 +26,6 @@ from engine.startup.failure import explain
 from engine.startup.preflight import check_model
 
 log = structlog.get_logger(__name__)
-
-GUIDE = Path(__file__).with_name("guide")
-"""The folder of the model that comes with the server; `training/` makes it."""
 
 
 def text_engine(config: EngineConfig, place: Place | None = None, output: Output | None = None) -> EngineFactory:

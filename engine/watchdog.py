@@ -12,10 +12,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import structlog
 
 from engine.api import Watched
+from engine.option import Option
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +30,25 @@ KILLED_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class WatchdogLimits:
-    """`stall_timeout_s`: how long an engine with work may take no step. `heartbeat_interval_s`: after how long without
-    a step an idle one is given a token to make. 0 turns either off; without the first, nothing is watched."""
+    """When an engine or embedder counts as hung. Without `stall_timeout_s`, nothing is watched."""
 
-    heartbeat_interval_s: float = 30.0
-    stall_timeout_s: float = 120.0
+    heartbeat_interval_s: Annotated[
+        float,
+        Option(
+            "After how many idle seconds the engine has to generate one token, and the embedder to embed one letter, "
+            "to show that they still can; 0 turns this off.",
+            ge=0,
+        ),
+    ] = 30.0
+    stall_timeout_s: Annotated[
+        float,
+        Option(
+            "How many seconds an engine or embedder with work may go without a step before it is killed and replaced. "
+            "A step computes one token for each running request, or a bounded part of a long prompt. Must be longer "
+            "than the longest step; 0 turns this off.",
+            ge=0,
+        ),
+    ] = 120.0
 
 
 class EngineWatchdog:

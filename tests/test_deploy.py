@@ -18,7 +18,7 @@ from app.config.command_line import read_flags
 from app.config.load import load_settings
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from engine.supervisor import EngineState
 from protocol.errors import Fault

@@ -7,13 +7,12 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pytest
 
-from app.config.command_line import NO_FLAG, RENAMED, flag_name, variable_name
 from app.config.load import SettingsError, load_settings
-from app.config.settings import Settings
+from app.config.options import NO_FLAG, OPTIONS, RENAMED, flag_name, variable_name
 from app.openapi.document import error_table
 from bench import embeddings, load, run
 from protocol.chat.request import ChatCompletionRequest
@@ -77,10 +76,10 @@ def anchors(document: Path) -> set[str]:
 def our_flags() -> set[str]:
     """Every flag of `twowire serve`."""
     flags = {"--help"}
-    for name, field in Settings.model_fields.items():
+    for name, option in OPTIONS.items():
         if name not in NO_FLAG:
             flags.add(flag_name(name))
-            if bool in (field.annotation, *get_args(field.annotation)):
+            if option.kind is bool:
                 flags.add(f"--no-{flag_name(name)[2:]}")
     return flags
 
@@ -138,7 +137,7 @@ def test_only_the_changelog_names_options_by_their_old_names(document: Path, tex
 
 
 def test_variables_exist(text: str) -> None:
-    assert set(VARIABLE.findall(text)) - NOT_OURS <= {variable_name(name) for name in Settings.model_fields}
+    assert set(VARIABLE.findall(text)) - NOT_OURS <= {variable_name(name) for name in OPTIONS}
 
 
 def variables(command: str) -> dict[str, str]:

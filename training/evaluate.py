@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.registry import GUIDE
+from engine.config import GUIDE
 from training.answering import Answering
 from training.dialogues import Message
 from training.noise import Language

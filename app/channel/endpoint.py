@@ -14,7 +14,7 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.channel.handshake import admit
-from app.channel.limits import LEFT, SERVER_FAULT, ChannelLimits, Closing
+from app.channel.limits import LEFT, SERVER_FAULT, Closing
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.generation.api import GenerationApi
@@ -75,7 +75,7 @@ async def _serve(services: Services, api: GenerationApi[Any], owner: str | None)
     backend = ChannelBackend(services, api, caller, connection_id, context_of(websocket.scope["headers"]))
     fast = fast_writer_of(websocket.scope)
     write = fast.write if fast is not None else None
-    limits, aside = channel_limits(services), services.parser.run
+    limits, aside = services.settings.channel, services.parser.run
     channel = Channel(connection_id, backend, ChannelCodec(), send, limits, write=write, parse_aside=aside)
     record.path, record.status, record.owner, record.is_session = api.path, 101, owner, True
     record.figures["connection"] = connection_id
@@ -124,20 +124,3 @@ async def _until_ended(channel: Channel, socket: Websocket) -> None:
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-
-
-def channel_limits(services: Services) -> ChannelLimits:
-    """The settings' part that a channel keeps to."""
-    settings = services.settings
-    return ChannelLimits(
-        max_message_bytes=settings.ws_max_message_bytes,
-        max_messages_per_s=settings.ws_max_messages_per_s,
-        max_running=settings.ws_max_running,
-        max_waiting=settings.ws_max_waiting,
-        ping_interval_s=settings.ws_ping_interval_s,
-        idle_timeout_s=settings.ws_idle_timeout_s,
-        send_timeout_s=settings.ws_send_timeout_s,
-        unused_timeout_s=settings.ws_unused_timeout_s,
-        max_age_s=settings.ws_max_age_s,
-        resume_grace_max_s=settings.resume_grace_max_s,
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.channel.limits import HEARTBEAT_MISSED, SERVER_FAULT, ChannelLimits, Closing
+from app.channel.limits import HEARTBEAT_MISSED, SERVER_FAULT, Closing
+from app.config.channel import ChannelLimits
 from protocol.errors import Fault, TwowireError
 
 

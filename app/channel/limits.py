@@ -18,22 +18,6 @@ TAKEN_OVER = 4409
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelLimits:
-    """What one connection may do; all of it is told to the client in `connection.ready`."""
-
-    max_message_bytes: int = 8 << 20
-    max_messages_per_s: int = 200
-    max_running: int = 16
-    max_waiting: int = 32
-    ping_interval_s: float = 25.0
-    idle_timeout_s: float = 60.0
-    send_timeout_s: float = 15.0
-    unused_timeout_s: float = 86_400.0
-    max_age_s: float = 86_400.0
-    resume_grace_max_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
 class Closing:
     """Why a channel ends. `is_stuck`: nothing more can be sent, the connection has to be cut."""
 

@@ -27,12 +27,12 @@ from app.channel.limits import (
     SERVER_FAULT,
     TAKEN_OVER,
     Allowance,
-    ChannelLimits,
     Closing,
     is_larger,
 )
 from app.channel.outbox import Outbox
 from app.channel.stream import ChannelStream
+from app.config.channel import ChannelLimits
 from protocol.channel.client_frames import (
     CancelFrame,
     ClientFrame,

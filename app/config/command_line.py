@@ -1,29 +1,26 @@
-"""The command line of `twowire serve`, and the same facts as Markdown tables, both made from the options.
-
-Does not know the environment or the configuration file, and never checks a value: the options do.
-"""
+"""The command line of `twowire serve`, and the same options as Markdown tables."""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
-import types
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args
 
-from pydantic.fields import FieldInfo
+from app.config.options import (
+    NO_FLAG,
+    OPTIONS,
+    RENAMED,
+    NamedOption,
+    did_you_mean,
+    flag_name,
+    key_name,
+    variable_name,
+)
+from app.config.settings import SettingsError
 
-from app.config.field import GROUPS
-from app.config.settings import Settings, SettingsError
-
-PREFIX = Settings.model_config["env_prefix"]
-NO_FLAG = frozenset({"api_keys"})
-"""Secrets. Other users of a machine can read its command lines."""
-
-RENAMED = {"front_ends": "api_server_count", "front_ends_by": "api_server_balance_by"}
-"""Options that once had another name, by that name: using it is an error that names the new one."""
+UNITS = {"_s": "SECONDS", "_ms": "MILLISECONDS", "_bytes": "BYTES", "_mib": "MIB", "_gib": "GIB"}
 
 _DESCRIPTION = """\
 Serve a language model over OpenAI's HTTP routes and a WebSocket.
@@ -32,24 +29,8 @@ Each option is also an environment variable, and a key of the TOML file that --c
 the variable, the variable over the file, and the file over the default."""
 
 
-def flag_name(field: str) -> str:
-    """`max_queued` as it is written on the command line: `--max-queued`."""
-    return "--" + field.replace("_", "-")
-
-
-def variable_name(field: str) -> str:
-    """`max_queued` as it is written in the environment: `TWOWIRE_MAX_QUEUED`."""
-    return PREFIX + field.upper()
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence that offers the nearest of the known names, or nothing when none is near."""
-    near = get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def read_flags(argv: Sequence[str]) -> dict[str, Any]:
-    """The options given on the command line, by field, as texts (true or false for switches).
+    """The options given on the command line, by name, as texts (true or false for switches).
 
     Raises SettingsError for an unknown flag. `--help` prints the help and raises SystemExit(0).
     """
@@ -61,21 +42,20 @@ def read_flags(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def markdown_tables() -> str:
-    """Every option as Markdown, a table for each group."""
+    """Every option as Markdown, one table per title."""
     parts = []
-    for group, fields in _groups().items():
-        parts.append(f"### {group}\n")
+    for title, options in _by_title().items():
+        parts.append(f"### {title}\n")
         parts.append("| Key | Flag | Variable | Default | Meaning |")
         parts.append("|---|---|---|---|---|")
-        for name, field in fields.items():
-            parts.append("| " + " | ".join(_row(name, field)) + " |")
+        parts.extend("| " + " | ".join(_row(option)) + " |" for option in options)
         parts.append("")
     return "\n".join(parts)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Our own error in place of argparse's, which prints the usage and leaves."""
+        """Raise our own error instead of printing the usage and exiting."""
         raise SettingsError(message.removeprefix("argument ")) from None
 
 
@@ -91,11 +71,11 @@ def _parser() -> _Parser:
         allow_abbrev=False,
         add_help=False,
     )
-    for group, fields in _groups().items():
-        section = parser.add_argument_group(group)
-        for name, field in fields.items():
-            if name not in NO_FLAG:
-                section.add_argument(flag_name(name), **_argument(name, field))
+    for title, options in _by_title().items():
+        section = parser.add_argument_group(title)
+        for option in options:
+            if option.name not in NO_FLAG:
+                section.add_argument(flag_name(option.name), **_argument(option))
     parser.add_argument_group("Help").add_argument("-h", "--help", action="help", help="Print this text.")
     return parser
 
@@ -105,50 +85,37 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        """Keep the line break before a default; argparse's own RawTextHelpFormatter overrides this, too."""
+        """Keep the line break before a default; argparse's own RawTextHelpFormatter overrides this method, too."""
         return [line for part in text.splitlines() for line in super(_HelpFormatter, self)._split_lines(part, width)]
 
 
-def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
-    """What argparse is told of a field. Values stay texts."""
-    text = f"{field.description}\n(default: {default_text(field)}, env: {variable_name(name)})"
-    argument: dict[str, Any] = {"dest": name, "help": text.replace("%", "%%")}
-    kind = _kind(field)
-    if kind is bool:
+def _argument(option: NamedOption) -> dict[str, Any]:
+    """The arguments of argparse's `add_argument`. Values stay texts."""
+    text = f"{option.spec.help}\n(default: {default_text(option)}, env: {variable_name(option.name)})"
+    argument: dict[str, Any] = {"dest": option.name, "help": text.replace("%", "%%")}
+    if option.kind is bool:
         return argument | {"action": argparse.BooleanOptionalAction}
-    argument["metavar"] = _metavar(field, kind)
-    if kind is list:
+    argument["metavar"] = option.spec.metavar or _metavar(option)
+    if option.kind is tuple:
         argument |= {"nargs": "+", "action": "extend"}
     return argument
 
 
-def _kind(field: FieldInfo) -> Any:
-    """A field's plain type: `int` for `int | None`, `list` for a list of anything, `Literal` for a choice."""
-    annotation: Any = field.annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(part for part in get_args(annotation) if part is not type(None))
-    return get_origin(annotation) or annotation
+def _metavar(option: NamedOption) -> str:
+    if option.kind is Literal:
+        return "{" + ",".join(get_args(option.type)) + "}"
+    unit = next((unit for suffix, unit in UNITS.items() if option.name.endswith(suffix)), None)
+    return unit or {int: "N", Path: "FILE"}.get(option.kind, "VALUE")
 
 
-def _metavar(field: FieldInfo, kind: Any) -> str:
-    if kind is Literal:
-        return "{" + ",".join(get_args(field.annotation)) + "}"
-    return str(_extra(field)["metavar"]) or {int: "N", Path: "FILE"}.get(kind, "VALUE")
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    assert isinstance(field.json_schema_extra, dict)
-    return field.json_schema_extra
-
-
-def default_text(field: FieldInfo) -> str:
-    """A field's default for people to read."""
-    if shown := _extra(field)["shown"]:
-        return str(shown)
-    match field.default:
+def default_text(option: NamedOption) -> str:
+    """An option's default for people to read."""
+    if option.spec.shown:
+        return option.spec.shown
+    match option.default:
         case bool(switch):
             return str(switch).lower()
-        case list(names):
+        case tuple(names):
             return ",".join(names)
         case float(number):
             return f"{number:g}"
@@ -156,11 +123,11 @@ def default_text(field: FieldInfo) -> str:
             return str(other)
 
 
-def _groups() -> dict[str, dict[str, FieldInfo]]:
-    groups: dict[str, dict[str, FieldInfo]] = {}
-    for name, field in Settings.model_fields.items():
-        groups.setdefault(_extra(field)["group"], {})[name] = field
-    return {group: groups[group] for group in GROUPS}
+def _by_title() -> dict[str, list[NamedOption]]:
+    titles: dict[str, list[NamedOption]] = {}
+    for option in OPTIONS.values():
+        titles.setdefault(option.title, []).append(option)
+    return titles
 
 
 def _without_flags() -> str:
@@ -168,20 +135,20 @@ def _without_flags() -> str:
     for name in sorted(NO_FLAG):
         lines.append(f"  {variable_name(name)}")
         indent = " " * 6
-        text = str(Settings.model_fields[name].description)
-        lines.append(textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent))
+        lines.append(textwrap.fill(OPTIONS[name].spec.help, 100, initial_indent=indent, subsequent_indent=indent))
     return "\n".join(lines)
 
 
-def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
+def _row(option: NamedOption) -> tuple[str, ...]:
+    name = option.name
     flag = f"`{flag_name(name)}`"
     if name in NO_FLAG:
         flag = "none"
-    elif _kind(field) is bool:
-        flag += f" `--no-{name.replace('_', '-')}`"
-    key = "none" if name == "config" else f"`{name.replace('_', '-')}`"
-    default = default_text(field) if _extra(field)["shown"] else f"`{default_text(field)}`"
-    cells = (key, flag, f"`{variable_name(name)}`", default, str(field.description))
+    elif option.kind is bool:
+        flag += f" `--no-{key_name(name)}`"
+    key = "none" if name == "config" else f"`{key_name(name)}`"
+    default = default_text(option) if option.spec.shown else f"`{default_text(option)}`"
+    cells = (key, flag, f"`{variable_name(name)}`", default, option.spec.help)
     return tuple(cell.replace("|", "\\|") for cell in cells)
 
 
@@ -196,5 +163,5 @@ def _unknown_argument(argument: str) -> str:
         )
     if field in RENAMED:
         return f"{name}: renamed to {flag_name(RENAMED[field])}"
-    known = [flag_name(field) for field in Settings.model_fields if field not in NO_FLAG]
+    known = [flag_name(field) for field in OPTIONS if field not in NO_FLAG]
     return f"{name}: unknown option{did_you_mean(name, known)}"

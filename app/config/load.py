@@ -1,35 +1,35 @@
-"""Reads the settings once: flags, then the environment, then the configuration file, then the defaults.
-
-Does not know what the options are or mean (`app.config.settings` does), nor what is done with them.
-"""
+"""Reads the settings once: flags, then the environment, then the configuration file, then the defaults."""
 
 from __future__ import annotations
 
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.config.command_line import PREFIX, RENAMED, did_you_mean, flag_name, markdown_tables, read_flags, variable_name
+from app.config.checks import checked
+from app.config.command_line import markdown_tables, read_flags
+from app.config.options import OPTIONS, PREFIX, RENAMED, NamedOption, did_you_mean, flag_name, key_name, variable_name
 from app.config.settings import Settings, SettingsError
 from app.config.values import FieldError
 
 __all__ = ["Settings", "SettingsError", "load_settings", "markdown_tables"]
 
 MAX_QUOTED_CHARS = 80
-"""How much of a wrong value an error line quotes."""
+"""How much of a wrong value an error message quotes."""
 MAX_REASON_CHARS = 300
-"""How long a reason of our own may be; it may quote a value, too."""
+"""The longest reason of our own; it may quote a value, too."""
 
 
 class _Given(NamedTuple):
     value: object
     origin: str
-    """Where the value stands, as its writer would say it: `--port`, `TWOWIRE_PORT`, `twowire.toml: port`."""
+    """Where the value was set: `--port`, `TWOWIRE_PORT`, `twowire.toml: port`."""
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -43,15 +43,36 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     file = flags.get("config") or variables.get("config")
     given = {**(_read_file(file) if file else {}), **variables, **flags}
     try:
-        return Settings.model_validate({name: item.value for name, item in given.items()})
+        return checked(_parsed(given), given.keys())
+    except FieldError as error:
+        origin = given[error.field].origin if error.field in given else flag_name(error.field)
+        raise SettingsError(f"{origin}: {_one_line(str(error), MAX_REASON_CHARS)}") from None
+
+
+def _parsed(given: Mapping[str, _Given]) -> Settings:
+    values: dict[str, dict[str, Any]] = {}
+    for name, option in OPTIONS.items():
+        if name in given:
+            values.setdefault(option.section, {})[option.field] = _value(option, given[name])
+    settings = Settings()
+    return replace(settings, **{name: replace(getattr(settings, name), **found) for name, found in values.items()})
+
+
+def _value(option: NamedOption, given: _Given) -> Any:
+    try:
+        return option.parse(given.value)
     except ValidationError as error:
         # Not chained: the validation error holds the values, keys among them.
-        raise SettingsError(_error_line(error.errors(include_url=False)[0], given)) from None
+        raise SettingsError(f"{given.origin}: {_reason(error.errors(include_url=False)[0], option)}") from None
+    except FieldError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"{given.origin}: {_one_line(str(error), MAX_REASON_CHARS)}") from None
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    known = {variable_name(field): field for field in Settings.model_fields}
-    # Whatever its case: `twowire_port` would otherwise be ignored without a word.
+    known = {variable_name(name): name for name in OPTIONS}
+    # In any case: `twowire_port` would otherwise be ignored silently.
     ours = [name for name in environ if name.upper().startswith(PREFIX)]
     unknown = sorted(name for name in ours if name not in known)
     for name in unknown:
@@ -77,13 +98,13 @@ def _read_file(file: _Given) -> dict[str, _Given]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8 text or nested too deeply"
         raise SettingsError(f"{path}: not a TOML file: {_one_line(str(reason))}") from None
-    known = [name.replace("_", "-") for name in Settings.model_fields if name != "config"]
+    known = [key_name(name) for name in OPTIONS if name != "config"]
     given: dict[str, _Given] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name in RENAMED:
-            raise SettingsError(f"{path}: {key}: renamed to {RENAMED[name].replace('_', '-')}")
-        if name.replace("_", "-") not in known:
+            raise SettingsError(f"{path}: {key}: renamed to {key_name(RENAMED[name])}")
+        if key_name(name) not in known:
             raise SettingsError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
         if name in given:
             raise SettingsError(f"{path}: {key}: given twice, with - and with _")
@@ -91,24 +112,21 @@ def _read_file(file: _Given) -> dict[str, _Given]:
     return given
 
 
-def _error_line(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
-    """One sentence for the first thing that pydantic found wrong."""
-    cause = error.get("ctx", {}).get("error")
-    name = cause.field if isinstance(cause, FieldError) else str(error["loc"][0])
-    origin = given[name].origin if name in given else flag_name(name)
-    place = f"item {error['loc'][1] + 1}: " if len(error["loc"]) > 1 and isinstance(error["loc"][1], int) else ""
-    if cause is not None:
-        return f"{origin}: {place}{_one_line(str(cause), MAX_REASON_CHARS)}"
+def _reason(error: ErrorDetails, option: NamedOption) -> str:
+    """What pydantic found wrong, in one sentence."""
+    place = f"item {error['loc'][0] + 1}: " if error["loc"] and isinstance(error["loc"][0], int) else ""
+    if (cause := error.get("ctx", {}).get("error")) is not None:
+        return f"{place}{_one_line(str(cause), MAX_REASON_CHARS)}"
     got = ""
-    if Settings.model_fields[name].repr:  # The fields that are not shown hold secrets.
+    if not option.spec.is_secret:
         # The text '70000' is a number that is too large: it needs no quotes.
         is_bound = error["type"].startswith(("greater_than", "less_than"))
         got = f", got {_one_line(str(error['input']) if is_bound else repr(error['input']))}"
-    return f"{origin}: {place}{_demand(error)}{got}"
+    return f"{place}{_demand(error)}{got}"
 
 
 def _demand(error: ErrorDetails) -> str:
-    """What the value must be, from pydantic's type of error."""
+    """What the value must be, by pydantic's type of error."""
     limits: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
@@ -119,11 +137,9 @@ def _demand(error: ErrorDetails) -> str:
             return "must be true or false"
         case "string_type" | "path_type":
             return "must be a text"
-        case "string_too_short":
-            return "must not be empty"
-        case "list_type":
+        case "tuple_type":
             return "must be a list"
-        case "dict_type":
+        case "mapping_type" | "dict_type":
             return "must be a table"
         case "literal_error":
             return f"must be one of {limits['expected']}"

@@ -1,17 +1,14 @@
-"""What one value of an option must look like: keys, origins, hosts, lists, JSON, templates.
-
-Does not know which options there are, nor where a value came from.
-"""
+"""What one value of an option must look like: keys, origins, hosts, lists, URLs."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, SecretStr
 
 MIN_KEY_LENGTH = 8
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
@@ -19,18 +16,11 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class FieldError(ValueError):
-    """A value that is wrong beside another one; `field` is the one to blame."""
+    """A value that is wrong in combination with another; `field` is the option to change."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-
-
-def _split(value: object) -> object:
-    """A list may be written as one text with commas, as variables and flags have to."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
 
 
 def _check_key(key: SecretStr) -> SecretStr:
@@ -53,7 +43,8 @@ def _check_origin(origin: str) -> str:
     return normal.removesuffix(_DEFAULT_PORTS.get(normal.partition(":")[0], " "))
 
 
-def _check_models(models: list[str]) -> list[str]:
+def check_models(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Each is NAME=MODEL, and no name stands twice."""
     names = []
     for model in models:
         name, mark, path = model.partition("=")
@@ -65,7 +56,8 @@ def _check_models(models: list[str]) -> list[str]:
     return models
 
 
-def _check_truncations(choices: list[str]) -> list[str]:
+def check_truncations(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Each is end or refuse, for all models or after `NAME=` for one."""
     names = []
     for choice in choices:
         name, mark, what = choice.rpartition("=")
@@ -75,31 +67,6 @@ def _check_truncations(choices: list[str]) -> list[str]:
             raise ValueError(f"has two values for {name!r}" if name else "has two values for all models")
         names.append(name)
     return choices
-
-
-def _check_template(template: str) -> str:
-    if "{{" in template or "{%" in template:
-        return template
-    try:
-        found = Path(template).is_file()
-    except OSError:  # Longer than a path may be.
-        found = False
-    if not found:
-        raise ValueError(f"must be a file or the text of a Jinja template, got {template!r}")
-    return template
-
-
-def _parse_object(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
-        # The value is not quoted: engine arguments may hold a hub token.
-        raise ValueError('must be a JSON object, such as {"seed":1}')
-    return parsed
 
 
 def read_keys(path: Path) -> list[SecretStr]:
@@ -127,7 +94,8 @@ def read_keys(path: Path) -> list[SecretStr]:
     return keys
 
 
-def _check_host(host: str) -> str:
+def check_host(host: str) -> str:
+    """An address or a host name, without the brackets that URLs put around IPv6 addresses."""
     host = host.removeprefix("[").removesuffix("]")
     # An empty host would mean every interface. Colons belong to IPv6 addresses, not to `unix:…` or a port.
     if ":" in host:
@@ -140,12 +108,12 @@ def _check_host(host: str) -> str:
     return host
 
 
-Host = Annotated[str, AfterValidator(_check_host)]
-Names = Annotated[list[str], BeforeValidator(_split)]
-Keys = Annotated[list[Annotated[SecretStr, AfterValidator(_check_key)]], BeforeValidator(_split)]
-Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split)]
-NamedModels = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_models)]
-Truncations = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_truncations)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-Template = Annotated[str, AfterValidator(_check_template)]
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_parse_object)]
+def check_url(url: str) -> str:
+    """A base URL over HTTP."""
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError(f"must be a URL like http://127.0.0.1:4318, got {url[:60]!r}")
+    return url
+
+
+Key = Annotated[SecretStr, AfterValidator(_check_key)]
+Origin = Annotated[str, AfterValidator(_check_origin)]

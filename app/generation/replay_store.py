@@ -15,24 +15,13 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.config.channel import ResumeLimits
 from app.generation.replay import BUFFER_BYTES, ReplayBuffer, ReplayReader
 from app.generation.stream import LiveStream
 from app.stores.base import Store
 from protocol.errors import Fault, TwowireError
 
 TOKEN_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeLimits:
-    """How long buffers are buffer, and how large they grow: each, and all together."""
-
-    grace_max_s: float = 120.0
-    log_max_bytes: int = 4 << 20
-    logs_max_bytes: int = 256 << 20
-    owner_max_bytes: int | None = None
-    """For all buffers of one API key; None: only `logs_max_bytes` applies."""
-    keep_finished_s: float = 120.0
 
 
 class ReplayStore:

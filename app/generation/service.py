@@ -10,13 +10,13 @@ import asyncio
 import time
 from typing import Protocol, TypeVar
 
+from app.config.connections import DeadlineLimits
 from app.generation.api import GenerationApi
 from app.generation.coalesce import Pace
 from app.generation.models import ServedModels
 from app.generation.replay import ReplayReader
 from app.generation.replay_store import ReplayStore
 from app.generation.stream import LiveStream
-from app.limits.deadlines import DeadlineLimits
 from app.limits.rate_limits import RateLimits
 from app.observability.metrics import Metrics
 from app.observability.outcome import Wire

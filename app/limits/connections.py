@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
+from app.config.channel import ChannelCapacity
 from protocol.errors import Fault, TwowireError
 
 
@@ -18,9 +19,9 @@ class Drainable(Protocol):
 class Connections:
     """The open channels of one app."""
 
-    def __init__(self, max_connections: int, max_connections_per_key: int) -> None:
-        self._max_connections = max_connections
-        self._max_per_key = max_connections_per_key
+    def __init__(self, capacity: ChannelCapacity) -> None:
+        self._max_connections = capacity.max_connections
+        self._max_per_key = capacity.max_connections_per_key
         self._channels: dict[Drainable, str | None] = {}
         self._by_owner: Counter[str | None] = Counter()
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from app.config.connections import RatesPerMinute
 from app.stores.base import Draw, Store
 from app.stores.token_bucket import wait_s
 from protocol.errors import Fault, TwowireError
@@ -60,12 +61,11 @@ class RateLimits:
     def __init__(
         self,
         store: Store,
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
+        rates: RatesPerMinute,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        named = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        named = {"requests": rates.requests_per_minute, "tokens": rates.tokens_per_minute}
         self._limits = {name: limit for name, limit in named.items() if limit is not None}
         self._clock = clock
         self._running: dict[str, _Running] = {}

@@ -44,7 +44,7 @@ def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
 def add_checks(app: Quart, services: Services) -> None:
     """Check each request and WebSocket handshake before its route is called, and label each response."""
     settings, manager, metered = services.settings, services.manager, metered_endpoints(services.apis)
-    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.public_metrics else frozenset())
+    public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.access.public_metrics else frozenset())
 
     @app.before_request
     async def check() -> None:
@@ -94,10 +94,12 @@ def _name_route() -> None:
 def _check_headers(services: Services, scope: Any) -> None:
     headers, settings = scope["headers"], services.settings
     # hypercorn counts no headers; nor, over HTTP/2, their bytes, before the whole connection is over.
-    if len(headers) > settings.max_headers:
-        raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_headers} headers.")
-    if sum(len(name) + len(value) for name, value in headers) > settings.max_header_bytes:
-        raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.max_header_bytes} bytes of headers.")
+    if len(headers) > settings.connections.max_headers:
+        raise TwowireError(Fault.HEADERS_TOO_LARGE, f"Send at most {settings.connections.max_headers} headers.")
+    if sum(len(name) + len(value) for name, value in headers) > settings.connections.max_header_bytes:
+        raise TwowireError(
+            Fault.HEADERS_TOO_LARGE, f"Send at most {settings.connections.max_header_bytes} bytes of headers."
+        )
 
 
 def _check_origin(services: Services, asked: Request) -> None:

@@ -77,7 +77,7 @@ def error_response(error: TwowireError, body: bytes) -> Response:
 def _message(fault: Fault, services: Services) -> str:
     asked = current_request()
     if fault is Fault.BODY_TOO_LARGE:
-        return f"The body is larger than the {services.settings.max_body_bytes} bytes that this server takes."
+        return f"The body is larger than the {services.settings.requests.max_body_bytes} bytes that this server takes."
     if fault is Fault.METHOD_NOT_ALLOWED:
         return f"{asked.method} is not allowed here."
     if fault is Fault.UNKNOWN_URL:

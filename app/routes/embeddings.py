@@ -35,7 +35,7 @@ def embedding_routes(services: Services) -> Blueprint:
     @routes.post("/v1/embeddings")
     async def embeddings() -> Response:
         """Turn texts into vectors. OpenAI's reference: Embeddings, Create."""
-        asked = await parsed_body(EmbeddingRequest, services.parser, services.settings.body_timeout_s)
+        asked = await parsed_body(EmbeddingRequest, services.parser, services.settings.requests.body_timeout_s)
         record = _note(services, asked)
         services.models.check(asked.model, "embeddings")
         may_truncate = asked.may_truncate
@@ -58,7 +58,7 @@ def embedding_routes(services: Services) -> Blueprint:
     @routes.post("/v1/rerank")
     async def rerank() -> Response:
         """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
-        asked = await parsed_body(RerankRequest, services.parser, services.settings.body_timeout_s)
+        asked = await parsed_body(RerankRequest, services.parser, services.settings.requests.body_timeout_s)
         record = _note(services, asked)
         services.models.check(asked.model, "rerank")
         job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)

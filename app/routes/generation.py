@@ -50,7 +50,7 @@ class HttpTransport:
 async def respond(services: Services, api: GenerationApi[Any]) -> Response:
     """Answer the current request with a stream or with a whole body, as it asks."""
     timeout_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
-    body = await parsed_body(api.request, services.parser, services.settings.body_timeout_s)
+    body = await parsed_body(api.request, services.parser, services.settings.requests.body_timeout_s)
     record = record_of(request.scope)
     transport = HttpTransport(record, "sse" if body.stream else "http")
     caller = Caller.of(record.owner, record.client)

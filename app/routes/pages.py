@@ -82,7 +82,7 @@ def page_routes(services: Services) -> Blueprint:
                 version=installed_version(),
                 model=PLACEHOLDER_MODEL if services.keys else services.models.names[0],
                 keys_required=bool(services.keys),
-                public_metrics=services.settings.public_metrics,
+                public_metrics=services.settings.access.public_metrics,
                 apis=services.apis,
             )
         )

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
 import socket
-import struct
 import sys
 import tempfile
 import time
@@ -23,9 +21,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import structlog
-from hypercorn.config import Config, Sockets
+from hypercorn.config import Sockets
 
-from app.hypercorn import create_sockets
+from app.server.sockets import all_sockets
 from engine.sharing.meeting import Meeting, Place
 
 log = structlog.get_logger(__name__)
@@ -36,78 +34,6 @@ START_FAILED = 1
 """An API server's exit code when it cannot start; the whole server's when one failed or did not stop cleanly."""
 CRASHED = 70
 MAX_REASON_BYTES = 4096
-
-SO_ATTACH_REUSEPORT_CBPF = 51
-"""Linux, `socket(7)`; Python has no name for it."""
-NETWORK_HEADER = 0xFFF00000
-"""From here on a program counts from the IP header on (`linux/filter.h`: SKF_NET_OFF)."""
-
-
-def listening_sockets(config: Config, count: int, *, by_address: bool) -> list[Sockets]:
-    """For each API server the sockets it accepts from, all on the port of `config`. Raises `OSError`.
-
-    Where it is not decided by the client's address, the system chooses one for each connection.
-    """
-    if (most := _longest_backlog()) < config.backlog:
-        log.warning("backlog_shortened", asked_for=config.backlog, net_core_somaxconn=most)
-    if count == 1:
-        return [create_sockets(config)]
-    _check_free(config.bind[0])
-    config.workers = count  # So that hypercorn lets several sockets have one port.
-    found: list[Sockets] = []
-    for _ in range(count):
-        found.append(create_sockets(config))
-        host, _, _ = config.bind[0].rpartition(":")
-        config.bind = [f"{host}:{_all(found[0])[0].getsockname()[1]}"]
-    if by_address:
-        _choose_by_address(_all(found[0])[0], count)
-    return found
-
-
-def _check_free(bind: str) -> None:
-    """Raise `OSError` if another server has the port: a port that may be shared could be shared with that one, too.
-
-    hypercorn would do it, but leaves its socket open when that fails.
-    """
-    host, _, port = bind.rpartition(":")
-    host = host.strip("[]")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
-
-
-def _longest_backlog() -> int:
-    """The system's limit for a backlog (Linux, `listen(2)`); `sys.maxsize` if it is not known."""
-    try:
-        return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
-        return sys.maxsize
-
-
-def _all(sockets: Sockets) -> list[socket.socket]:
-    return [*sockets.insecure_sockets, *sockets.secure_sockets]
-
-
-def _choose_by_address(sock: socket.socket, count: int) -> None:
-    """Of the sockets that share a port, in the order in which they were made, the client's address chooses.
-
-    The program is classic BPF: it takes the last four bytes of the source address, of IPv4 or of IPv6, modulo the
-    number of sockets.
-    """
-    load_byte, shift_right, jump_if_equal, load_word, jump, modulo, give_back = 0x30, 0x74, 0x15, 0x20, 0x05, 0x94, 0x16
-    program = (
-        (load_byte, 0, 0, NETWORK_HEADER),
-        (shift_right, 0, 0, 4),
-        (jump_if_equal, 0, 2, 6),
-        (load_word, 0, 0, NETWORK_HEADER + 20),
-        (jump, 0, 0, 1),
-        (load_word, 0, 0, NETWORK_HEADER + 12),
-        (modulo, 0, 0, count),
-        (give_back, 0, 0, 0),
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-    described = struct.pack("HL", len(program), ctypes.addressof(code))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, described)
 
 
 @contextlib.contextmanager
@@ -166,7 +92,7 @@ def run_several(
             structlog.contextvars.bind_contextvars(api_server=number)
             return run(number, ApiServer(Place(number, count, at["engine"], leave_s), figures, life))
 
-        listening = [_all(each) for each in sockets]
+        listening = [all_sockets(each) for each in sockets]
         api_servers = ApiServers(listening, api_server, hangup_ends=hangup_ends)
         return api_servers.supervise(), api_servers.failure()
 

@@ -7,13 +7,21 @@ a vector.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from engine.api import StageReport, Watched
+from engine.option import Option
 
 Kind = Literal["embedding", "reranker"]
+
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+        raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {device!r}")
+    return device
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,55 @@ class EmbedderConfig:
 
     models: Mapping[str, str] = field(default_factory=dict)
     rerankers: Mapping[str, str] = field(default_factory=dict)
-    device: str = "auto"
-    dtype: str = "float32"
-    threads: int | None = None
-    nice: int = 0
-    batch_tokens: int | None = None
-    matryoshka: tuple[str, ...] = ()
+    device: Annotated[
+        str,
+        Option(
+            "Where to compute embeddings: cpu, cuda or cuda:N; auto uses a GPU if there is one.",
+            metavar="DEVICE",
+            check=_check_device,
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Option(
+            "The number format to compute embeddings in. The 16-bit ones are faster where the hardware supports them, "
+            "and accurate to two or three digits."
+        ),
+    ] = "float32"
+    threads: Annotated[
+        int | None,
+        Option(
+            "How many CPU cores embeddings may use: all for a single batch, or one each for as many batches.",
+            shown="all cores",
+            ge=1,
+            le=1024,
+        ),
+    ] = None
+    nice: Annotated[
+        int,
+        Option(
+            "The niceness of embeddings when the CPU is busy: 0 competes with chats as an equal, 19 yields most.",
+            ge=0,
+            le=19,
+        ),
+    ] = 19
+    batch_tokens: Annotated[
+        int | None,
+        Option(
+            "How many tokens to compute in one batch, padding included.",
+            shown="1024 on a CPU, 16384 on a GPU",
+            ge=1,
+        ),
+    ] = None
+    matryoshka: Annotated[
+        tuple[str, ...],
+        Option(
+            "The embedding models whose vectors may be shortened although their files do not say that they were "
+            "trained for it.",
+            shown="none",
+            metavar="NAME",
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

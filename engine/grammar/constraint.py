@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from engine.option import Option
 
 Kind = Literal["json", "regex", "grammar", "choice", "structural_tag"]
 """The names are those of vLLM's StructuredOutputOptions, in lower case."""
@@ -46,8 +48,18 @@ def json_constraint(schema: dict[str, Any] | None) -> Constraint:
 class CompileLimits:
     """What compiling one constraint may take, on top of what the worker uses already."""
 
-    cpu_s: float = 2.0
-    memory_mib: int = 256
+    cpu_s: Annotated[
+        float,
+        Option(
+            "How many seconds of CPU time compiling a JSON schema may take; then the request is refused.",
+            name="grammar_compile_timeout_s",
+            ge=0.1,
+            le=60,
+        ),
+    ] = 2.0
+    memory_mib: Annotated[
+        int, Option("How many MiB of memory compiling a JSON schema may take; then the request is refused.", ge=16)
+    ] = 256
     wall_factor: int = 10
     """How many times `cpu_s` may pass on the clock, to allow for a busy machine."""
 

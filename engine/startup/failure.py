@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.api import EngineConfig
+from engine.config import EngineConfig
 
 MAX_QUOTED_CHARS = 400
 

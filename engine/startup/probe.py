@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from engine.api import EngineConfig, EngineStartError
+from engine.api import EngineStartError
+from engine.config import EngineConfig
 
 TEXT = "Hello, world!"
 

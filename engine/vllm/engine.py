@@ -21,9 +21,10 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.api import EngineConfig, EngineStream, Prepared, PreparedPrompt
+from engine.api import EngineStream, Prepared, PreparedPrompt
+from engine.config import EngineConfig
 from engine.grammar.checker import GrammarChecker
-from engine.grammar.constraint import CompileLimits, json_constraint
+from engine.grammar.constraint import json_constraint
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
@@ -69,7 +70,7 @@ class VllmEngine:
             backend_spec(
                 llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
             ),
-            CompileLimits(started.config.grammar_compile_timeout_s, started.config.grammar_memory_mib),
+            started.config.grammar,
         )
         self.max_model_len: int = llm.model_config.max_model_len
         self.own_steps = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from dataclasses import fields
 from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError
@@ -24,7 +25,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
 
-from engine.api import EngineConfig, EngineStartError, StageReport
+from engine.api import EngineStartError, StageReport
+from engine.config import EngineConfig
 from engine.processes.children import EngineProcesses
 from engine.processes.threads import in_daemon_thread
 from engine.sharing.follower import Follower
@@ -125,23 +127,10 @@ def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) ->
 
 
 def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
-    known = {
-        name: value
-        for name in (
-            "model",
-            "max_model_len",
-            "max_num_seqs",
-            "gpu_memory_utilization",
-            "tensor_parallel_size",
-            "dtype",
-            "enable_prefix_caching",
-            "enforce_eager",
-        )
-        if (value := getattr(config, name)) is not None
-    }
-    if config.served_model_name:
-        # vLLM puts it into its metrics; without it that would be the folder's path.
-        known["served_model_name"] = list(config.served_model_name)
+    ours, vllms = {field.name for field in fields(config)}, {field.name for field in fields(AsyncEngineArgs)}
+    known = {name: value for name in ours & vllms if (value := getattr(config, name)) is not None}
+    # vLLM labels its metrics with it; its own default is the folder's path.
+    known["served_model_name"] = list(config.names)
     # A progress bar is as talkative as what vLLM logs at «info».
     known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():

@@ -47,13 +47,13 @@ def test_serve_runs_the_server_with_the_settings_and_returns_its_code(
 ) -> None:
     monkeypatch.setenv("TWOWIRE_MAX_QUEUED", "5")
     assert main(["serve", "--port", "0"]) == 7
-    assert [(s.port, s.max_queued) for s in server.started_with] == [(0, 5)]
+    assert [(s.listening.port, s.admission.queued) for s in server.started_with] == [(0, 5)]
 
 
 def test_the_arguments_of_the_process_are_the_default(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["twowire", "serve", "--port", "1"])
     assert main() == 7
-    assert server.started_with[0].port == 1
+    assert server.started_with[0].listening.port == 1
 
 
 def test_a_wrong_value_stops_the_start_in_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_importing_the_command_imports_nothing_heavy() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
-    heavy = {"pydantic", "pydantic_settings", "quart", "hypercorn", "vllm", "torch", "asyncio", "argparse"}
+    heavy = {"pydantic", "quart", "hypercorn", "vllm", "torch", "asyncio", "argparse"}
     assert heavy.isdisjoint(loaded)
 
 

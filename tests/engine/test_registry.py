@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.api import EngineConfig, EngineStartError
+from engine.api import EngineStartError
+from engine.config import GUIDE, EngineConfig
 from engine.processes.output import Output
-from engine.registry import GUIDE, text_engine
+from engine.registry import text_engine
 from tests.engine.startup.test_failure import DIED, output
 
 CONFIG = EngineConfig(str(GUIDE))

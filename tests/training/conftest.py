@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.registry import GUIDE
+from engine.config import GUIDE
 
 
 @pytest.fixture(scope="session")

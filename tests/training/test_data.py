@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.config.command_line import variable_name
-from app.config.settings import Settings
+from app.config.options import OPTIONS, variable_name
 from app.openapi.document import openapi_document
 from tests.test_docs import FLAG, MAKE, VARIABLE, our_flags
 from training.spintax import normalised, pattern
@@ -56,7 +55,7 @@ def test_options_exist(topic: Topic) -> None:
 
 
 def test_variables_exist(topic: Topic) -> None:
-    assert named(VARIABLE, topic) <= {variable_name(name) for name in Settings.model_fields}
+    assert named(VARIABLE, topic) <= {variable_name(name) for name in OPTIONS}
 
 
 def test_routes_exist(topic: Topic) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.registry import GUIDE
+from engine.config import GUIDE
 from training.tokenizer import TEMPLATE
 from training.topics import read_topics
 

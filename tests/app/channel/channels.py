@@ -12,14 +12,14 @@ from typing import Any
 
 import orjson
 
-from app.channel.limits import ChannelLimits
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
+from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.load import load_settings
 from app.generation.api import CHAT
-from app.generation.replay_store import ReplayStore, ResumeLimits
+from app.generation.replay_store import ReplayStore
 from app.security.caller import Caller
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.channel.codec import ChannelCodec, FrameCodec
 from protocol.output import Delta

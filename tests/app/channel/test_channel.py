@@ -8,9 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.channel.limits import (
-    ChannelLimits,
-)
+from app.config.channel import ChannelLimits
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import (

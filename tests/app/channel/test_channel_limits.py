@@ -14,9 +14,9 @@ from app.channel.limits import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ABUSE,
     SERVER_FAULT,
-    ChannelLimits,
 )
 from app.channel.session import MAX_ANSWERS, PARSED_ASIDE_CHARS
+from app.config.channel import ChannelLimits
 from engine.manager import AdmissionLimits
 from protocol.output import Delta
 from tests.app.channel.channels import (

@@ -12,9 +12,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.channel.limits import ChannelLimits
 from app.channel.session import PARSED_ASIDE_CHARS
-from app.generation.replay_store import ResumeLimits
+from app.config.channel import ChannelLimits, ResumeLimits
 from engine.manager import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta

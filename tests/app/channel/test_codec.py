@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.channel.limits import ChannelLimits
+from app.config.channel import ChannelLimits
 from protocol.channel.client_frames import CancelFrame, ClientFrame, CreateFrame, FrameRefused
 from protocol.channel.codec import FrameCodec
 from protocol.errors import Fault, TwowireError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config.command_line import NO_FLAG, flag_name, variable_name
-from app.config.load import Settings, load_settings, markdown_tables
+from app.config.load import load_settings, markdown_tables
+from app.config.options import NO_FLAG, OPTIONS, flag_name, variable_name
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +28,11 @@ def help_text(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_shows_every_option_with_its_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(help_text(capsys).split())
-    for name, field in Settings.model_fields.items():
+    for name, option in OPTIONS.items():
         assert re.search(rf"\b{variable_name(name)}\b", text), name
         assert (re.search(rf"(?<!\S){flag_name(name)}(?![\w-])", text) is None) == (name in NO_FLAG), name
-        assert field.description
-        assert field.description in text, name
+        assert option.spec.help
+        assert option.spec.help in text, name
     assert "(default: 8000, env: TWOWIRE_PORT)" in text
     assert "--no-enable-prefix-caching" in text
 
@@ -41,7 +41,7 @@ def test_help_is_grouped_in_a_fixed_order(capsys: pytest.CaptureFixture[str]) ->
     lines = help_text(capsys).splitlines()
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
-        *("Listening", "TLS", "Model", "Engine", "Embeddings", "Limits", "Connections", "WebSocket and resuming"),
+        *("Listening", "TLS", "Model and engine", "Embeddings", "Limits", "Connections", "WebSocket and resuming"),
         *("Logging", "Configuration file", "Help"),
         "Only in the environment or the file",
     ]

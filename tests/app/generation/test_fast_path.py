@@ -7,9 +7,9 @@ import asyncio
 import orjson
 import pytest
 
-from app.channel.limits import ChannelLimits
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
+from app.config.channel import ChannelLimits
 from app.generation.api import CHAT
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender

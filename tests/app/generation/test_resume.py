@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.generation.replay_store import ReplayStore, ResumeLimits
+from app.config.channel import ResumeLimits
+from app.generation.replay_store import ReplayStore
 from app.stores.memory import MemoryStore
 from engine.manager import AdmissionLimits
 from protocol.errors import Fault, TwowireError

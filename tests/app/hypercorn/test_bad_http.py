@@ -15,7 +15,7 @@ from hypercorn.config import Config
 from app.config.load import load_settings
 from app.factory import create_app
 from app.hypercorn import install
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory, words
 from tests.live.clients.raw import answer_of, request_bytes

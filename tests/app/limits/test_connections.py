@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.config.channel import ChannelCapacity
 from app.limits.connections import Connections
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import Peer, open_harness
@@ -17,7 +18,7 @@ def refusal(connections: Connections, owner: str | None) -> TwowireError:
 
 async def test_there_is_room_for_so_many_in_all() -> None:
     async with open_harness() as harness:
-        connections = Connections(2, 10)
+        connections = Connections(ChannelCapacity(2, 10))
         peers = [harness.peer(), harness.peer()]
         for peer, owner in zip(peers, "xy", strict=True):
             connections.check_room(owner)
@@ -32,7 +33,7 @@ async def test_there_is_room_for_so_many_in_all() -> None:
 
 async def test_there_is_room_for_so_many_of_one_key() -> None:
     async with open_harness() as harness:
-        connections = Connections(10, 1)
+        connections = Connections(ChannelCapacity(10, 1))
         peer: Peer = harness.peer()
         connections.add(peer.channel, "x")
         assert refusal(connections, "x").message.startswith("1 ")
@@ -44,7 +45,7 @@ async def test_there_is_room_for_so_many_of_one_key() -> None:
 
 async def test_removing_twice_gives_back_one_place() -> None:
     async with open_harness() as harness:
-        connections = Connections(10, 2)
+        connections = Connections(ChannelCapacity(10, 2))
         first, second = harness.peer(), harness.peer()
         for peer in (first, second):
             connections.add(peer.channel, "x")
@@ -57,7 +58,7 @@ async def test_removing_twice_gives_back_one_place() -> None:
 
 async def test_all_of_them_hear_of_a_drain() -> None:
     async with open_harness() as harness:
-        connections = Connections(10, 10)
+        connections = Connections(ChannelCapacity(10, 10))
         peers = [harness.peer() for _ in range(3)]
         for peer in peers:
             connections.add(peer.channel, None)

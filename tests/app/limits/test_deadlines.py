@@ -7,10 +7,11 @@ import asyncio
 import orjson
 import pytest
 
+from app.config.connections import DeadlineLimits
 from app.config.load import load_settings
 from app.factory import create_app
-from app.limits.deadlines import DeadlineLimits, asked_timeout
-from app.services import make_services
+from app.limits.deadlines import asked_timeout
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import DONE, begin_stream, open_harness

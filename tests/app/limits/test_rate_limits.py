@@ -11,10 +11,12 @@ import orjson
 import pytest
 from quart.wrappers.response import Response
 
+from app.config.connections import RatesPerMinute
 from app.config.load import load_settings
 from app.factory import create_app
 from app.limits.rate_limits import RateLimits, duration
-from app.services import Services, admission_limits, make_services
+from app.server.wiring import make_services
+from app.services import Services
 from app.stores.base import Draw
 from app.stores.memory import FIRST_SWEEP, MemoryStore
 from engine.manager import AdmissionLimits, EngineManager
@@ -64,7 +66,7 @@ def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None
 
 async def test_requests_beyond_the_minutes_are_refused_until_one_has_come_back() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), 2, None, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(2, None), clock)
     await limits.admit("a")
     await limits.admit("a")
     refused = await refusal_of(limits.admit, "a")
@@ -78,7 +80,7 @@ async def test_requests_beyond_the_minutes_are_refused_until_one_has_come_back()
 
 async def test_a_refused_request_is_not_counted() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), 1, None, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(1, None), clock)
     await limits.admit("a")
     for _ in range(100):
         await refusal_of(limits.admit, "a")
@@ -88,7 +90,7 @@ async def test_a_refused_request_is_not_counted() -> None:
 
 async def test_answers_are_taken_as_they_come_and_may_overdraw() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(None, 60), clock)
     await limits.admit("a")
     await limits.reserve("a", 40)
     answer = Answer()
@@ -111,7 +113,7 @@ async def test_answers_are_taken_as_they_come_and_may_overdraw() -> None:
 
 async def test_a_prompt_that_does_not_fit_takes_nothing_and_one_that_never_will_names_no_time() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(None, 60), clock)
     await limits.reserve("a", 50)
     assert (await refusal_of(limits.reserve, "a", 20)).retry_after_s == 10
     await limits.reserve("a", 10)
@@ -120,7 +122,7 @@ async def test_a_prompt_that_does_not_fit_takes_nothing_and_one_that_never_will_
 
 async def test_an_estimate_beyond_a_minutes_tokens_needs_a_full_bucket_and_overdraws_it() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(None, 60), clock)
     await limits.reserve("a", 90, is_estimate=True)
     assert (await refusal_of(limits.reserve, "a", 90)).retry_after_s is None, "a count is not an estimate"
     refused = await refusal_of(limits.reserve, "a", 90, is_estimate=True)
@@ -132,7 +134,7 @@ async def test_an_estimate_beyond_a_minutes_tokens_needs_a_full_bucket_and_overd
 async def test_what_an_ended_generation_used_is_taken_without_another_request() -> None:
     clock = Clock()
     store = MemoryStore(clock)
-    limits = RateLimits(store, None, 60, clock)
+    limits = RateLimits(store, RatesPerMinute(None, 60), clock)
     answers = [Answer(), Answer()]
     for answer in answers:
         limits.follow("a", answer)
@@ -146,7 +148,7 @@ async def test_what_an_ended_generation_used_is_taken_without_another_request() 
 
 async def test_what_was_reserved_in_vain_is_given_back_but_never_more() -> None:
     clock = Clock()
-    limits = RateLimits(MemoryStore(clock), None, 60, clock)
+    limits = RateLimits(MemoryStore(clock), RatesPerMinute(None, 60), clock)
     await limits.reserve("a", 50)
     await limits.spend("a", -50)
     await limits.spend("a", -50)
@@ -155,7 +157,7 @@ async def test_what_was_reserved_in_vain_is_given_back_but_never_more() -> None:
 
 async def test_without_limits_nothing_is_kept_or_said() -> None:
     store = MemoryStore()
-    limits = RateLimits(store)
+    limits = RateLimits(store, RatesPerMinute())
     answer = Answer()
     await limits.admit("a")
     await limits.reserve("a", 10**9)
@@ -168,7 +170,7 @@ async def test_without_limits_nothing_is_kept_or_said() -> None:
 async def test_clients_that_have_gone_are_forgotten_and_no_others() -> None:
     clock = Clock()
     store = MemoryStore(clock)
-    limits = RateLimits(store, 1, 60, clock)
+    limits = RateLimits(store, RatesPerMinute(1, 60), clock)
     answer = Answer()
     limits.follow("runs", answer)
     numbers = count()
@@ -316,4 +318,4 @@ def test_one_of_several_keys_cannot_hold_all_places_unless_told_so(
     flags: list[str], keys: int, per_client: int | None
 ) -> None:
     environ = {"TWOWIRE_API_KEYS": ",".join(list(KEYS.values())[:keys])} if keys else {}
-    assert admission_limits(load_settings(flags, environ)).running_per_client == per_client
+    assert load_settings(flags, environ).admission.running_per_client == per_client

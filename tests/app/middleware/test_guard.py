@@ -24,7 +24,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.hypercorn import install
 from app.observability.record import RequestRecord
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.api import Prepared, StageReport
 from engine.generation import Generation
 from engine.manager import AdmissionLimits, EngineManager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.config.load import load_settings
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.grammar.constraint import Verdict
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory

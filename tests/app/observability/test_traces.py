@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from app.config.load import SettingsError, load_settings
 from app.factory import create_app
 from app.observability.traces import start_traces
-from app.services import Services, make_services
+from app.server.wiring import make_services
+from app.services import Services
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta

@@ -15,7 +15,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.middleware.checks import PUBLIC_ENDPOINTS
 from app.openapi.document import _ON_THE_CHANNEL, error_table, openapi_document
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest

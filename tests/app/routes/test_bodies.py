@@ -14,7 +14,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.limits.parser import ParserThread
 from app.routes.http import PARSED_ASIDE_BYTES
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import open_harness

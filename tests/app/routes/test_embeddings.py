@@ -14,10 +14,10 @@ from quart import Quart
 from structlog.testing import capture_logs
 
 from app.config.load import load_settings
-from app.embedder_choice import DEFAULT_EMBEDDING_MODEL, choose_embedder
 from app.factory import create_app
-from app.services import make_services
+from app.server.wiring import DEFAULT_EMBEDDING_MODEL, choose_embedder, make_services
 from engine.api import EngineStartError
+from engine.embeddings.manager import Embedder
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import FakeBackend, FakeEmbedderFactory, fake_embedder, until
@@ -265,8 +265,12 @@ async def test_health_is_that_of_the_chats_and_tells_of_the_embedder() -> None:
 # -- which models there are -------------------------------------------------------------------------------------------
 
 
+def chosen(*flags: str) -> Embedder:
+    return choose_embedder(load_settings(["--served-model-name", "chat", *flags], {}))
+
+
 def test_switched_off_there_are_none() -> None:
-    embedder = choose_embedder(load_settings(["--no-embeddings"], {}), ("chat",))
+    embedder = chosen("--no-embeddings")
     assert not embedder.models
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
     services = make_services(load_settings([], {}), manager, embedder)
@@ -275,30 +279,30 @@ def test_switched_off_there_are_none() -> None:
 
 
 def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: False)
-    embedder = choose_embedder(load_settings([], {}), ("chat",))
+    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: False)
+    embedder = chosen()
     assert not embedder.models
     assert "not installed" in embedder.reason
     with pytest.raises(EngineStartError, match="not installed"):
-        choose_embedder(load_settings(["--reranker", "x=some/model"], {}), ("chat",))
+        chosen("--reranker", "x=some/model")
 
 
 def test_without_the_default_models_package_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: None)
-    assert not choose_embedder(load_settings([], {}), ("chat",)).models
-    ranking = choose_embedder(load_settings(["--reranker", "x=some/model"], {}), ("chat",))
+    monkeypatch.setattr("app.server.wiring.bundled_embedding_model", lambda: None)
+    assert not chosen().models
+    ranking = chosen("--reranker", "x=some/model")
     assert ranking.models == {"x": "reranker"}
 
 
 def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("app.embedder_choice.bundled_embedding_model", lambda: tmp_path)
-    assert choose_embedder(load_settings([], {}), ("chat",)).models == {DEFAULT_EMBEDDING_MODEL: "embedding"}
+    monkeypatch.setattr("app.server.wiring.bundled_embedding_model", lambda: tmp_path)
+    assert chosen().models == {DEFAULT_EMBEDDING_MODEL: "embedding"}
     flags = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b", "--reranker", "c=some/c"]
-    models = choose_embedder(load_settings(flags, {}), ("chat",)).models
+    models = chosen(*flags).models
     assert models == {"a": "embedding", "b": "embedding", "c": "reranker"}
 
 
@@ -315,9 +319,9 @@ def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPa
 def test_which_models_cut_what_is_too_long(
     flags: list[str], truncated: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
     models = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b"]
-    assert choose_embedder(load_settings([*models, *flags], {}), ("chat",)).truncated == truncated
+    assert chosen(*models, *flags).truncated == truncated
 
 
 async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> None:
@@ -346,7 +350,7 @@ async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> No
 def test_models_that_cannot_be_served_stop_the_start(
     flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.embedder_choice.is_installed", lambda package: True)
+    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(EngineStartError, match=words):
-        choose_embedder(load_settings(flags, {}), ("chat",))
+        chosen(*flags)

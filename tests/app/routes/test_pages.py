@@ -16,7 +16,7 @@ from quart import Quart
 from app.config.load import load_settings
 from app.factory import create_app
 from app.routes.pages import MEDIA_TYPES, static_folder
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory
 

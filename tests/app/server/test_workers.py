@@ -22,9 +22,9 @@ import structlog
 from hypercorn.config import Config, Sockets
 
 from app.config.load import load_settings
-from app.server import workers
-from app.server.run import hypercorn_config
-from app.server.workers import listening_sockets
+from app.server import sockets as server_sockets
+from app.server.hypercorn_config import hypercorn_config
+from app.server.sockets import listening_sockets
 from tests.live.clients.bursts import AT_ONCE_S, waits_of_a_burst
 
 COUNT = 3
@@ -83,7 +83,7 @@ def test_of_many_that_connect_at_once_nobody_waits(count: int) -> None:
 
 
 def test_a_backlog_that_the_system_cuts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_longest_backlog", lambda: 128)
+    monkeypatch.setattr(server_sockets, "_longest_backlog", lambda: 128)
     config = hypercorn_config(load_settings(["--port", "0", "--backlog", "129"], {}))
     for backlog, expected in ((129, [{"asked_for": 129, "net_core_somaxconn": 128}]), (128, [])):
         config.backlog = backlog

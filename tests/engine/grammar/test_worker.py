@@ -13,9 +13,9 @@ import psutil
 import pytest
 import uvloop
 
+from engine.config import GUIDE
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint
 from engine.grammar.process import GrammarProcess, WorkerDiedError
-from engine.registry import GUIDE
 from tests.engine.embeddings.fake_embedder import until
 
 LIMIT_S = 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.api import EngineConfig
+from engine.config import EngineConfig
 from engine.startup.failure import explain
 
 CONFIG = EngineConfig("./my-model", cpu_kv_cache_gib=2)

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from engine.api import EngineConfig, EngineStartError
-from engine.registry import GUIDE, bundled_embedding_model, check_text_model
+from engine.api import EngineStartError
+from engine.config import GUIDE, EngineConfig
+from engine.registry import bundled_embedding_model, check_text_model
 from engine.startup.preflight import check_memory, check_model, check_sentence_model
 
 

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 
-from engine.api import EngineConfig, EngineStartError
+from engine.api import EngineStartError
+from engine.config import EngineConfig
 from engine.startup.probe import check_template, check_tokenizer
 from engine.vllm.engine import VllmEngine
 from protocol.errors import Fault, TwowireError

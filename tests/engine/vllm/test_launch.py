@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.api import EngineConfig, EngineStartError
-from engine.registry import GUIDE
+from engine.api import EngineStartError
+from engine.config import GUIDE, EngineConfig
 from engine.sharing.meeting import Meeting, Place
 from engine.vllm import launch
 from engine.vllm.launch import structured_outputs_config

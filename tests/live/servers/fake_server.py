@@ -25,16 +25,15 @@ from pathlib import Path
 from typing import Literal
 
 from app.config.load import Settings, load_settings
-from app.embedder_choice import choose_embedder
 from app.hypercorn import install
 from app.server import run as server
+from app.server.wiring import choose_embedder, make_services
 from app.server.workers import ApiServer
-from app.services import Services, admission_limits, make_services, served_names
+from app.services import Services
 from engine.api import EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
-from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.output import Delta
@@ -212,14 +211,14 @@ async def start(report: StageReport) -> PacedEngine:
 
 
 def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
-    """As `app.server.run` does it, but for the engine, of which each API server has its own."""
-    watchdog = WatchdogLimits(settings.heartbeat_interval_s, settings.stall_timeout_s)
-    manager = EngineManager(start, admission_limits(settings), keepalive_s=settings.keepalive_s, watchdog=watchdog)
-    embedder = choose_embedder(settings, served_names(settings))
-    return make_services(settings, manager, embedder, one_of)
+    """As `app.server.wiring` does it, but for the engine, of which each API server has its own."""
+    manager = EngineManager(
+        start, settings.admission, keepalive_s=settings.requests.keepalive_s, watchdog=settings.watchdog
+    )
+    return make_services(settings, manager, choose_embedder(settings), one_of)
 
 
 if __name__ == "__main__":
     install(without=list(filter(None, os.environ.get("FAKE_WITHOUT", "").split(","))))
-    server.build_services = build_services
+    server.build_services = build_services  # type: ignore[attr-defined]  # a name that it imports
     sys.exit(server.run(load_settings(sys.argv[2:], os.environ)))

@@ -10,8 +10,9 @@ import json
 import os
 from typing import Any
 
-from engine.api import EngineConfig, FastPath, TextEngine
-from engine.registry import GUIDE, text_engine
+from engine.api import FastPath, TextEngine
+from engine.config import GUIDE, EngineConfig
+from engine.registry import text_engine
 from protocol.chat.request import ChatCompletionRequest
 
 QUESTIONS: list[dict[str, Any]] = [

@@ -20,9 +20,9 @@ from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 from vllm.v1.structured_output.backend_guidance import serialize_guidance_grammar
 from vllm.v1.structured_output.request import StructuredOutputRequest, get_structured_output_key
 
+from engine.config import GUIDE
 from engine.grammar.backends import guidance_source
 from engine.grammar.constraint import Constraint
-from engine.registry import GUIDE
 from engine.vllm.grammars import share_grammars
 from engine.vllm.sampling import CheckedSampling, structured_outputs
 

@@ -13,11 +13,9 @@ import pytest
 
 from app.channel import limits as channel_limits
 from app.channel import session as channel
-from app.channel.limits import ChannelLimits
 from app.client.channel import FINAL_CLOSE_CODES
-from app.config.command_line import flag_name
-from app.config.settings import Settings
-from app.generation.replay_store import ResumeLimits
+from app.config.channel import ChannelLimits, ResumeLimits
+from app.config.options import OPTIONS, flag_name
 from app.security.tickets import LIFETIME_S, MAX_PER_OWNER
 from protocol.channel import client_frames, server_frames
 from protocol.errors import Fault, TwowireError
@@ -133,7 +131,7 @@ def test_the_limits_are_the_defaults_and_the_options_exist() -> None:
         _, told, option, _ = rows[name]
         setting = option.removeprefix("--").replace("-", "_")
         assert setting in (f"ws_{name}", name)
-        assert float(told) == default == Settings.model_fields[setting].default, name
+        assert float(told) == default == OPTIONS[setting].default, name
 
 
 def test_the_servers_limits_are_the_defaults() -> None:
@@ -141,7 +139,7 @@ def test_the_servers_limits_are_the_defaults() -> None:
     told = {row[2]: float(row[1]) for row in rows}
     names = ["ws_max_connections", "ws_max_connections_per_key", "resume_keep_finished_s"]
     names += ["resume_log_max_bytes", "resume_logs_max_bytes"]
-    assert told == {flag_name(name): Settings.model_fields[name].default for name in names}
+    assert told == {flag_name(name): OPTIONS[name].default for name in names}
     limits = ResumeLimits()
     assert (limits.keep_finished_s, limits.log_max_bytes, limits.logs_max_bytes) == tuple(told.values())[2:]
 

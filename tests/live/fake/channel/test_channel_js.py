@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from app.config.load import load_settings
 from app.factory import create_app
 from app.hypercorn import install
-from app.services import make_services
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory
 from tests.live.clients.node import node

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from app.embedder_choice import DEFAULT_EMBEDDING_MODEL
+from app.server.wiring import DEFAULT_EMBEDDING_MODEL
 from engine.registry import bundled_embedding_model
 from tests.live.clients.bad import error_of
 from tests.live.servers.server import START_TIMEOUT_S, Server, start_fake_server, stop_server

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.registry import GUIDE
+from engine.config import GUIDE
 from tests.live.servers.server import MODEL, Server
 from training.evaluate import DECLINED
 from training.skills import counted

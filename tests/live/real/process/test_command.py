@@ -24,7 +24,7 @@ import httpx
 import psutil
 import pytest
 
-from engine.registry import GUIDE
+from engine.config import GUIDE
 from tests.live.servers.held import BRAKE_ARGS, BRAKE_FILE, braked
 from tests.live.servers.server import MODEL, START_TIMEOUT_S, environment, session_of
 

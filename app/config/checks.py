@@ -1,0 +1,84 @@
+"""What options must be beside one another, and what follows from several of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import fields, replace
+
+from app.config.settings import Settings
+from app.config.values import FieldError, read_keys
+from app.security.tls import CertificateError, server_context
+
+
+def checked(settings: Settings, given: Collection[str]) -> Settings:
+    """`settings`, completed with what follows from several options. Raises `FieldError`.
+
+    `given`: the names of the options that were set.
+    """
+    settings = _with_keys_of_the_file(settings)
+    _check_keys(settings, given)
+    _check_engine_args(settings)
+    _check_certificate(settings)
+    if "*" in settings.access.cors_origins and len(settings.access.cors_origins) > 1:
+        raise FieldError("cors_origins", "* allows every origin, so it must stand alone")
+    if settings.listening.api_server_count > 1 and sys.platform != "linux":
+        raise FieldError("api_server_count", "more than one needs Linux")
+    return _linked(settings)
+
+
+def _with_keys_of_the_file(settings: Settings) -> Settings:
+    access = settings.access
+    if access.api_keys_file is None:
+        return settings
+    keys = dict.fromkeys(access.api_keys + tuple(read_keys(access.api_keys_file)))
+    return replace(settings, access=replace(access, api_keys=tuple(keys)))
+
+
+def _check_keys(settings: Settings, given: Collection[str]) -> None:
+    access, host = settings.access, settings.listening.host
+    if "api_keys" in given and not access.api_keys:
+        raise FieldError("api_keys", "holds no key; leave it out to serve without keys")
+    if not (settings.listening.is_loopback or access.api_keys or access.allow_unauthenticated):
+        raise FieldError(
+            "host",
+            f"other machines can reach {host}, and no API key is set; set TWOWIRE_API_KEYS or "
+            "--api-keys-file, or give --allow-unauthenticated to serve everybody",
+        )
+
+
+def _check_engine_args(settings: Settings) -> None:
+    own = {field.name for field in fields(settings.engine)} - {"extra"}
+    for name in settings.engine.extra:
+        if name in own:
+            raise FieldError("engine_args", f"{name!r} has an option of its own, --{name.replace('_', '-')}")
+
+
+def _check_certificate(settings: Settings) -> None:
+    certfile, keyfile = settings.tls.certfile, settings.tls.keyfile
+    if certfile is not None and keyfile is not None:
+        try:
+            server_context(certfile, keyfile)
+        except CertificateError as error:
+            raise FieldError("certfile", str(error)) from None
+    elif (certfile is None) != (keyfile is None):
+        raise FieldError("keyfile" if keyfile is None else "certfile", "--certfile and --keyfile need each other")
+
+
+def _linked(settings: Settings) -> Settings:
+    """The sections' fields that are not options of their own, and defaults that depend on other options."""
+    slots, has_several_keys = settings.engine.max_num_seqs, len(settings.access.api_keys) > 1
+    per_client = settings.admission.running_per_client
+    if per_client is None and has_several_keys:
+        # If one key could hold all slots, another key's first request would wait for one of the first key's to end.
+        per_client = max(1, slots - max(1, slots // 8))
+    return replace(
+        settings,
+        engine=replace(settings.engine, grammar=settings.grammar),
+        admission=replace(settings.admission, running=slots, running_per_client=per_client),
+        channel=replace(settings.channel, resume_grace_max_s=settings.resume.grace_max_s),
+        # As with the embedder's queue, one of several keys may have half.
+        resume=replace(
+            settings.resume, owner_max_bytes=settings.resume.logs_max_bytes // 2 if has_several_keys else None
+        ),
+    )

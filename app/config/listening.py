@@ -1,0 +1,129 @@
+"""Where the server listens, with which certificate, and who may use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from app.config.values import Key, Origin, check_host
+from app.security.hosts import is_loopback
+from engine.option import Option
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The address, and the processes that accept connections to it."""
+
+    host: Annotated[
+        str,
+        Option(
+            "The address or host name to listen on. Any but a loopback address can be reached by other machines, and "
+            "so requires API keys.",
+            metavar="ADDRESS",
+            check=check_host,
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, Option("The TCP port to listen on; 0 picks a free one.", ge=0, le=65535)] = 8000
+    api_server_count: Annotated[
+        int,
+        Option(
+            "How many API server processes share the port and the engine, for when one is busier than the engine. More "
+            "than one requires Linux.",
+            ge=1,
+            le=64,
+        ),
+    ] = 1
+    api_server_balance_by: Annotated[
+        Literal["address", "connection"],
+        Option(
+            "How clients are assigned to API servers: by address, so that a client always reaches the one that has its "
+            "tickets and resumable generations, or at random for each connection, for clients behind one proxy."
+        ),
+    ] = "address"
+    backlog: Annotated[
+        int,
+        Option(
+            "How many new connections wait until an API server accepts them. Clients beyond that retry, which takes a "
+            "second. Linux caps this at net.core.somaxconn.",
+            ge=1,
+            le=65535,
+        ),
+    ] = 2048
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine can reach the address."""
+        return is_loopback(self.host)
+
+    @property
+    def url_host(self) -> str:
+        """The host as URLs write it: an IPv6 address in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use the server."""
+
+    api_keys_file: Annotated[
+        Path | None,
+        Option(
+            "A file with one API key per line; blank lines and lines that start with # are ignored. It is read at "
+            "startup, and its keys are added to those of TWOWIRE_API_KEYS.",
+            shown="none",
+        ),
+    ] = None
+    api_keys: Annotated[
+        tuple[Key, ...],
+        Option(
+            "The API keys that clients may send as `Authorization: Bearer KEY`, separated by commas. There is no flag, "
+            "because other users of a machine can read its command lines.",
+            shown="none",
+            is_secret=True,
+        ),
+    ] = ()
+    allow_unauthenticated: Annotated[
+        bool, Option("Listen on an address that other machines can reach even though no API key is set.")
+    ] = False
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Option(
+            "The origins whose web pages may call this server from a browser, such as https://chat.example.com. A "
+            "single * allows every page, without credentials.",
+            shown="none",
+            metavar="ORIGIN",
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Option(
+            "More host names to answer to when no API key is set and the address is a loopback one, such as that of a "
+            "proxy. Any other name is refused, so that no web page can reach the server through a name of its own (DNS "
+            "rebinding).",
+            shown="loopback names",
+            metavar="NAME",
+        ),
+    ] = ()
+    public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
+
+    def keys(self) -> tuple[str, ...]:
+        """The API keys as text."""
+        return tuple(key.get_secret_value() for key in self.api_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The certificate; both files or neither."""
+
+    certfile: Annotated[
+        Path | None,
+        Option(
+            "A PEM file with the certificate and its intermediates; the server then accepts only TLS. It is read again "
+            "when it changes, and on SIGHUP.",
+            shown="none",
+        ),
+    ] = None
+    keyfile: Annotated[
+        Path | None, Option("A PEM file with the certificate's private key, without a password.", shown="none")
+    ] = None

@@ -1,0 +1,167 @@
+"""Builds what a server consists of, from its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from app.config.settings import Settings
+from app.generation.coalesce import Pace
+from app.generation.models import ServedModels
+from app.generation.replay_store import ReplayStore
+from app.generation.service import GenerationService
+from app.limits.connections import Connections
+from app.limits.rate_limits import RateLimits
+from app.observability.access_log import AccessLog
+from app.observability.metrics import Metrics
+from app.observability.multiprocess import Figures, Siblings
+from app.observability.traces import start_traces
+from app.security.api_keys import KeyRing
+from app.security.hosts import HostCheck
+from app.security.origins import OriginCheck
+from app.security.tickets import Tickets
+from app.server.workers import ApiServer
+from app.services import Services
+from app.stores.memory import MemoryStore
+from engine.api import EngineStartError
+from engine.embeddings.api import Kind
+from engine.embeddings.manager import Embedder
+from engine.manager import EngineManager
+from engine.processes.output import Output
+from engine.registry import bundled_embedding_model, embedder, is_installed, text_engine
+from engine.startup.preflight import check_sentence_model
+
+QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
+"""Polled every few seconds, so their log lines are for debugging only."""
+
+DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+LIBRARY = "sentence_transformers"
+HOW_TO_INSTALL = "install the extra twowire[embeddings]"
+
+
+def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
+    """The engine's manager and everything that the routes share. `one_of`: which of several API servers this is."""
+    manager = EngineManager(
+        text_engine(settings.engine, one_of.place if one_of else None, output),
+        settings.admission,
+        keepalive_s=settings.requests.keepalive_s,
+        watchdog=settings.watchdog,
+        has_worked=one_of is not None and one_of.life.is_replacement,
+    )
+    return make_services(settings, manager, choose_embedder(settings), one_of)
+
+
+def make_services(
+    settings: Settings,
+    manager: EngineManager,
+    embedder: Embedder | None = None,
+    one_of: ApiServer | None = None,
+) -> Services:
+    """Everything that the routes share, around an engine's manager. Without an embedder there are no embeddings."""
+    access, coalesce_ms = settings.access, settings.connections.coalesce_ms
+    embedder = embedder or no_embedder("it was started without them")
+    store = MemoryStore()
+    replays = ReplayStore(store, settings.resume)
+    connections = Connections(settings.channels)
+    manager.on_drain += [connections.drain, embedder.begin_drain]
+    rates = RateLimits(store, settings.rates)
+    models = ServedModels(settings.engine.names, embedder)
+    pace = Pace(coalesce_ms / 1000) if coalesce_ms else None
+    metrics = Metrics(manager, embedder)
+    metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
+    metrics.gauge("resume_logs", "Replay buffers of resumable generations.", replays.__len__)
+    metrics.gauge("resume_log_bytes", "Bytes of chunks in those buffers.", lambda: replays.bytes)
+    metrics.on_ended.append(rates.ended)
+    traces = start_traces(settings.logging.otlp_endpoint)
+    keys = KeyRing(access.keys())
+    return Services(
+        settings=settings,
+        manager=manager,
+        metrics=metrics,
+        keys=keys,
+        hosts=HostCheck(
+            only_loopback=not keys and settings.listening.is_loopback,
+            allowed=access.allowed_hosts,
+            is_open=bool(keys) or access.allow_unauthenticated,
+        ),
+        origins=OriginCheck(access.cors_origins),
+        models=models,
+        deadlines=settings.deadlines,
+        generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, pace),
+        replays=replays,
+        tickets=Tickets(store),
+        connections=connections,
+        rates=rates,
+        embedder=embedder,
+        access=AccessLog(metrics, QUIET_PATHS, traces),
+        traces=traces,
+        siblings=_siblings(one_of, manager, metrics) if one_of else None,
+    )
+
+
+def _siblings(one_of: ApiServer, manager: EngineManager, metrics: Metrics) -> Siblings:
+    def own() -> Figures:
+        return Figures(manager.told_at, metrics.exposition().decode())
+
+    return Siblings(one_of.place.index, one_of.figures, own)
+
+
+def no_embedder(because: str) -> Embedder:
+    """An embedder that serves nothing, and says why."""
+    return Embedder(None, {}, 2, off_because=because)
+
+
+def choose_embedder(settings: Settings) -> Embedder:
+    """The embedder for `settings`; one that serves nothing if embeddings are switched off or not installed.
+
+    Raises `EngineStartError` if models were named that cannot be served.
+    """
+    options = settings.embeddings
+    models, rerankers = options.models, options.rerankers
+    named = bool(models or rerankers)
+    if not options.embeddings:
+        return no_embedder("embeddings are switched off (--no-embeddings)")
+    if not is_installed(LIBRARY):
+        if named:
+            raise EngineStartError(f"--embedding-model: sentence-transformers is not installed; {HOW_TO_INSTALL}")
+        return no_embedder(f"sentence-transformers is not installed; {HOW_TO_INSTALL}")
+    _check_models(settings)
+    if not models:
+        bundled = bundled_embedding_model()
+        if bundled is None and not named:
+            return no_embedder(f"no --embedding-model is given, and the default one is not installed; {HOW_TO_INSTALL}")
+        if bundled is not None and DEFAULT_EMBEDDING_MODEL not in (*settings.engine.names, *rerankers):
+            models[DEFAULT_EMBEDDING_MODEL] = str(bundled)
+    _check_names(settings, models)
+    kinds: dict[str, Kind] = dict.fromkeys(models, "embedding")
+    kinds.update(dict.fromkeys(rerankers, "reranker"))
+    truncations = options.truncations
+    return Embedder(
+        embedder(dataclasses.replace(settings.embedder, models=models, rerankers=rerankers)),
+        kinds,
+        options.embedding_max_queued,
+        truncated={name for name in models if truncations.get(name, truncations.get("", False))},
+        takes_any_ids=options.embedding_token_ids == "allow",
+        watchdog=settings.watchdog,
+    )
+
+
+def _check_models(settings: Settings) -> None:
+    models, rerankers = settings.embeddings.models, settings.embeddings.rerankers
+    for flag, named, others in (
+        ("--embedding-model", models, settings.engine.names),
+        ("--reranker", rerankers, (*settings.engine.names, *models)),
+    ):
+        for name, path in named.items():
+            if name in others:
+                raise EngineStartError(f"{flag}: the name {name!r} is another model's, too")
+            check_sentence_model(path, flag)
+
+
+def _check_names(settings: Settings, models: Mapping[str, str]) -> None:
+    """Of the options that name embedding models."""
+    truncated: Collection[str] = settings.embeddings.truncations.keys() - {""}
+    for flag, names in (("--embedding-matryoshka", settings.embedder.matryoshka), ("--embedding-truncate", truncated)):
+        for name in names:
+            if name not in models:
+                raise EngineStartError(f"{flag}: there is no embedding model {name!r}")

@@ -1,0 +1,120 @@
+"""What the text engine is started with, and what users can set of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from engine.grammar.constraint import CompileLimits
+from engine.option import Option
+
+GUIDE = Path(__file__).with_name("guide")
+"""The folder of the bundled model; `training/` makes it."""
+
+
+def _check_model(model: str) -> str:
+    if not model:
+        raise ValueError(f"must not be empty, got {model!r}")
+    return model
+
+
+def _check_template(template: str) -> str:
+    if "{{" in template or "{%" in template:
+        return template
+    try:
+        found = Path(template).is_file()
+    except OSError:  # Longer than a path may be.
+        found = False
+    if not found:
+        raise ValueError(f"must be a file or the text of a Jinja template, got {template!r}")
+    return template
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Options of the engine. Names and meanings are vLLM's.
+
+    A field that has the name of an argument of vLLM's `AsyncEngineArgs` is passed to it, unless it is None.
+    """
+
+    model: Annotated[
+        str,
+        Option(
+            "The model to serve: a folder, or a name on the Hugging Face hub.",
+            shown="the bundled model",
+            metavar="MODEL",
+            check=_check_model,
+        ),
+    ] = str(GUIDE)
+    served_model_name: Annotated[
+        tuple[str, ...],
+        Option(
+            "The names by which clients may ask for the model. A response carries the name that its request used.",
+            shown="the last part of --model",
+            metavar="NAME",
+        ),
+    ] = ()
+    chat_template: Annotated[
+        str | None,
+        Option(
+            "The chat template to use instead of the model's own: a file, or the text of a Jinja template.",
+            shown="the model's own",
+            metavar="TEMPLATE",
+            check=_check_template,
+        ),
+    ] = None
+    allowed_template_kwargs: Annotated[
+        tuple[str, ...], Option("The names that a request's chat_template_kwargs may set.", metavar="NAME")
+    ] = ("enable_thinking",)
+    max_model_len: Annotated[
+        int | None,
+        Option("The longest context, prompt and output together, in tokens.", shown="the model's own limit", ge=1),
+    ] = None
+    max_num_seqs: Annotated[int, Option("How many sequences the engine computes at a time.", ge=1)] = 256
+    gpu_memory_utilization: Annotated[
+        float | None,
+        Option(
+            "The share of each GPU's memory that the engine may use, above 0 and up to 1.",
+            shown="vLLM's own",
+            metavar="SHARE",
+            gt=0,
+            le=1,
+        ),
+    ] = None
+    tensor_parallel_size: Annotated[int, Option("How many GPUs to split each layer of the model over.", ge=1)] = 1
+    dtype: Annotated[
+        Literal["auto", "half", "float16", "bfloat16", "float", "float32"],
+        Option("The number format to compute in; auto uses the one the model was saved in."),
+    ] = "auto"
+    enable_prefix_caching: Annotated[
+        bool, Option("Keep the KV cache of prompts, and reuse it for prompts that begin the same way.")
+    ] = True
+    enforce_eager: Annotated[
+        bool | None,
+        Option(
+            "Run the model without compiling it: the server starts sooner but generates more slowly.",
+            shown="true on a CPU, vLLM's own on a GPU",
+        ),
+    ] = None
+    cpu_kv_cache_gib: Annotated[
+        int, Option("The memory for the KV cache when the model runs on a CPU, in GiB.", ge=1)
+    ] = 2
+    extra: Annotated[
+        Mapping[str, Any],
+        Option(
+            'More arguments for vLLM\'s AsyncEngineArgs as a JSON object, such as {"seed":1}. The server does not '
+            "start if vLLM does not know a name.",
+            name="engine_args",
+            shown="none",
+            metavar="JSON",
+            is_secret=True,  # It may hold a hub token.
+        ),
+    ] = field(default_factory=dict, repr=False)
+    grammar: CompileLimits = field(default_factory=CompileLimits)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which the model is served: those that were set, else its folder's or hub's own."""
+        return self.served_model_name or (Path(self.model).name,)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,7 +107,7 @@ def environment() -> dict[str, str]:
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None, program: str = "app") -> Server:
+def start_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None = None, program: str = "app") -> Server:
     """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
     # Without the embedder, which most tests do not need; a flag that comes later wins.
     command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings"]
@@ -116,7 +116,7 @@ def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment() | (env or {}),
+        env=environment() | dict(env or {}),
         cwd=ROOT,
     )
     server = Server(process)
@@ -148,9 +148,20 @@ def start_server(*flags: str, ready: bool = True, env: dict[str, str] | None = N
     return server
 
 
-def start_fake_server(*flags: str, ready: bool = True, env: dict[str, str] | None = None) -> Server:
-    """The same, with the engine of `tests.live.servers.fake_server`."""
+def start_fake_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None = None) -> Server:
+    """Start `twowire serve` with the counting engine of `tests.live.servers.fake_server`."""
     return start_server(*flags, ready=ready, env=env, program="tests.live.servers.fake_server")
+
+
+@contextmanager
+def fake_server(*flags: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server with the counting engine until the end of the block, where it has to stop without a complaint."""
+    server = start_fake_server(*flags, env=env)
+    try:
+        yield server
+    finally:
+        code = stop_server(server)
+    assert code == 0, "".join(server.log[-60:])
 
 
 def stop_server(server: Server, number: int = signal.SIGTERM, limit_s: float = 60) -> int:

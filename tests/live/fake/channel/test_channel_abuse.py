@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,10 +15,8 @@ from tests.live.clients.abuse import (
     FLOOD,
     MESSAGE_BYTES,
     OTHER_BEARER,
-    guarded_server,
     memory_mib,
     send_until_closed,
-    with_bystander,
 )
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_websocket import (
@@ -34,19 +31,6 @@ from tests.live.clients.raw_websocket import (
     handshake,
 )
 from tests.live.servers.server import Server
-
-
-@pytest.fixture(scope="module")
-def door() -> Iterator[Server]:
-    with guarded_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(door: Server) -> Iterator[Server]:
-    with with_bystander(door):
-        yield door
-
 
 # -- frames ----------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,24 +16,10 @@ from tests.live.clients.abuse import (
     OTHER_BEARER,
     OTHER_KEY,
     PAGE,
-    guarded_server,
-    with_bystander,
 )
 from tests.live.clients.raw import RawClient, answer_of
 from tests.live.clients.raw_websocket import PATH, RawWebSocket, frame, handshake
 from tests.live.servers.server import Server
-
-
-@pytest.fixture(scope="module")
-def door() -> Iterator[Server]:
-    with guarded_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(door: Server) -> Iterator[Server]:
-    with with_bystander(door):
-        yield door
 
 
 def refusal(port: int, *headers: str, **options: Any) -> tuple[int, dict[str, str], dict[str, Any]]:

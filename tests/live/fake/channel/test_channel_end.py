@@ -17,15 +17,14 @@ from tests.live.clients.abuse import (
     send_until_closed,
 )
 from tests.live.clients.raw_websocket import CLOSE, TEXT, RawWebSocket
-from tests.live.servers.server import Server, left_as_found, start_fake_server, stop_server
+from tests.live.servers.server import Server, fake_server, left_as_found, start_fake_server, stop_server
 
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Server]:
     flags = ("--ws-ping-interval-s", "0.3", "--ws-idle-timeout-s", "1", "--ws-max-age-s", "2.5")
-    server = start_fake_server(*flags, "--drain-timeout-s", "2")
-    yield server
-    assert stop_server(server) == 0
+    with fake_server(*flags, "--drain-timeout-s", "2") as server:
+        yield server
 
 
 def test_a_client_that_answers_no_ping_is_missed(hasty: Server) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.live.clients.raw_websocket import RawWebSocket
-from tests.live.servers.server import MODEL, Server, left_as_found, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server, fake_server, left_as_found, start_fake_server, stop_server
 
 MIB = 2**20
 CREATE = "chat.completion.create"
@@ -26,9 +26,8 @@ CHAT = {"messages": [{"role": "user", "content": "Tell me a long story."}], "ign
 
 @pytest.fixture
 def hasty() -> Iterator[Server]:
-    server = start_fake_server("--ws-send-timeout-s", "1", env={"FAKE_PACE_S": "0.00002"})
-    yield server
-    assert stop_server(server) == 0
+    with fake_server("--ws-send-timeout-s", "1", env={"FAKE_PACE_S": "0.00002"}) as server:
+        yield server
 
 
 def stuck_socket(server: Server) -> RawWebSocket:
@@ -102,9 +101,8 @@ def room() -> Iterator[Server]:
         pytest.skip(f"a process may open {hard} files here; this needs {needed}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
     # The server inherits the limit.
-    server = start_fake_server()
-    yield server
-    assert stop_server(server) == 0
+    with fake_server() as server:
+        yield server
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.live.clients.channels import PATH, come_and_go, forget, opened, wait_finished
-from tests.live.servers.server import Server, left_as_found, start_fake_server, stop_server
+from tests.live.servers.server import Server, fake_server, left_as_found, start_fake_server, stop_server
 
 KEY, OTHER_KEY = "key-of-one", "key-of-another"
 MIB = 2**20
@@ -20,9 +20,8 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Server]:
     env = {"TWOWIRE_API_KEYS": f"{KEY},{OTHER_KEY}", "FAKE_PACE_S": "0.002"}
-    server = start_fake_server("--public-metrics", env=env)
-    yield server
-    assert stop_server(server) == 0
+    with fake_server("--public-metrics", env=env) as server:
+        yield server
 
 
 def bearer(key: str) -> dict[str, str]:

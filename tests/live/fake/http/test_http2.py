@@ -6,14 +6,13 @@ By prior knowledge; TLS makes no difference here. `FAKE_WITHOUT` with a fix's na
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import psutil
 import pytest
 
 from app.hypercorn.http2 import MAX_DISCARDED_BYTES
 from tests.live.clients.raw_http2 import Http2Client
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server
 
 CHAT = "/v1/chat/completions"
 MIB = 2**20
@@ -29,22 +28,13 @@ def asked(tokens: int | None = None, **more: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
-    server = start_fake_server(
-        "--max-body-bytes",
-        str(BODY_BYTES),
-        "--public-metrics",
-        env={"FAKE_PACE_S": "0.001", "TWOWIRE_API_KEYS": KEY},
-    )
-    yield server
-    assert stop_server(server) == 0
+def flags() -> tuple[str, ...]:
+    return ("--max-body-bytes", str(BODY_BYTES), "--public-metrics")
 
 
-@pytest.fixture
-def server(fake: Server) -> Iterator[Server]:
-    """The module's server; fails the test that leaves something behind in it."""
-    with left_unharmed(fake):
-        yield fake
+@pytest.fixture(scope="module")
+def env() -> dict[str, str]:
+    return {"FAKE_PACE_S": "0.001", "TWOWIRE_API_KEYS": KEY}
 
 
 def start(client: Http2Client, tokens: int | None = None) -> int:

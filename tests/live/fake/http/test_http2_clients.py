@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 
 import h2.events
@@ -30,24 +29,11 @@ from tests.fuzz.http2_frames import (
 )
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_http2 import Http2Client
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50, "stream": True}
 NUMBERS = [str(number) for number in range(50)]
-
-
-@pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
-    server = start_fake_server(env={"FAKE_PACE_S": "0.001"})
-    yield server
-    assert stop_server(server) == 0
-
-
-@pytest.fixture
-def server(fake: Server) -> Iterator[Server]:
-    with left_unharmed(fake):
-        yield fake
 
 
 def text_of(events: str) -> str:

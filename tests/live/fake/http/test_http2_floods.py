@@ -35,7 +35,7 @@ from tests.fuzz.http2_frames import (
 )
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_http2 import Http2Client
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server, fake_server, left_unharmed
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -53,22 +53,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
-def started(*flags: object) -> Server:
-    own = ("--idle-timeout-s", IDLE_S, "--header-timeout-s", HEADER_S, "--body-timeout-s", 3, "--public-metrics")
-    return start_fake_server(*map(str, (*own, *flags)), env={"FAKE_PACE_S": "0.001"})
-
-
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
-    server = started()
-    yield server
-    assert stop_server(server) == 0
-
-
-@pytest.fixture
-def server(fake: Server) -> Iterator[Server]:
-    with left_unharmed(fake):
-        yield fake
+def flags() -> tuple[str, ...]:
+    timeouts = ("--idle-timeout-s", IDLE_S, "--header-timeout-s", HEADER_S, "--body-timeout-s", 3)
+    return (*map(str, timeouts), "--public-metrics")
 
 
 class Blocks:
@@ -206,15 +194,21 @@ def test_random_frames_do_no_harm(server: Server) -> None:
 
 
 @pytest.fixture(params=["cleartext", "tls"], scope="module")
-def timed(request: pytest.FixtureRequest, fake: Server, certificate: tuple[Path, Path]) -> Iterator[Server]:
+def timed(
+    request: pytest.FixtureRequest,
+    fake: Server,
+    flags: tuple[str, ...],
+    env: dict[str, str],
+    certificate: tuple[Path, Path],
+) -> Iterator[Server]:
     if request.param == "cleartext":
         yield fake
         return
-    server = started("--certfile", certificate[0], "--keyfile", certificate[1])
-    server.verify = trust = ssl.create_default_context(cafile=certificate[0])
-    trust.set_alpn_protocols(["h2"])
-    yield server
-    assert stop_server(server) == 0
+    certfile, keyfile = map(str, certificate)
+    with fake_server(*flags, "--certfile", certfile, "--keyfile", keyfile, env=env) as server:
+        server.verify = trust = ssl.create_default_context(cafile=certfile)
+        trust.set_alpn_protocols(["h2"])
+        yield server
 
 
 STANDING_STILL = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.live.clients.bursts import AT_ONCE_S, waits_of_a_burst
 from tests.live.clients.raw import RawClient, answer_of, request_bytes
 from tests.live.clients.raw_http2 import Http2Client
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -26,22 +25,14 @@ FLAGS = {
 }
 
 
-def started(**more: int) -> Server:
-    flags = FLAGS | {"--" + name.replace("_", "-"): value for name, value in more.items()}
-    return start_fake_server(*(str(word) for pair in flags.items() for word in pair))
+@pytest.fixture(scope="module")
+def flags() -> tuple[str, ...]:
+    return tuple(str(word) for pair in FLAGS.items() for word in pair)
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
-    server = started()
-    yield server
-    assert stop_server(server) == 0
-
-
-@pytest.fixture
-def server(fake: Server) -> Iterator[Server]:
-    with left_unharmed(fake):
-        yield fake
+def env() -> dict[str, str]:
+    return {}
 
 
 def error_code(body: bytes | bytearray) -> str:
@@ -115,8 +106,8 @@ def test_the_streams_of_a_connection_are_announced(server: Server) -> None:
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
-def test_a_connection_too_many_is_refused_and_there_is_room_again_later(limit: str) -> None:
-    server = started(**{limit: ROOM})
+def test_a_connection_too_many_is_refused_and_there_is_room_again_later(flags: tuple[str, ...], limit: str) -> None:
+    server = start_fake_server(*flags, "--" + limit.replace("_", "-"), str(ROOM))
     try:
         with ExitStack() as stack:
             held = [stack.enter_context(RawClient(server.port)) for _ in range(ROOM)]

@@ -21,12 +21,13 @@ SOON = {"X-Request-Timeout": "1.5"}
 
 
 @pytest.fixture(scope="module")
-def fake(leash: Leash) -> Iterator[Server]:
-    flags = ("--first-token-timeout-s", str(FIRST_TOKEN_S), "--request-timeout-s", "120")
-    leash.reaches(MADE)
-    server = start_fake_server(*flags, env={"FAKE_PACE_S": "0.001", "FAKE_LEASH": str(leash.path)})
-    yield server
-    assert stop_server(server) == 0
+def flags() -> tuple[str, ...]:
+    return ("--first-token-timeout-s", str(FIRST_TOKEN_S), "--request-timeout-s", "120")
+
+
+@pytest.fixture(scope="module")
+def env(leash: Leash) -> dict[str, str]:
+    return {"FAKE_PACE_S": "0.001", "FAKE_LEASH": str(leash.path)}
 
 
 @pytest.fixture

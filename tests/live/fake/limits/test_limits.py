@@ -13,7 +13,7 @@ import pytest
 
 from tests.live.clients.channels import body, opened, text_of
 from tests.live.servers.held import Leash
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server, fake_server, left_unharmed, start_fake_server, stop_server
 
 PATH = "/v1/chat/completions"
 REQUESTS, TOKENS = 4, 2000
@@ -23,11 +23,13 @@ KEYS = [f"key-number-{number:08}" for number in range(40)]
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
-    flags = ("--requests-per-minute", str(REQUESTS), "--tokens-per-minute", str(TOKENS), "--public-metrics")
-    server = start_fake_server(*flags, env={"FAKE_PACE_S": "0.001", "TWOWIRE_API_KEYS": ",".join(KEYS)})
-    yield server
-    assert stop_server(server) == 0
+def flags() -> tuple[str, ...]:
+    return ("--requests-per-minute", str(REQUESTS), "--tokens-per-minute", str(TOKENS), "--public-metrics")
+
+
+@pytest.fixture(scope="module")
+def env() -> dict[str, str]:
+    return {"FAKE_PACE_S": "0.001", "TWOWIRE_API_KEYS": ",".join(KEYS)}
 
 
 @pytest.fixture
@@ -168,11 +170,9 @@ PLACES, QUEUE = 4, 16
 @pytest.fixture(scope="module")
 def shared(leash: Leash) -> Iterator[Server]:
     places = ("--max-num-seqs", str(PLACES), "--max-running-per-key", str(PLACES), "--max-queued", str(QUEUE))
-    flags = (*places, "--public-metrics")
     env = {"FAKE_PACE_S": "0.005", "FAKE_LEASH": str(leash.path), "TWOWIRE_API_KEYS": "a-key-that-floods,a-late-key"}
-    server = start_fake_server(*flags, env=env)
-    yield server
-    assert stop_server(server) == 0
+    with fake_server(*places, "--public-metrics", env=env) as server:
+        yield server
 
 
 async def full_of(server: Server, client: httpx.AsyncClient, order: list[str]) -> list[asyncio.Task[httpx.Response]]:

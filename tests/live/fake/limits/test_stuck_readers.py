@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from tests.certificates import make_certificate
 from tests.live.clients.raw import RawClient, request_bytes
 from tests.live.clients.raw_http2 import Http2Client
-from tests.live.servers.server import MODEL, Server, left_unharmed, start_fake_server, stop_server
+from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
 
 CHAT = "/v1/chat/completions"
 SEND_TIMEOUT_S = 1
@@ -24,17 +23,14 @@ CANCEL = 8
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Server]:
+def flags() -> tuple[str, ...]:
+    return ("--send-timeout-s", str(SEND_TIMEOUT_S))
+
+
+@pytest.fixture(scope="module")
+def env() -> dict[str, str]:
     # A token each time somebody asks for one, and in large chunks: sockets fill at once.
-    server = start_fake_server("--send-timeout-s", str(SEND_TIMEOUT_S), env={"FAKE_PACE_S": "0.00002"})
-    yield server
-    assert stop_server(server) == 0
-
-
-@pytest.fixture
-def server(fake: Server) -> Iterator[Server]:
-    with left_unharmed(fake):
-        yield fake
+    return {"FAKE_PACE_S": "0.00002"}
 
 
 def wait_cut(server: Server) -> None:

@@ -15,7 +15,7 @@ from playwright.async_api import Browser
 
 from tests.live.browser.pages import LAST_ANSWER, Cable, Chat, context, opened
 from tests.live.servers.held import Leash
-from tests.live.servers.server import Server, start_fake_server, stop_server
+from tests.live.servers.server import Server, fake_server, start_fake_server, stop_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,9 +38,8 @@ def leash(tmp_path: Path) -> Leash:
 
 @pytest.fixture
 def server(leash: Leash) -> Iterator[Server]:
-    server = start_fake_server(env=environment(leash))
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
+    with fake_server(env=environment(leash)) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")

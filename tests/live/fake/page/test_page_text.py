@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.live.browser.pages import LAST_ANSWER, Chat, context, opened
-from tests.live.servers.server import Server, start_fake_server, stop_server
+from tests.live.servers.server import Server, fake_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,9 +71,8 @@ ATTACK = """<script>window.hacked = 1</script>
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    server = start_fake_server(env={"FAKE_PACE_S": "0.002"})
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
+    with fake_server(env={"FAKE_PACE_S": "0.002"}) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes depends on what else the machine does; a test that hangs has pytest's limit.
 settings.register_profile(
@@ -16,31 +18,47 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-LIVE = Path(__file__).parent / "live"
-LONGEST_FIRST = ("the shared server", "servers of their own", LIVE / "fake")
-"""What a worker takes next, when there are several: a long group at the end would leave the others idle."""
+LIVE = Path("tests", "live")
+OWN_SERVERS = (LIVE / "real" / "processes", LIVE / "real" / "embeddings")
+LONGEST_FIRST = ("the shared server", "servers of their own", "the counting engine")
+"""What a worker takes next: a long group at the end would leave the others idle."""
 
 
-# First, because pytest-xdist puts the group into the test's name.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests that share a server on one worker of pytest-xdist, and at most two real engines in memory."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if hasattr(config, "workerinput"):
-        items.sort(key=_rank)
+        items.sort(key=lambda item: _rank(item.nodeid))
 
 
-def _group(item: pytest.Item) -> str:
-    if "shared_server" in getattr(item, "fixturenames", ()):
-        return "the shared server"
-    if LIVE / "real" in item.path.parents:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByServer:
+    return ByServer(config, log)
+
+
+class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not followed
+    """Keeps the tests of a file on one worker, and those that share a server, and no more than two engines in memory.
+
+    pytest-xdist 3.8 has groups (`--dist loadgroup`), but they change nothing with pytest 9.2: the name that they set
+    is not the one that pytest reads.
+    """
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    """What runs on one worker, from first to last."""
+    file = Path(nodeid.partition("::")[0])
+    if any(folder in file.parents for folder in OWN_SERVERS):
         return "servers of their own"
-    return item.nodeid.partition("::")[0]
+    if LIVE / "real" in file.parents:
+        return "the shared server"
+    return str(file)
 
 
-def _rank(item: pytest.Item) -> int:
-    for rank, part in enumerate(LONGEST_FIRST):
-        if part == _group(item) or part in item.path.parents:
-            return rank
-    return len(LONGEST_FIRST)
+def _rank(nodeid: str) -> int:
+    kind = "the counting engine" if Path(LIVE, "fake") in Path(nodeid.partition("::")[0]).parents else _scope(nodeid)
+    return LONGEST_FIRST.index(kind) if kind in LONGEST_FIRST else len(LONGEST_FIRST)

@@ -1,5 +1,5 @@
 """The fast path out of vLLM, on a state with the attributes that vLLM's has; that it has them, and that the text is the
-same, is tested with vLLM itself in `tests/live/real/engine/test_fast_path.py`."""
+same, is tested with vLLM itself in `tests/live/real/processes/test_fast_path.py`."""
 
 from __future__ import annotations
 

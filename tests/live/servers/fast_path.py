@@ -1,6 +1,6 @@
 """Runs vLLM in this process, and answers the same prompts by the fast path and by the ordinary one; prints JSON.
 
-Run by `tests/live/real/engine/test_fast_path.py`, which compares them.
+Run by `tests/live/real/processes/test_fast_path.py`, which compares them.
 """
 
 from __future__ import annotations

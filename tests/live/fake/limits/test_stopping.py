@@ -1,6 +1,6 @@
 """How the server stops, on the counting engine: what is refused meanwhile, what may finish, and that it ends.
 
-With the real engine and its processes: `tests/live/real/process`.
+With the real engine and its processes: `tests/live/real/processes`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class ChannelBackend:
         stream = await services.generation.start(
             self._api, body, self._caller, CHANNEL_TRANSPORT, timeout_s=frame.timeout_s, grace_s=grace_s
         )
-        token = stream.token if isinstance(stream, ReplayReader) else None
+        token = stream.buffer.token if isinstance(stream, ReplayReader) else None
         try:
             rates = await services.rates.standing(self._caller.client)
         except BaseException:
@@ -75,7 +75,7 @@ class ChannelBackend:
         reader = await self._services.replays.resume(
             frame.id, self._caller.owner, frame.resume_token, frame.starting_after
         )
-        return Started(reader, last_seq=reader.last_seq)
+        return Started(reader, last_seq=reader.buffer.last_seq)
 
     def ended(self, ended: StreamEnd) -> None:
         frame = ended.frame

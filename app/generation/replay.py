@@ -164,17 +164,11 @@ class ReplayBuffer:
         Raises `TwowireError`: there is no such chunk yet (400), or it has been dropped (410).
         """
         if starting_after > self.last_seq:
-            raise TwowireError(
-                Fault.INVALID_VALUE,
-                f"starting_after is {starting_after}; the last chunk so far is {self.last_seq}.",
-                param="starting_after",
-            )
+            message = f"starting_after is {starting_after}; the last chunk so far is {self.last_seq}."
+            raise TwowireError(Fault.INVALID_VALUE, message, param="starting_after")
         if starting_after + 1 < self.first_seq:
-            raise TwowireError(
-                Fault.CHUNKS_GONE,
-                f"The chunks up to {self.first_seq - 1} are gone; the earliest that is left is {self.first_seq}.",
-                param="starting_after",
-            )
+            message = f"The chunks up to {self.first_seq - 1} are gone; the earliest that is left is {self.first_seq}."
+            raise TwowireError(Fault.CHUNKS_GONE, message, param="starting_after")
         before, self._reader = self._reader, ReplayReader(self, starting_after)
         if before is not None:
             before.displace()
@@ -238,43 +232,30 @@ class ReplayReader:
         self.id = buffer.id
         self.seq = starting_after
         self.changed = asyncio.Event()
-        self._buffer = buffer
+        self.buffer = buffer
         self._displaced = False
         self._is_silent = False
         self._is_at_end = False
 
     @property
     def generation(self) -> Generation:
-        return self._buffer.generation
+        return self.buffer.generation
 
     @property
     def outcome(self) -> RequestOutcome:
-        return outcome_of(self._buffer.generation) if self._is_at_end else "detached"
+        return outcome_of(self.buffer.generation) if self._is_at_end else "detached"
 
     @property
     def is_over(self) -> bool:
-        return self._buffer.is_finished and self.seq >= self._buffer.last_seq
-
-    @property
-    def token(self) -> str:
-        return self._buffer.token
-
-    @property
-    def grace_s(self) -> float:
-        """How long the generation runs on without a reader: as requested, up to the server's limit."""
-        return self._buffer.grace_s
-
-    @property
-    def last_seq(self) -> int:
-        return self._buffer.last_seq
+        return self.buffer.is_finished and self.seq >= self.buffer.last_seq
 
     @property
     def status(self) -> Status:
-        return self._buffer.status
+        return self.buffer.status
 
     @property
     def usage(self) -> Usage:
-        return self._buffer.usage
+        return self.buffer.usage
 
     def displace(self) -> None:
         """Record that another reader has taken over."""
@@ -291,14 +272,14 @@ class ReplayReader:
         while True:
             if self._displaced:
                 raise TwowireError(Fault.TAKEN_OVER, "Another reader has taken over this generation.")
-            chunks = self._buffer.read(self.seq)
+            chunks = self.buffer.read(self.seq)
             if chunks:
                 self.seq += len(chunks)
                 return chunks
-            if self._buffer.is_finished:
+            if self.buffer.is_finished:
                 self._is_at_end = True
-                if self._buffer.error is not None:
-                    raise self._buffer.error
+                if self.buffer.error is not None:
+                    raise self.buffer.error
                 return None
             if self._is_silent:
                 return []
@@ -306,10 +287,10 @@ class ReplayReader:
             await self.changed.wait()
 
     def error_events(self, error: TwowireError) -> list[Event]:
-        return self._buffer.error_events(error)
+        return self.buffer.error_events(error)
 
     async def cancel(self) -> None:
-        await self._buffer.cancel()
+        await self.buffer.cancel()
 
     async def leave(self) -> None:
-        self._buffer.detach(self)
+        self.buffer.detach(self)

@@ -11,7 +11,7 @@ REQUEST_TIMEOUT_HEADER = "X-Request-Timeout"
 
 
 def asked_timeout(values: Sequence[str]) -> float | None:
-    """The seconds in `values`, the request's headers `X-Request-Timeout`. Raises `TwowireError` (400)."""
+    """The seconds in `values`, all the request's `X-Request-Timeout` headers. Raises `TwowireError` (400)."""
     if not values:
         return None
     try:

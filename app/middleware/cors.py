@@ -1,6 +1,6 @@
 """Which foreign web pages may call this server: none, unless origins are configured.
 
-Does not know routes. CORS tells browsers alone; it is no protection of the server (keys are).
+CORS only instructs browsers. It does not protect the server; API keys do.
 """
 
 from __future__ import annotations

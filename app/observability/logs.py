@@ -1,7 +1,4 @@
-"""Sets up structlog: one line per event, as JSON or for people.
-
-Does not know what is logged. Prompts and answers never are.
-"""
+"""Sets up structlog: one line per event, as JSON or for people."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from typing import Literal, TextIO, cast
 
 import structlog
 
-# Without the local variables that both of structlog's own defaults show: prompts and keys are among them.
+# Without local variables, which both of structlog's defaults show: they include prompts and keys.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 class _StandardError(io.TextIOBase):
-    """Standard error as it is now, which may be gone: a server whose log nobody reads must still serve, and stop."""
+    """Standard error, which may be closed: a server whose log nobody reads must still serve and stop."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,6 @@
 """The metrics of one app, and the text of `/metrics`.
 
-They live in a registry of their own. vLLM keeps its metrics in the library's global registry, shown too where vLLM's
-front end runs in this process.
+They live in a registry of their own. vLLM keeps its metrics in the library's global registry, which is shown as well.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class WireObserver:
         self.open -= 1
         self.duration_s.observe(generation.ended_at - generation.started_at)
         self._metrics.generations.labels(self._wire, generation.outcome).inc()
-        for tell in self._metrics.on_ended:
-            tell(generation)
+        for call in self._metrics.on_ended:
+            call(generation)
         if generation.error is not None:
             self._metrics.failures.labels(generation.error.fault.code).inc()
         self._metrics.prompt_tokens.labels(self._wire).inc(generation.usage.prompt_tokens)
@@ -71,20 +70,22 @@ class Metrics(Collector):
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._registry = CollectorRegistry()
         self.requests = self._counter(
-            "requests", "Requests that are over, and messages of WebSockets.", ("route", "wire", "outcome")
+            "requests", "Finished requests, WebSocket messages included.", ("route", "wire", "outcome")
         )
-        self.generations = self._counter("generations", "Generations that ended.", ("wire", "outcome"))
-        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended generations.", ("wire",))
-        self.completion_tokens = self._counter("completion_tokens", "Tokens generated, aborted ones too.", ("wire",))
-        self.refusals = self._counter("refusals", "Requests that were refused, by the error's code.", ("reason",))
-        self.failures = self._counter("generation_failures", "Generations that failed, by the error's code.", ("code",))
-        self.unknown_fields = self._counter("unknown_fields", "Request fields that were ignored.", ("route",))
-        self._texts = self._counter("embedded_texts", "Texts that were embedded or ranked.", ("model",))
-        self._tokens = self._counter("embedded_tokens", "Tokens of those texts.", ("model",))
+        self.generations = self._counter("generations", "Finished generations.", ("wire", "outcome"))
+        self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of finished generations.", ("wire",))
+        self.completion_tokens = self._counter(
+            "completion_tokens", "Tokens generated, those of aborted generations included.", ("wire",)
+        )
+        self.refusals = self._counter("refusals", "Refused requests, by error code.", ("reason",))
+        self.failures = self._counter("generation_failures", "Failed generations, by error code.", ("code",))
+        self.unknown_fields = self._counter("unknown_fields", "Ignored request fields.", ("route",))
+        self._texts = self._counter("embedded_texts", "Texts embedded or ranked.", ("model",))
+        self._tokens = self._counter("embedded_tokens", "Tokens of the texts embedded or ranked.", ("model",))
         self._embedding_s = Histogram(DURATION_BUCKETS_S)
         self.wires: dict[Wire, WireObserver] = {wire: WireObserver(self, wire) for wire in ("http", "sse", "websocket")}
         self.on_ended: list[Callable[[Generation], None]] = []
-        """Called for each generation that has ended, with its last figures."""
+        """Called with each finished generation."""
         self._registry.register(self)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -95,90 +96,86 @@ class Metrics(Collector):
         self._gauges.append((f"twowire_{name}", text, read))
 
     def embedded(self, model: str, texts: int, tokens: int, seconds: float) -> None:
-        """Count a request of the embedder's that was answered."""
+        """Count a finished embedding or rerank request."""
         self._texts.labels(model).inc(texts)
         self._tokens.labels(model).inc(tokens)
         self._embedding_s.observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges and the histograms; called by the registry."""
+        """The gauges and the histograms. Called by the registry."""
         manager = self._manager
         yield GaugeMetricFamily(
-            "twowire_generations_running", "Generations that hold a place now.", value=len(manager.active)
+            "twowire_generations_running", "Generations that hold a slot.", value=len(manager.active)
         )
         yield GaugeMetricFamily(
             "twowire_sequences_in_engine",
-            "Sequences that run or wait in the engine.",
+            "Sequences running or waiting in the engine.",
             value=manager.sequences,
         )
-        yield GaugeMetricFamily(
-            "twowire_sequences_waiting", "Those of them that wait for their turn.", value=manager.waiting
-        )
-        streams = GaugeMetricFamily("twowire_open_streams", "Generations that run now, by wire.", labels=("wire",))
+        yield GaugeMetricFamily("twowire_sequences_waiting", "Sequences waiting for a slot.", value=manager.waiting)
+        streams = GaugeMetricFamily("twowire_open_streams", "Running generations, by wire.", labels=("wire",))
         for wire, observer in self.wires.items():
             streams.add_metric((wire,), observer.open)
         yield streams
         yield GaugeMetricFamily(
             "twowire_asyncio_tasks",
-            "Tasks of the event loop; it grows when some are left behind.",
+            "Tasks of the event loop. It grows if tasks leak.",
             len(asyncio.all_tasks()),
         )
-        yield GaugeMetricFamily(
-            "twowire_engine_restarts", "Engines that had to be replaced.", value=manager.supervisor.restarts
-        )
+        yield GaugeMetricFamily("twowire_engine_restarts", "Engines replaced.", value=manager.supervisor.restarts)
         watchdog = manager.supervisor.watchdog
-        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were ended.", value=watchdog.hangs)
+        yield CounterMetricFamily("twowire_engine_hangs", "Engines that hung and were killed.", value=watchdog.hangs)
         yield CounterMetricFamily(
             "twowire_engine_heartbeats",
-            "Tokens that an idle engine made to show that it can.",
+            "Tokens generated to check an idle engine.",
             value=watchdog.heartbeats,
         )
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
-        state = GaugeMetricFamily("twowire_engine_state", "1 for the state the engine is in.", labels=("state",))
+        state = GaugeMetricFamily("twowire_engine_state", "1 for the engine's current state.", labels=("state",))
         for name in EngineState:
             state.add_metric((name.value,), float(manager.state is name))
         yield state
-        yield from self._of_the_grammars()
-        yield from self._of_the_embedder()
+        yield from self._grammar_metrics()
+        yield from self._embedder_metrics()
         yield self._histogram("time_to_first_token_seconds", "From admission to the first token.", "first_token_s")
-        yield self._histogram("inter_token_seconds", "Between two steps of a generation.", "gap_s")
+        yield self._histogram("inter_token_seconds", "Between two consecutive steps of a generation.", "gap_s")
         yield self._histogram("generation_seconds", "From admission to the end.", "duration_s")
 
-    def _of_the_grammars(self) -> Iterable[Metric]:
+    def _grammar_metrics(self) -> Iterable[Metric]:
         figures = self._manager.grammar_figures
         compiles = CounterMetricFamily(
-            "twowire_grammar_compiles", "JSON schemas that were compiled, by what came of it.", labels=("outcome",)
+            "twowire_grammar_compiles", "JSON schemas compiled, by outcome.", labels=("outcome",)
         )
         for outcome in get_args(Outcome):
             compiles.add_metric((outcome,), figures.outcomes[outcome])
         yield compiles
         yield CounterMetricFamily(
-            "twowire_grammar_compile_seconds", "Processor time that they took.", value=figures.cpu_s
+            "twowire_grammar_compile_seconds", "CPU time spent compiling JSON schemas.", value=figures.cpu_s
         )
         yield CounterMetricFamily(
-            "twowire_grammar_cache_hits", "Requests whose JSON schema had been compiled before.", value=figures.hits
+            "twowire_grammar_cache_hits", "Requests whose JSON schema was compiled already.", value=figures.hits
         )
 
-    def _of_the_embedder(self) -> Iterable[Metric]:
+    def _embedder_metrics(self) -> Iterable[Metric]:
         embedder = self._embedder
-        yield GaugeMetricFamily("twowire_texts_in_embedder", "Texts that wait or are computed.", value=embedder.texts)
-        yield GaugeMetricFamily(
-            "twowire_embedder_restarts", "Embedders that had to be replaced.", value=embedder.supervisor.restarts
-        )
+        yield GaugeMetricFamily("twowire_texts_in_embedder", "Texts waiting or being computed.", value=embedder.texts)
+        yield GaugeMetricFamily("twowire_embedder_restarts", "Embedders replaced.", value=embedder.supervisor.restarts)
         watchdog = embedder.supervisor.watchdog
-        yield CounterMetricFamily("twowire_embedder_hangs", "Embedders that hung and were ended.", value=watchdog.hangs)
+        yield CounterMetricFamily(
+            "twowire_embedder_hangs", "Embedders that hung and were killed.", value=watchdog.hangs
+        )
         yield CounterMetricFamily(
             "twowire_embedder_heartbeats",
-            "Texts that an idle embedder computed to show that it can.",
+            "Texts embedded to check an idle embedder.",
             value=watchdog.heartbeats,
         )
-        state = GaugeMetricFamily("twowire_embedder_state", "1 for the state the embedder is in.", labels=("state",))
+        state = GaugeMetricFamily("twowire_embedder_state", "1 for the embedder's current state.", labels=("state",))
         for name in EngineState:
             state.add_metric((name.value,), float(embedder.state is name))
         yield state
         family = HistogramMetricFamily(
-            "twowire_embedding_seconds", "From admission to the end of a request of the embedder's."
+            "twowire_embedding_seconds", "From admission to the end of an embedding or rerank request."
         )
         buckets, total = self._embedding_s.cumulative()
         family.add_metric((), buckets, total)

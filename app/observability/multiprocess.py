@@ -1,7 +1,6 @@
-"""Gathers the figures of several API servers, so that each can show those of all.
+"""Merges the metrics of several API servers, so that each of them can show the metrics of all.
 
-Does not know what the figures are, but for one thing: vLLM tells the state of its queue to one API server at a time, so
-of that only the newest is true.
+vLLM reports the state of its queue to one API server at a time, so of its gauges only the newest are shown.
 """
 
 from __future__ import annotations
@@ -20,47 +19,47 @@ from engine.sharing.meeting import Meeting, accepted
 log = structlog.get_logger(__name__)
 
 ANSWER_TIMEOUT_S = 2.0
-"""How long another API server may take to tell its figures; without an answer they are missing."""
+"""How long another API server may take to answer. Without an answer, its metrics are missing."""
 LABEL = "api_server"
 ENGINES_OWN = "vllm:"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One API server's exposition, and when it last heard from the engine (`time.monotonic`)."""
+    """One API server's metrics as text, and when the engine last reported to it (`time.monotonic`)."""
 
-    told_at: float
+    reported_at: float
     text: str
 
 
 class Siblings:
-    """One API server among its like."""
+    """One of several API servers, and how it reaches the others."""
 
     def __init__(self, index: int, meetings: list[Meeting], own: Callable[[], Figures]) -> None:
-        """`meetings` by the API server's number."""
+        """`meetings` are in the order of the API servers' numbers; `own` gives this server's figures."""
         self._index = index
         self._meetings = meetings
         self._own = own
 
     async def answer(self) -> None:
-        """Tell the others our figures when they ask; for ever."""
+        """Send this server's figures to the others whenever they ask. Never returns."""
         async for connection in accepted(self._meetings[self._index]):
             try:
                 _, writer = await asyncio.open_unix_connection(sock=connection)
                 figures = self._own()
-                writer.write(f"{figures.told_at}\n{figures.text}".encode())
+                writer.write(f"{figures.reported_at}\n{figures.text}".encode())
                 writer.close()
             except Exception:
-                # The next one is to be answered all the same.
+                # The next request must still be answered.
                 log.exception("figures_not_told")
 
     async def exposition(self) -> bytes:
-        """The figures of all, each with the number of its API server, in Prometheus' text format."""
+        """The metrics of all API servers, each labelled with its server's number, in Prometheus's text format."""
         asked = [self._ask(number) for number in range(len(self._meetings))]
         answers = await asyncio.gather(*asked)
-        told = {number: figures for number, figures in enumerate(answers) if figures is not None}
-        # It takes tens of milliseconds, which no stream is to wait for.
-        return await asyncio.to_thread(merged, told)
+        received = {number: figures for number, figures in enumerate(answers) if figures is not None}
+        # This takes tens of milliseconds, which must not delay any stream.
+        return await asyncio.to_thread(merged, received)
 
     async def _ask(self, number: int) -> Figures | None:
         if number == self._index:
@@ -69,18 +68,18 @@ class Siblings:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(self._meetings[number].path)
                 try:
-                    told_at, _, text = (await reader.read(-1)).decode().partition("\n")
+                    reported_at, _, text = (await reader.read(-1)).decode().partition("\n")
                 finally:
                     writer.close()
-                return Figures(float(told_at), text)
+                return Figures(float(reported_at), text)
         except (OSError, ValueError, TimeoutError) as error:
             log.warning("figures_missing", of=number, error=repr(error))
             return None
 
 
 def merged(figures: dict[int, Figures]) -> bytes:
-    """One exposition of several."""
-    newest = max(figures, key=lambda number: figures[number].told_at)
+    """The metrics of several API servers, by number, as one text."""
+    newest = max(figures, key=lambda number: figures[number].reported_at)
     families: dict[str, Metric] = {}
     for number, one in figures.items():
         for family in text_string_to_metric_families(one.text):
@@ -96,7 +95,7 @@ def merged(figures: dict[int, Figures]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Families:
-    """What a registry is to the library's writer."""
+    """All that the library's writer needs of a registry."""
 
     families: Iterable[Metric]
 

@@ -92,6 +92,6 @@ def asked_grace(api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
 def add_resume_headers(response: Response, reader: ReplayReader) -> Response:
     """Add what the client needs to resume. The id, too: it may be cut off before the first chunk, which has it."""
     response.headers[COMPLETION_ID_HEADER] = reader.id
-    response.headers[RESUME_TOKEN_HEADER] = reader.token
-    response.headers[RESUME_GRACE_HEADER] = f"{reader.grace_s:g}"
+    response.headers[RESUME_TOKEN_HEADER] = reader.buffer.token
+    response.headers[RESUME_GRACE_HEADER] = f"{reader.buffer.grace_s:g}"
     return response

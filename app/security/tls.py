@@ -1,7 +1,4 @@
-"""The certificate: TLS contexts made from two files, and made again while the server runs.
-
-Does not know the options, nor what is served.
-"""
+"""The TLS certificate: contexts made from two files, and reloaded while the server runs."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ import structlog
 log = structlog.get_logger(__name__)
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption alone. Those of TLS 1.3 are all like that, and are fixed."""
+"""For TLS 1.2: only with forward secrecy and authenticated encryption. All of TLS 1.3's have both, and are fixed."""
 
 ALPN = ("h2", "http/1.1")
 LOOK_EVERY_S = 10.0
-"""How often the files are looked at for a change."""
+"""How often the files are checked for changes."""
 
 
 class CertificateError(Exception):
-    """The files cannot be used; the text says why, and never what is in them."""
+    """The files cannot be used. The text says why, and never quotes them."""
 
 
 def server_context(certfile: Path, keyfile: Path) -> ssl.SSLContext:
@@ -33,7 +30,7 @@ def server_context(certfile: Path, keyfile: Path) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(ALPN)
     try:
-        # With a password at hand, even a useless one, a key that wants one is an error, not a question at the terminal.
+        # With a password given, even a useless one, an encrypted key is an error, not a prompt on the terminal.
         context.load_cert_chain(certfile, keyfile, password="")
     except FileNotFoundError:
         missing = certfile if not certfile.exists() else keyfile
@@ -48,7 +45,7 @@ def server_context(certfile: Path, keyfile: Path) -> ssl.SSLContext:
 
 
 class Certificate:
-    """The certificate of a server. `context` is the one to listen with; it hands each handshake the current one."""
+    """The certificate of a server. Listen with `context`, which gives each handshake the current certificate."""
 
     def __init__(self, certfile: Path, keyfile: Path) -> None:
         self._files = (certfile, keyfile)
@@ -62,7 +59,7 @@ class Certificate:
         handshake.context = self._current
 
     def _signature(self) -> list[tuple[int, int, int] | None]:
-        """What changes with the files, a link to another folder included."""
+        """A value that changes with the files, or with a link to another folder."""
         signature: list[tuple[int, int, int] | None] = []
         for path in self._files:
             try:
@@ -73,7 +70,7 @@ class Certificate:
         return signature
 
     def reload(self) -> None:
-        """Use what the files hold now, for connections that are made from now on. A wrong pair changes nothing."""
+        """Use the files' current content for new connections. An invalid pair changes nothing."""
         self._seen = self._signature()
         try:
             self._current = server_context(*self._files)
@@ -83,7 +80,7 @@ class Certificate:
             log.info("certificate_reloaded")
 
     async def watch(self, every_s: float = LOOK_EVERY_S) -> None:
-        """Reload whenever the files have changed; until cancelled. Half a change, a key to come, is tried again."""
+        """Reload whenever the files have changed, until cancelled. An incomplete pair is retried at the next change."""
         while True:
             await asyncio.sleep(every_s)
             if self._signature() != self._seen:

@@ -13,7 +13,7 @@ import pytest
 
 from app.config.load import SettingsError, load_settings
 from app.config.options import NO_FLAG, OPTIONS, RENAMED, flag_name, variable_name
-from app.openapi.document import error_table
+from app.openapi.errors import error_table
 from bench import embeddings, load, run
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest

@@ -1,4 +1,7 @@
-"""Describes the WebSockets, and the routes that resume and cancel. Frames are specified in `docs/websocket.md`."""
+"""Describes how WebSockets are opened, and the HTTP routes that resume and cancel.
+
+OpenAPI has no means to describe the channel's frames; they are specified in `docs/websocket.md`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.generation.api import GenerationApi
-from app.openapi.route import Route, path_parameter, strings
+from app.openapi.route import Route, json_answer, path_parameter
+from app.openapi.schemas import DeletedChatCompletion, Ticket
 from protocol.errors import Fault
 
-_ID = path_parameter("id", "The `id` of the answer's chunks.")
-
-_TICKET = strings(
-    object={"const": "ws.ticket"},
-    ticket={"description": "Good for one connection, with the same key and from the same Origin."},
-    subprotocol={"description": "What to offer beside `twowire.v1`, so that the ticket reaches the server."},
-)
-_TICKET["properties"]["expires_in"] = {"type": "integer", "description": "Seconds until it is worthless."}
-_TICKET["required"].append("expires_in")
+_ID = path_parameter("id", "The `id` of the chat's chunks.")
 
 _TICKETS = Route(
     path="/v1/ws/tickets",
@@ -25,10 +21,8 @@ _TICKETS = Route(
     name="createTicket",
     tag="Channel",
     summary="Get a ticket for a WebSocket",
-    description="For browsers, which cannot send a key with a WebSocket's handshake.",
-    answers={
-        200: {"description": "The ticket.", "content": {"application/json": {"schema": _TICKET}}},
-    },
+    description="For browsers, which cannot send a key in a WebSocket handshake.",
+    answers={200: json_answer("The ticket.", Ticket)},
 )
 
 
@@ -53,9 +47,9 @@ def _websocket(api: GenerationApi[Any]) -> Route:
         name=api.description.channel_operation_id,
         tag="Channel",
         summary="Open a WebSocket",
-        description="An upgrade to WebSocket with the subprotocol `twowire.v1`: many chats side by side on one "
-        "connection, each in the chunks that `POST` would stream, with cancel and resume. The messages are specified "
-        "in docs/websocket.md. A plain `GET` is answered with 405.",
+        description="Upgrades to a WebSocket with the subprotocol `twowire.v1`. One connection carries many chats, "
+        "each in the chunks that `POST` would stream, and can cancel and resume them. docs/websocket.md specifies the "
+        "messages. A plain `GET` is answered with 405.",
         answers={101: {"description": "The channel is open."}},
         faults=(
             Fault.UNSUPPORTED_WEBSOCKET_VERSION,
@@ -74,9 +68,9 @@ def _resume(api: GenerationApi[Any]) -> Route:
         method="get",
         name=_operation_id("resume", api),
         tag="Channel",
-        summary="Read on in a resumable chat",
-        description="Server-sent events as `POST` streams them, each with an `id:` line, from the chunk after "
-        "`starting_after` on. Whoever read before is told that it was taken over.",
+        summary="Resume a chat",
+        description="Streams server-sent events like `POST`, each with an `id:` line, from the chunk after "
+        "`starting_after` on. A reader on another connection is told that this one took over.",
         answers={
             200: {
                 "description": "The rest of the stream.",
@@ -89,14 +83,14 @@ def _resume(api: GenerationApi[Any]) -> Route:
             {
                 "name": "starting_after",
                 "in": "query",
-                "description": "The number of the last chunk that was received; 0 for all. `Last-Event-ID` does, too.",
+                "description": "The number of the last chunk received; 0 for all. `Last-Event-ID` works, too.",
                 "schema": {"type": "integer", "minimum": 0, "default": 0},
             },
             {
                 "name": "Twowire-Resume-Token",
                 "in": "header",
                 "required": True,
-                "description": "What the answer's header of that name, or `chat.completion.created`, gave.",
+                "description": "From the response header of that name, or from `chat.completion.created`.",
                 "schema": {"type": "string"},
             },
         ),
@@ -109,27 +103,10 @@ def _cancel(api: GenerationApi[Any]) -> Route:
         method="delete",
         name=_operation_id("cancel", api),
         tag="Channel",
-        summary="Cancel a running chat",
-        description="Ends the generation on whichever wire it runs; its reader still gets what was made until now. "
-        "A finished resumable chat is forgotten. Only with the key that created it.",
-        answers={
-            200: {
-                "description": "It is cancelled.",
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "object": {"const": "chat.completion.deleted"},
-                                "id": {"type": "string"},
-                                "deleted": {"const": True},
-                            },
-                            "required": ["object", "id", "deleted"],
-                        }
-                    }
-                },
-            }
-        },
+        summary="Cancel a chat",
+        description="Ends the generation, on whichever wire it runs; its reader still gets what was generated so far. "
+        "A finished resumable chat is deleted. Needs the key that created it.",
+        answers={200: json_answer("The chat is cancelled.", DeletedChatCompletion)},
         faults=(Fault.COMPLETION_NOT_FOUND,),
         parameters=(_ID,),
     )

@@ -1,21 +1,20 @@
-"""Describes the routes of the embedder in OpenAPI's terms.
-
-Does not know the other routes; `app.openapi.routes` puts them together.
-"""
+"""Describes the routes for embeddings and rankings."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
-from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, ref
-from protocol.embeddings.embed import embedding_answer
+from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body
+from app.openapi.schemas import EmbeddingList, Ranking
+from protocol.embeddings.embed import EmbeddingRequest, embedding_answer
 from protocol.embeddings.rerank import RerankRequest, rerank_answer
 from protocol.errors import Fault
 
 _EMBED = {"model": "all-MiniLM-L6-v2", "input": ["The sky is blue.", "Grass is green."]}
-_RANK = {"model": "my-reranker", "query": "Which colour has the sky?", "documents": _EMBED["input"]}
+_RANK = {"model": "my-reranker", "query": "Which colour is the sky?", "documents": _EMBED["input"]}
 
 _FAULTS = (
     Fault.INVALID_JSON,
@@ -40,8 +39,15 @@ _FAULTS = (
 
 
 def _route(
-    path: str, name: str, summary: str, description: str, request: tuple[str, Any], answer: tuple[str, bytes]
+    path: str,
+    name: str,
+    summary: str,
+    description: str,
+    request: tuple[type[BaseModel], dict[str, dict[str, Any]]],
+    response: tuple[type[BaseModel], bytes],
 ) -> Route:
+    answer = json_answer("The answer.", response[0])
+    answer["content"]["application/json"]["example"] = orjson.loads(response[1])
     return Route(
         path=path,
         method="post",
@@ -52,17 +58,8 @@ def _route(
         is_metered=True,
         faults=_FAULTS,
         parameters=(REQUEST_TIMEOUT_PARAMETER,),
-        body={
-            "required": True,
-            "description": "JSON in UTF-8, not compressed.",
-            "content": {"application/json": {"schema": ref(request[0]), "examples": request[1]}},
-        },
-        answers={
-            200: {
-                "description": "The answer.",
-                "content": {"application/json": {"schema": ref(answer[0]), "example": orjson.loads(answer[1])}},
-            }
-        },
+        body=json_body(*request),
+        answers={200: answer},
     )
 
 
@@ -70,26 +67,23 @@ EMBEDDING_ROUTES = (
     _route(
         "/v1/embeddings",
         "createEmbedding",
-        "Turn texts into vectors",
-        "A vector for each text. Requests of all clients are computed together, in a process of their own.",
+        "Embed texts",
+        "A vector for each text. The texts of all clients are computed in common batches.",
         (
-            "EmbeddingRequest",
+            EmbeddingRequest,
             {
-                "Texts": {"value": _EMBED},
-                "One, in base64": {"value": {**_EMBED, "input": "The sky is blue.", "encoding_format": "base64"}},
+                "Texts": _EMBED,
+                "One text, in base64": {**_EMBED, "input": "The sky is blue.", "encoding_format": "base64"},
             },
         ),
-        ("EmbeddingList", embedding_answer("all-MiniLM-L6-v2", [b"[0.12,-0.05]", b"[0.08,0.11]"], 12)),
+        (EmbeddingList, embedding_answer("all-MiniLM-L6-v2", [b"[0.12,-0.05]", b"[0.08,0.11]"], 12)),
     ),
     _route(
         "/v1/rerank",
         "rerank",
         "Rank documents by a query",
-        "Only where the server has a cross-encoder (`--reranker`). The shape is what Cohere's and Jina's share.",
-        ("RerankRequest", {"Ranking": {"value": _RANK}}),
-        (
-            "Ranking",
-            rerank_answer(RerankRequest.model_validate(_RANK), "rerank-3f0c5d9a", [0.98, 0.02], 30),
-        ),
+        "Only if the server has a cross-encoder (`--reranker`). Compatible with Cohere's and Jina's APIs.",
+        (RerankRequest, {"Ranking": _RANK}),
+        (Ranking, rerank_answer(RerankRequest.model_validate(_RANK), "rerank-3f0c5d9a", [0.98, 0.02], 30)),
     ),
 )

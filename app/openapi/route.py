@@ -1,7 +1,4 @@
-"""One route in OpenAPI's terms, and the small pieces that descriptions are made of.
-
-Does not know any route.
-"""
+"""One route of the OpenAPI document, and helpers for describing it."""
 
 from __future__ import annotations
 
@@ -9,13 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER
 from protocol.errors import Fault
+
+Schema = type[BaseModel] | dict[str, Any]
+"""A model, which the document replaces by a reference and lists among its schemas, or a JSON schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. `answers` are OpenAPI response objects by status, without the errors."""
+    """One method of one path.
+
+    `answers` are OpenAPI response objects by status, without the errors. Wherever they, or the body, hold a JSON
+    schema, they may hold a pydantic model.
+    """
 
     path: str
     method: str
@@ -26,34 +32,33 @@ class Route:
     answers: Mapping[int, dict[str, Any]]
     is_public: bool = False
     generates: bool = False
-    """The route reads a body and runs the engine, so that most rows of the error table can come of it."""
+    """The route reads a body and runs the engine, so it can answer most errors."""
     is_metered: bool = False
-    """Its requests and tokens are counted, where there are limits for them."""
+    """Its requests and tokens count toward the rate limits."""
     faults: tuple[Fault, ...] = ()
-    """Errors besides those that any route can answer."""
+    """Errors besides those that every route can answer."""
     parameters: tuple[dict[str, Any], ...] = ()
     body: dict[str, Any] | None = None
 
 
-def ref(schema: str) -> dict[str, Any]:
-    """A reference to one of the document's schemas."""
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def json_answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """An answer in JSON."""
+def json_answer(description: str, schema: Schema) -> dict[str, Any]:
+    """A response in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def text_answer(description: str, media_type: str) -> dict[str, Any]:
-    """An answer in text of some kind."""
+    """A response in some kind of text."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
 
 
-def strings(**members: dict[str, Any]) -> dict[str, Any]:
-    """An object of strings, all of them always there."""
-    properties = {name: {"type": "string", **schema} for name, schema in members.items()}
-    return {"type": "object", "properties": properties, "required": list(members)}
+def json_body(model: type[BaseModel], examples: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A request body in JSON, with examples by name."""
+    values = {name: {"value": example} for name, example in examples.items()}
+    return {
+        "required": True,
+        "description": "JSON in UTF-8, not compressed.",
+        "content": {"application/json": {"schema": model, "examples": values}},
+    }
 
 
 def path_parameter(name: str, description: str) -> dict[str, Any]:
@@ -65,6 +70,6 @@ def path_parameter(name: str, description: str) -> dict[str, Any]:
 REQUEST_TIMEOUT_PARAMETER: dict[str, Any] = {
     "name": REQUEST_TIMEOUT_HEADER,
     "in": "header",
-    "description": "Seconds that this request may take, within the server's own limit.",
+    "description": "The most seconds this request may take, within the server's own limit.",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }

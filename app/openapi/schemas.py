@@ -10,19 +10,19 @@ from protocol.schemas import MODEL, USAGE
 
 
 class EmbeddingUsage(BaseModel):
-    """Tokens counted for one request, all its texts together."""
+    """Tokens of a whole request."""
 
-    prompt_tokens: int = Field(description="Tokens that the model read, special ones and prompts included.")
-    total_tokens: int = Field(description="The same.")
+    prompt_tokens: int = Field(description="Tokens of all texts, with special tokens and prompts.")
+    total_tokens: int = Field(description="The same as `prompt_tokens`.")
 
 
 class Embedding(BaseModel):
     """The vector of one text."""
 
     object: Literal["embedding"] = Field(description="Always `embedding`.")
-    index: int = Field(description="Which of the texts it belongs to, from 0.")
+    index: int = Field(description="The index of its text, from 0.")
     embedding: list[float] | str = Field(
-        description="The numbers; or, with `encoding_format: base64`, base64 of them as float32, lowest byte first."
+        description="The numbers; with `encoding_format: base64`, their little-endian float32 bytes in base64."
     )
 
 
@@ -30,84 +30,115 @@ class EmbeddingList(BaseModel):
     """The vectors of a request's texts (OpenAI's `CreateEmbeddingResponse`)."""
 
     object: Literal["list"] = Field(description="Always `list`.")
-    data: list[Embedding] = Field(description="A vector for each text, in the order of the texts.")
+    data: list[Embedding] = Field(description="A vector for each text, in the same order.")
     model: str = Field(description=MODEL)
     usage: EmbeddingUsage = Field(description=USAGE)
 
 
 class RankedText(BaseModel):
-    """A document, repeated."""
+    """A document of the request."""
 
-    text: str = Field(description="Its text.")
+    text: str = Field(description="The document's text.")
 
 
 class RankedDocument(BaseModel):
-    """How well a document fits the query."""
+    """A document's relevance to the query."""
 
-    index: int = Field(description="Which of the documents it is, from 0.")
-    relevance_score: float = Field(description="The model's score: with most models between 0 and 1, more is better.")
-    document: RankedText | None = Field(default=None, description="With `return_documents`.")
+    index: int = Field(description="The index of the document, from 0.")
+    relevance_score: float = Field(description="The model's score, higher is better; with most models between 0 and 1.")
+    document: RankedText | None = Field(default=None, description="Present with `return_documents`.")
 
 
 class Ranking(BaseModel):
-    """The documents by their scores."""
+    """The documents, ordered by relevance."""
 
-    id: str = Field(description="The answer's id, `rerank-…`.")
+    id: str = Field(description="The response's id, `rerank-…`.")
     model: str = Field(description=MODEL)
-    results: list[RankedDocument] = Field(description="The best first; `top_n` of them.")
+    results: list[RankedDocument] = Field(description="The `top_n` best documents, best first.")
     usage: EmbeddingUsage = Field(description=USAGE)
 
 
 class Model(BaseModel):
-    """A model that this server answers for."""
+    """A model that this server serves."""
 
     id: str = Field(description="The name to give as `model`.")
     object: Literal["model"] = Field(description="Always `model`.")
-    created: int = Field(description="When the server took the model up, in seconds since 1970 (UTC).")
-    owned_by: str = Field(description="Who offers the model.")
+    created: int = Field(description="When the server started serving it, in seconds since 1970 (UTC).")
+    owned_by: str = Field(description="The owner of the model.")
     type: Literal["chat", "embeddings", "rerank"] = Field(
-        description="What the model is for: chats and completions, embeddings, or ranking."
+        description="What the model does: chats and completions, embeddings, or ranking."
     )
 
 
 class ModelList(BaseModel):
-    """All models that this server answers for (OpenAI's `ListModelsResponse`)."""
+    """All models that this server serves (OpenAI's `ListModelsResponse`)."""
 
     object: Literal["list"] = Field(description="Always `list`.")
-    data: list[Model] = Field(description="The models; an alias is a model of its own.")
+    data: list[Model] = Field(description="The models. An alias is listed as a model.")
 
 
 class Error(BaseModel):
-    """What went wrong. All four members are always present."""
+    """An error. All four members are always present."""
 
-    message: str = Field(description="What to change, in plain words.")
-    type: str = Field(description="`invalid_request_error` where the request must change, else `server_error`.")
+    message: str = Field(description="What went wrong, and what to change.")
+    type: str = Field(
+        description="`invalid_request_error` if the request must change; `server_error` and others if not."
+    )
     param: str | None = Field(description="The field at fault, for example `messages[0].content`.")
-    code: str | None = Field(description="A stable name for the error, for programs.")
+    code: str | None = Field(description="The error's stable name, for programs.")
 
 
 class ErrorResponse(BaseModel):
-    """The answer to every request that failed, and an event of a stream that did."""
+    """The response to a failed request, and the event of a failed stream."""
 
-    error: Error = Field(description="What went wrong.")
+    error: Error = Field(description="The error.")
 
 
 class EmbedderHealth(BaseModel):
-    """Whether a text could be embedded now. The answer's status and `status` do not depend on it."""
+    """Whether the server can embed texts now. The HTTP status and `status` do not depend on it."""
 
-    state: str = Field(description="The embedder's: starting, ready, restarting, draining, failed or stopped.")
+    state: str = Field(description="The embedder's state: starting, ready, restarting, draining, failed or stopped.")
     reason: str = Field(description="What the embedder is doing, or why it failed; `ready` when it is ready.")
 
 
 class Health(BaseModel):
-    """Whether a token could be generated now."""
+    """Whether the server can generate now."""
 
     status: str = Field(description="`ok` or `unavailable`.")
-    state: str = Field(description="The engine's: starting, ready, restarting, draining, failed or stopped.")
+    state: str = Field(description="The engine's state: starting, ready, restarting, draining, failed or stopped.")
     reason: str = Field(description="What the engine is doing, or why it failed; `ready` when it is ready.")
-    since: float = Field(description="Since when it is in that state, in seconds since 1970 (UTC).")
-    timestamp: float = Field(description="When this was found, in seconds since 1970 (UTC).")
+    since: float = Field(description="When it entered that state, in seconds since 1970 (UTC).")
+    timestamp: float = Field(description="The server's time, in seconds since 1970 (UTC).")
     embedder: EmbedderHealth = Field(
         default_factory=lambda: EmbedderHealth(state="ready", reason="ready"),
-        description="The embedder, where the server has embedding models or rerankers.",
+        description="Present if the server has embedding models or rerankers.",
     )
+
+
+class Liveness(BaseModel):
+    """That the server is running."""
+
+    status: Literal["ok"] = Field(description="Always `ok`.")
+
+
+class Version(BaseModel):
+    """The server's version."""
+
+    version: str = Field(description="The version of twowire.", examples=["0.1.0"])
+
+
+class Ticket(BaseModel):
+    """A ticket for one WebSocket."""
+
+    object: Literal["ws.ticket"] = Field(description="Always `ws.ticket`.")
+    ticket: str = Field(description="Valid for one connection, with the same key and from the same Origin.")
+    subprotocol: str = Field(description="What to offer beside `twowire.v1`; it carries the ticket to the server.")
+    expires_in: int = Field(description="Seconds until it expires.")
+
+
+class DeletedChatCompletion(BaseModel):
+    """A cancelled or deleted chat."""
+
+    object: Literal["chat.completion.deleted"] = Field(description="Always `chat.completion.deleted`.")
+    id: str = Field(description="The chat's id.")
+    deleted: Literal[True] = Field(description="Always true.")

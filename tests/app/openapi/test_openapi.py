@@ -14,7 +14,8 @@ from quart import Quart
 from app.config.load import load_settings
 from app.factory import create_app
 from app.middleware.checks import PUBLIC_ENDPOINTS
-from app.openapi.document import _ON_THE_CHANNEL, error_table, openapi_document
+from app.openapi.document import openapi_document
+from app.openapi.errors import ON_THE_CHANNEL, error_table
 from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.chat.request import ChatCompletionRequest
@@ -120,7 +121,7 @@ def test_no_route_is_marked_where_no_key_is_set() -> None:
 def test_every_error_is_documented_with_its_status(fault: Fault) -> None:
     openapi = document()
     assert f"| {fault.status} | `{fault.code}` | `{fault.error_type}` |" in openapi["info"]["description"]
-    if fault in _ON_THE_CHANNEL:
+    if fault in ON_THE_CHANNEL:
         return  # No HTTP answer's, but a frame's.
     answers = [operation["responses"].get(str(fault.status)) for operation in operations(openapi).values()]
     assert any(answer and f"`{fault.code}`" in answer["description"] for answer in answers)

@@ -1,0 +1,82 @@
+"""The errors of each route, and the table of all errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from app.openapi.route import Route, json_answer
+from app.openapi.schemas import ErrorResponse
+from protocol.errors import Fault
+
+ANYWHERE = (
+    Fault.MALFORMED_REQUEST,
+    Fault.NOT_IMPLEMENTED,
+    Fault.HEADERS_TOO_LARGE,
+    Fault.INVALID_HOST,
+    Fault.FORBIDDEN_HOST,
+    Fault.INTERNAL,
+)
+"""Any route can answer these."""
+
+ON_THE_CHANNEL = (
+    Fault.STREAM_NOT_FOUND,
+    Fault.TAKEN_OVER,
+    Fault.TOO_MANY_STREAMS,
+    Fault.CONNECTION_TOO_OLD,
+    Fault.CONNECTION_UNUSED,
+)
+"""Sent in frames and events only; no HTTP response has their status."""
+
+NOT_OF_A_GENERATION = (
+    Fault.UNKNOWN_URL,
+    Fault.METHOD_NOT_ALLOWED,
+    Fault.INVALID_API_KEY,
+    Fault.FORBIDDEN_ORIGIN,
+    Fault.UNSUPPORTED_WEBSOCKET_VERSION,
+    Fault.INVALID_HANDSHAKE,
+    Fault.UNKNOWN_SUBPROTOCOL,
+    Fault.TOO_MANY_CONNECTIONS,
+    Fault.COMPLETION_NOT_FOUND,
+    Fault.CHUNKS_GONE,
+    *ON_THE_CHANNEL,
+    *ANYWHERE,
+)
+"""All other errors are documented for the routes that generate, so a new error is documented without further work."""
+
+
+def error_table() -> str:
+    """All errors as a table in Markdown, ordered by status."""
+    rows = [f"| {fault.status} | `{fault.code}` | `{fault.error_type}` |" for fault in sorted(Fault, key=_status)]
+    return "\n".join(["| Status | `code` | `type` |", "|---|---|---|", *rows])
+
+
+def error_answers(route: Route, needs_key: bool) -> dict[int, dict[str, Any]]:
+    """The error responses of a route, as OpenAPI response objects by status."""
+    faults = [*ANYWHERE, *route.faults]
+    # Pages of any origin may read public routes.
+    if not route.is_public:
+        faults.append(Fault.FORBIDDEN_ORIGIN)
+    if route.generates:
+        faults += [fault for fault in Fault if fault not in NOT_OF_A_GENERATION]
+    if needs_key:
+        faults.append(Fault.INVALID_API_KEY)
+    by_status: dict[int, list[Fault]] = {}
+    for fault in sorted(faults, key=_status):
+        by_status.setdefault(fault.status, []).append(fault)
+    return {status: _error_answer(status, group) for status, group in by_status.items()}
+
+
+def _status(fault: Fault) -> int:
+    return fault.status
+
+
+def _error_answer(status: int, faults: Iterable[Fault]) -> dict[str, Any]:
+    codes = [f"`{code}`" for code in dict.fromkeys(fault.code for fault in faults)]
+    answer = json_answer(f"`code` is {'one of ' if len(codes) > 1 else ''}{', '.join(codes)}.", ErrorResponse)
+    # RFC 6585, section 4, and RFC 9110, section 15.6.4.
+    if status in (429, 503):
+        answer["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+    if status == Fault.INVALID_API_KEY.status:
+        answer["headers"] = {"WWW-Authenticate": {"$ref": "#/components/headers/WWW-Authenticate"}}
+    return answer

@@ -15,7 +15,7 @@ from app.observability.logs import set_up_logs
 from app.server.wiring import build_services
 
 # hypercorn 0.18 starts its workers as daemons, which may not start processes as vLLM must. There is no public way to
-# undo that from within. Test: `tests/live/test_command.py::test_hypercorn_itself_serves_the_app`.
+# undo that from within. Test: `tests/live/real/processes/test_command.py::test_hypercorn_itself_serves_the_app`.
 multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # not public
 
 _settings = load_settings([], os.environ)

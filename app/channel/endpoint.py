@@ -40,7 +40,7 @@ INBOX_MESSAGES = 2
 class BoundedConnection(ASGIWebsocketConnection):
     """Bounds the queue of unread messages, which Quart's own does not (Quart 0.22).
 
-    Test: `tests/live/test_channel_abuse.py`.
+    Test: `tests/live/fake/channel/test_channel_abuse.py`.
     """
 
     def __init__(self, app: Quart, scope: Any) -> None:

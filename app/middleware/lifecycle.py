@@ -3,7 +3,7 @@
 Handlers cannot do this themselves. A generation can be left running in three ways that no handler sees (hypercorn 0.18,
 Quart 0.22): a handler cancelled before the first step of its response never runs the response's `finally`; a task
 cancelled by hypercorn leaves Quart's inner task running; and a crash while the response is sent does both. Tests:
-`tests/live/test_disconnect.py`, `tests/app/middleware/test_guard.py`.
+`tests/live/real/http/test_disconnect.py`, `tests/app/middleware/test_guard.py`.
 """
 
 from __future__ import annotations

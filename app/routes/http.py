@@ -50,7 +50,7 @@ async def json_body(timeout_s: float) -> bytes:
     try:
         # Quart's own BODY_TIMEOUT is off: its `wait_for` loses a cancellation that comes in the same turn of the loop
         # as the body's last byte (Python 3.11), and the generation of a client that is gone would run to its end.
-        # Test: `tests/live/test_disconnect.py`.
+        # Test: `tests/live/real/http/test_disconnect.py`.
         async with asyncio.timeout(timeout_s):
             body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]  # bytes it is
     except TimeoutError as error:

@@ -1,7 +1,7 @@
 """Compiles a constraint as vLLM's engine would, with the same library, options and tokenizer.
 
 Runs in the worker, which does not import vLLM, because that would take ten seconds and half a gigabyte:
-`tests/live/test_grammar.py` compares what is compiled here with what vLLM 0.32 compiles.
+`tests/live/real/engine/test_grammar.py` compares what is compiled here with what vLLM 0.32 compiles.
 """
 
 from __future__ import annotations

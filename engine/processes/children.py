@@ -27,7 +27,8 @@ def interrupts_blocked() -> Iterator[None]:
     """Processes that this thread starts meanwhile, and those that they start, never see SIGINT.
 
     Ctrl+C reaches every process of the terminal. The server alone is to act on it: it lets running requests finish,
-    which it cannot when the engine has ended at once. Test: `tests/live/test_command.py::test_ctrl_c_drains_…`.
+    which it cannot when the engine has ended at once. Test: `test_ctrl_c_drains_and_ctrl_c_again_ends_at_once` in
+    `tests/live/real/processes/test_command.py`.
     """
     # Started now: starting it later would unblock the signal (multiprocessing.resource_tracker, Python 3.11).
     resource_tracker.ensure_running()

@@ -22,7 +22,7 @@ def end_with_the_parent() -> None:
 
     vLLM 0.32 sees to that for its workers, not for the engine core: a server that is killed would leave both, and the
     device's memory with them. A signal of the system (PR_SET_PDEATHSIG) comes when the parent's *thread* ends, and the
-    one that starts the engine does. Test: `tests/live/test_killed_server.py`.
+    one that starts the engine does. Test: `tests/live/real/processes/test_killed_server.py`.
     """
     is_server = multiprocessing.current_process().name == "MainProcess"
     if not is_server and all(thread.name != _NAME for thread in threading.enumerate()):

@@ -11,7 +11,7 @@ together that costs as much as everything after it. While somebody waits who nee
 
 When nobody takes the text, vLLM's own method is called, as without the hooks. A request that is not plain, or a vLLM
 whose classes are not as expected, takes the ordinary path. This module does not import vLLM; the attribute names are
-those of its classes. Tests: `tests/engine/vllm/test_fast_path.py`, `tests/live/test_fast_path.py`.
+those of its classes. Tests: `tests/engine/vllm/test_fast_path.py`, `tests/live/real/processes/test_fast_path.py`.
 """
 
 from __future__ import annotations

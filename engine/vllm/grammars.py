@@ -6,7 +6,7 @@ names it `vllm.general_plugins`. Imports vLLM only when it is called.
 vLLM 0.32 compiles a grammar for each request, also where it is the same, in half as many threads as there are
 processors: one, on two. So requests with one slow schema keep every other schema waiting. What reaches the engine has
 passed `engine.grammar`, so that each compile has an end; here it is shared, with a thread for each that may run. And an
-answer whose grammar fails ends with an error. Test: `tests/live/test_grammar.py`.
+answer whose grammar fails ends with an error. Test: `tests/live/real/engine/test_grammar.py`.
 """
 
 from __future__ import annotations

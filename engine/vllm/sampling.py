@@ -22,7 +22,7 @@ class CheckedSampling(SamplingParams):  # type: ignore[misc]  # vLLM is not type
     """Parameters whose grammar `engine.grammar` checks.
 
     vLLM 0.32 would compile it in this process, without a limit: in `verify`, and once more, in the event loop, when the
-    request is added. Test: `tests/live/test_grammar.py`.
+    request is added. Test: `tests/live/real/engine/test_grammar.py`.
     """
 
     def _validate_structured_outputs(self, model_config: Any, config: Any, tokenizer: Any) -> None:

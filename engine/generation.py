@@ -1,7 +1,6 @@
-"""One generation, from its place in the engine to its end: finished, failed, cancelled and abandoned are one path.
+"""One generation, from its slot in the engine to its end. Finished, failed, cancelled and abandoned take one path.
 
-Does not know the wire that carries it, nor the engine that makes it. Whoever starts a generation closes it; closing
-twice is harmless, and any task may do it.
+Whoever starts a generation closes it. Closing twice is harmless, and any task may do it.
 """
 
 from __future__ import annotations
@@ -9,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from engine.api import EngineStream, FastPath, Prepared
 from protocol.errors import TwowireError
-from protocol.output import Delta, Usage
-
-Outcome = Literal["completed", "cancelled", "failed"]
+from protocol.output import Delta, Status, Usage
 
 
 class GenerationObserver(Protocol):
-    """Told what a generation does; all times are in seconds. Called on the path of every token: must be cheap."""
+    """Notified of what a generation does; times are in seconds. `gap` is called for every token and must be cheap."""
 
     def started(self) -> None: ...
 
@@ -33,9 +30,9 @@ class GenerationObserver(Protocol):
 class Generation:
     """Async iterator over the steps of one generation; a step is the list of deltas that are ready.
 
-    An empty step means nothing by itself; where `is_silent` then, a wire may tell its client that all is well.
-    `usage` is right at every moment, also after a cancel. `outcome` is None while it runs. `owner` is whoever may
-    cancel it by its id (None: anybody, where there are no keys).
+    A step may be empty; if `is_silent` then, the wire may send a keep-alive. `usage` is right at every moment, even
+    after a cancel. `outcome` is None while it runs. `owner` may cancel it by its id (None: anybody, as there are no
+    keys).
     """
 
     def __init__(
@@ -53,11 +50,11 @@ class Generation:
         self.owner = owner
         self.usage = Usage(prompt_tokens=prepared.prompt_tokens)
         self.sequences = prepared.sequences
-        self.outcome: Outcome | None = None
+        self.outcome: Status | None = None
         self.error: TwowireError | None = None
         self._unseen_error: TwowireError | None = None
         self._is_cancelled = False
-        self._holds_place = True
+        self._holds_slot = True
         self.started_at = time.monotonic()
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
@@ -73,12 +70,12 @@ class Generation:
 
     @property
     def scheduled_at(self) -> float | None:
-        """When the engine began to compute it, by `time.monotonic`, where that is known."""
+        """When the engine started to compute it, by `time.monotonic`; None if unknown."""
         return self._stream.scheduled_at
 
     @property
     def is_silent(self) -> bool:
-        """No step has come for `keepalive_s` or longer."""
+        """No step has come for at least `keepalive_s`."""
         return time.monotonic() - self._last_step_at >= self._keepalive_s
 
     def __aiter__(self) -> Generation:
@@ -105,7 +102,7 @@ class Generation:
         return deltas
 
     def _end(self) -> Exception:
-        """What the reader gets once it has ended: an abort's error, once, and then the end."""
+        """What to raise once it has ended: an abort's error, once, then the end."""
         error, self._unseen_error = self._unseen_error, None
         return error or StopAsyncIteration()
 
@@ -126,7 +123,7 @@ class Generation:
         self._last_step_at = now
 
     def wake(self) -> None:
-        """Make a step that is waited for come at once, empty."""
+        """End the current wait for a step with an empty one."""
         self._stream.wake()
 
     def fast_path_to(self, take: Callable[[str], bool]) -> FastPath:
@@ -149,24 +146,24 @@ class Generation:
         return fast_path
 
     async def cancel(self) -> None:
-        """End it in the engine now, and give its place back; the reader still gets what was made until now."""
+        """End it in the engine now, and free its slot; the reader still gets what was made until now."""
         if self.outcome is None and not self._is_cancelled:
             self._is_cancelled = True
             await self._stream.cancel()
             self._release()
 
     def take_stream(self, stream: EngineStream) -> None:
-        """Its turn has come: read `stream` from now on."""
+        """Read `stream` from now on: it has left the queue."""
         self._stream = stream
 
     async def expire(self, error: TwowireError) -> None:
-        """As `cancel`, because its time is over: after what was made until now the reader gets `error`."""
+        """Cancel it because its time is up: after what was made until now, the reader gets `error`."""
         if self.outcome is None and not self._is_cancelled:
             self.error = self._unseen_error = error
             await self.cancel()
 
-    async def close(self, outcome: Outcome = "cancelled") -> None:
-        """End it, in the engine too, and give its place back. The first outcome stands."""
+    async def close(self, outcome: Status = "cancelled") -> None:
+        """End it, in the engine too, and free its slot. The first outcome stands."""
         if self.outcome is not None:
             return
         self.outcome = outcome if self._unseen_error is None else "failed"
@@ -182,12 +179,12 @@ class Generation:
                 self._observer.ended(self)
 
     def _release(self) -> None:
-        if self._holds_place:
-            self._holds_place = False
+        if self._holds_slot:
+            self._holds_slot = False
             self._on_end(self)
 
     async def abort(self, error: TwowireError) -> None:
-        """End it from outside with `error`, which the reader gets in place of its next step."""
+        """End it with `error`, which the reader gets in place of the next step."""
         if self.outcome is None:
             self.error = self._unseen_error = error
             await self.close("failed")

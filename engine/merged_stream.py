@@ -1,7 +1,6 @@
-"""Several engine streams read as one: a completion with a list of prompts.
+"""Reads several engine streams as one, for a completion with a list of prompts.
 
-Does not know what the streams carry. Only requests with more than one prompt come through here, so a task per step
-is affordable.
+Only such requests come through here, so a task per step is affordable.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from protocol.output import Delta
 
 
 class MergedStream:
-    """Reads all `streams` at once; ends when the last of them has ended; fails when the first of them fails.
+    """Reads all `streams` concurrently. Ends when the last of them ends; fails when the first of them fails.
 
     The deltas of stream `p` get the choice index `p * n + i`.
     """
@@ -71,6 +70,6 @@ class MergedStream:
         steps, self._steps = list(self._steps), {}
         for stream in self._streams:
             await stream.close()
-        # A closed stream ends its reader; the results are of no use, but must not be lost as «never retrieved».
+        # A closed stream ends its reader. Retrieve the results, or asyncio logs them as never retrieved.
         await asyncio.gather(*steps, return_exceptions=True)
         self.wake()

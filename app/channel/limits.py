@@ -1,7 +1,4 @@
-"""What one connection of the channel may do, and the codes it is closed with.
-
-Does not know how a channel works.
-"""
+"""What one connection may do, and the codes it is closed with."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ TAKEN_OVER = 4409
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Why a channel ends. `is_stuck`: nothing more can be sent, the connection has to be cut."""
+    """Why a channel ends. `is_stuck`: nothing can be sent any more, so the connection is cut."""
 
     code: int
     reason: str
@@ -27,11 +24,11 @@ class Closing:
 
 
 LEFT = Closing(GOING_AWAY, "closed")
-"""Nothing ended the channel but that its client went, or the server."""
+"""The client left, or the server stopped."""
 
 
 class Allowance:
-    """How many messages may come: `rate` a second, and twice as many at once. (A token bucket.)"""
+    """A token bucket for messages: `rate` a second, and twice as many at once."""
 
     def __init__(self, rate: int, now: float) -> None:
         self._rate = rate
@@ -39,14 +36,17 @@ class Allowance:
         self._counted_at = now
 
     def take(self, now: float) -> bool:
-        """Count one message that came at `now`; False where it is one too many."""
+        """Count a message that came at `now`. False: it is one too many."""
         self._left = min(2.0 * self._rate, self._left + (now - self._counted_at) * self._rate) - 1
         self._counted_at = now
         return self._left >= 0
 
 
 def is_larger(message: str | bytes | None, max_bytes: int) -> bool:
-    """hypercorn 0.18, which ends larger messages before they are whole, counts characters: up to four bytes each."""
+    """Whether a message has more than `max_bytes` bytes.
+
+    hypercorn 0.18 cuts larger messages off early, but counts characters, of up to four bytes each.
+    """
     if not isinstance(message, str) or len(message) * 4 <= max_bytes:
         return False
     return len(message.encode(errors="replace")) > max_bytes

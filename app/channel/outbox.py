@@ -1,7 +1,6 @@
-"""What leaves a channel: one frame at a time, and how long the one that is being sent has been stuck.
+"""Sends a channel's frames one at a time, and measures how long the current one has been stuck.
 
-Does not know frames or streams. Streams wait for their turn themselves; only answers to the client's own messages are
-kept here, and only so many.
+Streams wait for their turn themselves. Only answers to the client's own messages are queued here, up to a limit.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Outbox:
-    """Whoever holds `turn` may `send`; `say` takes its own turn."""
+    """Whoever holds `turn` may `send`; `say` takes the turn itself."""
 
     def __init__(
         self,
@@ -28,7 +27,7 @@ class Outbox:
         self._answers: deque[tuple[bytes, Callable[[], None] | None]] = deque()
 
     async def say(self, frame: bytes) -> None:
-        """Send `frame` after those that wait already."""
+        """Send `frame` after those that already wait."""
         async with self.turn:
             await self.send(frame)
 
@@ -49,7 +48,7 @@ class Outbox:
 
     @property
     def stuck_s(self) -> float:
-        """For how long the frame that is being sent has not been taken; 0 where none is."""
+        """How long the frame that is being sent has waited, in seconds; 0 if there is none."""
         return 0.0 if self._sending_since is None else self._clock() - self._sending_since
 
     @property
@@ -58,11 +57,11 @@ class Outbox:
         return len(self._answers)
 
     def keep(self, answer: bytes, tell: Callable[[], None] | None = None) -> None:
-        """Have `answer` sent by `send_answers`, which calls `tell` when its turn has come."""
+        """Queue `answer` for `send_answers`, which calls `tell` when its turn has come."""
         self._answers.append((answer, tell))
 
     async def send_answers(self) -> None:
-        """Send what is kept, until nothing is."""
+        """Send the queued answers until there are none."""
         while self._answers:
             async with self.turn:
                 answer, tell = self._answers.popleft()

@@ -48,14 +48,14 @@ from protocol.errors import Fault, TwowireError
 log = structlog.get_logger(__name__)
 
 MAX_ANSWERS = 256
-"""Errors, pongs and the like that may wait for a busy socket: a client that makes more without reading is cut off."""
+"""Errors, pongs and the like that may wait for a busy socket; a client that causes more without reading is cut off."""
 
 PARSED_ASIDE_CHARS = 64 * 1024
-"""A message from this size on is parsed in a thread: a hostile one of 8 MiB keeps a core busy for a second."""
+"""Messages of this size and more are parsed in a thread: a hostile one of 8 MiB keeps a core busy for a second."""
 
 
 class Channel:
-    """Use: `start`, then `receive` for each message; `ended` tells when and why to close; `close` in any case."""
+    """Call `start`, then `receive` for each message. `ended` says when and why to close; call `close` in any case."""
 
     def __init__(
         self,
@@ -68,7 +68,10 @@ class Channel:
         write: Callable[[bytes], bool] | None = None,
         parse_aside: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
-        """`parse_aside` runs a function beside the event loop: large messages are parsed by it."""
+        """`parse_aside` runs a function in another thread; it parses large messages.
+
+        `write` sends a frame at once or returns False: the socket's fast path, if it has one.
+        """
         loop = asyncio.get_running_loop()
         self.id = connection_id
         self.ended: asyncio.Future[Closing] = loop.create_future()
@@ -79,7 +82,7 @@ class Channel:
         self._parse_aside = parse_aside
         self._streams: dict[str, ChannelStream] = {}
         self._refused: set[str] = set()
-        """The streams that will not be, until the client can know of it: till then their names are not free."""
+        """Names of refused streams; not free until the client can know of the refusal."""
         self._places = asyncio.Semaphore(limits.max_running)
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, clock, write)
@@ -93,18 +96,18 @@ class Channel:
 
     @property
     def stream_count(self) -> int:
-        """Streams that have not had their terminal frame."""
+        """Streams without a terminal frame yet."""
         return len(self._streams)
 
     def start(self) -> None:
-        """Say that the connection is ready, and begin to watch it."""
+        """Send the first frame, and start the heartbeat."""
         self._answer(self._codec.ready(self.id, asdict(self._limits)))
         self._tick()
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def receive(self, message: str | bytes | None) -> None:
-        """Take in one message. Waits for no engine and no socket; what is wrong is answered, or ends the channel."""
+        """Handle one message, without waiting for engine or socket. A bad one is answered, or ends the channel."""
         if self.ended.done():
             return
         now = self._heartbeat.heard_at = self._clock()
@@ -129,7 +132,7 @@ class Channel:
         self._backend.refused(refused)
         name, error, event_id = refused.stream_id, refused.error, refused.event_id
         if name is None or name in self._streams or name in self._refused:
-            # Not in the name of a stream that goes on, which would seem to have ended.
+            # Without the name of a stream that goes on: it would seem to have ended.
             self._answer(self._codec.error(error, None, event_id))
         else:
             self._refused.add(name)
@@ -241,7 +244,7 @@ class Channel:
         self._end(closing)
 
     def drain(self) -> None:
-        """Refuse new generations; end once the last stream has ended."""
+        """Refuse new generations; end when the last stream has ended."""
         self._is_draining = True
         self._end_if_idle()
 
@@ -263,16 +266,16 @@ class Channel:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A send that fails: the socket is gone, or about to be.
+            # A failed send: the socket is gone, or about to be.
             log.debug("channel_task_failed", connection=self.id, error=repr(error))
             self._end(Closing(SERVER_FAULT, "the connection failed"))
 
     async def close(self) -> None:
-        """Leave every stream and end every task. Nothing is sent any more. May be called twice."""
+        """Leave every stream and end every task; nothing more is sent. May be called twice."""
         if self._closing is None:
             self._end(LEFT)
             self._closing = asyncio.create_task(self._close())
-        # Whoever called may be cancelled; a second cancel of the tasks could cut short how they leave the engine.
+        # The caller may be cancelled; cancelling the tasks again could interrupt their clean-up in the engine.
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:

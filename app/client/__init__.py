@@ -1,6 +1,6 @@
 """The Python client of the channel: `Channel`, `Generation` and their errors.
 
-Does not import the server: the package `websockets` (the extra `client`) is all that it needs.
+It needs only the package `websockets` (the extra `client`), nothing of the server.
 """
 
 from app.client.channel import Channel

@@ -1,15 +1,14 @@
-"""A client of the channel: many generations on one socket, cancel, and reading on where a lost connection left off.
+"""A client of the channel: many generations on one socket, cancel, and resume after a lost connection.
 
-Does not import the server: the package `websockets` (the extra `client`) is all that it needs. It is written from
-`docs/websocket.md`.
+It follows `docs/websocket.md` and needs only the package `websockets` (the extra `client`), nothing of the server.
 
     async with Channel.connect("http://127.0.0.1:8000") as channel:
         generation = await channel.create(model="guide", messages=[{"role": "user", "content": "Hello"}])
         async for chunk in generation:
             print(*(choice["delta"].get("content", "") for choice in chunk["choices"]), sep="", end="")
 
-Chunks wait in their generation until they are read, up to a bound; from there on the socket is not read, for none of
-its generations. So read side by side what you start, or leave it (`async with generation:`), which cancels it.
+Chunks wait in their generation until they are read, up to a limit. Beyond it, the socket is not read, for any of its
+generations. So read concurrently what you start, or leave it (`async with generation:`), which cancels it.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ except ImportError as missing:
 PATH = "/v1/chat/completions"
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
-"""After these, coming back would change nothing: a broken protocol, abuse, a revoked credential, another reader."""
+"""Not worth a reconnect: a broken protocol, abuse, a revoked credential, another reader."""
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-"""A handshake that was refused with one of these may be tried again."""
+"""A handshake refused with one of these may be retried."""
 MAX_MESSAGE_BYTES = 64 << 20
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 
 
 class Channel:
-    """One connection to a server, made anew when it is lost. Use it as a context: `Channel.connect(url)`."""
+    """A connection to a server, restored when it is lost. Use it as a context manager: `Channel.connect(url)`."""
 
     def __init__(
         self, url: str, api_key: str | None, reconnect_attempts: int, open_timeout_s: float, max_buffered_chars: int
@@ -71,11 +70,11 @@ class Channel:
         open_timeout_s: float = 20.0,
         max_buffered_chars: int = 1 << 20,
     ) -> Self:
-        """A channel to the server at `url`, with or without OpenAI's `/v1`; it opens as the context is entered.
+        """A channel to the server at `url`, with or without OpenAI's `/v1`. It connects when the context is entered.
 
-        `reconnect_attempts`: how often a lost connection is tried again, over about half a minute, while there are
-        generations to read on in. `max_buffered_chars`: the JSON that may wait to be read, for each generation.
-        Entering raises `ChannelError` where the server refuses, `ConnectionLost` where it cannot be reached.
+        `reconnect_attempts`: how often to try to restore a lost connection, over about half a minute, while there are
+        generations to resume. `max_buffered_chars`: how much JSON may wait to be read, per generation. Entering raises
+        `ChannelError` if the server refuses, `ConnectionLost` if it cannot be reached.
         """
         return cls(url, api_key, reconnect_attempts, open_timeout_s, max_buffered_chars)
 
@@ -84,7 +83,7 @@ class Channel:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Close the connection: what still runs is cancelled, but for the resumable, which runs on for its grace."""
+        """Close the connection. Running generations are cancelled; resumable ones run on for their grace period."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
@@ -103,8 +102,8 @@ class Channel:
     ) -> Generation:
         """Start a generation; `body` is the rest of what `POST /v1/chat/completions` takes.
 
-        With `resume_grace_s` it outlives a lost connection by so long, and is read on in without a gap. Returns once
-        the server has admitted it. Raises `ChannelError` where that refuses, `ConnectionLost` where it is gone.
+        With `resume_grace_s` it outlives a lost connection by so many seconds, and is resumed without a gap. Returns
+        once the server has admitted it. Raises `ChannelError` if the server refuses, `ConnectionLost` if it is gone.
         """
         socket = await self._connected()
         stream_id = next(self._names)
@@ -114,7 +113,7 @@ class Channel:
             frame["resume"] = {"grace_s": resume_grace_s}
         text = json.dumps(frame)
         limit = self._limits.get("max_message_bytes", MAX_MESSAGE_BYTES)
-        if len(text) > limit:  # The server would end the connection, and with it the other generations.
+        if len(text) > limit:  # The server would close the connection, and with it the other generations.
             error = {"message": f"The request is larger than the server's {limit} bytes.", "code": "request_too_large"}
             raise ChannelError(413, error)
         generation = self._generations[stream_id] = Generation(
@@ -142,11 +141,11 @@ class Channel:
             if socket is None:
                 socket = await self._open()
                 if socket is not self._socket:
-                    raise ConnectionLost("the connection was lost as soon as it was made")
+                    raise ConnectionLost("the connection was lost as soon as it was opened")
             return socket
 
     async def _open(self) -> ClientConnection:
-        """Connect, and read on in what was interrupted. The caller holds the lock."""
+        """Connect, and resume what was interrupted. The caller holds the lock."""
         socket = self._socket = await self._shake_hands()
         task = asyncio.create_task(self._read(socket))
         self._tasks.add(task)
@@ -169,7 +168,7 @@ class Channel:
             open_timeout=self._open_timeout_s,
             close_timeout=2,
             max_size=MAX_MESSAGE_BYTES,
-            # The channel has a heartbeat of its own; this one would fail while a slow reader holds the socket up.
+            # The channel has its own heartbeat; this one would fail while a slow reader blocks the socket.
             ping_interval=None,
         )
         try:
@@ -187,7 +186,7 @@ class Channel:
         return socket
 
     async def _read(self, socket: ClientConnection) -> None:
-        """Hand out what comes; when the connection is lost, save what can be saved."""
+        """Hand out messages; when the connection is lost, resume what can be resumed."""
         beat = asyncio.create_task(_beat(socket, self._limits.get("ping_interval_s", 25.0)))
         silence_s = self._limits.get("idle_timeout_s", 60.0)
         try:
@@ -196,7 +195,7 @@ class Channel:
                     message = await socket.recv(decode=True)
                 await self._hand_out(socket, message)
         except TimeoutError:
-            lost = ConnectionLost("the server has fallen silent")
+            lost = ConnectionLost("the server has been silent for too long")
         except ConnectionClosed as closed:
             lost = ConnectionLost(f"the connection was lost: {closed}", closed.rcvd.code if closed.rcvd else None)
         except (ValueError, KeyError, TypeError) as error:
@@ -213,12 +212,14 @@ class Channel:
         if kind == "ping":
             await _send(socket, json.dumps({"type": "pong", "t": frame.get("t")}))
         elif generation is None:
-            pass  # Of a stream that has ended here, or of the connection; that it closes will be seen.
+            pass  # Of a stream that has ended here, or of the connection, which is about to close.
         elif kind == "chat.completion.chunk":
             self._failures = 0
             generation.add(frame["seq"], frame["data"], len(message))
             if generation.is_full and not await generation.has_room(socket.wait_closed()):
-                self._fail([generation], ConnectionLost("the server has closed the connection: nobody read the chunks"))
+                self._fail(
+                    [generation], ConnectionLost("the server closed the connection because nobody read the chunks")
+                )
         elif kind == "chat.completion.done":
             del self._generations[generation.stream_id]
             generation.end(frame["status"], frame["usage"])
@@ -227,7 +228,7 @@ class Channel:
         elif kind == "chat.completion.resumed":
             generation.is_answered = True
         elif kind == "error" and frame.get("event_id") == generation.stream_id:
-            # Any other error answers a cancel that came too late.
+            # Any other error answers a late cancel.
             error = ChannelError(frame["status"], frame["error"], frame.get("retry_after_s"))
             if generation.is_answered and error.code != "taken_over":
                 generation.note(error)
@@ -237,7 +238,7 @@ class Channel:
     # -- after a loss --------------------------------------------------------------------------------------------------
 
     async def _recover(self, lost: ConnectionLost) -> None:
-        """Come back for the generations that can be read on in; the others have failed."""
+        """Reconnect for the generations that can be resumed; fail the others."""
         is_final = lost.close_code in FINAL_CLOSE_CODES
         self._fail([one for one in self._generations.values() if is_final or not one.can_resume], lost)
         error: Exception = lost
@@ -277,13 +278,13 @@ def _refusal(refused: InvalidStatus) -> ChannelError:
     retry_after = refused.response.headers.get("Retry-After", "")
     try:
         error = dict(json.loads(refused.response.body or b"")["error"])
-    except (ValueError, KeyError, TypeError):  # A proxy's answer, say.
+    except (ValueError, KeyError, TypeError):  # From a proxy, for example.
         error = {}
     return ChannelError(refused.response.status_code, error, float(retry_after) if retry_after.isdecimal() else None)
 
 
 async def _send(socket: ClientConnection, message: str) -> None:
-    """Send, unless the connection has ended: whoever reads it learns that, and knows what to do."""
+    """Send, unless the connection has ended: the reading task handles that."""
     try:
         await socket.send(message)
     except ConnectionClosed:
@@ -291,7 +292,7 @@ async def _send(socket: ClientConnection, message: str) -> None:
 
 
 async def _beat(socket: ClientConnection, interval_s: float) -> None:
-    """Be heard, also while the reading waits for a slow reader."""
+    """Ping the server, also while the reading task waits for a slow reader."""
     while True:
         await asyncio.sleep(interval_s)
         await _send(socket, json.dumps({"type": "ping"}))

@@ -1,7 +1,4 @@
-"""The client's side of one generation: its chunks until they are read, its end, and the errors that can be its end.
-
-Does not know the socket or the server; `app.client` fills it.
-"""
+"""The client's side of one generation: its unread chunks, its end, and the errors that can end it."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ Status = Literal["completed", "cancelled", "failed"]
 
 
 class ChannelError(Exception):
-    """The server refused something, or a generation failed there: the error that HTTP would show for it."""
+    """The server refused a request, or a generation failed there; the error is the one that HTTP would give."""
 
     def __init__(self, status: int, error: Mapping[str, Any], retry_after_s: float | None = None) -> None:
         self.status = status
@@ -27,7 +24,7 @@ class ChannelError(Exception):
 
 
 class ConnectionLost(ConnectionError):
-    """There is no connection, and what was asked for cannot be had. `close_code` is the server's, if it gave one."""
+    """The connection is gone, and the generation with it. `close_code` is the server's, if it sent one."""
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
         super().__init__(message)
@@ -35,10 +32,10 @@ class ConnectionLost(ConnectionError):
 
 
 class Generation:
-    """One answer: iterate over its chunks. `status` and `usage` are there once it has ended.
+    """One response: iterate over its chunks. `status` and `usage` are set once it has ended.
 
-    `id` and `resume_token` are what the HTTP twin wants for reading on; `seq` is the number of the last chunk that
-    came. Left as a context, it is cancelled unless it has ended.
+    `id` and `resume_token` also resume it over HTTP; `seq` is the number of the last chunk received. As a context
+    manager, it is cancelled on exit unless it has ended.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class Generation:
         return self
 
     async def __anext__(self) -> Json:
-        """The next chunk. After them, raises `ChannelError` or `ConnectionLost` where the generation failed."""
+        """The next chunk. After the last, raises `ChannelError` or `ConnectionLost` if the generation failed."""
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -80,12 +77,12 @@ class Generation:
         return chunk
 
     async def text(self) -> str:
-        """Read to the end: the text of the first choice, from where the iteration stands. Raises as that does."""
+        """Read to the end; the rest of the first choice's text. Raises as iterating does."""
         choices = [choice async for chunk in self for choice in chunk["choices"]]
         return "".join(choice["delta"].get("content") or "" for choice in choices if choice["index"] == 0)
 
     async def cancel(self) -> None:
-        """End it in the engine. What was made until now still comes, then the end; harmless where it has ended."""
+        """End it in the engine. What was made until now still comes, then the end. Harmless if it has ended."""
         if self.status is None and not self.is_cancelled:
             self.is_cancelled = True
             self._room.set()
@@ -104,11 +101,11 @@ class Generation:
 
     @property
     def can_resume(self) -> bool:
-        """A lost connection need not be its end."""
+        """It can be resumed after a lost connection."""
         return self._is_resumable and self.resume_token is not None
 
     async def wait_started(self) -> None:
-        """Return once the server has admitted it. Raises the error where it did not."""
+        """Return once the server has admitted it; raise the error if it did not."""
         while not self.id and self.status is None:
             self._news.clear()
             await self._news.wait()
@@ -116,12 +113,12 @@ class Generation:
             raise self._error
 
     def start(self, answer_id: str, resume_token: str | None) -> None:
-        """The server has admitted it."""
+        """Record that the server has admitted it."""
         self.id, self.resume_token, self.is_answered = answer_id, resume_token, True
         self._news.set()
 
     def add(self, seq: int, chunk: Json, chars: int) -> None:
-        """Take in chunk `seq`; one that was there before is no news."""
+        """Add chunk `seq`; one already received is ignored."""
         if seq <= self.seq:
             return
         if seq > self.seq + 1:
@@ -133,10 +130,10 @@ class Generation:
             self._news.set()
 
     async def has_room(self, closed: Awaitable[None]) -> bool:
-        """Wait until the reader has made room; False where `closed`, the connection's end, comes first."""
+        """Wait until the reader has made room. False: `closed`, the connection's end, came first."""
         end = asyncio.ensure_future(closed)
         try:
-            # After a cancel comes only what had been made already, which is not worth holding up the others for.
+            # After a cancel, little more comes: do not block the other generations for it.
             while self.is_full and not self.is_cancelled:
                 self._room.clear()
                 room = asyncio.ensure_future(self._room.wait())
@@ -152,14 +149,14 @@ class Generation:
 
     @property
     def is_full(self) -> bool:
-        """Its reader is behind by as much as may wait."""
+        """As much waits to be read as may."""
         return self._chars > self._max_chars
 
     def note(self, error: Exception) -> None:
-        """It has failed; the end is still to come."""
+        """Record that it has failed; the end is still to come."""
         self._error = error
 
     def end(self, status: Status, usage: Json | None = None) -> None:
-        """Nothing more will come."""
+        """Record the end: nothing more will come."""
         self.status, self.usage = status, usage
         self._news.set()

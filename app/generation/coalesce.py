@@ -1,6 +1,6 @@
-"""Fast streams in fewer, larger chunks: what comes soon after a chunk waits a little for company (`--coalesce-ms`).
+"""Sends fast streams in fewer, larger chunks: text that comes soon after a chunk waits a little (`--coalesce-ms`).
 
-Does not know the wire or the engine. The first token is never held back, nor is the end.
+The first token is never held back, nor is the end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pace:
-    """When all streams of a server that hold something let go of it: one timer for all of them, not one for each."""
+    """One timer for all streams of a server that hold text, in place of one for each."""
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
@@ -45,7 +45,7 @@ class Coalescer:
         self._is_waiting = False
 
     def take(self, text: str) -> bool:
-        """Send `text`, or hold it until it is due. False: it cannot be sent, and was not taken."""
+        """Send `text`, or hold it until it is due. False: it was not taken, because it cannot be sent."""
         if self._held:
             self._held.append(text)
             return True
@@ -64,7 +64,7 @@ class Coalescer:
     def _release(self) -> None:
         self._is_waiting = False
         if not self._held:
-            return  # It has gone another way.
+            return  # `rest` took it.
         try:
             was_sent = self._send("".join(self._held))
         except Exception:
@@ -74,15 +74,15 @@ class Coalescer:
             self._held.clear()
             self.sent()
         else:
-            # The task that reads sends it, when the wire takes it.
+            # The reading task sends it, as soon as the wire takes it.
             self._wake()
 
     def sent(self) -> None:
-        """A chunk with a token in it is being sent, in whatever way."""
+        """Note that a chunk with a token is being sent, on either path."""
         self._due = self._loop.time() + self._pace.interval_s
 
     def rest(self) -> str:
-        """What is held, to be sent by the caller, before anything else."""
+        """Take what is held. The caller sends it before anything else."""
         text = "".join(self._held)
         self._held.clear()
         return text

@@ -49,7 +49,7 @@ class ReplayBuffer:
 
     def __init__(
         self,
-        reply: LiveStream,
+        stream: LiveStream,
         owner: str | None,
         token: str,
         *,
@@ -59,7 +59,7 @@ class ReplayBuffer:
         expire: Callable[[ReplayBuffer], None],
     ) -> None:
         """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called."""
-        self.id = reply.id
+        self.id = stream.id
         self.owner = owner
         self.token = token
         self.bytes = 0
@@ -68,7 +68,7 @@ class ReplayBuffer:
         self.is_finished = False
         self.error: TwowireError | None = None
         self.grace_s = grace_s
-        self._reply = reply
+        self._stream = stream
         self._keep_finished_s = keep_finished_s
         self._budget = budget
         self._expire = expire
@@ -76,19 +76,19 @@ class ReplayBuffer:
         self._reader: ReplayReader | None = None
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._pump = asyncio.create_task(self._pull(), name=f"pump-{reply.id}")
+        self._pump = asyncio.create_task(self._pull(), name=f"pump-{stream.id}")
 
     @property
     def status(self) -> Status:
-        return self._reply.status
+        return self._stream.status
 
     @property
     def usage(self) -> Usage:
-        return self._reply.usage
+        return self._stream.usage
 
     @property
     def generation(self) -> Generation:
-        return self._reply.generation
+        return self._stream.generation
 
     @property
     def is_read(self) -> bool:
@@ -97,7 +97,7 @@ class ReplayBuffer:
 
     async def _pull(self) -> None:
         try:
-            while (chunks := await self._reply.next()) is not None:
+            while (chunks := await self._stream.next()) is not None:
                 for chunk in chunks:
                     await self._append(chunk)
                 if not chunks and self._reader is not None:
@@ -105,13 +105,13 @@ class ReplayBuffer:
         except TwowireError as error:
             self.error = error
         except Exception:
-            log.exception("resumable_reply_failed", id=self.id)
+            log.exception("resumable_stream_failed", id=self.id)
             self.error = TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
         finally:
             await self._finish()
 
     async def _finish(self) -> None:
-        await self._reply.leave()
+        await self._stream.leave()
         self.is_finished = True
         self._notify()
         if self._reader is None:
@@ -197,11 +197,11 @@ class ReplayBuffer:
 
     def error_events(self, error: TwowireError) -> list[Event]:
         """The events that tell a reader that the stream has failed."""
-        return self._reply.error_events(error)
+        return self._stream.error_events(error)
 
     async def cancel(self) -> None:
         """End the generation; its chunks stay readable."""
-        await self._reply.cancel()
+        await self._stream.cancel()
 
     def _set_timer(self, delay_s: float) -> None:
         self._stop_timer()

@@ -39,12 +39,12 @@ class ReplayStore:
     def __len__(self) -> int:
         return len(self._buffers)
 
-    async def keep(self, reply: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
-        """Buffer `reply` from now on; returns its first reader, from the start."""
+    async def keep(self, stream: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
+        """Buffer `stream` from now on; returns its first reader, from the start."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        await self._store.put(_key(reply.id), orjson.dumps(_Location(self._place, owner, token)))
-        buffer = self._buffers[reply.id] = ReplayBuffer(
-            reply,
+        await self._store.put(_key(stream.id), orjson.dumps(_Location(self._place, owner, token)))
+        buffer = self._buffers[stream.id] = ReplayBuffer(
+            stream,
             owner,
             token,
             grace_s=min(grace_s, self.limits.grace_max_s),

@@ -1,4 +1,4 @@
-"""A generation's answer as numbered chunks, read straight from the engine by whoever sends them.
+"""A generation as a stream of numbered events, pulled by whoever sends them.
 
 A stream that must survive its connection goes through a replay buffer instead: `app.generation.replay_store`.
 """
@@ -20,25 +20,25 @@ from protocol.output import Delta, Status, Usage
 
 
 class ResponseStream(Protocol):
-    """What a wire sends: pull until None, then look at `status`. Whoever pulls, leaves."""
+    """The events of one response. Call `next` until it returns None, then read `status`; call `leave` in any case."""
 
     id: str
 
     @property
     def generation(self) -> Generation:
-        """What makes it."""
+        """The generation behind it."""
 
     @property
     def outcome(self) -> RequestOutcome:
-        """How this reading of it ended, once it has been left."""
+        """How reading it ended; valid once it has been left."""
 
     @property
     def seq(self) -> int:
-        """The number of the last chunk that `next` gave; they count from 1."""
+        """The number of the last event sent or returned; the first is 1."""
 
     @property
     def status(self) -> Status:
-        """How it ended; of use once `next` has given None, or raised."""
+        """How it ended; valid once `next` has returned None, or raised."""
 
     @property
     def usage(self) -> Usage:
@@ -46,7 +46,7 @@ class ResponseStream(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Its answer has been given to the end: what else there is, `next` gives without waiting."""
+        """All choices have ended: `next` returns what is left without waiting."""
 
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
         """The next events, at least one; none of them after a silence; None at the end.
@@ -59,14 +59,14 @@ class ResponseStream(Protocol):
         """The events that tell the client that the stream has failed."""
 
     async def cancel(self) -> None:
-        """End the generation; what was made until now still comes."""
+        """End the generation; `next` still returns what was made until now."""
 
     async def leave(self) -> None:
-        """The reader goes. Without a replay buffer, that is the end of the generation."""
+        """Stop reading. Without a replay buffer, this ends the generation."""
 
 
 class LiveStream:
-    """Pulls the generation itself: what waits while the wire is busy is merged in the engine, not kept here."""
+    """Pulls the generation directly. While the wire is busy, the engine merges its steps; nothing is queued here."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class LiveStream:
         return self.generation.usage
 
     async def begin(self) -> None:
-        """Take the engine's first step now, so that a refusal by the engine is no part of the stream yet.
+        """Take the engine's first step now, so that its refusal can still be answered with a status.
 
-        It takes no longer than the keep-alive interval: then the first step is empty. Raises `TwowireError`.
+        Waits at most the keep-alive interval; the first step is then empty. Raises `TwowireError`.
         """
         self._first = await anext(self.generation, [])
 
@@ -137,7 +137,7 @@ class LiveStream:
         return self._count(self._encoded(deltas))
 
     async def _coalesced(self, coalescer: Coalescer) -> list[Event] | None:
-        """As `_step`, at the coalescer's pace. What it holds comes first, also where the generation has failed."""
+        """Like `_step`, at the coalescer's pace. What it holds comes first, even if the generation has failed."""
         if self._failure is not None:
             raise self._failure
         if self._sender is None:
@@ -167,7 +167,7 @@ class LiveStream:
         return self._fast_path
 
     def _send(self, text: str) -> bool:
-        """Called for every token: see `app.generation.fast_path`."""
+        """Send a text on the fast path. Called for every token: see `app.generation.fast_path`."""
         if self._sender is None or not self._sender.send(self.seq + 1, orjson.dumps(text)):
             return False
         self.seq += 1

@@ -1,7 +1,7 @@
-"""Reads a request's outputs from vLLM, and turns them into deltas.
+"""Turns a request's outputs from vLLM into deltas.
 
-Does not import vLLM: it reads attributes of its objects, whose names are those of vLLM 0.32's
-`RequestOutputCollector`, `RequestOutput`, `CompletionOutput` and `Logprob`.
+This module does not import vLLM. It reads attributes of its objects, named as in vLLM 0.32: `RequestOutputCollector`,
+`RequestOutput`, `CompletionOutput` and `Logprob`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
 
 LOGPROB_FLOOR = -9999.0
-"""Stands for minus infinity, which JSON cannot carry; the value is the one that vLLM's own server uses."""
+"""Stands for minus infinity, which JSON cannot express; vLLM's own server uses the same value."""
 
 STEP_TOKENS = 16
-"""How many tokens with logprobs are made into deltas at a time. vLLM merges what a slow reader has not taken: all of a
-long answer, perhaps, which would keep the event loop for seconds, and every other stream waiting."""
+"""How many tokens with logprobs become deltas at a time. vLLM merges what a slow reader has not taken, which may be a
+whole long answer: converting it at once would block the event loop, and every other stream, for seconds."""
 
-# «repetition» is vLLM's guard against loops: the model stopped talking sense before it reached a limit.
+# "repetition" is vLLM's guard against loops: the model repeated itself before it reached a limit.
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "stop"}
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """A prompt that the answer must begin with. `first_token` is the text of the token that nothing predicts."""
+    """A prompt that the answer begins with. `first_token` is the text of its first token, which nothing predicts."""
 
     text: str
     first_token: str
@@ -40,7 +40,7 @@ class VllmStream:
     """One request in vLLM, read straight from its output collector.
 
     `AsyncLLM.generate` would put an async generator around the same collector: a layer per token, and one that
-    cannot be closed while somebody waits in it. `add_request`, `abort` and the collector's `get_nowait` and `ready`
+    cannot be closed while a task waits in it. `add_request`, `abort` and the collector's `get_nowait` and `ready`
     are what `generate` itself uses.
     """
 
@@ -78,7 +78,7 @@ class VllmStream:
     async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
         step = next(self._steps, None)
         if step is not None:
-            # The loop turns between two steps; a close may come in.
+            # Let the event loop turn between two steps; the stream may be closed meanwhile.
             await asyncio.sleep(0)
             return None if self._closed else step
         if self._loss is not None and not self._closed:
@@ -95,7 +95,7 @@ class VllmStream:
             self._ended = True
             raise self._translate(error) from error
         if output is None:
-            # Woken, by `wake` or by a `close` meanwhile. The event stays set unless an output is taken.
+            # Woken by `wake` or `close`. The event stays set unless an output is taken.
             queue.ready.clear()
             return self._nothing()
         if self._closed:
@@ -113,14 +113,14 @@ class VllmStream:
             self._steps = steps_of(output.outputs, self._top_count)
             deltas = next(self._steps, [])
         if self._ended or self._loss is not None:
-            # An aborted choice ends with an output that may hold nothing at all.
+            # The last output of an aborted choice may be empty.
             deltas = [delta for delta in deltas if delta.text or delta.tokens or delta.finish_reason]
             if not deltas:
                 return await self.next(fast_path) if self._loss is not None else None
         if self._first:
             self._first = False
             self.cached_tokens = output.num_cached_tokens or 0
-            # Of the engine core's clock, which is the system's, and 0 until it is known.
+            # By the engine core's clock, which is the system's; 0 until known.
             self.scheduled_at = (output.metrics.scheduled_ts or None) if output.metrics is not None else None
             if self._echo is not None:
                 deltas = [*self._echoed(self._echo, output), *deltas]
@@ -142,7 +142,7 @@ class VllmStream:
         return None if self._ended else []
 
     def _check_reason(self, reason: str) -> None:
-        """Raise if a choice has failed; remember an abort nobody asked for, so that earlier output is delivered first.
+        """Raise if a choice has failed. Remember an unrequested abort, so that earlier output is delivered first.
 
         vLLM's engine core aborts every request when it gets SIGTERM, and all ranks of data parallelism do when one of
         them ends (0.32, `EngineCoreProc._handle_shutdown`).
@@ -154,7 +154,7 @@ class VllmStream:
             self._loss = engine_died()
 
     def _failure(self) -> TwowireError:
-        """What an output without a cause means: the engine says only that the request failed."""
+        """The error for a failed output, which carries no cause."""
         if self._has_schema:
             # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
             message = "The engine cannot follow this JSON schema; make it simpler."
@@ -188,7 +188,7 @@ class VllmStream:
 
 
 def engine_died() -> TwowireError:
-    """The error of a request whose engine is gone. It is safe to retry."""
+    """The error of a request whose engine has died. It is safe to retry."""
     message = "The engine died while it generated; the request may be tried again."
     return TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)
 
@@ -196,7 +196,7 @@ def engine_died() -> TwowireError:
 def delta_of(output: Any, top_count: int | None) -> Delta:
     """The delta for one of vLLM's `CompletionOutput` deltas.
 
-    `top_count` is how many candidates the client asked for beside each token, None where it asked for no logprobs.
+    `top_count` is how many candidates the client wants for each token; None if it wants no logprobs.
     """
     token_ids = output.token_ids
     reason = output.finish_reason
@@ -212,7 +212,7 @@ def delta_of(output: Any, top_count: int | None) -> Delta:
 def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
     """Steps of at most `STEP_TOKENS` tokens with their logprobs, for vLLM's `CompletionOutput` deltas.
 
-    A delta of more tokens becomes several deltas: the first has its text, the last its finish_reason.
+    One with more tokens becomes several: the first has the text, the last the finish_reason.
     """
     step: list[Delta] = []
     room = STEP_TOKENS
@@ -237,8 +237,8 @@ def token_logprobs(
 ) -> tuple[TokenLogprob, ...]:
     """Logprobs for each of `token_ids`; `positions[i]` maps candidate ids to vLLM's `Logprob` (None: not predicted).
 
-    vLLM adds the sampled token to the candidates when it is not among the `top_count` best; that addition is
-    reported as the token, and left out of its `top`.
+    If the sampled token is not among the `top_count` best, vLLM adds it to the candidates; it is reported as the token
+    and left out of its `top`.
     """
     return tuple(
         _token_logprob(token_id, position, top_count)
@@ -256,7 +256,7 @@ def _token_logprob(token_id: int, position: Mapping[int, Any] | None, top_count:
 
 
 def _text_and_logprob(candidate: Any) -> tuple[str, float, bytes]:
-    # vLLM gives the empty text to a token that is the middle of a character, and the whole character to its last.
+    # A token that ends in the middle of a character has no text; the character's last token has all of it.
     text = candidate.decoded_token or ""
     return text, _finite(candidate.logprob), text.encode()
 

@@ -1,7 +1,4 @@
-"""A small engine that does what it is told, for tests of what stands around an engine.
-
-Knows no model: the test says what is generated, and when.
-"""
+"""A small fake engine: the test says what is generated, and when."""
 
 from __future__ import annotations
 

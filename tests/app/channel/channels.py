@@ -1,6 +1,6 @@
 """The channel on a fake engine: what a test says goes in, what the client would have received is a list.
 
-Does not know sockets. The backend, the replay store and the manager are the server's own.
+There are no sockets. The backend, the replay store and the manager are the server's own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A small fake of the server's channel, for the tests of the client: a script per connection.
 
-Does not know what is right: each test says frame by frame what happens.
+Each test says frame by frame what happens.
 """
 
 from __future__ import annotations

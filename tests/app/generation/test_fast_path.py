@@ -169,6 +169,22 @@ async def test_what_a_parser_holds_not_plain_comes_in_order_by_the_ordinary_path
     assert generation.usage.completion_tokens == len(texts) + 1
 
 
+async def test_what_the_coalescer_holds_comes_before_what_is_not_plain() -> None:
+    stream = FakeStream()
+    encoder = ChatChunks(answer_id="chatcmpl-1", model="guide", created=1)
+    response = LiveStream("chatcmpl-1", generation_of(ThoughtParser(stream)), encoder, 1, pace=Pace(3600.0))
+    reader = Reader(response)
+    await reader.wait()
+    assert await reader.feed(stream, "a")
+    for text in "bc<d":
+        stream.feed(Delta(0, text, 1))
+    await until(lambda: len(reader.parts) >= 5)
+    deltas = [orjson.loads(part[6:])["choices"][0]["delta"] for part in reader.parts[1:]]
+    assert [delta.get("content", delta.get("reasoning")) for delta in deltas] == ["a", "bc", "", "d"]
+    stream.end()
+    await reader.task
+
+
 class Sections(ChatChunks):
     """An API whose texts stand in numbered sections, which reasoning ends: the event of a text changes on the way."""
 
@@ -274,7 +290,7 @@ async def test_a_channel_whose_socket_is_busy_takes_no_fast_path() -> None:
         await until(lambda: peer.text("b") == "x1")
 
 
-async def test_a_resumable_stream_takes_the_ordinary_path_through_its_log() -> None:
+async def test_a_resumable_stream_takes_the_ordinary_path_through_its_buffer() -> None:
     async with open_harness() as harness:
         outlet = Outlet()
         peer = peer_with(harness, outlet)

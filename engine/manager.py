@@ -19,7 +19,7 @@ from engine.grammar.figures import GrammarFigures
 from engine.merged_stream import MergedStream
 from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
-from engine.queue.queued_stream import QueuedStream
+from engine.queued_stream import QueuedStream
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError

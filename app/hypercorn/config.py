@@ -1,6 +1,6 @@
-"""What a connection may do: figures that hypercorn 0.18 has no settings for, read from its configuration all the same.
+"""Limits of connections that hypercorn 0.18 has no settings for, kept in its configuration all the same.
 
-Does not know the app's options. hypercorn takes any name from a configuration file, so a file may hold these, too.
+hypercorn accepts any name in a configuration file, so a file can set these, too.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from hypercorn.config import Config
 
 
 class ServerConfig(Config):
-    """hypercorn's configuration with these limits in it. A plain `Config`, whoever made it, gets the defaults."""
+    """hypercorn's configuration with these limits. For a plain `Config`, the defaults below apply."""
 
     send_timeout_s: float = 15.0
-    """After how long a client that takes nothing of what is sent to it is cut."""
+    """How long a client may read nothing of what is sent to it before it is cut."""
     header_timeout_s: float = 20.0
-    """How long the headers of a request may take, from their first byte, and the handshake of TLS."""
+    """How long the headers of a request may take, from their first byte; also the TLS handshake."""
     max_headers: int = 100
-    """How many headers a request may have; one with more is refused by the application."""
+    """How many headers a request may have; the application refuses one with more."""
     max_connections: int = 10_000
     max_connections_per_address: int = 4096
 
@@ -30,7 +30,7 @@ def header_timeout_s(config: Config) -> float:
 
 
 def max_header_fields(config: Config) -> int:
-    """How many are looked at: some more than a request may have, pseudo-headers (RFC 9113, section 8.3) among them."""
+    """How many headers are read: some more than allowed, to count pseudo-headers (RFC 9113, section 8.3), too."""
     return getattr(config, "max_headers", ServerConfig.max_headers) + 16
 
 

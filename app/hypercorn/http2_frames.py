@@ -1,8 +1,8 @@
-"""Counts the frames of one HTTP/2 connection before they are parsed: what they may cost, and where to pause.
+"""Counts the frames of one HTTP/2 connection before they are parsed: what they cost, and where to pause.
 
-No I/O and no parser: it reads the nine bytes in front of each frame (RFC 9113, section 4.1). h2 4.4 accepts
-anything: it acknowledges any number of SETTINGS and PING frames, waits for all of a frame before it looks at its
-length, and joins 1 MB of headers before it looks at their size.
+No I/O and no parser: it reads the nine bytes at the head of each frame (RFC 9113, section 4.1). h2 4.4 accepts
+anything: it acknowledges any number of SETTINGS and PING frames, waits for a whole frame before it checks its length,
+and joins 1 MB of headers before it checks their size.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MAX_BLOCK_BYTES = 65536
 """The compressed headers of one request, in HEADERS and CONTINUATION frames."""
 
 USUAL_BLOCK_BYTES = 4096
-"""What is beyond this in a HEADERS frame counts as a control frame for each KiB: hpack takes 0.4 ms to decode that."""
+"""Each KiB beyond this in a HEADERS frame counts as a control frame: hpack takes 0.4 ms to decode it."""
 
 MAX_SETTINGS = 32
-"""Entries of one SETTINGS frame. There are nine settings; h2 takes 20 us for each entry."""
+"""Entries of one SETTINGS frame. Nine settings exist; h2 takes 20 us for each entry."""
 
 TURN_COST = 64
-"""What may be handled in one turn of the event loop, in units of about 50 us: some 3 ms."""
+"""The most that one turn of the event loop handles, in units of about 50 us: some 3 ms."""
 
 CONTROL_BURST, CONTROL_PER_S = 500, 100
 RESET_BURST, RESETS_PER_S = 300, 100
@@ -54,7 +54,7 @@ class FrameError(Exception):
 
 
 class Bucket:
-    """A token bucket that time fills up to `burst`, when it is asked. Its level may fall below 0."""
+    """A token bucket that `fill` refills up to `burst`. Its level may fall below 0."""
 
     def __init__(self, burst: float, per_s: float, now_s: float) -> None:
         self.level = burst
@@ -63,23 +63,23 @@ class Bucket:
         self._filled_at = now_s
 
     def fill(self, now_s: float) -> None:
-        """Add what has come since the last time."""
+        """Add the tokens for the time since the last call."""
         added = (now_s - self._filled_at) * self._per_s
         self.level = max(self.level, min(self.level + added, self._burst))
         self._filled_at = now_s
 
     @property
     def wait_s(self) -> float:
-        """How long until it is not below 0."""
+        """How long until the level is 0 again."""
         return max(-self.level, 0) / self._per_s
 
 
 class FrameMeter:
-    """What one client sends, from the preface on. Raises `FrameError` where that is too much, or against the rules."""
+    """What one client sends, from the preface on. Raises `FrameError` if it is too much or breaks the rules."""
 
     def __init__(self, max_streams: int = 100, now: Callable[[], float] = time.monotonic) -> None:
         self.open_streams = 0
-        """How many requests are open; set by the caller. A window update costs time for each of them."""
+        """How many requests are open; set by the caller. A window update takes time for each of them."""
         self.blocks = 0
         """How many header blocks have begun."""
         self._now = now
@@ -98,17 +98,17 @@ class FrameMeter:
 
     @property
     def is_amid_headers(self) -> bool:
-        """The preface, its SETTINGS included, has begun and not ended, or a request's headers have."""
+        """Whether the preface, including its SETTINGS, or a request's headers have begun and not ended."""
         return self._is_amid_block or (self._is_begun and not self._has_settings)
 
     def wait_s(self) -> float:
-        """How long to stop reading: 0, except for a client that sends a body in very many small frames."""
+        """How long to stop reading: 0, unless the client sends a body in very many small frames."""
         if self._small_data.level < 0:
             self._small_data.fill(self._now())
         return self._small_data.wait_s
 
     def note_sent(self, total_bytes: int) -> None:
-        """Record how many bytes of answers this connection was sent so far; they allow for window updates."""
+        """Record how many bytes of responses this connection was sent so far; they earn window updates."""
         if total_bytes != self._sent_bytes:
             earned = (total_bytes - self._sent_bytes) / BYTES_PER_WINDOW_UPDATE
             self._window_updates.level = min(self._window_updates.level + earned, MAX_WINDOW_UPDATES)
@@ -119,7 +119,7 @@ class FrameMeter:
         self._spend(self._resets, 1, "streams that had to be reset")
 
     def slices(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """`data` in parts, each with whether the turn of the event loop should end after it."""
+        """Yield `data` in parts, each with whether the turn of the event loop should end after it."""
         self._is_begun = True
         start = at = 0
         size = len(data)
@@ -134,7 +134,7 @@ class FrameMeter:
 
     def _advance(self, data: bytes, at: int, size: int) -> int:
         """Continue in `data` from `at` to the end of a frame or of `data`; returns the new position."""
-        if self._left:  # Of a frame that has begun.
+        if self._left:  # Amid a frame.
             end = at + self._left
         else:
             if self._head or size - at < HEAD_BYTES:

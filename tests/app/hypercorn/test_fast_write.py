@@ -1,4 +1,4 @@
-"""What the app writes past hypercorn, over real sockets: framed rightly, in order, and not where it must not be."""
+"""What the fast path writes past hypercorn, over real sockets: framed correctly, in order, and only where it may be."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PARTS = [b"a", b"b" * 125, b"c" * 126, b"d" * 9000, b"e" * 70_000]
 
 
 class App:
-    """Sends each part the short way where that is possible, else the usual way; notes which it was."""
+    """Sends each part by the fast path if possible, or else by hypercorn; notes which it was."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
-        self.short: list[bool] = []
+        self.fast: list[bool] = []
         self.early: list[bool] = []
         self.has_tried = threading.Event()
 
@@ -40,11 +40,11 @@ class App:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"<", "more_body": True})
         for part in self.parts:
-            # Till what was sent the usual way has left: over HTTP/2, another task sends it.
+            # Until what hypercorn was given has left: over HTTP/2, another task sends it.
             for _ in range(3):
                 await asyncio.sleep(0)
-            self.short.append(writer is not None and writer.write(part))
-            if not self.short[-1]:
+            self.fast.append(writer is not None and writer.write(part))
+            if not self.fast[-1]:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         self.has_tried.set()
         await send({"type": "http.response.body", "body": b">"})
@@ -58,8 +58,8 @@ class App:
         await receive()
         await send({"type": "websocket.accept"})
         for part in self.parts:
-            self.short.append(writer.write(part))
-            if not self.short[-1]:
+            self.fast.append(writer.write(part))
+            if not self.fast[-1]:
                 await send({"type": "websocket.send", "text": part.decode()})
         await send({"type": "websocket.close", "code": 1000})
         self.early.append(writer.write(b"after the close"))
@@ -78,7 +78,7 @@ async def test_http1_gets_chunks_in_order() -> None:
     assert b"chunked" in head
     expected = [b"<", *PARTS, b">"]
     assert body == b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in expected) + b"0\r\n\r\n"
-    assert all(app.short[:4])
+    assert all(app.fast[:4])
     assert not any(app.early), "nothing goes out before the headers or after the end"
 
 
@@ -92,7 +92,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks() -> None:
     async with served(app) as port:
         received = await asyncio.to_thread(ask, port)
     assert received.partition(b"\r\n\r\n")[2] == b"<" + b"".join(PARTS) + b">"
-    assert not any(app.short)
+    assert not any(app.fast)
 
 
 async def test_http2_gets_frames_in_order_and_within_its_windows() -> None:
@@ -107,8 +107,8 @@ async def test_http2_gets_frames_in_order_and_within_its_windows() -> None:
     async with served(app) as port:
         received = await asyncio.to_thread(ask, port)
     assert received == (b"<" + b"".join(PARTS) + b">") * 2
-    assert any(app.short)
-    assert not all(app.short), "what is larger than a frame, or than the window, goes the usual way"
+    assert any(app.fast)
+    assert not all(app.fast), "what is larger than a frame, or than the window, goes through hypercorn"
     assert not any(app.early)
 
 
@@ -128,7 +128,7 @@ async def test_a_closed_window_of_http2_takes_nothing() -> None:
     async with served(app) as port:
         before, whole = await asyncio.to_thread(ask, port)
     assert (before, whole) == (b"<ab", b"<abcdef>")
-    assert app.short == [True, False, False]
+    assert app.fast == [True, False, False]
 
 
 async def test_a_websocket_gets_messages_of_every_length() -> None:
@@ -153,12 +153,12 @@ async def test_a_websocket_gets_messages_of_every_length() -> None:
         assert body.startswith(message)
         body = body.removeprefix(message)
     assert body.startswith(b"\x88")
-    assert all(app.short[:4])
+    assert all(app.fast[:4])
     assert not any(app.early)
 
 
 @pytest.mark.parametrize("kind", ["http1", "http2", "websocket"])
-async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -> None:
+async def test_a_client_that_does_not_read_is_left_to_hypercorn(kind: str) -> None:
     begun, refused = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -197,6 +197,6 @@ async def test_a_client_that_does_not_read_is_left_to_the_usual_way(kind: str) -
                 await refused.wait()
 
 
-async def test_there_is_no_short_way_under_a_server_that_was_not_mended() -> None:
+async def test_there_is_no_fast_path_without_the_fixes() -> None:
     assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1"}) is None
     assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1", "state": {}}) is None

@@ -1,4 +1,4 @@
-"""The listening sockets. The other mends are tested over real connections, in `tests/live`."""
+"""The listening sockets."""
 
 from __future__ import annotations
 

@@ -34,14 +34,14 @@ async def test_what_is_written_within_a_turn_leaves_at_once() -> None:
     transport: Any = Transport()
     buffer = WriteBuffer(transport)
     assert all(buffer.try_write(b"%d" % number, b".") for number in range(3))
-    buffer.write(b"usual")
+    buffer.write(b"whole")
     assert not transport.writes
     await asyncio.sleep(0)
-    assert transport.writes == [b"0.1.2.usual"]
+    assert transport.writes == [b"0.1.2.whole"]
     await asyncio.sleep(0)
     assert buffer.try_write(b"3", b".")
     await asyncio.sleep(0)
-    assert transport.writes == [b"0.1.2.usual", b"3."]
+    assert transport.writes == [b"0.1.2.whole", b"3."]
 
 
 async def test_what_is_sent_now_comes_after_what_was_gathered() -> None:
@@ -63,7 +63,7 @@ async def test_no_more_is_gathered_than_may_wait() -> None:
     assert [len(raw) for raw in transport.writes] == [GATHERED_BYTES + 1]
     transport.waiting = HIGH_WATER + 1
     assert not buffer.try_write(b"", b"z")
-    # The usual way waits by itself, afterwards.
+    # hypercorn's way waits by itself, afterwards.
     buffer.write(b"z")
     await asyncio.sleep(0)
     assert transport.writes[1:] == [b"z"]

@@ -1,4 +1,4 @@
-"""How the server ends a channel: deadlines, a drain, and the mends of hypercorn that this needs."""
+"""How the server ends a channel: deadlines, a drain, and the fixes of hypercorn that this needs."""
 
 from __future__ import annotations
 
@@ -92,15 +92,15 @@ def test_a_server_that_may_not_wait_ends_streams_with_an_error_and_done() -> Non
         assert ws.close_code() == 1012
 
 
-# -- what the mends of hypercorn are for -----------------------------------------------------------------------------
+# -- what the fixes of hypercorn are for ------------------------------------------------------------------------------
 
 
-def unmended(name: str, *flags: str) -> Server:
+def started_without(name: str, *flags: str) -> Server:
     return start_fake_server(*flags, env={"FAKE_WITHOUT": name})
 
 
-def test_without_its_mend_hypercorn_would_compress() -> None:
-    server = unmended("RefuseExtensions")
+def test_without_the_fix_hypercorn_would_compress() -> None:
+    server = started_without("RefuseExtensions")
     try:
         with RawWebSocket(server.port, "Sec-WebSocket-Extensions: permessage-deflate") as ws:
             assert "permessage-deflate" in ws.head
@@ -108,8 +108,8 @@ def test_without_its_mend_hypercorn_would_compress() -> None:
         stop_server(server)
 
 
-def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_limit() -> None:
-    server = unmended("CloseWithCode", "--ws-max-message-bytes", str(MESSAGE_BYTES))
+def test_without_the_fix_hypercorn_would_go_on_collecting_a_message_over_the_limit() -> None:
+    server = started_without("CloseWithCode", "--ws-max-message-bytes", str(MESSAGE_BYTES))
     try:
         with RawWebSocket(server.port) as ws:
             ws.wait_for("connection.ready")
@@ -119,8 +119,8 @@ def test_without_its_mend_hypercorn_would_go_on_collecting_a_message_over_the_li
         stop_server(server)
 
 
-def test_without_its_mend_hypercorn_would_keep_the_connection_of_a_flood() -> None:
-    server = unmended("DropUnreadMessages")
+def test_without_the_fix_hypercorn_would_keep_the_connection_of_a_flood() -> None:
+    server = started_without("DropUnreadMessages")
     try:
         tasks = server.metric("twowire_asyncio_tasks")
         with RawWebSocket(server.port) as ws:

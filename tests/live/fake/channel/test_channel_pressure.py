@@ -60,7 +60,7 @@ def test_the_deadline_frees_the_places_of_many_that_do_not_read(hasty: Server) -
             ws.leave("close")
 
 
-def test_without_its_mend_hypercorn_would_keep_a_stuck_socket() -> None:
+def test_without_the_fix_hypercorn_would_keep_a_stuck_socket() -> None:
     env = {"FAKE_PACE_S": "0.00002", "FAKE_WITHOUT": "NameStream"}
     server = start_fake_server("--ws-send-timeout-s", "0.5", env=env)
     try:

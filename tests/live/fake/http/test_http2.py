@@ -1,4 +1,4 @@
-"""HTTP/2 over a real socket, with clients that do what clients do: hypercorn's defects there, each of them mended.
+"""HTTP/2 over a real socket, with clients that do what clients do: none of hypercorn's defects there shows.
 
 By prior knowledge; TLS makes no difference here. `FAKE_WITHOUT` with a fix's name shows what each test is for.
 """

@@ -1,14 +1,14 @@
-// The reference client of the WebSocket channel, for browsers and Node: many generations on one socket, which survive
-// it. Does not know what is done with the chunks. The specification is docs/websocket.md.
+// The reference client of the WebSocket channel, for browsers and Node: many generations on one socket, which
+// survive a lost connection. The specification is docs/websocket.md.
 //
 //   const channel = new Channel({ baseUrl: "http://127.0.0.1:8000" });
 //   const answer = channel.create({ model, messages }, { resumeGrace: 60 });
 //   for await (const chunk of answer) show(answer.text);
 //   channel.close();
 //
-// Back pressure: a browser's WebSocket cannot be told to wait, so chunks are taken from it as they come, and wait in
-// their Generation until its reader takes them (`waitingChunks`). A reader that is slow in drawing should draw once per
-// frame what `text` has become, not once per chunk. What is sent is small, except for the bodies of creates.
+// Back pressure: a browser's WebSocket cannot be paused, so chunks are read as they arrive and are queued in their
+// Generation until its reader takes them (`waitingChunks`). A reader that is slow to draw should draw `text` once per
+// animation frame, not once per chunk.
 
 import { Link } from "./channel/connection.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
@@ -19,26 +19,26 @@ export { ChannelError, Generation };
 /** @typedef {"idle" | "connecting" | "ready" | "reconnecting" | "resumed" | "closed"} State */
 
 /**
- * @typedef {object} StateDetail What is known of a state, where it is known.
- * @property {string} [reason] Why the connection was lost, could not be had, or is closed.
+ * @typedef {object} StateDetail
+ * @property {string} [reason] Why the connection was lost, refused or closed.
  * @property {number} [code] The close code of the socket that was lost.
  * @property {ChannelError} [error]
- * @property {number} [attempt] Attempts that have failed in a row.
- * @property {number} [retryInMs] When the next one begins.
- * @property {number} [resumed] Generations that go on.
+ * @property {number} [attempt] Failed attempts in a row.
+ * @property {number} [retryInMs] Until the next attempt.
+ * @property {number} [resumed] Generations that were resumed.
  * @property {number} [lost] Generations that could not be resumed; their iterators throw.
  */
 
 /**
  * @typedef {object} ChannelOptions
- * @property {string} [baseUrl] The server's address, with or without `/v1`. A page need not say its own server's.
+ * @property {string} [baseUrl] The server's address, with or without `/v1`; by default the page's own server.
  * @property {string} [apiKey] Exchanged for a ticket per connection; never in a URL.
- * @property {typeof WebSocket} [WebSocket] Another than the global one.
- * @property {typeof fetch} [fetch] Another than the global one.
- * @property {(state: State, detail: StateDetail) => void} [onState] Told of each state: `connecting` and
- *   `reconnecting` again for each attempt that failed, `resumed` once all that was resumable has been asked for.
- * @property {(problem: ChannelError) => void} [onProblem] Told what is wrong and belongs to no generation, or was
- *   mended: a gap, a repeated chunk. Without it, such things are written to the console.
+ * @property {typeof WebSocket} [WebSocket] Instead of the global one.
+ * @property {typeof fetch} [fetch] Instead of the global one.
+ * @property {(state: State, detail: StateDetail) => void} [onState] Called for each state: `connecting` and
+ *   `reconnecting` again after each failed attempt, `resumed` once every resumable generation has been resumed or lost.
+ * @property {(problem: ChannelError) => void} [onProblem] Called for problems of no generation, and for those that were
+ *   repaired, such as a gap or a repeated chunk. By default they are written to the console.
  */
 
 /** @typedef {import("./channel/connection.js").Ending} Ending */
@@ -73,12 +73,12 @@ export class Channel {
   #waiting = [];
   #unlisten = new AbortController();
 
-  /** @param {ChannelOptions} [options] Nothing is opened before it is needed, or `connect` called. */
+  /** @param {ChannelOptions} [options] It connects with the first generation, or with `connect`. */
   constructor(options = {}) {
     const page = typeof location === "undefined" ? undefined : location.origin;
     const { baseUrl = page, apiKey, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = options;
-    if (!baseUrl) throw new TypeError("baseUrl must be given outside a page.");
-    if (!WebSocket) throw new TypeError("There is no global WebSocket here: give one, or use Node 22 or newer.");
+    if (!baseUrl) throw new TypeError("Outside a page, baseUrl is required.");
+    if (!WebSocket) throw new TypeError("There is no global WebSocket: pass one, or use Node 22 or newer.");
     this.#target = { baseUrl: baseUrl.replace(/\/+$/, "").replace(/\/v1$/, ""), apiKey, WebSocket, fetch };
     this.#onState = options.onState ?? (() => {});
     this.#onProblem = options.onProblem ?? ((/** @type {ChannelError} */ problem) => console.warn(problem));
@@ -86,12 +86,12 @@ export class Channel {
 
   get state() { return this.#state; }
 
-  /** What the server said of this connection, from `ready` on. */
+  /** The server's limits for this connection, once it is ready. */
   get limits() { return this.#limits; }
 
   /**
-   * Connect, if that has not been done. Resolves once the server is ready for generations, however long that takes;
-   * rejects where it never will be: a wrong key, or `close`.
+   * Connect, if that has not been done. Resolves once the channel is ready, however long that takes; rejects after a
+   * wrong key or `close`.
    * @returns {Promise<void>}
    */
   connect() {
@@ -104,31 +104,31 @@ export class Channel {
   }
 
   /**
-   * Start a generation. While there is no connection, it waits for one; what the server refuses, 429 among it, is
-   * thrown by the iterator. One that the server has not answered when the socket is lost is sent again, twice at most.
+   * Start a generation. Without a connection, it waits for one. The iterator throws what the server refuses it with, 429
+   * included. If the socket is lost before the server has answered, the request is sent again, at most twice.
    * @param {object} body The body of `POST /v1/chat/completions`; `stream` is implied.
    * @param {object} [options]
-   * @param {number} [options.resumeGrace] Seconds that it may run on at the server without a connection. Without it, it
-   *   is cancelled when the socket is lost, and the iterator throws `connection_lost`.
-   * @param {AbortSignal} [options.signal] Its abort cancels.
+   * @param {number} [options.resumeGrace] Seconds that it may run without a connection. Without it, it is cancelled when
+   *   the socket is lost, and the iterator throws `connection_lost`.
+   * @param {AbortSignal} [options.signal] Cancels the generation.
    * @returns {Generation}
    */
   create(body, { resumeGrace, signal } = {}) {
     const run = new Run();
-    // As it is now: what the caller does to it while it waits changes nothing. Throws where it cannot be sent.
+    // Encoded now, so that later changes to it have no effect, and so that a body that is not JSON throws here.
     run.body = JSON.stringify(body);
     run.graceS = resumeGrace;
     return this.#add(run, signal);
   }
 
   /**
-   * Read on in a generation, after a reload say. Another reader of it, if there is one, loses it.
-   * @param {object} from What a Generation said of itself: its `id`, `resumeToken`, and `seq`.
+   * Resume a generation, for example after a reload. If it has another reader, that one loses it.
+   * @param {object} from The `id`, `resumeToken` and `seq` of a Generation.
    * @param {string} from.id
    * @param {string} from.resumeToken
-   * @param {number} [from.startingAfter] The last chunk that is already there.
-   * @param {string} [from.text] The text up to that chunk, for `Generation.text` to go on from.
-   * @param {AbortSignal} [from.signal] Its abort cancels.
+   * @param {number} [from.startingAfter] The number of the last chunk received.
+   * @param {string} [from.text] The text up to that chunk, so that `Generation.text` is complete.
+   * @param {AbortSignal} [from.signal] Cancels the generation.
    * @returns {Generation}
    */
   resume({ id, resumeToken, startingAfter = 0, text = "", signal }) {
@@ -142,8 +142,8 @@ export class Channel {
   }
 
   /**
-   * Close for good. What is resumable runs on at the server for its grace, and can be resumed by another channel; the
-   * rest is cancelled there. All iterators throw `channel_closed`.
+   * Close for good. Resumable generations keep running for their grace, and another channel can resume them; the server
+   * cancels the rest. All iterators throw `channel_closed`.
    */
   close() {
     if (this.#closedBy !== undefined) return;
@@ -156,7 +156,7 @@ export class Channel {
   #start() {
     if (this.#state !== "idle") return;
     const { signal } = this.#unlisten;
-    // A page learns of the end of a sleep or a dead spot sooner than a timer does.
+    // These events come sooner than a timer after a sleep or a dead spot.
     globalThis.addEventListener?.("online", () => this.#hurry(), { signal });
     globalThis.document?.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") this.#hurry();
@@ -174,7 +174,7 @@ export class Channel {
       frame: (frame) => this.#streams.dispatch(frame),
       ended: (ending) => this.#ended(ending),
     });
-    // A handshake's refusal has no words in a browser, a ticket's has.
+    // A browser does not say why a handshake was refused; the response to a request for a ticket does.
     void this.#link.open(this.#target.apiKey !== undefined || this.#askWhy);
   }
 
@@ -190,7 +190,7 @@ export class Channel {
     this.#askWhy = false;
     this.#enter("ready", {});
     for (const { resolve } of this.#waiting.splice(0)) resolve();
-    // Unless onState has closed it.
+    // onState may have closed it.
     if (this.#link !== undefined) this.#streams.begin(this.#link, limits);
   }
 
@@ -205,7 +205,7 @@ export class Channel {
 
     if (link.isSteady) this.#attempt = 0;
     const ceiling = (ending.retry === "slow" ? SLOW_DELAY_MS : FIRST_DELAY_MS) * 2 ** this.#attempt;
-    // Jittered, so that a server that comes back is not met by all its clients at once.
+    // With jitter, so that not all clients return to a restarted server at once.
     const delay = Math.min(ceiling, MAX_DELAY_MS) * (0.5 + Math.random() / 2);
     const retryInMs = Math.round((ending.retryAfterMs ?? 0) + delay);
     this.#attempt += 1;
@@ -251,7 +251,7 @@ export class Channel {
     try {
       this.#onState(state, detail);
     } catch (error) {
-      // The caller's own: told where uncaught errors are told, without harm to the generations.
+      // The caller's error: report it as uncaught, without harm to the generations.
       queueMicrotask(() => { throw error; });
     }
   }

@@ -1,9 +1,9 @@
-// Makes elements, and copies text. Does not know any page.
+// Makes elements and copies text.
 
 /** @typedef {string | Node | null | undefined | false} Child */
 
 /**
- * An element with attributes, a `dataset`, listeners (`onclick`) and children, none of which is read as markup.
+ * Make an element with attributes, a `dataset`, listeners (`onclick`) and children. Nothing is parsed as markup.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, any>} [properties]
@@ -24,7 +24,7 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * The element of the page with this id, which is there.
+ * The element with this id, which must exist.
  * @param {string} id
  * @returns {any}
  */
@@ -33,7 +33,7 @@ export function byId(id) {
 }
 
 /**
- * Put `text` on the clipboard; says whether that went well.
+ * Copy `text` to the clipboard; resolves to whether that worked.
  * @param {string} text
  * @returns {Promise<boolean>}
  */
@@ -42,7 +42,7 @@ export async function writeClipboard(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Browsers hide the clipboard from pages that came over plain HTTP from another machine; the old way still works.
+    // Pages that came over plain HTTP from another machine have no clipboard API, but this still works.
     const area = element("textarea", { class: "off-screen", readonly: true, "aria-hidden": "true" });
     area.value = text;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement);

@@ -1,18 +1,17 @@
-// One connection of a channel: the ticket, the socket, the heartbeat, and what its end means.
-// Does not know generations, nor whether another connection follows: `channel.js` does.
+// One connection of a channel: its ticket, its socket, its heartbeat, and what to do when it ends.
 
 import { ChannelError } from "./generation.js";
 
 /**
- * @typedef {object} Target Where a link goes, and with what.
- * @property {string} baseUrl The server's address, without a slash at its end.
+ * @typedef {object} Target
+ * @property {string} baseUrl The server's address, without a trailing slash.
  * @property {string | undefined} apiKey
  * @property {typeof WebSocket} WebSocket
  * @property {typeof fetch} fetch
  */
 
 /**
- * @typedef {object} Limits What `connection.ready` tells; the fields that this client heeds.
+ * @typedef {object} Limits The limits in `connection.ready` that this client uses.
  * @property {number} [max_message_bytes]
  * @property {number} [ping_interval_s]
  */
@@ -31,7 +30,7 @@ import { ChannelError } from "./generation.js";
 /** @typedef {{ type?: unknown, [field: string]: any }} Frame A frame from the server. */
 
 /**
- * @typedef {object} Told What a link tells its channel. After `ended`, which comes once, nothing comes any more.
+ * @typedef {object} Callbacks `ended` is called once, and is the last call.
  * @property {(limits: Limits) => void} ready
  * @property {(frame: Frame) => void} frame
  * @property {(ending: Ending) => void} ended
@@ -40,17 +39,17 @@ import { ChannelError } from "./generation.js";
 const SUBPROTOCOL = "twowire.v1";
 const OPEN_TIMEOUT_MS = 15_000;
 
-// The server pings every 25 s. Ticks are counted, not time: a page whose timers were stopped, because it was hidden or
-// the machine slept, must not take that for the peer's silence. Every fifth of the ping interval is a tick.
+// The server pings every 25 s. A tick is a fifth of that. Ticks are counted instead of time, because the timers of a
+// hidden page or a sleeping machine stop, and that must not look like a silent server.
 const TICKS_TO_PING = 7;
 const TICKS_TO_GIVE_UP = 10;
 const DEFAULT_PING_INTERVAL_S = 25;
 
-/** Close codes that say how to go on, by the list in `docs/websocket.md`. After most others: soon. */
+/** How to go on after a close code, from `docs/websocket.md`. After most others: retry soon. */
 const CLOSINGS = new Map([
-  [1002, { retry: "never", code: "protocol_error", meaning: "the server says that this client breaks the protocol" }],
-  [1007, { retry: "never", code: "protocol_error", meaning: "the server says that this client sent no UTF-8" }],
-  [1008, { retry: "never", code: "protocol_error", meaning: "the server says that this client abuses it" }],
+  [1002, { retry: "never", code: "protocol_error", meaning: "the server reports a protocol error by this client" }],
+  [1007, { retry: "never", code: "protocol_error", meaning: "the server reports that this client sent invalid UTF-8" }],
+  [1008, { retry: "never", code: "protocol_error", meaning: "the server reports a policy violation by this client" }],
   [1013, { retry: "slow", code: "overloaded", meaning: "the server is overloaded" }],
   [4401, { retry: "never", code: "invalid_api_key", meaning: "the credential was revoked" }],
   [4409, { retry: "never", code: "taken_over", meaning: "another reader took over" }],
@@ -61,7 +60,7 @@ const BAD_FRAME = 4400;
 
 export class Link {
   #target;
-  #told;
+  #callbacks;
   #isOver = false;
   #isReady = false;
   #ticks = 0;
@@ -77,25 +76,25 @@ export class Link {
 
   /**
    * @param {Target} target
-   * @param {Told} told
+   * @param {Callbacks} callbacks
    */
-  constructor(target, told) {
+  constructor(target, callbacks) {
     this.#target = target;
-    this.#told = told;
+    this.#callbacks = callbacks;
   }
 
   get isReady() { return this.#isReady && !this.#isOver; }
 
-  /** The server has let it in, be it over or not. */
+  /** Whether the server has ever accepted it. */
   get wasReady() { return this.#isReady; }
 
-  /** It has been ready for some seconds: its end is not one more failure in a row. */
+  /** Whether it was ready for some seconds, so that its end is not one more failure in a row. */
   get isSteady() { return this.#hasTicked; }
 
   /**
-   * Connect; `told` says how it goes.
-   * @param {boolean} withTicket Ask for a ticket first: needed where there is a key, and without one the way to learn
-   *   why a handshake was refused, which a browser does not say.
+   * Connect.
+   * @param {boolean} withTicket Ask for a ticket first. A key requires one; without a key, the response says why the
+   *   server refuses the handshake, which the browser does not.
    */
   async open(withTicket) {
     this.#openTimer = setTimeout(() => {
@@ -111,7 +110,7 @@ export class Link {
     try {
       this.#socket = new this.#target.WebSocket(url, protocols);
     } catch (cause) {
-      // A wrong address, or ws: from a page that came by https:. Trying again changes nothing.
+      // An invalid address, or ws: on an https: page. Retrying would not help.
       const error = new ChannelError("unreachable", `${url} cannot be opened: ${String(cause)}`, { cause });
       this.#end({ retry: "never", reason: error.message, error });
       return;
@@ -121,25 +120,25 @@ export class Link {
 
   /** @param {string} text */
   send(text) {
-    // A socket that closes takes nothing any more; its end is about to be told, and the channel goes on from there.
+    // A closing socket accepts nothing; its `close` event follows.
     if (this.#socket?.readyState === 1) this.#socket.send(text);
   }
 
-  /** Ask the peer for a sign of life now: after a sleep, or a change of network. */
+  /** Check now that the server still answers, for example after a sleep or a change of network. */
   probe() {
     if (!this.isReady) return;
     this.#ticks = TICKS_TO_PING;
     this.send('{"type":"ping"}');
   }
 
-  /** End it without another word to the channel. */
+  /** Close it without calling the channel back. */
   close() {
     this.#leave(1000, "the client is done");
   }
 
-  // -- the way in ----------------------------------------------------------------------------------------------------
+  // -- the ticket ----------------------------------------------------------------------------------------------------
 
-  /** @returns {Promise<string>} A ticket's subprotocol entry; empty where the link has ended instead. */
+  /** @returns {Promise<string>} The subprotocol that carries the ticket; empty if the link has ended. */
   async #ticket() {
     const { baseUrl, apiKey, fetch } = this.#target;
     /** @type {Record<string, string>} */
@@ -179,7 +178,7 @@ export class Link {
   #listen(socket) {
     const { signal } = this.#listening;
     socket.addEventListener("message", (event) => this.#receive(event.data), { signal });
-    // `error` tells a page nothing; `close` follows it.
+    // `error` has no details, and `close` follows it.
     socket.addEventListener("close", (event) => this.#closed(event.code, event.reason), { signal });
   }
 
@@ -194,14 +193,14 @@ export class Link {
       frame = undefined;
     }
     if (typeof frame !== "object" || frame === null) {
-      const error = new ChannelError("protocol_error", "The server sent a frame that holds no JSON object.");
+      const error = new ChannelError("protocol_error", "The server sent a frame that is not a JSON object.");
       this.#end({ retry: "slow", reason: error.message, error }, BAD_FRAME);
     } else if (frame.type === "ping") {
       this.send(JSON.stringify({ type: "pong", t: frame.t }));
     } else if (frame.type === "connection.ready" && !this.#isReady) {
       this.#begin(frame.limits ?? {});
     } else if (frame.type !== "pong") {
-      this.#told.frame(frame);
+      this.#callbacks.frame(frame);
     }
   }
 
@@ -211,26 +210,26 @@ export class Link {
     this.#isReady = true;
     const intervalMs = ((limits.ping_interval_s ?? DEFAULT_PING_INTERVAL_S) * 1000) / 5;
     this.#tickTimer = setInterval(() => this.#tick(), intervalMs);
-    this.#told.ready(limits);
+    this.#callbacks.ready(limits);
   }
 
   #tick() {
     this.#hasTicked = true;
     this.#ticks += 1;
     if (this.#ticks === TICKS_TO_PING) this.send('{"type":"ping"}');
-    // A dead peer does not answer a close either, so it is not waited for.
+    // A dead server does not answer a close either, so do not wait for that.
     if (this.#ticks >= TICKS_TO_GIVE_UP) this.#end({ retry: "soon", reason: "the server is silent" }, HEARTBEAT_MISSED);
   }
 
   /**
    * @param {number} code
-   * @param {string} said
+   * @param {string} given The server's reason.
    */
-  #closed(code, said) {
+  #closed(code, given) {
     const known = CLOSINGS.get(code);
     const stage = this.#isReady ? "the connection was lost" : "the handshake failed";
-    const reason = said || known?.meaning || `${stage} (${code})`;
-    // Those of this range that a later server may have are final.
+    const reason = given || known?.meaning || `${stage} (${code})`;
+    // Codes of this range that a later version may add are final.
     const isFinal = known === undefined && code >= 4400 && code <= 4499 && code !== HEARTBEAT_MISSED;
     const retry = /** @type {Retry} */ (known?.retry ?? (isFinal ? "never" : "soon"));
     const error = new ChannelError(known?.code ?? "connection_lost", reason, { closeCode: code });
@@ -244,7 +243,7 @@ export class Link {
   #end(ending, closeCode) {
     if (this.#isOver) return;
     this.#leave(closeCode ?? 1000, ending.reason);
-    this.#told.ended(ending);
+    this.#callbacks.ended(ending);
   }
 
   /**
@@ -257,7 +256,7 @@ export class Link {
     clearInterval(this.#tickTimer);
     this.#fetching.abort();
     this.#listening.abort();
-    // RFC 6455, section 5.5: a close frame holds 123 bytes of reason; ours are ASCII, an error's may be anything.
+    // RFC 6455, section 5.5: a close frame has room for a reason of 123 bytes.
     const isShort = /^[\x20-\x7e]{0,120}$/.test(reason);
     if (this.#socket !== undefined && this.#socket.readyState < 2) this.#socket.close(code, isShort ? reason : "");
   }

@@ -1,10 +1,9 @@
-// One generation on its way through a channel: what came of it, and how its reader takes it.
-// Does not know sockets, nor when something is sent: `channel.js` does.
+// One generation on a channel: `Generation` is what its reader sees, `Run` is the channel's side of it.
 
 /** @typedef {{ message: string, type?: string | null, param?: string | null, code?: string | null }} ErrorObject */
 
 /**
- * @typedef {object} Usage What a generation cost: OpenAI's `usage` object.
+ * @typedef {object} Usage OpenAI's `usage` object.
  * @property {number} prompt_tokens
  * @property {number} completion_tokens
  * @property {number} total_tokens
@@ -19,10 +18,10 @@
 /** @typedef {"waiting" | "running" | "completed" | "cancelled" | "failed"} Status */
 
 /**
- * What goes wrong on a channel, and the server's errors with all their fields.
+ * An error of the channel, or one that the server sent.
  *
- * Codes of this client's own: `connection_lost` (a generation that cannot be resumed lost its socket),
- * `channel_closed`, `chunks_missing`, `protocol_error` (a peer that does not speak this protocol), `unreachable`.
+ * This client adds the codes `connection_lost` (the socket was lost and the generation cannot be resumed),
+ * `channel_closed`, `chunks_missing`, `protocol_error` (the server does not follow the protocol) and `unreachable`.
  */
 export class ChannelError extends Error {
   /**
@@ -34,16 +33,16 @@ export class ChannelError extends Error {
   constructor(code, message, more = {}) {
     super(message, more.cause === undefined ? undefined : { cause: more.cause });
     this.name = "ChannelError";
-    /** OpenAI's code of the error, or one of this client's own. */
+    /** The server's code, or one of this client's. */
     this.code = code;
-    /** The HTTP status that the error would have; undefined for this client's own. */
+    /** The HTTP status of the error; undefined for this client's own. */
     this.status = more.status;
     this.type = more.type ?? null;
-    /** The field at fault, such as `messages[0].content`, where there is one. */
+    /** The field at fault, such as `messages[0].content`. */
     this.param = more.param ?? null;
-    /** When the server said so: seconds after which to try again. */
+    /** Seconds after which to retry, if the server said so. */
     this.retryAfterS = more.retryAfterS;
-    /** The code that the socket was closed with, where that is what went wrong. */
+    /** The socket's close code, if the error is its close. */
     this.closeCode = more.closeCode;
   }
 
@@ -61,10 +60,10 @@ export class ChannelError extends Error {
 /**
  * A generation, as its reader sees it: an async iterator of `chat.completion.chunk` objects.
  *
- * `id`, `resumeToken` and `seq` are all that a page has to keep to come back after a reload (`Channel.resume`). `seq`,
- * `text`, `status` and `usage` speak of the chunks that the reader has taken, not of those that wait, so that what is
- * stored together belongs together. To leave the loop early (`break`, `return`) is to cancel. An error is thrown by
- * the iterator, once, after the chunks that came before it; `text` keeps what was there.
+ * With `id`, `resumeToken` and `seq`, a page can resume it after a reload (`Channel.resume`). `seq`, `text`, `status` and
+ * `usage` cover the chunks that the reader has taken, not those that wait, so they can be stored together. Leaving the
+ * loop early (`break`, `return`) cancels the generation. The iterator throws an error once, after the chunks that came
+ * before it; `text` keeps what was received.
  */
 export class Generation {
   #run;
@@ -73,51 +72,51 @@ export class Generation {
   constructor(run) {
     this.#run = run;
     /**
-     * Settles once the server has admitted it: `id` and `resumeToken` are there. Rejects where it did not.
+     * Resolves once the server has accepted it, with `id` and `resumeToken` set. Rejects if it did not.
      * @type {Promise<Generation>}
      */
     this.created = new Promise((resolve, reject) => {
       run.onAdmitted = () => resolve(this);
       run.onRefused = reject;
     });
-    // Nobody has to wait for it: the same error comes out of the iterator.
+    // Awaiting it is optional: the iterator throws the same error.
     this.created.catch(() => {});
   }
 
-  /** The completion's id, `chatcmpl-…`; null until it is created. */
+  /** The completion's id, `chatcmpl-…`; null before it is created. */
   get id() { return this.#run.id; }
 
-  /** The secret that, with the id and the same key, lets one resume; null where that was not asked for. */
+  /** The secret needed to resume, beside the id and the same key; null if it cannot be resumed. */
   get resumeToken() { return this.#run.token; }
 
   /** The number of the last chunk taken, from 1; 0 before the first. */
   get seq() { return this.#run.takenSeq; }
 
-  /** The text of the chunks taken, of the first choice. */
+  /** The first choice's text in the chunks taken. */
   get text() { return this.#run.text; }
 
-  /** Why the first choice ended, as its last chunk said; null before that, and where it was cancelled. */
+  /** The first choice's `finish_reason`; null before its last chunk, and if it was cancelled. */
   get finishReason() { return this.#run.finishReason; }
 
-  /** @returns {Status} Ends only once every chunk has been taken. */
+  /** @returns {Status} Final only once every chunk has been taken. */
   get status() { return this.#run.visibleStatus; }
 
-  /** What it cost, from the server, at the end. Null where the end was not heard. */
+  /** The server's usage; null before the end, and if the end was not received. */
   get usage() { return this.#run.waitingChunks === 0 ? this.#run.usage : null; }
 
-  /** What it failed with. */
+  /** The error that it failed with. */
   get error() { return this.#run.waitingChunks === 0 ? this.#run.error : null; }
 
-  /** How many chunks wait to be taken. */
+  /** The number of chunks that wait to be taken. */
   get waitingChunks() { return this.#run.waitingChunks; }
 
-  /** End it. What was already made still comes, then the iterator ends, with the status `cancelled`. */
+  /** Cancel it. Chunks that were already generated still arrive, then the iterator ends with status `cancelled`. */
   cancel() { this.#run.askCancel(); }
 
   /** @returns {Promise<IteratorResult<Chunk, undefined>>} */
   next() { return this.#run.take(); }
 
-  /** @returns {Promise<IteratorResult<Chunk, undefined>>} Called by a loop that is left early: cancels. */
+  /** @returns {Promise<IteratorResult<Chunk, undefined>>} Called when a loop is left early: cancels. */
   async return() {
     this.#run.abandon();
     return { done: true, value: undefined };
@@ -127,7 +126,7 @@ export class Generation {
 }
 
 /**
- * @typedef {object} Taker Somebody who waits for the next chunk.
+ * @typedef {object} Taker A caller that waits for the next chunk.
  * @property {(result: IteratorResult<Chunk, undefined>) => void} resolve
  * @property {(error: ChannelError) => void} reject
  */
@@ -135,27 +134,27 @@ export class Generation {
 /**
  * The channel's side of a generation.
  *
- * `phase`: `queued` (not sent), `creating` and `resuming` (sent, not answered), `running`, `detached` (runs at the
- * server without us, can be resumed), `over`.
+ * `phase`: `queued` (not sent), `creating` and `resuming` (sent, not answered), `running`, `detached` (runs without a
+ * connection and can be resumed), `over`.
  */
 export class Run {
   /** @type {"queued" | "creating" | "running" | "resuming" | "detached" | "over"} */
   phase = "queued";
-  /** The name of the stream that it is on; a new one each time that it is sent. */
+  /** The current stream; each time that it is sent gets a new one. */
   streamId = "";
-  /** The frame's `body`, as JSON; empty where it is only resumed. */
+  /** The request body as JSON; empty for a run that is only resumed. */
   body = "";
   /** @type {number | undefined} */
   graceS = undefined;
-  /** How often its create was sent. */
+  /** How often the create was sent. */
   sends = 0;
   /** @type {string | null} */
   id = null;
   /** @type {string | null} */
   token = null;
-  /** The last chunk that came. */
+  /** The number of the last chunk received. */
   receivedSeq = 0;
-  /** Where a gap was last mended: twice at the same place is once too often. */
+  /** Where a gap was last repaired; a second gap at the same place is an error. */
   mendedAt = -1;
   isCancelAsked = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -192,7 +191,7 @@ export class Run {
 
   get waitingChunks() { return this.#chunks.length; }
 
-  /** Its end has been told to the reader, or will be after the chunks that wait. */
+  /** Whether it has ended; the reader may still have chunks to take. */
   get isOver() { return this.#status !== "waiting" && this.#status !== "running"; }
 
   /** @returns {Status} */
@@ -200,14 +199,14 @@ export class Run {
 
   // -- the channel's side --------------------------------------------------------------------------------------------
 
-  /** The server has it. */
+  /** The server has accepted it. */
   admit() {
     if (this.#status === "waiting") this.#status = "running";
     this.onAdmitted();
   }
 
   /**
-   * The next chunk. Its place in the sequence has been checked.
+   * Add the next chunk; the caller has checked its number.
    * @param {number} seq
    * @param {Chunk} chunk
    */
@@ -221,7 +220,7 @@ export class Run {
   /**
    * @param {"completed" | "cancelled" | "failed"} status
    * @param {Usage | null} usage
-   * @param {ChannelError | null} error What the reader's loop throws in the end.
+   * @param {ChannelError | null} error Thrown by the iterator at the end.
    */
   finish(status, usage, error = null) {
     if (this.isOver) return;
@@ -241,7 +240,7 @@ export class Run {
     this.onCancel();
   }
 
-  /** The reader has left: nothing is kept for it any more. */
+  /** The reader has left: drop its chunks and cancel. */
   abandon() {
     this.#isAbandoned = true;
     this.#chunks.length = 0;

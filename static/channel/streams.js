@@ -1,7 +1,8 @@
-// The generations of a channel, and the frames that are theirs, on one connection after another.
-// Does not know how a connection comes about: `channel.js` says when there is one (`begin`) and when not (`unplug`).
+// A channel's generations: sends them, dispatches frames to them, and resumes them on the next connection.
 
+import { cancelFrame, createFrame, isTerminal, oversize, refusesCancel, resumeFrame } from "./frames.js";
 import { ChannelError, Run } from "./generation.js";
+import { ResumeCount } from "./resume-count.js";
 
 /** @typedef {import("./connection.js").Ending} Ending */
 /** @typedef {import("./connection.js").Frame} Frame */
@@ -9,38 +10,36 @@ import { ChannelError, Run } from "./generation.js";
 /** @typedef {import("./connection.js").Link} Link */
 
 /**
- * @typedef {object} Told
- * @property {(problem: ChannelError) => void} problem Something is wrong that belongs to no generation, or was mended.
- * @property {(counts: { resumed: number, lost: number }) => void} resumed No generation is still to be resumed.
+ * @typedef {object} Callbacks
+ * @property {(problem: ChannelError) => void} problem A problem of no generation, or one that was repaired.
+ * @property {(counts: { resumed: number, lost: number }) => void} resumed All generations have been resumed or lost.
  */
 
 const MAX_SENDS = 3;
-const CANCEL_EVENT = "cancel-";
 const TOO_BIG = 1009;
 
 export class Streams {
-  #told;
+  #callbacks;
   /** @type {Link | undefined} */
   #link;
   /** @type {Limits} */
   #limits = {};
-  /** All that have not had their terminal frame. @type {Set<Run>} */
+  /** Generations without a terminal frame yet. @type {Set<Run>} */
   #runs = new Set();
-  /** Those that this connection serves. @type {Map<string, Run>} */
+  /** Generations by their stream on this connection. @type {Map<string, Run>} */
   #streams = new Map();
-  /** Streams of this connection that nobody reads any more, until their terminal frame. @type {Set<string>} */
+  /** Streams of this connection without a reader, until their terminal frame. @type {Set<string>} */
   #retired = new Set();
   #lastStream = 0;
-  #resumed = 0;
-  #lost = 0;
+  #count = new ResumeCount();
 
-  /** @param {Told} told */
-  constructor(told) {
-    this.#told = told;
+  /** @param {Callbacks} callbacks */
+  constructor(callbacks) {
+    this.#callbacks = callbacks;
   }
 
   /**
-   * One generation more, sent now or by `begin`.
+   * Add a generation. It is sent now or by `begin`.
    * @param {Run} run
    * @param {AbortSignal | undefined} signal
    */
@@ -55,21 +54,21 @@ export class Streams {
   }
 
   /**
-   * There is a connection: resume and send what waits for one.
+   * Use a new connection: resume and send what was waiting for it.
    * @param {Link} link
    * @param {Limits} limits
    */
   begin(link, limits) {
     this.#link = link;
     this.#limits = limits;
-    // What was there first goes first.
+    // In the order in which they were added.
     const runs = [...this.#runs];
     for (const run of runs) if (run.phase === "detached") this.#send(run);
     for (const run of runs) if (run.phase === "queued") this.#send(run);
   }
 
   /**
-   * The connection is gone.
+   * The connection was lost.
    * @param {Ending} ending
    */
   unplug(ending) {
@@ -80,7 +79,7 @@ export class Streams {
   }
 
   /**
-   * No connection will come any more.
+   * The channel is closed: fail what is left.
    * @param {ChannelError} error
    */
   end(error) {
@@ -89,7 +88,7 @@ export class Streams {
   }
 
   /**
-   * What becomes of a run whose connection is gone.
+   * Detach, requeue or end a run whose connection was lost.
    * @param {Run} run
    * @param {Ending} ending
    */
@@ -99,7 +98,7 @@ export class Streams {
     if (run.token !== null) {
       run.phase = "detached";
     } else if (run.isCancelAsked) {
-      // Its socket's end has cancelled it at the server.
+      // The server cancelled it when the socket closed.
       this.#finish(run, "cancelled");
     } else if (run.phase === "creating" && ending.code !== TOO_BIG && run.sends < MAX_SENDS) {
       run.phase = "queued";
@@ -111,8 +110,6 @@ export class Streams {
     }
   }
 
-  // -- sending -------------------------------------------------------------------------------------------------------
-
   /** @param {Run} run */
   #send(run) {
     if (run.phase === "queued") this.#sendCreate(run);
@@ -122,13 +119,10 @@ export class Streams {
   /** @param {Run} run */
   #sendCreate(run) {
     const streamId = this.#stream(run);
-    const resume = run.graceS === undefined ? "" : `,"resume":${JSON.stringify({ grace_s: run.graceS })}`;
-    const head = `{"type":"chat.completion.create","stream_id":"${streamId}","event_id":"${streamId}"`;
-    const frame = `${head}${resume},"body":${run.body}}`;
+    const frame = createFrame(run, streamId);
     const limit = this.#limits.max_message_bytes ?? Number.POSITIVE_INFINITY;
-    // Sent, it would end the connection for all. A character is at most three bytes of UTF-8 here.
-    const size = frame.length * 3 > limit ? new TextEncoder().encode(frame).length : 0;
-    if (size > limit) {
+    const size = oversize(frame, limit);
+    if (size > 0) {
       this.#streams.delete(streamId);
       const message = `The message has ${size} bytes; the server takes ${limit}.`;
       this.#finish(run, "failed", null, new ChannelError("request_too_large", message, { status: 413 }));
@@ -142,54 +136,50 @@ export class Streams {
   /** @param {Run} run */
   #sendResume(run) {
     run.phase = "resuming";
-    const stream_id = this.#stream(run);
-    const from = { id: run.id, resume_token: run.token, starting_after: run.receivedSeq };
-    this.#link?.send(JSON.stringify({ type: "chat.completion.resume", stream_id, event_id: stream_id, ...from }));
+    this.#link?.send(resumeFrame(run, this.#stream(run)));
   }
 
   /** @param {Run} run */
   #stream(run) {
-    // Never the same one twice: what is late for the old one cannot be taken for the new one's.
+    // Names are never reused, so that a late frame for an old stream cannot reach a new one.
     this.#lastStream += 1;
     run.streamId = `s${this.#lastStream}`;
     this.#streams.set(run.streamId, run);
     return run.streamId;
   }
 
-  /** @param {string} stream_id */
-  #sendCancel(stream_id) {
-    this.#link?.send(JSON.stringify({ type: "chat.completion.cancel", stream_id, event_id: CANCEL_EVENT + stream_id }));
+  /** @param {string} streamId */
+  #sendCancel(streamId) {
+    this.#link?.send(cancelFrame(streamId));
   }
 
   /** @param {Run} run */
   #cancel(run) {
     if (run.phase === "creating" || run.phase === "running") this.#sendCancel(run.streamId);
     else if (run.phase === "queued") this.#finish(run, "cancelled");
-    // Its reader need not wait for the connection; the server is told when there is one.
+    // Its reader need not wait for a connection; the server is told once there is one.
     else if (run.phase === "detached") run.finish("cancelled", null);
-    // One that is being resumed is cancelled when the server has answered.
+    // A run that is being resumed is cancelled when the server has answered.
   }
 
   // -- receiving -----------------------------------------------------------------------------------------------------
 
   /** @param {Frame} frame */
   dispatch(frame) {
-    if (frame.type === "error" && String(frame.event_id).startsWith(CANCEL_EVENT)) {
-      // It ended while the cancel was under way, and has said so: that is no error.
+    if (refusesCancel(frame)) {
+      // The stream ended before the cancel arrived: no error.
       if (frame.error?.code !== "stream_not_found") this.#report(frame);
       return;
     }
     if (this.#retired.has(frame.stream_id)) {
-      const { type } = frame;
-      const isTerminal = type === "chat.completion.done" || (type === "error" && frame.error?.code === "taken_over");
-      if (isTerminal) this.#retired.delete(frame.stream_id);
+      if (isTerminal(frame)) this.#retired.delete(frame.stream_id);
       return;
     }
     const run = this.#streams.get(frame.stream_id);
     if (run !== undefined) this.#dispatchTo(run, frame);
     else if (frame.type === "error") this.#report(frame);
-    else if (frame.stream_id !== undefined) this.#problem(`a frame of the unknown stream ${frame.stream_id} came`);
-    // Other types are of a later version of the protocol, which asks that they be ignored.
+    else if (frame.stream_id !== undefined) this.#problem(`a frame arrived for the unknown stream ${frame.stream_id}`);
+    // Other types belong to later versions of the protocol, which asks clients to ignore them.
   }
 
   /**
@@ -210,8 +200,8 @@ export class Streams {
       run.token = frame.resume_token ?? run.token;
       if (isResumed && run.isCancelAsked) this.#sendCancel(run.streamId);
       run.admit();
-      if (isResumed && !run.isOver) this.#resumed += 1;
-      this.#tellResumed();
+      if (isResumed && !run.isOver) this.#count.resumed += 1;
+      this.#reportResumed();
     }
   }
 
@@ -222,7 +212,7 @@ export class Streams {
   #chunk(run, frame) {
     if (frame.seq === run.receivedSeq + 1) run.receive(frame.seq, frame.data);
     else if (frame.seq > run.receivedSeq) this.#mend(run, frame.seq - 1, true);
-    else this.#problem(`chunk ${frame.seq} of ${run.id} came twice; the second was left out`);
+    else this.#problem(`chunk ${frame.seq} of ${run.id} arrived twice; the second was dropped`);
   }
 
   /**
@@ -235,18 +225,18 @@ export class Streams {
   }
 
   /**
-   * Chunks are missing before `last`: ask for them again, if they can be had.
+   * Chunks up to `last` are missing: ask for them again if the generation can be resumed.
    * @param {Run} run
    * @param {number} last
    * @param {boolean} isRunning
    */
   #mend(run, last, isRunning) {
     const { streamId } = run;
-    const message = `chunks ${run.receivedSeq + 1} to ${last} of ${run.id} did not come`;
+    const message = `chunks ${run.receivedSeq + 1} to ${last} of ${run.id} are missing`;
     this.#streams.delete(streamId);
     if (isRunning) this.#retired.add(streamId);
     if (run.token !== null && run.mendedAt !== run.receivedSeq) {
-      this.#problem(`${message}; they are asked for again`);
+      this.#problem(`${message} and were requested again`);
       run.mendedAt = run.receivedSeq;
       this.#sendResume(run);
       return;
@@ -267,15 +257,15 @@ export class Streams {
       return;
     }
     if (run.phase === "resuming" && (error.status === 503 || error.status === 429)) {
-      // It is still there; the server is busy or stops. If nothing helps, it will be a 404 one day.
+      // The generation still exists; the server is busy or stopping. Once it is gone, the server answers 404.
       run.phase = "detached";
       this.#streams.delete(run.streamId);
       run.retryTimer = setTimeout(() => this.#sendResume(run), 1000 * (error.retryAfterS ?? 1) * (1 + Math.random()));
       return;
     }
-    if (run.phase === "resuming" && !run.isOver) this.#lost += 1;
+    if (run.phase === "resuming" && !run.isOver) this.#count.lost += 1;
     this.#finish(run, "failed", null, error);
-    this.#tellResumed();
+    this.#reportResumed();
   }
 
   /**
@@ -292,24 +282,18 @@ export class Streams {
     run.finish(status, usage, error);
   }
 
-  // -- telling -------------------------------------------------------------------------------------------------------
-
-  /** Once no run is still to be resumed. */
-  #tellResumed() {
-    if (this.#resumed + this.#lost === 0) return;
-    for (const { phase } of this.#runs) if (phase === "detached" || phase === "resuming") return;
-    const counts = { resumed: this.#resumed, lost: this.#lost };
-    this.#resumed = this.#lost = 0;
-    if (counts.resumed > 0) this.#told.resumed(counts);
+  #reportResumed() {
+    const counts = this.#count.take(this.#runs);
+    if (counts !== null && counts.resumed > 0) this.#callbacks.resumed(counts);
   }
 
-  /** @param {Frame} frame An error that is nobody's. */
+  /** @param {Frame} frame An error that belongs to no stream. */
   #report(frame) {
-    this.#told.problem(ChannelError.fromServer(frame.error, frame.status, frame.retry_after_s));
+    this.#callbacks.problem(ChannelError.fromServer(frame.error, frame.status, frame.retry_after_s));
   }
 
   /** @param {string} what */
   #problem(what) {
-    this.#told.problem(new ChannelError("protocol_error", `On the channel, ${what}.`));
+    this.#callbacks.problem(new ChannelError("protocol_error", `On the channel, ${what}.`));
   }
 }

@@ -1,4 +1,4 @@
-// Finds the words of the interface in the reader's language. Does not know where they stand.
+// Translates the page.
 
 import english from "./strings/en.js";
 
@@ -11,7 +11,7 @@ let words = english;
 let current = "en";
 
 /**
- * Load the words of `wanted`, or of the browser's language.
+ * Load the texts in `wanted`, or in the browser's language.
  * @param {string} wanted
  */
 export async function useLanguage(wanted) {
@@ -26,7 +26,7 @@ export function language() {
 }
 
 /**
- * The text for `word`, with `{name}` filled in.
+ * The text for `word`, with each `{name}` filled in.
  * @param {Word} word
  * @param {Record<string, string | number>} [values]
  */
@@ -35,7 +35,7 @@ export function t(word, values = {}) {
 }
 
 /**
- * Fill in the page's own texts: `data-t` is for the content, `data-t-LABEL` for an attribute.
+ * Translate the page's markup: `data-t` is for the content, `data-t-label` and the like for an attribute.
  * @param {ParentNode} root
  */
 export function translate(root) {

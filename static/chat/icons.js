@@ -1,4 +1,4 @@
-// The icons, from one file of symbols. Does not know what they stand for.
+// The icons, from `icons.svg`.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 

@@ -1,4 +1,4 @@
-// Puts the chat together: which conversation is shown, and who is told of what. Does not know how any part does its work.
+// Puts the chat together: which conversation is shown, and what the parts do to each other.
 
 import { byId, element } from "../dom.js";
 import { Announcer } from "./views/announcer.js";
@@ -24,18 +24,18 @@ const NEW = "new";
 
 const preferences = readPreferences();
 const connection = new Connection(readKey());
-// Side by side, because each takes its time.
+// Concurrently: each takes a while.
 const [store] = await Promise.all([openStore(), useLanguage(preferences.language), prepareRichText()]);
 const library = new Library(store, connection, () => ({ model: model(), sampling: { ...preferences.sampling } }));
 
-/** The conversation that is shown; null for one that has not begun. @type {string | null} */
+/** The shown conversation; null for a new one. @type {string | null} */
 let current = null;
 
 const announcer = new Announcer(byId("announcements"));
 const thread = new ThreadView(byId("scroller"), byId("thread"), {
   edit: (message, text) => void library.edit(message, text).then(() => thread.goToEnd()),
   regenerate: (message) => void library.regenerate(message).then(() => thread.goToEnd()),
-  goOn: (message) => library.goOn(message),
+  continueAnswer: (message) => library.continueAnswer(message),
   choose: (message) => void library.choose(message),
   siblings: (message) => library.siblings(message),
   isRunning: (message) => library.isRunning(message.id),
@@ -80,7 +80,7 @@ async function show() {
   current = asked !== null && library.conversation(asked) !== undefined ? asked : null;
   const shown = current;
   if (shown !== null) await library.load(shown);
-  // Another one may have been chosen meanwhile.
+  // The reader may have chosen another one meanwhile.
   if (shown !== current) return;
   if (isAnother) thread.clear();
   showThread();
@@ -114,14 +114,14 @@ function stopAnswer() {
   for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
 }
 
-// -- what can be done with conversations ------------------------------------------------------------------------------
+// -- deleting, exporting, importing -----------------------------------------------------------------------------------
 
 /** @param {Conversation} conversation */
 async function remove(conversation) {
-  const putBack = await library.remove(conversation.id);
+  const restore = await library.remove(conversation.id);
   if (current === conversation.id) startNew();
   const title = conversation.title || t("untitled");
-  toast(byId("toasts"), t("deleted", { title }), { label: t("undo"), act: () => void putBack() });
+  toast(byId("toasts"), t("deleted", { title }), { label: t("undo"), act: () => void restore() });
 }
 
 /** @param {Conversation[]} conversations */
@@ -135,7 +135,7 @@ async function save(conversations) {
 }
 
 /** @param {File} file */
-async function bringIn(file) {
+async function importFile(file) {
   try {
     const { conversations, messages } = fromFile(await file.text());
     await library.add(conversations, messages);
@@ -145,7 +145,7 @@ async function bringIn(file) {
   }
 }
 
-// -- how things stand -------------------------------------------------------------------------------------------------
+// -- the state of the connection --------------------------------------------------------------------------------------
 
 function model() {
   const { models } = connection;
@@ -160,7 +160,7 @@ function showConnection() {
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
   if (now.kind !== "locked") isKeyDeclined = false;
-  // An answer that waits says what for.
+  // A waiting answer says what it is waiting for.
   const waiting = current === null ? undefined : library.runningIn(current);
   if (waiting !== undefined && waiting.text === "") thread.changed(waiting);
 }
@@ -238,7 +238,7 @@ byId("export-all").addEventListener("click", () => void save(library.conversatio
 byId("import").addEventListener("click", () => byId("import-file").click());
 byId("import-file").addEventListener("change", async () => {
   const input = byId("import-file");
-  for (const file of input.files) await bringIn(file);
+  for (const file of input.files) await importFile(file);
   input.value = "";
 });
 addEventListener("popstate", () => void show());

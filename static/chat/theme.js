@@ -1,12 +1,11 @@
-// Sets the theme that the reader chose before anything is drawn; so it is no module, which would come too late.
-// Does not know what a theme looks like.
+// Sets the reader's theme before the first paint. A module would run too late.
 
 {
   let theme = "system";
   try {
     theme = JSON.parse(localStorage.getItem("twowire-preferences") ?? "{}").theme ?? theme;
   } catch {
-    // The system's, then.
+    // Keep the system's theme.
   }
   document.documentElement.dataset.theme = theme;
 }

@@ -1,4 +1,4 @@
-// A short message at the edge, which goes by itself, with at most one thing to do. Does not know what about.
+// A short message with at most one action, which disappears by itself.
 
 import { element } from "../dom.js";
 

@@ -1,13 +1,13 @@
-// The shapes that the chat keeps and passes around. Types only: nothing here runs.
+// The data that the chat stores and passes around. Types only: nothing here runs.
 
 /**
  * @typedef {object} Conversation
  * @property {string} id
- * @property {string} title Empty until there is a question or a name.
- * @property {boolean} isNamed The reader gave the title.
- * @property {number} created Milliseconds since 1970, as all times here.
+ * @property {string} title Empty until it has a question or a name.
+ * @property {boolean} isNamed Whether the reader chose the title.
+ * @property {number} created Milliseconds since 1970, like all times here.
  * @property {number} updated
- * @property {string | null} leaf The last message of the branch that is shown.
+ * @property {string | null} leaf The last message of the shown branch.
  */
 
 /**
@@ -18,35 +18,35 @@
  * @property {"user" | "assistant"} role
  * @property {string} text
  * @property {number} created
- * @property {Answer} [answer] Only of the assistant's.
+ * @property {Answer} [answer] For messages of the assistant.
  */
 
-/** @typedef {"open" | "done" | "stopped" | "failed"} AnswerState `open`: not finished, whether or not it runs now. */
+/** @typedef {"open" | "done" | "stopped" | "failed"} AnswerState `open`: not finished, running or not. */
 
 /**
- * @typedef {object} Answer How an answer comes about.
+ * @typedef {object} Answer The state of an answer.
  * @property {AnswerState} state
  * @property {string} model
- * @property {Sampling} sampling What it was asked for with, so that it goes on with the same.
+ * @property {Sampling} sampling As requested, so that it can be continued with the same.
  * @property {string | null} finish OpenAI's `finish_reason`.
  * @property {{ message: string, code: string } | null} error
- * @property {Cursor | null} cursor Where to read on, while it runs at the server.
- * @property {number} pieces Chunks with text so far: at least as many tokens.
- * @property {number} limitBase The `pieces` that do not count against the limit of tokens.
- * @property {number} counted How many of the `pieces` are in `usage`.
+ * @property {Cursor | null} cursor Where to resume, while it runs on the server.
+ * @property {number} pieces Chunks with text so far; each has at least one token.
+ * @property {number} limitBase The `pieces` that do not count towards the token limit.
+ * @property {number} counted The number of `pieces` that `usage` includes.
  * @property {{ prompt: number, completion: number } | null} usage
  * @property {number} sent
- * @property {number} first When the first text came; 0 before.
- * @property {number} last When the last came.
- * @property {boolean} wasInterrupted So its times say nothing of the server's speed.
- * @property {number} restarts How often it was gone on with after it was lost at the server.
+ * @property {number} first When the first text arrived; 0 before that.
+ * @property {number} last When the last text arrived.
+ * @property {boolean} wasInterrupted Its times then say nothing about the server's speed.
+ * @property {number} restarts How often it was continued after the server had lost it.
  */
 
 /**
  * @typedef {object} Cursor
  * @property {string} id
  * @property {string} token
- * @property {number} seq The last chunk whose text is in the message.
+ * @property {number} seq The number of the last chunk in the message's text.
  */
 
 /**

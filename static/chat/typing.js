@@ -1,20 +1,19 @@
-// What text boxes have in common: which key sends, and how high they are. Does not know what is typed.
+// What text boxes have in common: which key sends, and their height.
 
 const touch = matchMedia("(hover: none) and (pointer: coarse)");
 
 /**
- * Enter sends, unless it ends the composition of a letter, as in Korean and Japanese, or a line is meant: with Shift, or
- * on a phone, whose keyboard has no Shift+Enter.
+ * Enter sends, except with Shift, on phones, which have no Shift+Enter, and while it ends an IME composition.
  * @param {KeyboardEvent} event
  */
 export function isSend(event) {
   if (touch.matches) return false;
-  // 229: Safari ends the composition before it tells of the key.
+  // 229: Safari ends the composition before it reports the key.
   return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
 }
 
 /**
- * As high as the text; the style sheet sets the limit. A script may not set a style attribute here, but this it may.
+ * Make a text box as high as its text; the style sheet sets the maximum.
  * @param {HTMLTextAreaElement} area
  */
 export function fitHeight(area) {

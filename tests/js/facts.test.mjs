@@ -15,12 +15,12 @@ function facts(fields) {
 }
 
 test("the first token's time is not the others'", () => {
-  assert.deepEqual(facts({}), ["0.05 s to the first token", "200 tokens/s", TOKENS]);
+  assert.deepEqual(facts({}), ["0.05 s to first token", "200 tokens/s", TOKENS]);
 });
 
 test("an answer that was read all at once has no speed", () => {
-  assert.deepEqual(facts({ last: SENT + 50 + 99 }), ["0.05 s to the first token", TOKENS]);
-  assert.deepEqual(facts({ last: SENT + 50 + 100 }), ["0.05 s to the first token", "2,000 tokens/s", TOKENS]);
+  assert.deepEqual(facts({ last: SENT + 50 + 99 }), ["0.05 s to first token", TOKENS]);
+  assert.deepEqual(facts({ last: SENT + 50 + 100 }), ["0.05 s to first token", "2,000 tokens/s", TOKENS]);
 });
 
 test("an answer that was interrupted has no times", () => {

@@ -315,7 +315,7 @@ test("a gap in a resumable generation is mended, and what still comes on the old
   socket.chunks(stream, 3, 4);
   const { stream_id, starting_after } = socket.last("chat.completion.resume");
   assert.equal(starting_after, 1);
-  assert.match(network.problems[0].message, /chunks 2 to 2 .* did not come/);
+  assert.match(network.problems[0].message, /chunks 2 to 2 .* are missing/);
   socket.error(409, "taken_over", { stream_id: stream });
   socket.frame({ type: "chat.completion.resumed", stream_id, first_seq: 2, last_seq: 4 });
   socket.chunks(stream_id, 2, 4);

@@ -1,24 +1,23 @@
-// The tree of a conversation's messages: which branch is shown, and which others there are. Does not know how they are
-// kept or shown.
+// The tree of a conversation's messages, and the branch that is shown.
 
 /** @typedef {import("../types.js").Message} Message */
 /** @typedef {Map<string, Message>} Messages */
 
 let lastTime = 0;
 
-/** A time that is later than any given before, so that siblings have an order. */
+/** The time, later than at any call before, so that versions have an order. */
 export function now() {
   lastTime = Math.max(Date.now(), lastTime + 1);
   return lastTime;
 }
 
-/** A new random name. `crypto.randomUUID` is not there for pages that came over plain HTTP from another machine. */
+/** A random id. `crypto.randomUUID` is missing on pages that came over plain HTTP from another machine. */
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
- * The messages from the first one to `leaf`.
+ * The messages from the first to `leaf`.
  * @param {Messages} messages
  * @param {string | null} leaf
  */
@@ -36,7 +35,7 @@ export function pathTo(messages, leaf) {
 }
 
 /**
- * All messages in the place of `message`, itself among them, oldest first.
+ * All versions of `message`, itself included, oldest first.
  * @param {Messages} messages
  * @param {Message} message
  */
@@ -46,7 +45,7 @@ export function siblings(messages, message) {
 }
 
 /**
- * The end of the branch below `id` that was begun last.
+ * The end of the newest branch below `id`.
  * @param {Messages} messages
  * @param {string} id
  */
@@ -58,7 +57,7 @@ export function newestLeaf(messages, id) {
     if (known === undefined || known.created < message.created) newest.set(message.parent, message);
   }
   let leaf = id;
-  // No longer than there are messages: a file that was brought in may hold a circle.
+  // At most as many steps as messages: an imported file may contain a cycle.
   for (let steps = messages.size; steps > 0; steps -= 1) leaf = newest.get(leaf)?.id ?? leaf;
   return leaf;
 }

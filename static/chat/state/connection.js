@@ -1,12 +1,11 @@
-// The way to the server: the channel, whether the model is loaded, which models there are, and who may ask. Does not
-// know conversations.
+// The connection to the server: its channel, its models, whether it is ready, and the API key.
 
 import { Channel } from "../../channel.js";
 
 /** @typedef {import("../../channel.js").StateDetail} StateDetail */
 
 /**
- * @typedef {object} Health What `/health` says.
+ * @typedef {object} Health The body of `/health`.
  * @property {string} state
  * @property {string} reason
  * @property {number} since
@@ -20,8 +19,8 @@ import { Channel } from "../../channel.js";
 /**
  * @typedef {object} Status
  * @property {Kind} kind
- * @property {string} reason In the server's words, where it said something.
- * @property {number} seconds For how long the engine has been in its state.
+ * @property {string} reason The server's, if it gave one.
+ * @property {number} seconds Since the engine entered its state.
  */
 
 const POLL_MS = 1000;
@@ -33,7 +32,7 @@ export class Connection extends EventTarget {
   /** @type {Channel | undefined} */
   #channel;
   #key;
-  /** @type {Kind} What the channel makes of it. */
+  /** The channel's state. @type {Kind} */
   #wire = "connecting";
   #reason = "";
   /** @type {Health | null} */
@@ -73,14 +72,14 @@ export class Connection extends EventTarget {
     return status(this.#wire);
   }
 
-  /** The channel to the server; another one where the last was closed for good. */
+  /** The channel to the server; a new one if the last was closed for good. */
   get channel() {
     if (this.#channel === undefined || this.#channel.state === "closed") this.#channel = this.#open();
     return this.#channel;
   }
 
   /**
-   * Use another key, or try the same once more.
+   * Connect again, with this key.
    * @param {string} key
    */
   unlock(key) {
@@ -95,8 +94,8 @@ export class Connection extends EventTarget {
   }
 
   /**
-   * Resolves once a token could be generated, however long that takes.
-   * @param {AbortSignal} signal Its abort rejects.
+   * Resolves once the server can generate, however long that takes.
+   * @param {AbortSignal} signal Rejects when it aborts.
    * @returns {Promise<void>}
    */
   ready(signal) {
@@ -114,7 +113,7 @@ export class Connection extends EventTarget {
     });
   }
 
-  /** The engine was said not to be ready: what was known of it is old. */
+  /** A request found the engine not ready: ask for its state again. */
   doubt() {
     if (this.#health?.state === "ready") this.#health = { ...this.#health, state: "starting", reason: "" };
     this.#changed();
@@ -134,7 +133,7 @@ export class Connection extends EventTarget {
 
   async #connect() {
     await this.#readModels();
-    // Before a question is asked, so that the reader sees how things stand. Its failure is told as a state.
+    // Connect before the first question, so that the reader sees the state. A failure shows as a state, too.
     if (!this.#isLocked) await this.channel.connect().catch(() => {});
   }
 
@@ -148,7 +147,7 @@ export class Connection extends EventTarget {
     if (state === "ready" || state === "resumed") {
       this.#wire = state;
       if (state === "resumed") this.#resumedTimer = setTimeout(() => this.#onState("ready", {}), RESUMED_MS);
-      // It may be another server than the one that was lost.
+      // It may be another server than before.
       void this.#poll();
     } else if (state === "reconnecting" || state === "connecting") {
       this.#wire = state;
@@ -168,7 +167,7 @@ export class Connection extends EventTarget {
     this.#changed();
   }
 
-  // -- what the server says of itself --------------------------------------------------------------------------------
+  // -- the server's state --------------------------------------------------------------------------------------------
 
   async #poll() {
     clearTimeout(this.#pollTimer);
@@ -183,7 +182,7 @@ export class Connection extends EventTarget {
     this.#changed();
     if (this.isReady && (!wasReady || this.models.length === 0)) void this.#readModels();
     clearTimeout(this.#pollTimer);
-    // A page that nobody sees learns of it when it is looked at, or when it waits for an answer.
+    // A hidden page polls when it becomes visible again, or when a request fails.
     this.#pollTimer = setTimeout(() => this.#poll(), this.isReady ? POLL_READY_MS : POLL_MS);
   }
 
@@ -197,12 +196,12 @@ export class Connection extends EventTarget {
         this.asksForKey ||= this.#key !== "";
         /** @type {{ id: string, type?: string }[]} */
         const models = body.data;
-        // Embeddings and rankings have models of their own. A server that does not say so has none.
+        // Not the models for embeddings and ranking. Servers without `type` have chat models only.
         this.models = models.filter(({ type }) => (type ?? "chat") === "chat").map(({ id }) => id);
         this.#changed();
       }
     } catch {
-      // The server cannot be reached: it is asked again with the next poll.
+      // The server is unreachable: the next poll tries again.
     }
   }
 

@@ -1,7 +1,10 @@
-// The conversations and what can be done with them; tells when something changed. Does not know how they are shown.
+// The conversations and everything that can be done with them. Dispatches an event when something changes.
 
 import { Answers } from "./generations.js";
-import { newId, newestLeaf, now, pathTo, siblings } from "./branches.js";
+import { newId, newestLeaf, pathTo, siblings } from "./branches.js";
+import { LoadedMessages } from "./loaded.js";
+import { MAX_TITLE, matching, newAnswer, newConversation, newQuestion, titleOf } from "./messages.js";
+import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./store.js").Store} Store */
@@ -9,11 +12,9 @@ import { newId, newestLeaf, now, pathTo, siblings } from "./branches.js";
 /** @typedef {import("../types.js").Message} Message */
 /** @typedef {import("../types.js").Sampling} Sampling */
 
-const MAX_TITLE = 80;
-
 /**
- * Events: `list` (a conversation came, went, or has another title or state), `thread` (which messages are shown),
- * `answer` (an answer's text or state); the last two with the conversation's and the message's id in `detail`.
+ * Events: `list` (a conversation was added or removed, or its title or state changed), `thread` (other messages are
+ * shown) and `answer` (its text or state changed), with the ids of the conversation and the message in `detail`.
  */
 export class Library extends EventTarget {
   #store;
@@ -21,28 +22,26 @@ export class Library extends EventTarget {
   #defaults;
   /** @type {Map<string, Conversation>} */
   #conversations = new Map();
-  /** The messages of the conversations that were looked at. @type {Map<string, Map<string, Message>>} */
-  #loaded = new Map();
-  /** Tells other tabs, and hears from them. */
-  #tabs = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("twowire-chat");
+  #loaded;
+  #tabs = new Tabs((message) => this.#onTab(message));
 
   /**
    * @param {Store} store
    * @param {Connection} connection
-   * @param {() => { model: string, sampling: Sampling }} defaults What new answers are asked for with.
+   * @param {() => { model: string, sampling: Sampling }} defaults For new answers.
    */
   constructor(store, connection, defaults) {
     super();
     this.#store = store;
+    this.#loaded = new LoadedMessages(store, () => this.#answers.running);
     this.#defaults = defaults;
     this.#answers = new Answers(connection, store, {
       changed: (message) => this.#onAnswer(message),
       history: async (message) => pathTo(await this.load(message.conversation), message.parent),
     });
-    this.#tabs?.addEventListener("message", ({ data }) => this.#onTab(data));
   }
 
-  /** Read what is kept, and go on with the answers that were open. */
+  /** Load what is stored, and resume unfinished answers. */
   async open() {
     for (const conversation of await this.#store.conversations()) this.#conversations.set(conversation.id, conversation);
     this.#tell("list");
@@ -51,7 +50,7 @@ export class Library extends EventTarget {
 
   get isKept() { return this.#store.isKept; }
 
-  /** The last used first. */
+  /** The most recently used first. */
   get conversations() { return [...this.#conversations.values()].sort((a, b) => b.updated - a.updated); }
 
   /** @param {string} id */
@@ -60,7 +59,7 @@ export class Library extends EventTarget {
   /** @param {string} id Of a message. */
   isRunning(id) { return this.#answers.isRunning(id); }
 
-  /** @param {string} conversation The answer that comes about in it, in the branch that is shown. */
+  /** The running answer in the shown branch of a conversation. @param {string} conversation */
   runningIn(conversation) {
     const shown = new Set(this.path(conversation).map(({ id }) => id));
     return this.#answers.running.find(({ id }) => shown.has(id));
@@ -73,23 +72,10 @@ export class Library extends EventTarget {
    * The messages of a conversation.
    * @param {string} conversation
    */
-  async load(conversation) {
-    const known = this.#loaded.get(conversation);
-    if (known !== undefined) return known;
-    const kept = await this.#store.messages(conversation);
-    const messages = new Map(kept.map((message) => [message.id, message]));
-    // What comes about now is ahead of what is kept.
-    for (const message of this.#answers.running) {
-      if (message.conversation === conversation) messages.set(message.id, message);
-    }
-    const meanwhile = this.#loaded.get(conversation);
-    if (meanwhile !== undefined) return meanwhile;
-    this.#loaded.set(conversation, messages);
-    return messages;
-  }
+  load(conversation) { return this.#loaded.load(conversation); }
 
   /**
-   * The branch that is shown, as far as it has been loaded.
+   * The shown branch; empty before `load`.
    * @param {string} conversation
    */
   path(conversation) {
@@ -103,7 +89,7 @@ export class Library extends EventTarget {
   // -- asking --------------------------------------------------------------------------------------------------------
 
   /**
-   * A question at the end of the conversation, or the first of a new one; returns the conversation's id.
+   * Ask a question at the end of a conversation, or in a new one; returns the conversation's id.
    * @param {string | null} id
    * @param {string} text
    */
@@ -115,7 +101,7 @@ export class Library extends EventTarget {
   }
 
   /**
-   * Another question in place of `message`; both stay.
+   * Ask another question in place of `message`; both stay.
    * @param {Message} message
    * @param {string} text
    */
@@ -125,7 +111,7 @@ export class Library extends EventTarget {
   }
 
   /**
-   * Another answer in place of `message`; both stay.
+   * Ask for another answer in place of `message`; both stay.
    * @param {Message} message
    */
   async regenerate(message) {
@@ -134,10 +120,10 @@ export class Library extends EventTarget {
   }
 
   /**
-   * Go on at the end of an answer's text.
+   * Continue an answer from the end of its text.
    * @param {Message} message
    */
-  goOn(message) {
+  continueAnswer(message) {
     const { answer } = message;
     if (answer === undefined || answer.state === "open") return;
     answer.state = "open";
@@ -150,11 +136,11 @@ export class Library extends EventTarget {
   /** @param {string} id Of a message. */
   stop(id) {
     if (this.#answers.isRunning(id)) this.#answers.stop(id);
-    else this.#tabs?.postMessage({ stop: id });
+    else this.#tabs.post({ stop: id });
   }
 
   /**
-   * Show the branch that `message` is in.
+   * Show the branch with `message`.
    * @param {Message} message
    */
   async choose(message) {
@@ -166,7 +152,7 @@ export class Library extends EventTarget {
     await this.#save([conversation], []);
   }
 
-  // -- keeping -------------------------------------------------------------------------------------------------------
+  // -- editing the list ----------------------------------------------------------------------------------------------
 
   /**
    * @param {string} id
@@ -182,7 +168,7 @@ export class Library extends EventTarget {
   }
 
   /**
-   * Delete a conversation; what is returned puts it back.
+   * Delete a conversation; returns a function that restores it.
    * @param {string} id
    */
   async remove(id) {
@@ -194,58 +180,47 @@ export class Library extends EventTarget {
       if (message.answer?.state === "open") message.answer.state = "stopped";
     }
     this.#conversations.delete(id);
-    this.#loaded.delete(id);
+    this.#loaded.forget(id);
     this.#tell("list");
     await this.#store.remove(id);
-    this.#tabs?.postMessage({ removed: id });
+    this.#tabs.post({ removed: id });
     return () => this.add([conversation], messages);
   }
 
   /**
-   * Conversations from elsewhere.
+   * Add imported or restored conversations.
    * @param {Conversation[]} conversations
    * @param {Message[]} messages
    */
   async add(conversations, messages) {
     for (const conversation of conversations) {
       this.#conversations.set(conversation.id, conversation);
-      this.#loaded.delete(conversation.id);
+      this.#loaded.forget(conversation.id);
     }
     await this.#save(conversations, messages);
     this.#tell("list");
   }
 
-  /** Everything, for a file. */
+  /** Everything, for an export. */
   async everything() {
     return { conversations: this.conversations, messages: await this.#store.allMessages() };
   }
 
   /**
-   * The conversations that have `words` in their title or text.
+   * The conversations with `words` in their title or messages.
    * @param {string} words
    */
   async search(words) {
-    const wanted = words.trim().toLocaleLowerCase().split(/\s+/);
-    /** @type {Map<string, string>} */
-    const texts = new Map(this.conversations.map(({ id, title }) => [id, title]));
-    for (const { conversation, text } of await this.#store.allMessages()) {
-      if (texts.has(conversation)) texts.set(conversation, `${texts.get(conversation)}\n${text}`);
-    }
-    return this.conversations.filter(({ id }) => {
-      const text = (texts.get(id) ?? "").toLocaleLowerCase();
-      return wanted.every((word) => text.includes(word));
-    });
+    return matching(words, this.conversations, await this.#store.allMessages());
   }
 
   // -- within --------------------------------------------------------------------------------------------------------
 
   /** @param {string | null} id */
   #create(id) {
-    const at = now();
-    /** @type {Conversation} */
-    const conversation = { id: id ?? newId(), title: "", isNamed: false, created: at, updated: at, leaf: null };
+    const conversation = newConversation(id ?? newId());
     this.#conversations.set(conversation.id, conversation);
-    this.#loaded.set(conversation.id, new Map());
+    this.#loaded.create(conversation.id);
     return conversation;
   }
 
@@ -255,8 +230,7 @@ export class Library extends EventTarget {
    * @param {string} text
    */
   async #askAt(conversation, parent, text) {
-    /** @type {Message} */
-    const question = { id: newId(), conversation: conversation.id, parent, role: "user", text, created: now() };
+    const question = newQuestion(conversation.id, parent, text);
     if (!conversation.isNamed && parent === null) conversation.title = titleOf(text);
     await this.#answer(conversation, question.id, [question]);
   }
@@ -267,23 +241,14 @@ export class Library extends EventTarget {
    * @param {Message[]} before
    */
   async #answer(conversation, parent, before) {
-    const { model, sampling } = this.#defaults();
-    const created = now();
-    /** @type {Message} */
-    const message = {
-      id: newId(), conversation: conversation.id, parent, role: "assistant", text: "", created,
-      answer: {
-        state: "open", model, sampling, finish: null, error: null, cursor: null, pieces: 0, limitBase: 0, counted: 0,
-        usage: null, sent: 0, first: 0, last: created, wasInterrupted: false, restarts: 0,
-      },
-    };
+    const message = newAnswer(conversation.id, parent, this.#defaults());
     const messages = await this.load(conversation.id);
     for (const one of [...before, message]) messages.set(one.id, one);
     conversation.leaf = message.id;
-    conversation.updated = created;
+    conversation.updated = message.created;
     this.#tell("thread", conversation.id);
     this.#tell("list");
-    // Kept before it is sent: a question is never lost, whatever becomes of the answer.
+    // Saved before it is sent, so that no question is lost.
     await this.#save([conversation], [...before, message]);
     this.#answers.start(message);
   }
@@ -294,7 +259,7 @@ export class Library extends EventTarget {
    */
   async #save(conversations, messages) {
     await this.#store.save(conversations, messages);
-    for (const { id } of conversations) this.#tabs?.postMessage({ changed: id });
+    for (const { id } of conversations) this.#tabs.post({ changed: id });
   }
 
   /** @param {Message} message */
@@ -303,21 +268,21 @@ export class Library extends EventTarget {
     this.#tell("answer", message.conversation, message.id);
     if (message.text === "" || !this.isRunning(message.id)) {
       this.#tell("list");
-      this.#tabs?.postMessage({ changed: message.conversation });
+      this.#tabs.post({ changed: message.conversation });
     }
   }
 
-  /** @param {{ changed?: string, removed?: string, stop?: string }} told By another tab. */
+  /** @param {import("./tabs.js").TabMessage} message */
   async #onTab({ changed, removed, stop }) {
     if (stop !== undefined) this.#answers.stop(stop);
     if (removed !== undefined) {
       this.#conversations.delete(removed);
-      this.#loaded.delete(removed);
+      this.#loaded.forget(removed);
       this.#tell("list");
     }
     if (changed !== undefined && !this.isBusy(changed)) {
       for (const one of await this.#store.conversations()) this.#conversations.set(one.id, one);
-      this.#loaded.delete(changed);
+      this.#loaded.forget(changed);
       this.#tell("list");
       this.#tell("thread", changed);
     }
@@ -331,10 +296,4 @@ export class Library extends EventTarget {
   #tell(type, conversation = "", message = "") {
     this.dispatchEvent(new CustomEvent(type, { detail: { conversation, message } }));
   }
-}
-
-/** @param {string} text A question. */
-function titleOf(text) {
-  const line = text.trim().split("\n")[0];
-  return line.length > MAX_TITLE ? `${line.slice(0, MAX_TITLE - 1)}…` : line;
 }

@@ -1,7 +1,9 @@
-// Runs answers: asks, reads on after a lost connection or a reload, goes on where an answer was lost at the server, and
-// saves the text together with the place in the stream that it belongs to. Does not know how anything is shown.
+// Runs answers: asks for them, resumes them after a lost connection or a reload, and continues those that the server
+// lost. Saves an answer's text together with its position in the stream.
 
 import { ChannelError } from "../../channel.js";
+import { addUsage, loseGeneration, recoveryFrom } from "./recovery.js";
+import { exclusively } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./store.js").Store} Store */
@@ -14,46 +16,38 @@ import { ChannelError } from "../../channel.js";
  * @property {Message} message
  * @property {AbortController} stop
  * @property {ReturnType<typeof setTimeout> | undefined} saveTimer
- * @property {boolean} isOurs Not deleted, nor read by another tab: it may be saved.
+ * @property {boolean} isOurs Whether to save it: false once it is deleted, or read by another tab.
  */
 
 /**
- * @typedef {object} Told
- * @property {(message: Message) => void} changed Its text or state is another.
+ * @typedef {object} Callbacks
+ * @property {(message: Message) => void} changed Its text or state changed.
  * @property {(message: Message) => Promise<Message[]>} history The turns before it.
  */
 
-const GRACE_S = 3600; // The server cuts it to what it allows.
+const GRACE_S = 3600; // The server lowers it to its maximum.
 const SAVE_EVERY_MS = 250;
 const BUSY_MS = 1000;
-const MAX_FUTILE = 3;
-/** An answer that nobody came back to for so long is not gone on with unasked. */
+/** After so long an absence, an unfinished answer is not continued automatically. */
 const MAX_ABSENCE_MS = 15 * 60_000;
-
-/** Errors after which the generation is gone, though nothing was wrong with it: the text can be gone on with. */
-const LOST = new Set(["completion_not_found", "chunks_gone", "chunks_missing", "connection_lost", "engine_died"]);
-/** Errors after which the same can be asked again. */
-const BUSY = new Set(["engine_not_ready", "queue_full", "too_many_streams", "too_many_connections"]);
-/** The channel has ended: it is waited for another one. */
-const CLOSED = new Set(["channel_closed", "invalid_api_key", "unreachable", "server_draining"]);
 
 export class Answers {
   #connection;
   #store;
-  #told;
+  #callbacks;
   /** @type {Map<string, Running>} */
   #running = new Map();
 
   /**
    * @param {Connection} connection
    * @param {Store} store
-   * @param {Told} told
+   * @param {Callbacks} callbacks
    */
-  constructor(connection, store, told) {
+  constructor(connection, store, callbacks) {
     this.#connection = connection;
     this.#store = store;
-    this.#told = told;
-    // What is written is written together with its place in the stream; so the later of two saves is only the better.
+    this.#callbacks = callbacks;
+    // Each save holds the text with its position in the stream, so a later one always wins.
     addEventListener("pagehide", () => { for (const { message } of this.#running.values()) void this.#save(message); });
   }
 
@@ -63,7 +57,7 @@ export class Answers {
   get running() { return [...this.#running.values()].map(({ message }) => message); }
 
   /**
-   * Let an open answer come about: from its beginning, from where it is in the stream, or from the end of its text.
+   * Run an open answer: from its beginning, from its position in the stream, or from the end of its text.
    * @param {Message} message
    */
   start(message) {
@@ -78,7 +72,7 @@ export class Answers {
   }
 
   /**
-   * Stop it, and do not save it any more.
+   * Stop it, and no longer save it.
    * @param {string} id
    */
   discard(id) {
@@ -88,7 +82,7 @@ export class Answers {
     running.stop.abort();
   }
 
-  /** Go on with what was open when the page was left; what another tab is reading is left to that. */
+  /** Resume the answers that were running when the page was left, unless another tab reads them. */
   async restore() {
     for (const { id } of await this.#store.openAnswers()) {
       void exclusively(id, async () => {
@@ -97,7 +91,7 @@ export class Answers {
         if (Date.now() - Math.max(message.answer.last, message.answer.sent) > MAX_ABSENCE_MS) {
           message.answer.state = "stopped";
           await this.#save(message);
-          this.#told.changed(message);
+          this.#callbacks.changed(message);
           return;
         }
         message.answer.wasInterrupted = true;
@@ -115,7 +109,7 @@ export class Answers {
   #begin(message) {
     const running = { message, stop: new AbortController(), saveTimer: undefined, isOurs: true };
     this.#running.set(message.id, running);
-    this.#told.changed(message);
+    this.#callbacks.changed(message);
     return running;
   }
 
@@ -141,12 +135,12 @@ export class Answers {
       clearTimeout(running.saveTimer);
       this.#running.delete(message.id);
       if (running.isOurs) await this.#save(message);
-      this.#told.changed(message);
+      this.#callbacks.changed(message);
     }
   }
 
   /**
-   * After an error: whether to try once more, and how.
+   * Recover from an error; resolves to whether to try again.
    * @param {Running} running
    * @param {Answer} answer
    * @param {unknown} error
@@ -155,35 +149,32 @@ export class Answers {
   async #mend(running, answer, error, futile) {
     const { signal } = running.stop;
     const code = error instanceof ChannelError ? error.code : "";
-    if (code === "taken_over") {
-      // By another tab, which saves it.
-      running.isOurs = false;
-      return false;
+    switch (recoveryFrom(code, answer, futile)) {
+      case "leave":
+        running.isOurs = false;
+        return false;
+      case "done":
+        this.#end(answer, "done");
+        return false;
+      case "continue":
+        loseGeneration(answer);
+        return true;
+      case "reconnect":
+        // A stopping server ends what is running; what it refused had not started.
+        if (code === "server_draining" && answer.cursor !== null) loseGeneration(answer);
+        answer.wasInterrupted = true;
+        this.#connection.doubt();
+        return pause(BUSY_MS, signal);
+      case "wait": {
+        if (code === "engine_not_ready") this.#connection.doubt();
+        const seconds = error instanceof ChannelError ? error.retryAfterS : undefined;
+        return pause(Math.max(BUSY_MS, (seconds ?? 0) * 1000), signal);
+      }
+      default:
+        this.#end(answer, "failed");
+        answer.error = { code, message: error instanceof Error ? error.message : String(error) };
+        return false;
     }
-    if (LOST.has(code) && answer.finish !== null) {
-      // Only its end was not heard.
-      this.#end(answer, "done");
-      return false;
-    }
-    if (LOST.has(code) && futile <= MAX_FUTILE) {
-      lose(answer);
-      return true;
-    }
-    if (CLOSED.has(code)) {
-      // A server that stops ends what runs; what it refused had not begun.
-      if (code === "server_draining" && answer.cursor !== null) lose(answer);
-      answer.wasInterrupted = true;
-      this.#connection.doubt();
-      return pause(BUSY_MS, signal);
-    }
-    if (BUSY.has(code)) {
-      if (code === "engine_not_ready") this.#connection.doubt();
-      const seconds = error instanceof ChannelError ? error.retryAfterS : undefined;
-      return pause(Math.max(BUSY_MS, (seconds ?? 0) * 1000), signal);
-    }
-    this.#end(answer, "failed");
-    answer.error = { code, message: error instanceof Error ? error.message : String(error) };
-    return false;
   }
 
   /**
@@ -196,7 +187,7 @@ export class Answers {
     const generation = await this.#open(running, answer);
     if (generation.resumeToken === null) await generation.created;
     answer.cursor = { id: generation.id ?? "", token: generation.resumeToken ?? "", seq: generation.seq };
-    // At once: a reload before this is done would ask once more, and leave this one running for its grace.
+    // Save at once: after a reload without it, the page would ask again and leave this generation running.
     void this.#save(message);
     for await (const chunk of generation) {
       const choice = chunk.choices[0];
@@ -208,13 +199,13 @@ export class Answers {
       answer.pieces += 1;
       answer.last = Date.now();
       if (answer.first === 0) answer.first = answer.last;
-      this.#told.changed(message);
+      this.#callbacks.changed(message);
       running.saveTimer ??= setTimeout(() => {
         running.saveTimer = undefined;
         void this.#save(message);
       }, SAVE_EVERY_MS);
     }
-    if (generation.usage !== null) count(answer, generation.usage.prompt_tokens, generation.usage.completion_tokens);
+    if (generation.usage !== null) addUsage(answer, generation.usage.prompt_tokens, generation.usage.completion_tokens);
     this.#end(answer, generation.status === "cancelled" || stop.signal.aborted ? "stopped" : "done");
   }
 
@@ -230,7 +221,7 @@ export class Answers {
       return this.#connection.channel.resume({ id, resumeToken: token, startingAfter: seq, signal });
     }
     const { system, max_completion_tokens: limit, ...sampling } = answer.sampling;
-    const turns = (await this.#told.history(message)).map(({ role, text }) => ({ role, content: text }));
+    const turns = (await this.#callbacks.history(message)).map(({ role, text }) => ({ role, content: text }));
     const messages = system ? [{ role: "system", content: system }, ...turns] : turns;
     /** @type {Record<string, unknown>} */
     const body = { model: answer.model, messages, ...sampling };
@@ -265,40 +256,7 @@ export class Answers {
 }
 
 /**
- * Its generation is gone, with the count of its tokens; what is there can be gone on with.
- * @param {Answer} answer
- */
-function lose(answer) {
-  count(answer, 0, answer.pieces - answer.counted);
-  answer.cursor = null;
-  answer.restarts += 1;
-  answer.wasInterrupted = true;
-}
-
-/**
- * @param {Answer} answer
- * @param {number} prompt
- * @param {number} completion
- */
-function count(answer, prompt, completion) {
-  const known = answer.usage ?? { prompt: 0, completion: 0 };
-  answer.usage = { prompt: known.prompt || prompt, completion: known.completion + completion };
-  answer.counted = answer.pieces;
-}
-
-/**
- * Do it in one tab at a time. Where a browser has no locks, pages that came over plain HTTP from another machine, it is
- * done at once; then the server lets the later reader have the generation.
- * @param {string} id
- * @param {() => Promise<void>} action
- */
-async function exclusively(id, action) {
-  if (navigator.locks === undefined) return action();
-  return navigator.locks.request(`twowire-answer-${id}`, action);
-}
-
-/**
- * Resolves to whether it was not aborted.
+ * Wait; resolves to true, even if `signal` aborts.
  * @param {number} delayMs
  * @param {AbortSignal} signal
  * @returns {Promise<boolean>}

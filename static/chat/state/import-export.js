@@ -1,5 +1,5 @@
-// Conversations as a file, and back. A file may come from anywhere, so all of it is checked, and nothing of it runs or
-// is asked for. Does not know how conversations are kept.
+// Exports conversations to a file and imports them. A file may come from anywhere, so everything in it is checked,
+// and nothing in it runs or is fetched.
 
 import { newId } from "./branches.js";
 
@@ -12,13 +12,13 @@ const STATES = ["done", "stopped", "failed"];
 
 /**
  * @param {Conversation[]} conversations
- * @param {Message[]} messages Of these, and perhaps of others.
+ * @param {Message[]} messages May include those of other conversations.
  */
 export function toFile(conversations, messages) {
   const wanted = new Set(conversations.map(({ id }) => id));
   const kept = messages.filter(({ conversation }) => wanted.has(conversation)).map((message) => {
     if (message.answer === undefined) return message;
-    // The cursor opens the chat at the server: it is a secret of this browser's.
+    // The cursor gives access to the generation, so it stays in this browser.
     const state = message.answer.state === "open" ? "stopped" : message.answer.state;
     return { ...message, answer: { ...message.answer, state, cursor: null } };
   });
@@ -27,18 +27,17 @@ export function toFile(conversations, messages) {
 }
 
 /**
- * What is in a file, with names of its own, so that nothing that is there is overwritten. Throws where it is no such
- * file, or a broken one.
+ * Read an exported file. Everything gets a new id, so that nothing is overwritten. Throws if the file is invalid.
  * @param {string} text
  * @returns {{ conversations: Conversation[], messages: Message[] }}
  */
 export function fromFile(text) {
   const content = JSON.parse(text);
-  if (content?.format !== FORMAT || content.version !== VERSION) throw new Error("not a file of conversations");
+  if (content?.format !== FORMAT || content.version !== VERSION) throw new Error("it is not an export of this page");
   const names = new Map();
   /** @type {(old: unknown) => string} */
   const rename = (old) => {
-    if (typeof old !== "string") throw new Error("a name is missing");
+    if (typeof old !== "string") throw new Error("an id is missing");
     if (!names.has(old)) names.set(old, newId());
     return names.get(old);
   };
@@ -47,8 +46,8 @@ export function fromFile(text) {
   const known = new Set(conversations.map(({ id }) => id));
   const ids = new Set(messages.map(({ id }) => id));
   for (const { conversation, parent } of messages) {
-    if (!known.has(conversation)) throw new Error("a message is in no conversation");
-    if (parent !== null && !ids.has(parent)) throw new Error("a message follows none that is there");
+    if (!known.has(conversation)) throw new Error("a message belongs to no conversation");
+    if (parent !== null && !ids.has(parent)) throw new Error("a message's parent is missing");
   }
   for (const conversation of conversations) {
     if (conversation.leaf !== null && !ids.has(conversation.leaf)) conversation.leaf = null;

@@ -1,5 +1,4 @@
-// What the reader has set: how it looks, and with what questions are sent. Kept in the browser; the API key only as long
-// as the tab is open. Does not know how any of it is shown.
+// The reader's settings and drafts, stored in the browser. The API key is stored only until the tab is closed.
 
 /** @typedef {import("../types.js").Sampling} Sampling */
 
@@ -47,8 +46,8 @@ export function writeKey(key) {
 }
 
 /**
- * What was typed and not sent.
- * @param {string} of A conversation or a message that is edited.
+ * The draft for a conversation, or for a message that is being edited.
+ * @param {string} of
  */
 export function readDraft(of) {
   try {
@@ -76,6 +75,6 @@ function write(storage, name, text) {
     if (text) storage.setItem(name, text);
     else storage.removeItem(name);
   } catch {
-    // Full, or forbidden: it holds as long as the page.
+    // Full or forbidden: the value lasts as long as the page.
   }
 }

@@ -1,18 +1,17 @@
-// Keeps conversations in the browser's IndexedDB, or in memory where a browser refuses that. Does not know what is in
-// them, but for the fields that it looks them up by.
+// Stores conversations in IndexedDB, or in memory where the browser refuses that.
 
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../types.js").Message} Message */
 
 /**
  * @typedef {object} Store
- * @property {boolean} isKept Whether it outlives the page.
+ * @property {boolean} isKept Whether it survives a reload.
  * @property {() => Promise<Conversation[]>} conversations
  * @property {(conversation: string) => Promise<Message[]>} messages
  * @property {() => Promise<Message[]>} allMessages
- * @property {() => Promise<Message[]>} openAnswers Those that had not ended when they were saved.
+ * @property {() => Promise<Message[]>} openAnswers The unfinished ones.
  * @property {(id: string) => Promise<Message | undefined>} message
- * @property {(conversations: Conversation[], messages: Message[]) => Promise<void>} save All of it, or nothing.
+ * @property {(conversations: Conversation[], messages: Message[]) => Promise<void>} save Everything or nothing.
  * @property {(conversation: string) => Promise<void>} remove With its messages.
  */
 
@@ -24,7 +23,7 @@ export async function openStore() {
   try {
     return new KeptStore(await openDatabase());
   } catch (error) {
-    console.warn("Conversations cannot be kept:", error);
+    console.warn("Conversations cannot be stored:", error);
     return new MemoryStore();
   }
 }
@@ -40,7 +39,7 @@ function openDatabase() {
       messages.createIndex("state", "answer.state");
     };
     asking.onsuccess = () => {
-      // A later version of the page, in another tab, wants to change the tables: let it.
+      // A newer version of the page in another tab needs to change the tables: let it.
       asking.result.onversionchange = () => asking.result.close();
       resolve(asking.result);
     };

@@ -1,4 +1,4 @@
-// The words of the interface in Korean. Does not know where they stand.
+// The page's texts in Korean.
 
 /** @type {Record<import("../i18n.js").Word, string>} */
 export default {
@@ -48,7 +48,7 @@ export default {
   table: "표",
   remoteImage: "{host}의 이미지입니다. 눌러야만 열립니다",
   regenerate: "다시 답하기",
-  goOn: "이어서 쓰기",
+  continueAnswer: "이어서 쓰기",
   edit: "고치기",
   editQuestion: "질문 고치기",
   cancel: "취소",
@@ -65,7 +65,7 @@ export default {
   cut: "토큰 한도에서 끊겼습니다.",
   elsewhere: "다른 탭에서 답하는 중입니다.",
   continuedAfterLoss: "서버가 중간에 이 답변을 잃어서, 그 자리부터 이어 썼습니다.",
-  contextFull: "대화가 모델이 다룰 수 있는 길이를 넘었습니다. {said}",
+  contextFull: "대화가 모델이 다룰 수 있는 길이를 넘었습니다. {reason}",
   answering: "답하는 중",
   answerComplete: "답변이 끝났습니다.",
   answerFailed: "답변에 실패했습니다.",

@@ -1,10 +1,9 @@
-// A block of program text: its name, a button that copies it, and its colours once it is complete. Does not know
-// Markdown.
+// A code block: its language, a button that copies it, and its colours once it is complete.
 
 import { element, writeClipboard } from "../../dom.js";
 import { t } from "../i18n.js";
 
-/** Other names of the languages in static/vendor/highlight. @type {Record<string, string>} */
+/** Aliases of the languages in static/vendor/highlight. @type {Record<string, string>} */
 const ALIASES = {
   "c++": "cpp", cc: "cpp", h: "c", hpp: "cpp", "c#": "csharp", cs: "csharp", console: "shell", sh: "bash", zsh: "bash",
   docker: "dockerfile", golang: "go", html: "xml", svg: "xml", js: "javascript", jsx: "javascript", mjs: "javascript",
@@ -17,7 +16,7 @@ const MAX_COLOURED = 50_000;
 const COPIED_MS = 2000;
 
 /**
- * @typedef {object} Highlighter The part of highlight.js that is used.
+ * @typedef {object} Highlighter The part of highlight.js that is used here.
  * @property {(name: string, grammar: unknown) => void} registerLanguage
  * @property {(name: string) => unknown} getLanguage
  * @property {(text: string, options: { language: string, ignoreIllegals: boolean }) => { value: string }} highlight
@@ -27,7 +26,7 @@ const COPIED_MS = 2000;
 let loading;
 
 /**
- * @param {string} name The language, in whatever words.
+ * @param {string} name The language, as the model wrote it.
  * @param {string} text
  */
 export function codeFigure(name, text) {
@@ -47,7 +46,7 @@ export function codeFigure(name, text) {
 }
 
 /**
- * Colour the blocks below `root` whose language is known; each once.
+ * Highlight the code blocks below `root` whose language is known, each once.
  * @param {Element} root
  */
 export async function colour(root) {

@@ -1,5 +1,5 @@
-// Turns Markdown into elements, with the libraries in static/vendor. What it is given is a model's, so not trusted: no
-// markup of its own, no script, no style, nothing that is fetched. Does not know that text is streamed.
+// Turns Markdown into elements, with the libraries in static/vendor. The text comes from a model and is not trusted:
+// no markup, scripts, styles or remote content get through.
 
 import { element } from "../../dom.js";
 import { codeFigure } from "./code.js";
@@ -15,7 +15,7 @@ import { icon } from "../icons.js";
  * @property {(tokens: Token[]) => DocumentFragment} render
  */
 
-// Only what Markdown makes; markup that stands in the text is shown as text.
+// Only what Markdown generates; markup in the text is shown as text.
 const TAGS = [
   "a", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre", "span",
   "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
@@ -27,7 +27,7 @@ const OWN_IMAGE = /^data:image\/(?:gif|jpeg|png|webp);base64,/i;
 /** @type {Promise<Markdown | null> | undefined} */
 let loading;
 
-/** The libraries, once; null where they are not there, and text has to do. */
+/** Load the libraries, once; null if they are missing, and answers are shown as plain text. */
 export function loadMarkdown() {
   loading ??= load().catch((error) => {
     console.warn("Answers are shown as plain text:", error);
@@ -37,7 +37,7 @@ export function loadMarkdown() {
 }
 
 /**
- * Clean markup that a library made, and make elements of it.
+ * Sanitize markup that a library generated.
  * @param {string} markup
  * @param {string[]} tags
  * @returns {Promise<DocumentFragment>}
@@ -48,7 +48,7 @@ export async function cleaned(markup, tags) {
 }
 
 async function loadPurify() {
-  // Not named as a literal, so that the checker does not read a file that may not be there.
+  // Not a literal, so that the type checker does not look for a file that may be missing.
   const address = "../../vendor/purify.js";
   /** @type {import("dompurify").DOMPurify} */
   const library = (await import(address)).default;
@@ -74,7 +74,7 @@ async function load() {
   };
 }
 
-// -- what is made of a token ------------------------------------------------------------------------------------------
+// -- rendering --------------------------------------------------------------------------------------------------------
 
 /** @param {string} text */
 function escaped(text) {
@@ -84,13 +84,13 @@ function escaped(text) {
 /** @type {import("marked").RendererObject} */
 const renderer = {
   html: ({ text }) => (/^<br\s*\/?>$/i.test(text.trim()) ? "<br>" : escaped(text)),
-  // The page has headings above an answer's.
+  // The page itself has headings of levels 1 and 2.
   heading({ tokens, depth }) {
     const level = Math.min(depth + 2, 6);
     return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
   },
   checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
-  // An image from elsewhere would tell its server who reads this: it becomes a link. One that is in the text may stay.
+  // A remote image would reveal the reader to its server, so it becomes a link. Data URLs are shown.
   image({ href, text }) {
     if (OWN_IMAGE.test(href)) return `<img src="${escaped(href)}" alt="${escaped(text)}">`;
     return `<a class="remote-image" href="${escaped(href)}">${escaped(text || href)}</a>`;
@@ -102,7 +102,7 @@ const renderer = {
   },
 };
 
-// Formulas are left as they are written; Markdown would take their underscores and backslashes.
+// Formulas are shown as written: Markdown would interpret their underscores and backslashes.
 
 /** @type {import("marked").TokenizerAndRendererExtension} */
 const mathBlock = {
@@ -122,14 +122,14 @@ const mathInline = {
   level: "inline",
   start: (text) => text.match(/\$|\\[([]/)?.index,
   tokenizer(text) {
-    // A dollar is a price unless it hugs its formula, and no digit follows.
+    // A dollar sign next to a space, or before a digit, is a price.
     const found = /^(?:\$\$[^$]+\$\$|\\\([\s\S]+?\\\)|\\\[[\s\S]+?\\\]|\$(?![\s$])[^$\n]*?[^\s$\\]\$(?!\d))/.exec(text);
     return found ? { type: "mathInline", raw: found[0], text: found[0] } : undefined;
   },
   renderer: ({ text }) => `<span class="math">${escaped(text)}</span>`,
 };
 
-// -- what elements get besides ----------------------------------------------------------------------------------------
+// -- finishing touches ------------------------------------------------------------------------------------------------
 
 /** @param {DocumentFragment} fragment */
 function finished(fragment) {
@@ -151,7 +151,7 @@ function finished(fragment) {
   }
   for (const table of fragment.querySelectorAll("table")) {
     const label = [...table.querySelectorAll("th")].map((cell) => cell.textContent).join(", ");
-    // So that the keyboard can scroll it where it is wider than the page.
+    // So that the keyboard can scroll a wide table.
     const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label || t("table") });
     table.replaceWith(scroll);
     scroll.append(table);

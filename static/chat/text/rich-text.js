@@ -1,5 +1,4 @@
-// Shows a text that grows: what is complete is made once, and only its last block is made anew when there is more of
-// it. Does not know where the text comes from.
+// Shows a growing text. Complete blocks are rendered once; only the last block is rendered again when text is added.
 
 import { colour } from "./code.js";
 import { loadMarkdown } from "./markdown.js";
@@ -7,15 +6,15 @@ import { loadMarkdown } from "./markdown.js";
 /** @typedef {import("./markdown.js").Markdown} Markdown */
 /** @typedef {import("marked").Token} Token */
 
-// A line of only these may be the beginning of a list, a rule, a fence or a table, or make a heading of the line before:
-// it is shown when it is clear which.
+// A last line of only these characters may become a list, a rule, a fence or a table, or make the line before a
+// heading: it is shown once that is clear.
 const UNDECIDED = /(?:^|\n)[ \t]*[-=*_+~`#>|:]+[ \t]*$/;
 const REFERENCE = /^ {0,3}\[[^\]\n]+\]:\s/m;
 
 /** @type {Markdown | null | undefined} */
 let markdown;
 
-/** Wait for the libraries; without them text is shown plainly. */
+/** Wait for the libraries. Without them, text is shown as it is. */
 export async function prepareRichText() {
   markdown = await loadMarkdown();
 }
@@ -24,11 +23,11 @@ export class RichText {
   #root;
   #text = "";
   #isPlain = true;
-  /** How much of the text is in blocks that will not change. */
+  /** The length of the text in blocks that will not change any more. */
   #closed = 0;
   /** The nodes of the last block. @type {ChildNode[]} */
   #open = [];
-  /** The last block, where it is program text, which only grows. @type {{ node: Text, text: string, lang: string } | null} */
+  /** The last block, if it is code, which only grows. @type {{ node: Text, text: string, lang: string } | null} */
   #openCode = null;
 
   /** @param {HTMLElement} root */
@@ -37,7 +36,7 @@ export class RichText {
   }
 
   /**
-   * Show `text` in place of what was there, which it mostly begins with.
+   * Show `text`, which usually begins with what was shown before.
    * @param {string} text
    * @param {boolean} isComplete
    */
@@ -76,7 +75,7 @@ export class RichText {
     let tail = this.#text.slice(this.#closed);
     if (!isComplete) tail = tail.slice(0, UNDECIDED.exec(tail)?.index ?? tail.length);
     const tokens = renderer.lex(tail);
-    // The last block may go on after an empty line, as lists do.
+    // The last block may continue after an empty line, as lists do.
     let last = tokens.length - 1;
     while (last > 0 && tokens[last].type === "space") last -= 1;
     if (isComplete) last = tokens.length;
@@ -105,7 +104,7 @@ export class RichText {
   }
 
   /**
-   * A long program would be slow to make anew with each word.
+   * Append to a code block: rendering a long one again for each chunk would be slow.
    * @param {Token} token
    */
   #growCode(token) {
@@ -124,13 +123,13 @@ export class RichText {
  */
 function codeOf(token, nodes) {
   if (token.type !== "code" || !(nodes[0] instanceof HTMLElement)) return null;
-  // Colours come when it is complete.
+  // It is highlighted once it is complete.
   const code = nodes[0].querySelector("code");
   if (code === null) return null;
   if (code.firstChild === null) code.append("");
   const node = code.firstChild;
   if (!(node instanceof Text)) return null;
-  // The renderer ends it with a line break, which more text must not follow.
+  // Without the line break that the renderer adds: more text may follow.
   node.data = token.text;
   return { node, text: token.text, lang: token.lang };
 }

@@ -1,5 +1,4 @@
-// Tells a screen reader what is written while it is written: whole sentences, and not too often. Does not know how it
-// looks.
+// Reads an answer to screen readers while it is generated: in whole sentences, and not too often.
 
 import { t } from "../i18n.js";
 
@@ -11,7 +10,7 @@ const SENTENCE = /[.!?。…][)"'”’\]]*\s|\n/g;
 export class Announcer {
   #region;
   #id = "";
-  #said = 0;
+  #announced = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {Message | null} */
@@ -24,7 +23,7 @@ export class Announcer {
 
   /** @param {string} text */
   say(text) {
-    // Added, not replaced: what is still being read is not cut off.
+    // Appended, so that speech in progress is not cut off.
     const line = document.createElement("p");
     line.textContent = text;
     this.#region.append(line);
@@ -32,7 +31,7 @@ export class Announcer {
   }
 
   /**
-   * The answer that is shown has changed.
+   * The shown answer has changed.
    * @param {Message} message
    * @param {boolean} isRunning
    */
@@ -40,8 +39,8 @@ export class Announcer {
     if (message.id !== this.#id) {
       if (!isRunning) return;
       this.#id = message.id;
-      // What was there before the page was left has been heard.
-      this.#said = message.answer?.wasInterrupted ? message.text.length : 0;
+      // The text from before a reload has already been read out.
+      this.#announced = message.answer?.wasInterrupted ? message.text.length : 0;
       this.say(t("answering"));
     }
     this.#message = message;
@@ -51,7 +50,7 @@ export class Announcer {
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const rest = plain(message.text.slice(this.#said));
+    const rest = plain(message.text.slice(this.#announced));
     this.#id = "";
     this.say(`${rest} ${t(message.answer?.state === "failed" ? "answerFailed" : "answerComplete")}`.trim());
   }
@@ -59,17 +58,17 @@ export class Announcer {
   #sentences() {
     this.#timer = undefined;
     if (this.#message === null) return;
-    const text = this.#message.text.slice(this.#said);
+    const text = this.#message.text.slice(this.#announced);
     let end = 0;
     for (const { 0: mark, index } of text.matchAll(SENTENCE)) end = index + mark.length;
     if (end === 0) return;
-    this.#said += end;
+    this.#announced += end;
     this.say(plain(text.slice(0, end)));
   }
 }
 
 /**
- * Without the signs that Markdown is made of.
+ * Without Markdown's punctuation.
  * @param {string} text
  */
 function plain(text) {

@@ -1,10 +1,10 @@
-// What is said below an answer: its speed and its tokens, and why it ended as it did. Does not know how it is shown.
+// The line below an answer: its speed, its tokens, and why it ended.
 
 import { language, t } from "../i18n.js";
 
 /** @typedef {import("../types.js").Answer} Answer */
 
-// What comes in less time was waiting: the page was busy, and then read it all at once.
+// A shorter time means that the text had been waiting and was read at once.
 const SPEED_MIN_S = 0.1;
 
 /** @param {number} value */
@@ -19,8 +19,8 @@ function whole(value) {
 }
 
 /**
- * Time to the first token, tokens a second, tokens; only what is known. An answer that was interrupted has no speed of
- * its own: the pause is not the server's, and what it brought meanwhile came at once.
+ * Time to first token, tokens per second and token counts, as far as they are known. An interrupted answer has no speed:
+ * the pause would count, and the text from meanwhile arrives at once.
  * @param {Answer} answer
  * @returns {string[]}
  */
@@ -30,7 +30,7 @@ export function speedFacts(answer) {
   const { sent, first, last, usage, wasInterrupted, restarts } = answer;
   if (answer.state === "open") return facts;
   if (first > 0 && !wasInterrupted) facts.push(t("firstToken", { seconds: decimal((first - sent) / 1000) }));
-  // The first token's time is the prompt's.
+  // Without the first token, whose time is that of the prompt.
   const seconds = (last - first) / 1000;
   if (usage !== null && usage.completion > 1 && seconds >= SPEED_MIN_S && !wasInterrupted) {
     facts.push(t("speed", { rate: decimal((usage.completion - 1) / seconds) }));
@@ -43,15 +43,15 @@ export function speedFacts(answer) {
 }
 
 /**
- * Why there is no more of it, or what is not as usual about it; empty where all is well.
+ * Why the answer ended early, or what is unusual about it; empty if nothing is.
  * @param {Answer} answer
  * @param {boolean} isRunning In this tab.
  * @returns {{ text: string, tone: "quiet" | "bad" }}
  */
 export function notice(answer, isRunning) {
   if (answer.state === "failed") {
-    const said = answer.error?.message ?? "";
-    return { text: answer.error?.code === "context_length_exceeded" ? t("contextFull", { said }) : said, tone: "bad" };
+    const reason = answer.error?.message ?? "";
+    return { text: answer.error?.code === "context_length_exceeded" ? t("contextFull", { reason }) : reason, tone: "bad" };
   }
   if (answer.state === "stopped") return { text: t("stopped"), tone: "quiet" };
   if (answer.state === "open") return { text: isRunning ? "" : t("elsewhere"), tone: "quiet" };

@@ -1,5 +1,4 @@
-// The box for questions: grows with the text, sends, stops, and never forgets what was typed. Does not know what becomes
-// of a question.
+// The box for questions: grows with the text, sends, stops, and keeps drafts.
 
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -11,22 +10,22 @@ export class Composer {
   #button;
   #of = "";
   #isRunning = false;
-  #told;
+  #callbacks;
 
   /**
    * @param {HTMLFormElement} form
-   * @param {{ send: (text: string) => Promise<void>, stop: () => void }} told
+   * @param {{ send: (text: string) => Promise<void>, stop: () => void }} callbacks
    */
-  constructor(form, told) {
-    this.#told = told;
+  constructor(form, callbacks) {
+    this.#callbacks = callbacks;
     this.#area = /** @type {HTMLTextAreaElement} */ (form.querySelector("textarea"));
     this.#button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.#isRunning && this.#area.value.trim() === "") told.stop();
+      if (this.#isRunning && this.#area.value.trim() === "") callbacks.stop();
       else void this.#send();
     });
-    // All around the text is the box, too.
+    // The form looks like the box, so a click anywhere in it focuses the text.
     form.addEventListener("click", ({ target }) => { if (target === form) this.focus(); });
     this.#area.addEventListener("input", () => {
       fitHeight(this.#area);
@@ -43,7 +42,7 @@ export class Composer {
   focus() { this.#area.focus({ preventScroll: true }); }
 
   /**
-   * Put this text into the box, for the reader to go on with.
+   * Put this text into the box.
    * @param {string} text
    */
   fill(text) {
@@ -54,7 +53,7 @@ export class Composer {
   }
 
   /**
-   * Show what was typed for this conversation.
+   * Show the draft for this conversation.
    * @param {string} of
    */
   show(of) {
@@ -62,7 +61,7 @@ export class Composer {
     this.fill(readDraft(of));
   }
 
-  /** @param {boolean} isRunning An answer in this conversation. */
+  /** @param {boolean} isRunning Whether an answer of this conversation is. */
   update(isRunning) {
     this.#isRunning = isRunning;
     this.#drawButton();
@@ -73,9 +72,9 @@ export class Composer {
     if (text.trim() === "") return;
     this.fill("");
     try {
-      await this.#told.send(text);
+      await this.#callbacks.send(text);
     } catch (error) {
-      // It could not even be kept: it goes back to where it was.
+      // It could not be saved: put it back.
       if (this.#area.value === "") this.fill(text);
       throw error;
     }

@@ -1,4 +1,4 @@
-// Shows one message: the text, what can be done with it, and an answer's facts. Does not know its neighbours.
+// One message: its text, its buttons, and an answer's statistics.
 
 import { element, writeClipboard } from "../../dom.js";
 import { notice, speedFacts } from "./answer-stats.js";
@@ -12,14 +12,14 @@ import { fitHeight, isSend } from "../typing.js";
 /** @typedef {import("../i18n.js").Word} Word */
 
 /**
- * @typedef {object} Actions What the reader can do, and what there is to know.
+ * @typedef {object} Actions
  * @property {(message: Message, text: string) => void} edit
  * @property {(message: Message) => void} regenerate
- * @property {(message: Message) => void} goOn
+ * @property {(message: Message) => void} continueAnswer
  * @property {(message: Message) => void} choose
  * @property {(message: Message) => Message[]} siblings
  * @property {(message: Message) => boolean} isRunning
- * @property {() => string} waitingFor What an answer without text waits for, in words.
+ * @property {() => string} waitingFor Describes what an answer without text is waiting for.
  */
 
 const COPIED_MS = 2000;
@@ -45,7 +45,7 @@ export class MessageView {
     this.#actions = actions;
     const { role, id } = message;
     this.#body = element("div", { class: role === "user" ? "bubble" : "body" });
-    // A question is shown as it was typed.
+    // Questions are shown as typed.
     if (role === "user") this.#body.setAttribute("dir", "auto");
     else this.#rich = new RichText(this.#body);
     this.root = element("article", { class: `message ${role}`, dataset: { id } },
@@ -54,7 +54,7 @@ export class MessageView {
     this.draw(message);
   }
 
-  /** It is, or will soon be, in sight: from now on its Markdown is shown. */
+  /** It is near the view: render its Markdown from now on. */
   approach() {
     if (this.#isNear) return;
     this.#isNear = true;
@@ -63,7 +63,7 @@ export class MessageView {
   }
 
   /**
-   * Show what it is now.
+   * Show the message's current state.
    * @param {Message} message
    */
   draw(message) {
@@ -111,7 +111,7 @@ export class MessageView {
     this.#tools.append(tool("again", "regenerate", () => this.#actions.regenerate(message)));
     const isCut = answer.finish === "length" || answer.state !== "done";
     if (isCut && message.text.trim() !== "") {
-      this.#tools.append(tool("on", "goOn", () => this.#actions.goOn(message), true));
+      this.#tools.append(tool("on", "continueAnswer", () => this.#actions.continueAnswer(message), true));
     }
     this.#tools.append(element("span", { class: "facts", title: answer.model }, facts.join(" · ")));
   }
@@ -195,7 +195,7 @@ export class MessageView {
  * @param {string} name Of the icon.
  * @param {Word} word
  * @param {() => void} act
- * @param {boolean} [isWorded] Whether the word stands beside the icon.
+ * @param {boolean} [isWorded] Whether to show the label beside the icon.
  */
 function tool(name, word, act, isWorded = false) {
   const label = t(word);

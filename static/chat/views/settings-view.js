@@ -1,4 +1,4 @@
-// The dialog for what the reader can set. Does not know what it is good for.
+// The settings dialog and the API key dialog.
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
@@ -10,7 +10,7 @@ const NUMBERS = /** @type {const} */ (["temperature", "top_p", "max_completion_t
 const MAX_STOPS = 4;
 
 /**
- * @typedef {object} Told
+ * @typedef {object} Callbacks
  * @property {(preferences: Preferences) => void} changed
  * @property {(key: string) => void} key
  */
@@ -19,18 +19,18 @@ export class SettingsView {
   #dialog = byId("settings");
   #form = byId("settings-form");
   #preferences;
-  #told;
+  #callbacks;
 
   /**
    * @param {Preferences} preferences
-   * @param {Told} told
+   * @param {Callbacks} callbacks
    */
-  constructor(preferences, told) {
+  constructor(preferences, callbacks) {
     this.#preferences = preferences;
-    this.#told = told;
+    this.#callbacks = callbacks;
     this.#fill();
     this.#form.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
-    // As it is typed: there is nothing to save, and nothing to lose.
+    // Settings apply as they are typed; there is no button to save them.
     this.#form.addEventListener("input", () => this.#read());
     byId("reset").addEventListener("click", () => {
       this.#preferences.sampling = {};
@@ -40,7 +40,7 @@ export class SettingsView {
     for (const dialog of document.querySelectorAll("dialog")) {
       dialog.addEventListener("click", (event) => {
         const { target } = event;
-        // Beside it, or on a button that closes it.
+        // A click outside of it, or on a button that closes it.
         if (target === dialog || (target instanceof Element && target.closest("[data-closes]"))) dialog.close();
       });
     }
@@ -49,7 +49,7 @@ export class SettingsView {
       const key = byId("key").value.trim();
       if (key === "") return;
       byId("key-dialog").close();
-      told.key(key);
+      callbacks.key(key);
     });
   }
 
@@ -58,7 +58,7 @@ export class SettingsView {
     this.#dialog.showModal();
   }
 
-  /** @param {string} reason Why the last one was not good; empty where there was none. */
+  /** @param {string} reason Why the server refused the last key; empty if there was none. */
   askForKey(reason) {
     byId("key-reason").textContent = reason;
     const dialog = byId("key-dialog");
@@ -71,7 +71,7 @@ export class SettingsView {
   }
 
   /**
-   * @param {string[]} models What the server has.
+   * @param {string[]} models The server's.
    * @param {string} current
    */
   showModels(models, current) {
@@ -113,12 +113,12 @@ export class SettingsView {
     this.#preferences.model = elements.model.value || this.#preferences.model;
     this.#preferences.theme = elements.theme.value;
     this.#preferences.language = elements.language.value;
-    this.#told.changed(this.#preferences);
+    this.#callbacks.changed(this.#preferences);
   }
 }
 
 /**
- * A line in which `\n` is a new line, as far as it can be read so.
+ * Replace JSON escapes such as `\n`; a line with invalid ones stays as it is.
  * @param {string} line
  * @returns {string}
  */

@@ -1,5 +1,4 @@
-// The frame of the page: the list of chats beside the conversation, or over it where there is no room. Does not know
-// what is in either.
+// The list of chats: beside the conversation, or over it on narrow screens.
 
 import { byId } from "../../dom.js";
 
@@ -10,8 +9,8 @@ const narrow = matchMedia("(max-width: 52rem)");
 let focused = null;
 
 /**
- * Open or close the list where it lies over the conversation; says whether that changed something. Where it stands
- * beside it, only opening does anything.
+ * Open or close the list over the conversation; returns whether that changed anything. On wide screens, where it is
+ * beside the conversation, this only opens it.
  * @param {boolean} isOpen
  */
 export function toggleChats(isOpen) {
@@ -32,7 +31,7 @@ export function toggleChats(isOpen) {
   return true;
 }
 
-/** From now on, keep the frame as it should be. */
+/** Follow the buttons and the width of the window from now on. */
 export function keepInView() {
   setCollapsed(read());
   for (const button of document.querySelectorAll("[data-toggles-chats]")) {
@@ -63,7 +62,7 @@ function setCollapsed(isCollapsed) {
   try {
     localStorage.setItem(COLLAPSED, isCollapsed ? "yes" : "no");
   } catch {
-    // It holds as long as the page.
+    // It lasts as long as the page.
   }
   apply();
   if (isCollapsed && had) byId("menu").focus();
@@ -72,7 +71,7 @@ function setCollapsed(isCollapsed) {
 function apply() {
   const { classList } = document.body;
   const isHidden = narrow.matches ? !classList.contains("chats-open") : classList.contains("chats-collapsed");
-  // What cannot be seen cannot be reached by the keyboard either.
+  // The keyboard must not reach what is hidden.
   byId("sidebar").inert = isHidden;
   byId("stage").inert = narrow.matches && classList.contains("chats-open");
 }

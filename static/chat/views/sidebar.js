@@ -1,4 +1,4 @@
-// The list of conversations: opens, finds, renames and deletes them. Does not know what is in them.
+// The list of conversations: opens, searches, renames and deletes them.
 
 import { byId, element } from "../../dom.js";
 import { language, t } from "../i18n.js";
@@ -9,7 +9,7 @@ import { icon } from "../icons.js";
 /** @typedef {import("../i18n.js").Word} Word */
 
 /**
- * @typedef {object} Told
+ * @typedef {object} Callbacks
  * @property {(id: string) => void} open
  * @property {(conversation: Conversation) => void} remove
  * @property {(conversation: Conversation) => void} save To a file.
@@ -19,20 +19,20 @@ const DAY_MS = 86_400_000;
 
 export class Sidebar {
   #library;
-  #told;
+  #callbacks;
   #current = "";
-  /** The conversations that are shown, where they are searched. @type {Set<string> | null} */
+  /** The conversations that match the search; null without one. @type {Set<string> | null} */
   #found = null;
   #renaming = "";
   #isAsked = false;
 
   /**
    * @param {Library} library
-   * @param {Told} told
+   * @param {Callbacks} callbacks
    */
-  constructor(library, told) {
+  constructor(library, callbacks) {
     this.#library = library;
-    this.#told = told;
+    this.#callbacks = callbacks;
     const search = byId("search");
     search.addEventListener("input", () => this.#search(search.value));
     search.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -44,7 +44,7 @@ export class Sidebar {
     library.addEventListener("list", () => this.#draw());
   }
 
-  /** @param {string} id Of the conversation that is shown. */
+  /** @param {string} id Of the shown conversation. */
   select(id) {
     this.#current = id;
     this.#draw();
@@ -53,7 +53,7 @@ export class Sidebar {
   /** @param {string} words */
   async #search(words) {
     const found = words.trim() === "" ? null : new Set((await this.#library.search(words)).map(({ id }) => id));
-    // Another search may have been quicker.
+    // The text may have changed meanwhile.
     if (byId("search").value !== words) return;
     this.#found = found;
     this.#draw();
@@ -62,7 +62,7 @@ export class Sidebar {
   #draw() {
     if (this.#isAsked) return;
     this.#isAsked = true;
-    // Once for all that changes together.
+    // Once for all changes of this turn of the event loop.
     queueMicrotask(() => {
       this.#isAsked = false;
       if (this.#renaming === "") this.#drawNow();
@@ -104,14 +104,14 @@ export class Sidebar {
         dataset: { focus: `open-${id}` }, onclick: (/** @type {MouseEvent} */ event) => {
           if (event.ctrlKey || event.metaKey || event.shiftKey) return;
           event.preventDefault();
-          this.#told.open(id);
+          this.#callbacks.open(id);
         } },
       element("span", { dir: "auto" }, title), isBusy ? element("span", { class: "busy", role: "img",
         "aria-label": t("answering") }) : null),
       element("span", { class: "row-tools" },
         tool("edit", "rename", () => this.#rename(conversation)),
-        tool("save", "export", () => this.#told.save(conversation)),
-        tool("delete", "delete", () => this.#told.remove(conversation))));
+        tool("save", "export", () => this.#callbacks.save(conversation)),
+        tool("delete", "delete", () => this.#callbacks.remove(conversation))));
   }
 
   /** @param {Conversation} conversation */

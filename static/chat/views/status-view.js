@@ -1,4 +1,4 @@
-// Shows how the connection stands, and how far the engine has come in starting. Does not know how that is found out.
+// Shows the state of the connection, and the engine's progress while it starts.
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
@@ -19,7 +19,7 @@ const KINDS = {
   closed: ["disconnected", "bad"],
 };
 
-/** The stages that the server tells of, in their order. @type {[RegExp, Word][]} */
+/** The stages of the engine's start that the server reports, in order. @type {[RegExp, Word][]} */
 const STAGES = [
   [/starting the engine/, "stageStarting"],
   [/importing/, "stageImporting"],
@@ -29,7 +29,7 @@ const STAGES = [
 ];
 
 /**
- * What is said of the state, in words.
+ * Describe the state.
  * @param {Status} status
  */
 export function statusText({ kind, reason, seconds }) {
@@ -41,7 +41,7 @@ export function statusText({ kind, reason, seconds }) {
 export class StatusView {
   #shown = "";
 
-  /** @param {() => void} again What to do where the connection was closed for good. */
+  /** @param {() => void} again Reconnects after the connection was closed for good. */
   constructor(again) {
     byId("again").addEventListener("click", again);
   }
@@ -52,7 +52,7 @@ export class StatusView {
     const root = byId("status");
     root.dataset.tone = tone;
     root.dataset.kind = status.kind;
-    // The line is read out when it changes: without the seconds, which change all the time.
+    // Screen readers announce every change of this line, so the seconds are not in it.
     if (this.#shown !== word) byId("status-text").textContent = t(word);
     this.#shown = word;
     root.title = status.reason;
@@ -77,7 +77,7 @@ export class StatusView {
     if (line.parentNode === null) root.append(line, bar);
   }
 
-  /** In another language. */
+  /** Forget what is shown, after a change of language. */
   reset() {
     this.#shown = "";
   }

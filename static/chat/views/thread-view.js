@@ -1,12 +1,12 @@
-// Shows the branch of a conversation, keeps its end in sight while an answer grows, unless the reader has scrolled away
-// from it, and makes Markdown only of what is near. Does not know how a message looks.
+// Shows a conversation. Keeps its end in view while an answer grows, unless the reader has scrolled up, and renders
+// Markdown only for messages near the view.
 
 import { MessageView } from "./message-view.js";
 
 /** @typedef {import("../types.js").Message} Message */
 /** @typedef {import("./message-view.js").Actions} Actions */
 
-/** So near the end counts as at it. */
+/** Within this distance, the view counts as at the end. */
 const NEAR_END_PX = 48;
 const MARGIN = "1500px 0px";
 
@@ -16,14 +16,14 @@ export class ThreadView {
   #actions;
   /** @type {Map<string, MessageView>} */
   #views = new Map();
-  /** What has changed since the last frame, by its id. @type {Map<string, Message>} */
+  /** The messages that changed since the last frame, by id. @type {Map<string, Message>} */
   #changed = new Map();
   #isFrameAsked = false;
   #isAtEnd = true;
   #lastTop = 0;
   #onEnd;
   #observer;
-  /** Since when a frame that draws took how long at most: less often where it takes long. */
+  /** The time of the next frame that draws; slow drawing postpones it. */
   #notBefore = 0;
 
   /**
@@ -41,13 +41,13 @@ export class ThreadView {
       for (const { isIntersecting, target } of entries) if (isIntersecting) this.#approach(target);
     }, { root: scroller, rootMargin: MARGIN });
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    // The window, or the box below, has another height: the end stays in sight.
+    // Keep the end in view when the height of the window, the box or the list changes.
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(scroller);
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(list);
   }
 
   /**
-   * Show these messages; those that were shown keep their elements.
+   * Show these messages; those already shown keep their elements.
    * @param {Message[]} path
    */
   show(path) {
@@ -65,7 +65,7 @@ export class ThreadView {
       if (view === undefined) {
         view = new MessageView(message, this.#actions);
         this.#views.set(message.id, view);
-        // The last ones are in sight at once; it must not flicker.
+        // The last messages are in view at once and must not flicker.
         if (index >= path.length - 4) view.approach();
         else this.#observer.observe(view.root);
       } else {
@@ -76,13 +76,13 @@ export class ThreadView {
     }
   }
 
-  /** All anew, in another language say. */
+  /** Remove everything, for example to draw it in another language. */
   clear() {
     this.show([]);
   }
 
   /**
-   * A message has changed: it is drawn with the next frame.
+   * Draw a changed message with the next frame.
    * @param {Message} message
    */
   changed(message) {
@@ -93,7 +93,7 @@ export class ThreadView {
     requestAnimationFrame((time) => this.#frame(time));
   }
 
-  /** To the end, and from now on with it. */
+  /** Scroll to the end and stay there. */
   goToEnd() {
     this.#isAtEnd = true;
     this.#onEnd(true);
@@ -111,7 +111,7 @@ export class ThreadView {
     for (const [id, message] of this.#changed) this.#views.get(id)?.draw(message);
     this.#changed.clear();
     if (this.#isAtEnd) this.#goToEnd();
-    // A long table or list that is made anew takes its time; the rest of the page gets three times as much.
+    // Rendering a long table or list again is slow; leave the rest of the page three times as long.
     const took = performance.now() - began;
     this.#notBefore = took > 4 ? time + took * 4 : 0;
   }
@@ -124,7 +124,7 @@ export class ThreadView {
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const isNear = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-    // Only the reader scrolls up; what grows moves the end away, and that is no wish.
+    // Only the reader scrolls up. Growing text moves the end away, which is not the reader's choice.
     const isUp = scrollTop < this.#lastTop - 1;
     this.#lastTop = scrollTop;
     const isAtEnd = isNear && !isUp ? true : isUp && !isNear ? false : this.#isAtEnd;

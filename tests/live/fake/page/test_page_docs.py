@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 from tests.live.browser.pages import LIMIT_MS, NETWORK, context
-from tests.live.servers.server import Server, start_fake_server, stop_server
+from tests.live.servers.server import Server, fake_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,17 +20,9 @@ KEY = "a-key-for-tests-0123456789"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = start_fake_server()
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
-
-
-@pytest.fixture(scope="module")
 def guarded() -> Iterator[Server]:
-    server = start_fake_server(env={"TWOWIRE_API_KEYS": KEY})
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
+    with fake_server(env={"TWOWIRE_API_KEYS": KEY}) as server:
+        yield server
 
 
 @asynccontextmanager

@@ -114,7 +114,7 @@ async def test_two_tabs_do_not_take_an_answer_from_each_other(browser: Browser, 
         await first.counted(60)
         second = Chat(await made.new_page(), server.url)
         await second.open("/" + await first.page.evaluate("location.hash"))
-        await second.page.get_by_text("Being answered in another tab.").wait_for()
+        await second.page.get_by_text("Another tab is receiving this answer.").wait_for()
         leash.reaches(LAST)
         await assert_counted(first)
         await assert_counted(second)
@@ -166,7 +166,7 @@ async def test_a_server_that_restarts_in_mid_answer(browser: Browser, leash: Lea
             server = start_fake_server(*flags, "--port", str(server.port), env=environment(leash))
             leash.reaches(LAST)
             await assert_counted(chat, restarts=1)
-            await chat.page.get_by_text("The server lost this answer midway; it went on from there.").wait_for()
+            await chat.page.get_by_text("The server lost this answer midway, then continued it.").wait_for()
     finally:
         stop_server(server)
 
@@ -228,7 +228,7 @@ async def test_an_answer_that_was_cut_by_the_limit_goes_on(browser: Browser, ser
         for number in (100, 200):
             # The first cut's notice and button stay for a moment after the click.
             await chat.counted(number)
-            await chat.page.get_by_text("Cut off at the limit of tokens.").wait_for()
+            await chat.page.get_by_text("Stopped at the token limit.").wait_for()
             await chat.tool("Continue")
         await chat.counted(LAST)
         await assert_counted(chat)

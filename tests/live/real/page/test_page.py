@@ -86,7 +86,7 @@ async def test_a_stopped_answer_goes_on_where_it_was(chat: Chat, whole: str, slo
 async def test_another_answer_and_another_question_are_branches(chat: Chat) -> None:
     await chat.ask("Hello")
     await chat.finished()
-    await chat.tool("Answer again")
+    await chat.tool("Regenerate")
     await chat.page.get_by_text("2 / 2").wait_for()
     await chat.finished()
     await chat.tool("Edit", "article.user")
@@ -161,7 +161,7 @@ async def test_on_a_phone_the_list_lies_over_the_chat(browser: Browser, server: 
         wide = await page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360, "it would scroll sideways"
         assert not await page.locator("#sidebar").is_visible()
-        await page.get_by_role("button", name="Show or hide the chats").first.tap()
+        await page.get_by_role("button", name="Show or hide chats").first.tap()
         await page.get_by_role("link", name="Hello").wait_for()
         await page.get_by_role("button", name="New chat").first.tap()
         await page.locator("#welcome").wait_for()
@@ -217,7 +217,7 @@ async def test_everything_can_be_done_by_keyboard(chat: Chat) -> None:
     await page.locator("dialog[open]").wait_for(state="detached")
     await focus_by_tab("Delete: A name")
     await keys.press("Enter")
-    await page.get_by_text("Your chats will be listed here.").wait_for()
+    await page.get_by_text("Your chats will appear here.").wait_for()
     assert await chat.stored() == []
 
 

@@ -64,8 +64,6 @@ def _value(option: NamedOption, given: _Given) -> Any:
     except ValidationError as error:
         # Not chained: the validation error holds the values, keys among them.
         raise SettingsError(f"{given.origin}: {_reason(error.errors(include_url=False)[0], option)}") from None
-    except FieldError:
-        raise
     except ValueError as error:
         raise SettingsError(f"{given.origin}: {_one_line(str(error), MAX_REASON_CHARS)}") from None
 

@@ -1,4 +1,4 @@
-"""The limit of open files: raised at the start as far as the system allows, refused where that does not suffice."""
+"""Raises the limit of open files at startup as far as the system allows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import resource
 
 WANTED = 65_536
 NEEDED = 256
-"""The server, its engine and its embedder open up to 90 each before the first client comes (vLLM 0.32, two cores)."""
+"""The server, its engine and its embedder open up to 90 each before the first client (vLLM 0.32, two cores)."""
 
 
 class TooFewFiles(Exception):
-    """The server could not start with this limit; the message says what to do."""
+    """The server cannot start with this limit; the message says what to do."""
 
 
 def raise_the_limit() -> None:

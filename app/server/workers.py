@@ -1,8 +1,4 @@
-"""Runs several API servers, each a process of its own, on one port: starts them, hands on signals, replaces the dead.
-
-Does not know what an API server does. Which of them gets a connection is decided by the client's address, unless it is
-left to chance: a client then meets the same one each time, and finds there what it left.
-"""
+"""Runs several API servers as processes on one port: starts them, passes on signals, replaces those that die."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ from engine.sharing.meeting import Meeting, Place
 log = structlog.get_logger(__name__)
 
 HEALTHY_AFTER_S = 60.0
-"""An API server that lived this long is replaced. Otherwise all API servers stop: a replacement would fail, too."""
+"""An API server that dies is replaced if it ran this long. Otherwise all stop: a replacement would fail too."""
 START_FAILED = 1
 """An API server's exit code when it cannot start; the whole server's when one failed or did not stop cleanly."""
 CRASHED = 70
@@ -38,7 +34,7 @@ MAX_REASON_BYTES = 4096
 
 @contextlib.contextmanager
 def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
-    """By name, in a folder of this user's alone. To be made before the API servers, which come and go."""
+    """Meetings by name, in a folder that only this user can read. Created before the API servers, which come and go."""
     folder = Path(tempfile.mkdtemp(prefix="twowire-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -47,25 +43,25 @@ def meetings(names: Iterable[str]) -> Iterator[dict[str, Meeting]]:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Of one process."""
+    """One process of an API server."""
 
     alive: int
-    """A file descriptor that ends with the process that started this one."""
+    """A file descriptor that reads end-of-file once the parent process is gone."""
     is_replacement: bool
-    """Another has been here before, so that a start can be done."""
+    """An earlier process has started successfully, so a failing start is worth retrying."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
-    """One of several, as it knows itself."""
+    """One of several API servers, as it sees itself."""
 
     place: Place
     figures: list[Meeting]
-    """Where each of them tells its own, by number."""
+    """Where each API server serves its metrics, by number."""
     life: Life
 
     def ask_when_orphaned(self, stop: Callable[[], None]) -> None:
-        """Call `stop` once, in the running event loop, when the process that started this one is gone."""
+        """Call `stop` once, in the running event loop, when the parent process is gone."""
         loop = asyncio.get_running_loop()
 
         def orphaned() -> None:
@@ -78,11 +74,10 @@ class ApiServer:
 def run_several(
     sockets: Sequence[Sockets], leave_s: float, run: Callable[[int, ApiServer], str | None], *, hangup_ends: bool
 ) -> tuple[int, str | None]:
-    """`run` one for each of the `sockets` until all have ended. `leave_s`: see `Place`.
+    """Run an API server for each of the `sockets` until all have ended.
 
-    Returns the exit code, and the reason of the first API server that could not start.
-
-    `hangup_ends`: SIGHUP ends them, as it does a process that has no other use for it.
+    Returns the exit code, and the reason of the first API server that could not start. `leave_s`: see `Place`.
+    `hangup_ends`: SIGHUP stops the server, as it does any process that does not handle it.
     """
     count = len(sockets)
     with meetings(["engine", *map(str, range(count))]) as at:
@@ -98,7 +93,7 @@ def run_several(
 
 
 class ApiServers:
-    """The processes, by their numbers. Forks: to be used before there is a thread or an event loop."""
+    """The processes, by number. Forks, so it must be used before there is a thread or an event loop."""
 
     def __init__(
         self, listening: Sequence[Sequence[socket.socket]], run: Callable[[int, Life], str | None], *, hangup_ends: bool
@@ -109,7 +104,7 @@ class ApiServers:
         """
         self._listening = listening
         self._run = run
-        # What is to be ignored (`nohup`) would be seen all the same where it is waited for.
+        # `sigwait` would return even a signal that is ignored, as SIGHUP is under `nohup`.
         minds_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._ending = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if minds_hangups and hangup_ends else set())
         self._waited_for = self._ending | {signal.SIGCHLD} | ({signal.SIGHUP} if minds_hangups else set())
@@ -121,7 +116,7 @@ class ApiServers:
         os.set_blocking(self._failures[0], False)
 
     def supervise(self) -> int:
-        """Until all have ended; returns the exit code."""
+        """Supervise the processes until all have ended; returns the exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
         for number in range(len(self._listening)):
             self._start(number, Life(self._alive, is_replacement=False))
@@ -130,16 +125,16 @@ class ApiServers:
             if number_of_signal == signal.SIGCHLD:
                 self._reap()
             else:
-                self._tell_all(number_of_signal, is_end=number_of_signal in self._ending)
+                self._send_all(number_of_signal, is_end=number_of_signal in self._ending)
         return self._code
 
     def failure(self) -> str | None:
         """Why the first API server that failed to start did so."""
         try:
-            told = os.read(self._failures[0], MAX_REASON_BYTES)
+            failure = os.read(self._failures[0], MAX_REASON_BYTES)
         except BlockingIOError:
             return None
-        return told.decode("utf-8", "replace").partition("\n")[0]
+        return failure.decode("utf-8", "replace").partition("\n")[0]
 
     def _start(self, number: int, life: Life) -> None:
         process = os.fork()
@@ -150,25 +145,25 @@ class ApiServers:
     def _run_and_end(self, number: int, life: Life) -> NoReturn:
         code = CRASHED
         try:
-            # Ctrl+C reaches every process of the terminal's group: this one shall have it from its parent, once.
+            # Ctrl+C reaches every process of the terminal's group. This process gets it from its parent, once.
             os.setpgid(0, 0)
             os.close(self._held)
-            # An open copy would keep the port of an API server that has ended.
+            # An open copy would keep the socket of an API server that has ended.
             _close(sock for other, own in enumerate(self._listening) if other != number for sock in own)
             if signal.SIGHUP not in self._ending:
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a use for it.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until a handler is installed.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             failure = self._run(number, life)
             code = 0 if failure is None else START_FAILED
             if failure is not None:
-                # Not longer than is written in one piece, whoever else writes (POSIX, PIPE_BUF).
+                # Short enough to be written atomically beside other writers (POSIX, PIPE_BUF).
                 os.write(self._failures[1], " ".join(failure.split()).encode()[: MAX_REASON_BYTES - 1] + b"\n")
         except BaseException:
             log.exception("api_server_failed")
         finally:
-            # No further: what stands around the fork is the parent's to undo.
+            # Exit here: what surrounds the fork is the parent's to clean up.
             for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+                with contextlib.suppress(OSError, ValueError):  # Nobody reads it anymore.
                     stream.flush()
             os._exit(code)
 
@@ -189,12 +184,12 @@ class ApiServers:
             self._start(number, Life(self._alive, is_replacement=True))
             return
         self._code = START_FAILED
-        self._tell_all(signal.SIGTERM, is_end=True)
+        self._send_all(signal.SIGTERM, is_end=True)
 
-    def _tell_all(self, number_of_signal: int, *, is_end: bool) -> None:
+    def _send_all(self, number_of_signal: int, *, is_end: bool) -> None:
         if is_end and not self._is_stopping:
             self._is_stopping = True
-            # Those that have ended give up their place, and those that still drain refuse for them.
+            # The port of an API server that has ended closes; those that still drain refuse its clients.
             _close(sock for own in self._listening for sock in own)
         for process in self._running:
             os.kill(process, number_of_signal)

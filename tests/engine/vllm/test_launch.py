@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,19 @@ from engine.config import GUIDE, EngineConfig
 from engine.sharing.meeting import Meeting, Place
 from engine.vllm import launch
 from engine.vllm.launch import structured_outputs_config
+
+
+@dataclass(frozen=True, slots=True)
+class MoreOptions(EngineConfig):
+    """As if vLLM's option of this name had been added."""
+
+    max_num_batched_tokens: int | None = 512
+
+
+def test_an_option_of_vllms_is_one_field() -> None:
+    assert launch._engine_args(MoreOptions(str(GUIDE))).max_num_batched_tokens == 512
+    assert launch._engine_args(MoreOptions(str(GUIDE), max_num_seqs=3)).max_num_seqs == 3
+    assert launch._engine_args(EngineConfig(str(GUIDE))).served_model_name == [GUIDE.name]
 
 
 def test_schemas_are_always_followed_by_the_same_grammar_engine() -> None:

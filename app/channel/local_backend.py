@@ -86,7 +86,7 @@ class ChannelBackend:
             self._api.path,
             label,
             started_at=ended.began_at,
-            reply=ended.response,
+            response=ended.response,
             error=ended.error,
             # The message's own, where it has one: many callers may share a connection.
             context=frame.trace_context or self._context,

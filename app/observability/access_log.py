@@ -52,7 +52,7 @@ class AccessLog:
         reads_only = record.method in ("GET", "HEAD", "OPTIONS") and not record.is_work and outcome == "completed"
         line = record.log_line()
         if self._traces is not None and (record.is_work or record.method == "POST"):
-            generations = record.generations if record.reply is None else [record.reply.generation]
+            generations = record.generations if record.response is None else [record.response.generation]
             name, context = f"{record.method} {record.path}", context_of(record.headers)
             self._trace(name, record.started_at, context, line, outcome, generations)
         level = "debug" if reads_only or record.path in self._quiet_paths else "info"
@@ -64,26 +64,26 @@ class AccessLog:
         label: dict[str, Any],
         *,
         started_at: float,
-        reply: RecordedStream | None = None,
+        response: RecordedStream | None = None,
         error: TwowireError | None = None,
         context: Context | None = None,
     ) -> None:
         """Report a channel's create or resume that has had its terminal frame, or a message refused with an error."""
         outcome: RequestOutcome = "cancelled"
-        if reply is not None:
-            outcome = reply.outcome
+        if response is not None:
+            outcome = response.outcome
         elif error is not None:
             outcome = outcome_of_error(error.fault)
         line = {**label, "route": route, "wire": "websocket"}
         line["duration_s"] = round(time.monotonic() - started_at, 4)
-        if reply is not None:
-            line |= {"id": reply.id, **figures_of(reply.generation)}
+        if response is not None:
+            line |= {"id": response.id, **figures_of(response.generation)}
         if error is not None:
             line["error"] = error.fault.code
             self._metrics.refusals.labels(error.fault.code).inc()
         self._metrics.requests.labels(route, "websocket", outcome).inc()
         if self._traces is not None and context is not None:
-            generations = [] if reply is None else [reply.generation]
+            generations = [] if response is None else [response.generation]
             self._trace(f"{label['frame']} {route}", started_at, context, line, outcome, generations)
         log.info("request", **line, outcome=outcome)
 

@@ -61,7 +61,7 @@ class RequestRecord:
         """It became a WebSocket; its messages are logged one by one."""
         self.is_work = False
         """It needed the engine or the embedder."""
-        self.reply: RecordedStream | None = None
+        self.response: RecordedStream | None = None
         """The stream it reads, if that may outlive the request."""
         self.client: str | None = None
         """Whose rate limits apply; None until known."""
@@ -84,10 +84,10 @@ class RequestRecord:
             self.generations.append(generation)
         self._releases.append(release)
 
-    def hand_over(self, reply: RecordedStream) -> None:
-        """Drop everything adopted, which `reply` now owns; at the end of the request only leave `reply`."""
-        self.reply = reply
-        self._releases = [reply.leave]
+    def hand_over(self, response: RecordedStream) -> None:
+        """Drop everything adopted, which `response` now owns; at the end of the request only leave `response`."""
+        self.response = response
+        self._releases = [response.leave]
 
     async def close(self) -> None:
         """Release everything adopted."""
@@ -110,8 +110,8 @@ class RequestRecord:
             line["key"] = key_label(self.owner)
         if self.model is not None:
             line["model"] = self.model
-        if self.reply is not None:
-            line |= {"id": self.reply.id, **figures_of(self.reply.generation)}
+        if self.response is not None:
+            line |= {"id": self.response.id, **figures_of(self.response.generation)}
         for generation in self.generations:
             line |= figures_of(generation)
         if self.fault is not None:
@@ -121,8 +121,8 @@ class RequestRecord:
     @property
     def outcome(self) -> RequestOutcome:
         """How the request ended; valid once the record is closed."""
-        if self.reply is not None:
-            return self.reply.outcome
+        if self.response is not None:
+            return self.response.outcome
         if self.generations:
             generation = self.generations[0]
             # The generation completed, but the client got an error.

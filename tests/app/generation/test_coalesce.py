@@ -29,13 +29,13 @@ def texts(chunks: list[bytes] | None) -> list[str]:
 
 
 class Coalesced:
-    """A reply whose first token has been sent, and its reader, who waits."""
+    """A stream whose first token has been sent, and its waiting reader."""
 
     def __init__(self, interval_s: float) -> None:
         self.stream, self.outlet = FakeStream(), Outlet()
         encoder = ChatChunks(answer_id="c", model="guide", created=1)
         generation = generation_of(self.stream)
-        self.reply = LiveStream("c", generation, encoder, 1, pace=Pace(interval_s))
+        self.response = LiveStream("c", generation, encoder, 1, pace=Pace(interval_s))
         self.sender = EventSender(self.outlet)
         self.reader: asyncio.Task[list[bytes] | None]
 
@@ -44,7 +44,7 @@ class Coalesced:
         return texts([part.removeprefix(b"data: ").strip() for part in self.outlet.parts])
 
     async def read(self) -> None:
-        self.reader = asyncio.create_task(self.reply.next(self.sender))
+        self.reader = asyncio.create_task(self.response.next(self.sender))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -56,19 +56,19 @@ class Coalesced:
 @asynccontextmanager
 async def coalesced(interval_s: float) -> AsyncIterator[Coalesced]:
     one = Coalesced(interval_s)
-    assert texts(await one.reply.next(one.sender)) == [""]
+    assert texts(await one.response.next(one.sender)) == [""]
     await one.read()
     yield one
     one.reader.cancel()
-    await one.reply.leave()
+    await one.response.leave()
 
 
 async def test_the_first_token_does_not_wait_and_the_next_do() -> None:
     async with coalesced(FOREVER_S) as one:
         one.say("a", "b", "c")
         assert one.sent == ["a"]
-        assert one.reply.usage.completion_tokens == 3
-        assert one.reply.seq == 2
+        assert one.response.usage.completion_tokens == 3
+        assert one.response.seq == 2
 
 
 async def test_what_was_held_comes_in_one_chunk_when_it_is_due() -> None:
@@ -78,7 +78,7 @@ async def test_what_was_held_comes_in_one_chunk_when_it_is_due() -> None:
         assert one.sent == ["a", "bc"]
         one.say("d")
         await until(lambda: len(one.sent) == 3)
-        assert (one.sent[2], one.reply.seq) == ("d", 4)
+        assert (one.sent[2], one.response.seq) == ("d", 4)
 
 
 async def test_the_end_does_not_wait_and_comes_after_what_was_held() -> None:
@@ -87,8 +87,8 @@ async def test_the_end_does_not_wait_and_comes_after_what_was_held() -> None:
         one.say("d", reason="stop")
         one.stream.end()
         assert texts(await one.reader) == ["bc", "d", None], "the last is the finish_reason alone"
-        assert await one.reply.next(one.sender) is None
-        assert one.reply.seq == 5
+        assert await one.response.next(one.sender) is None
+        assert one.response.seq == 5
 
 
 async def test_what_was_held_comes_before_a_failure() -> None:
@@ -97,16 +97,16 @@ async def test_what_was_held_comes_before_a_failure() -> None:
         one.stream.fail(TwowireError(Fault.ENGINE_DIED, "It died."))
         assert texts(await one.reader) == ["bc"]
         with pytest.raises(TwowireError, match="It died"):
-            await one.reply.next(one.sender)
+            await one.response.next(one.sender)
 
 
 async def test_a_cancel_gives_what_was_held() -> None:
     async with coalesced(FOREVER_S) as one:
         one.say("a", "b", "c")
-        await one.reply.cancel()
+        await one.response.cancel()
         assert texts(await one.reader) == ["bc"]
-        assert await one.reply.next(one.sender) is None
-        assert one.reply.status == "cancelled"
+        assert await one.response.next(one.sender) is None
+        assert one.response.status == "cancelled"
 
 
 async def test_what_a_busy_wire_does_not_take_is_the_readers() -> None:
@@ -119,7 +119,7 @@ async def test_what_a_busy_wire_does_not_take_is_the_readers() -> None:
 
 async def test_a_wake_that_comes_too_late_is_no_silence() -> None:
     async with coalesced(FOREVER_S) as one:
-        one.reply.generation.wake()
+        one.response.generation.wake()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not one.reader.done(), "the wire would send a keep-alive"
@@ -131,14 +131,14 @@ async def test_a_reader_without_a_sender_reads_at_that_pace() -> None:
     stream = FakeStream([[Delta(0, text, 1)] for text in "ab"])
     generation = generation_of(stream)
     encoder = ChatChunks(answer_id="c", model="guide", created=1)
-    reply = LiveStream("c", generation, encoder, 1, pace=Pace(FOREVER_S))
-    await reply.next()
-    assert texts(await reply.next()) == ["a"]
-    waiting = asyncio.create_task(reply.next())
+    response = LiveStream("c", generation, encoder, 1, pace=Pace(FOREVER_S))
+    await response.next()
+    assert texts(await response.next()) == ["a"]
+    waiting = asyncio.create_task(response.next())
     await asyncio.sleep(SOON_S)
     assert not waiting.done()
     waiting.cancel()
-    await reply.leave()
+    await response.leave()
 
 
 async def test_all_streams_let_go_at_the_same_time() -> None:

@@ -42,7 +42,7 @@ class Outlet:
         return self.is_open
 
 
-def reply_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveStream:
+def response_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveStream:
     chunks = encoder(answer_id="chatcmpl-1", model="guide", created=1, **more)
     return LiveStream("chatcmpl-1", generation, chunks, 1)
 
@@ -51,34 +51,34 @@ def reply_of(generation: Generation, encoder: type[ChatChunks] | type[Completion
 @pytest.mark.parametrize("include_usage", [False, True])
 async def test_events_are_those_of_the_ordinary_path(encoder: type[ChatChunks], include_usage: bool) -> None:
     stream, outlet = FakeStream(), Outlet()
-    reply = reply_of(generation_of(stream), encoder, include_usage=include_usage)
+    response = response_of(generation_of(stream), encoder, include_usage=include_usage)
     sender = EventSender(outlet)
     # A completion has no opening chunk: its first read would wait for text until the next keep-alive.
-    first = await reply.next(sender) if encoder is ChatChunks else []
+    first = await response.next(sender) if encoder is ChatChunks else []
     assert first is not None
-    reading = asyncio.ensure_future(reply.next(sender))
+    reading = asyncio.ensure_future(response.next(sender))
     await asyncio.sleep(0)
     for text in TEXTS:
         stream.feed(Delta(0, text, 1))
     ordinary = encoder(answer_id="chatcmpl-1", model="guide", created=1, include_usage=include_usage)
     assert outlet.parts == [sse.event(chunk) for text in TEXTS for chunk in ordinary.encode(Delta(0, text, 1))]
-    assert reply.seq == len(first) + len(TEXTS)
+    assert response.seq == len(first) + len(TEXTS)
     stream.feed(Delta(0, "", 1, "stop"))
     assert len(await reading or []) == 1
-    assert reply.seq == len(first) + len(TEXTS) + 1
+    assert response.seq == len(first) + len(TEXTS) + 1
 
 
 async def test_chunks_that_vary_in_length_have_no_fast_path() -> None:
     stream, outlet = FakeStream(), Outlet()
-    reply = reply_of(generation_of(stream), ChatChunks, obfuscate=True)
+    response = response_of(generation_of(stream), ChatChunks, obfuscate=True)
     sender = EventSender(outlet)
-    await reply.next(sender)
-    reading = asyncio.ensure_future(reply.next(sender))
+    await response.next(sender)
+    reading = asyncio.ensure_future(response.next(sender))
     await asyncio.sleep(0)
     stream.feed(Delta(0, "a", 1))
     (chunk,) = await reading or []
     assert (outlet.parts, orjson.loads(chunk)["choices"][0]["delta"]) == ([], {"content": "a"})
-    await reply.leave()
+    await response.leave()
 
 
 class ThoughtParser:

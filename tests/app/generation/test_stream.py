@@ -1,4 +1,4 @@
-"""What a wire gets of a reply: no keep-alive without a silence, and each choice's end in a chunk of its own."""
+"""What a wire gets of a stream: no keep-alive without a silence, and each choice's end in a chunk of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.engine.test_generation import generation_of
 ENCODERS: list[Any] = [ChatChunks, CompletionChunks]
 
 
-def reply_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveStream, list[FakeStream]]:
+def response_of(encoder: Any, keepalive_s: float = 15.0) -> tuple[LiveStream, list[FakeStream]]:
     streams = [FakeStream(), FakeStream()]
     generation = generation_of(MergedStream([*streams], 1), keepalive_s=keepalive_s)
     chunks = encoder(answer_id="x", model="guide", created=1)
@@ -33,13 +33,13 @@ def choices(chunks: list[bytes] | None) -> list[tuple[int, str | None, str | Non
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 async def test_the_end_of_one_of_several_choices_is_no_silence(encoder: Any) -> None:
-    reply, streams = reply_of(encoder)
+    response, streams = response_of(encoder)
     streams[0].feed(Delta(0, "a", 1, "stop"))
     streams[0].end()
-    await reply.begin()
+    await response.begin()
     async with asyncio.timeout(5):
-        assert choices(await reply.next())[-2:] == [(0, "a", None), (0, _nothing(encoder), "stop")]
-        waiting = asyncio.create_task(reply.next())
+        assert choices(await response.next())[-2:] == [(0, "a", None), (0, _nothing(encoder), "stop")]
+        waiting = asyncio.create_task(response.next())
         # Enough turns of the loop for the first stream's end to be read.
         for _ in range(20):
             await asyncio.sleep(0)
@@ -47,10 +47,10 @@ async def test_the_end_of_one_of_several_choices_is_no_silence(encoder: Any) -> 
         streams[1].feed(Delta(0, "b", 1, "length"))
         streams[1].end()
         assert choices(await waiting) == [(1, "b", None), (1, _nothing(encoder), "length")]
-        assert reply.is_over
-        assert await reply.next() is None
-    assert reply.seq == (6 if encoder is ChatChunks else 4)
-    await reply.leave()
+        assert response.is_over
+        assert await response.next() is None
+    assert response.seq == (6 if encoder is ChatChunks else 4)
+    await response.leave()
 
 
 def _nothing(encoder: Any) -> str | None:
@@ -58,11 +58,11 @@ def _nothing(encoder: Any) -> str | None:
 
 
 async def test_a_silence_is_an_empty_step() -> None:
-    reply, streams = reply_of(ChatChunks, keepalive_s=0.01)
+    response, streams = response_of(ChatChunks, keepalive_s=0.01)
     streams[0].feed(Delta(0, "a", 1))
-    await reply.begin()
+    await response.begin()
     async with asyncio.timeout(5):
-        assert len(await reply.next() or []) == 3
-        assert await reply.next() == []
-    assert reply.seq == 3
-    await reply.leave()
+        assert len(await response.next() or []) == 3
+        assert await response.next() == []
+    assert response.seq == 3
+    await response.leave()

@@ -23,6 +23,8 @@ HEADERS = tuple(
     f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
 """OpenAI's names of all headers that a response may have."""
+SETTLE_AFTER_S = 1.0
+"""How long after the end of a generation its tokens are taken from the bucket, if nothing else draws from it."""
 FAULTS = {"requests": Fault.TOO_MANY_REQUESTS, "tokens": Fault.TOO_MANY_TOKENS}
 
 
@@ -71,11 +73,9 @@ class RateLimits:
         self._running: dict[str, _Running] = {}
         self._clients: dict[Spender, str] = {}
         self._ended: set[str] = set()
+        self._settle_after_s = SETTLE_AFTER_S
+        self._timer: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
-
-    def __bool__(self) -> bool:
-        """Whether there is a limit."""
-        return bool(self._limits)
 
     async def admit(self, client: str) -> None:
         """Count one request of `client`. Raises `TwowireError` (429) if it is one too many; then none is counted.
@@ -110,17 +110,23 @@ class RateLimits:
             self._clients[spender] = client
 
     def ended(self, spender: Spender) -> None:
-        """Stop following `spender`. What it used is taken soon, or with the client's next draw."""
+        """Stop following `spender`. What it used is taken with the client's next request, or soon without one."""
         client = self._clients.pop(spender, None)
         if client is not None:
             self._running[client].ended(spender)
             self._ended.add(client)
-            if self._settling is None or self._settling.done():
-                self._settling = asyncio.get_running_loop().create_task(self._settle())
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(self._settle_after_s, self._start_settling)
+
+    def _start_settling(self) -> None:
+        self._timer = None
+        self._settling = asyncio.create_task(self._settle())
 
     async def _settle(self) -> None:
         while self._ended:
-            await self._draw(self._ended.pop())
+            client = self._ended.pop()
+            if client in self._running:
+                await self._draw(client)
 
     async def standing(self, client: str) -> list[dict[str, Any]]:
         """What is left to `client`: the `name`, `limit`, `remaining` and `reset_seconds` of each limit.
@@ -159,16 +165,13 @@ class RateLimits:
         """
         needed, amounts = needed or {}, amounts or {}
         used, used_over_s = self._used_by(client)
-        draws = [
-            Draw(
-                f"bucket:{name}:{client}",
-                limit,
-                needed.get(name, -math.inf),
-                amounts.get(name, 0),
-                *((used, used_over_s) if name == "tokens" else ()),
-            )
-            for name, limit in self._limits.items()
-        ]
+        draws = []
+        for name, limit in self._limits.items():
+            key, needs, takes = f"bucket:{name}:{client}", needed.get(name, -math.inf), amounts.get(name, 0)
+            if name == "tokens":
+                draws.append(Draw(key, limit, needs, takes, used, used_over_s))
+            else:
+                draws.append(Draw(key, limit, needs, takes))
         drawn = await self._store.draw(draws)
         levels = dict(zip(self._limits, drawn.levels, strict=True))
         if not drawn.is_granted:

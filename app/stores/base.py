@@ -22,8 +22,7 @@ class Group:
     max_keys: int
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(NamedTuple):
     """What one call does with one token bucket, which holds `per_minute` tokens and refills as many each minute."""
 
     key: str

@@ -82,16 +82,20 @@ class MemoryStore:
         if len(self._buckets) >= self._sweep_at:
             self._buckets = {key: kept for key, kept in self._buckets.items() if kept.level(now) < kept.per_minute}
             self._sweep_at = max(FIRST_SWEEP, 2 * len(self._buckets))
-        buckets = [self._bucket(draw, now) for draw in draws]
-        pairs = list(zip(buckets, draws, strict=True))
-        for bucket, draw in pairs:
+        levels, is_granted = [], True
+        for draw in draws:
+            bucket = self._bucket(draw, now)
             if draw.used:
                 bucket.take_evenly(draw.used, now, draw.used_over_s)
-        is_granted = all(bucket.level(now) >= draw.needed for bucket, draw in pairs)
+            level = bucket.level(now)
+            levels.append(level)
+            if level < draw.needed:
+                is_granted = False
         if is_granted:
-            for bucket, draw in pairs:
-                bucket.take(draw.amount, now)
-        return Drawn(is_granted, tuple(bucket.level(now) for bucket in buckets))
+            for index, draw in enumerate(draws):
+                if draw.amount:
+                    levels[index] = self._buckets[draw.key].take(draw.amount, now)
+        return Drawn(is_granted, tuple(levels))
 
     def _bucket(self, draw: Draw, now: float) -> TokenBucket:
         bucket = self._buckets.get(draw.key)

@@ -24,9 +24,10 @@ class TokenBucket:
     def _refilled(self, now: float) -> float:
         return self._level + max(0.0, now - self._counted_at) * self.per_minute / MINUTE_S
 
-    def take(self, amount: float, now: float) -> None:
-        """Take `amount` at once, even if there is not as much; give back if it is negative."""
+    def take(self, amount: float, now: float) -> float:
+        """Take `amount` at once, even if there is not as much; give back if it is negative. Returns the new level."""
         self._set(self.level(now) - amount, now)
+        return self._level
 
     def take_evenly(self, amount: float, now: float, over_s: float) -> None:
         """Take `amount` as it was used: evenly over the last `over_s` seconds, against the refill of that time."""

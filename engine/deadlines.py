@@ -1,7 +1,4 @@
-"""Until when a request must have its first token, and until when it must be done: past that it is ended, and told why.
-
-Does not know where the times come from, nor the wire.
-"""
+"""Ends requests that miss the deadline of their first token, or of their end."""
 
 from __future__ import annotations
 
@@ -18,19 +15,19 @@ if TYPE_CHECKING:
     from engine.generation import Generation
 
 RETRY_AFTER_S = 5
-"""A first token that is late means that the server has too much to do just now."""
+"""A late first token means that the server is too busy now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Both in seconds from `began_at`, a time of `time.monotonic`; None is no limit."""
+    """Both in seconds from `began_at`, by `time.monotonic`; None is no limit."""
 
     first_token_s: float | None = None
     request_s: float | None = None
     began_at: float = field(default_factory=time.monotonic)
 
     def due(self) -> list[tuple[float, TwowireError]]:
-        """Seconds from now on, and what is said then. Seconds that are negative have passed already."""
+        """The seconds left, negative if past, and the error of each deadline."""
         elapsed_s = time.monotonic() - self.began_at
         due = []
         if self.first_token_s is not None:
@@ -44,7 +41,7 @@ class Deadlines:
 
     @asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
-        """Cancel the body when the earlier of the two has passed, and raise its `TwowireError` (504)."""
+        """Cancel the body at the earlier deadline, and raise its `TwowireError` (504)."""
         left_s, late = min(self.due(), key=lambda due: due[0], default=(None, None))
         try:
             async with asyncio.timeout(left_s) as timer:
@@ -56,7 +53,7 @@ class Deadlines:
 
 
 class DeadlineTimer:
-    """Ends `generation` when one of its deadlines passes. Costs a timer each, and nothing per token."""
+    """Ends `generation` when one of its deadlines passes. Costs a timer each, nothing per token."""
 
     def __init__(self, deadlines: Deadlines, generation: Generation) -> None:
         self._generation = generation
@@ -70,6 +67,6 @@ class DeadlineTimer:
         self._ending = asyncio.create_task(self._generation.expire(late))
 
     def stop(self) -> None:
-        """The generation has ended; what ends it now may go on doing so."""
+        """Cancel the timers: the generation has ended. An `expire` that runs goes on."""
         for timer in self._timers:
             timer.cancel()

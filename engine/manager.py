@@ -55,7 +55,7 @@ class AdmissionLimits:
 
 
 class EngineManager:
-    """See the module. Use: `start()`, then `prepare` and `run`, then `stop()`."""
+    """Use: `start()`, then `prepare` and `run`, then `stop()`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class EngineManager:
             has_worked=has_worked,
         )
         self.grammar_figures = GrammarFigures()
-        """Of all engines since the start."""
+        """Of all engines since the server started."""
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when the server starts to refuse new work."""
         self._factory = factory
@@ -159,17 +159,17 @@ class EngineManager:
     # -- requests -----------------------------------------------------------------------------------------------
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
-        """Render, count and check a request. Raises `TwowireError`, also where there is no room for it."""
+        """Render, count and check a request. Raises `TwowireError`, also if there is no room for it."""
         prompts = request.prompt_count
         sequences = request.n * prompts
-        # Before the work of rendering, so that a refusal is cheap; `run` checks again.
+        # Before rendering, so that a refusal is cheap; `run` checks again.
         self._check_size(sequences, request.fields.prompt if prompts > 1 else "n")
         if not self._queue.has_room(client, sequences):
             raise self._queue_full()
         return await self._ready_engine().prepare(request, client)
 
     def check_open(self) -> None:
-        """Raise `TwowireError` (503) where the server is about to stop."""
+        """Raise `TwowireError` (503) if the server is shutting down."""
         if self.state is EngineState.DRAINING or self.state is EngineState.STOPPED:
             raise TwowireError(
                 Fault.DRAINING, "The server is shutting down and takes no new requests.", retry_after_s=5
@@ -200,7 +200,7 @@ class EngineManager:
         return TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
 
     def find(self, generation_id: str, owner: str | None) -> Generation | None:
-        """The generation of that id that runs now and belongs to `owner`, if there is one."""
+        """The generation with that id, if it runs or waits now and belongs to `owner`."""
         for generation in self._generations:
             if generation.id == generation_id and generation.owner == owner:
                 return generation
@@ -215,17 +215,14 @@ class EngineManager:
         client: str = "",
         deadlines: Deadlines | None = None,
     ) -> Generation:
-        """Put a prepared request into the engine, or into the queue. The caller closes what it gets, whatever happens.
+        """Put a prepared request into the engine or the queue. The caller must close the generation.
 
-        Places are shared out evenly between clients: see `engine.queue.fair_queue`.
-
-        Past one of its `deadlines` the generation is ended, and fails with an error that says so.
-
-        Raises `TwowireError` where the engine refuses; then nothing is held.
+        Clients share the slots evenly: see `engine.queue.fair_queue`. A generation that misses one of its `deadlines`
+        is ended with an error that says so. Raises `TwowireError` if the engine refuses; then nothing is held.
         """
         engine = self._ready_engine()
         self._check_size(prepared.sequences, None)
-        # Taken before the first await, so that requests which arrive together cannot all see the last free place.
+        # Before the first await, so that requests that arrive together cannot all see the last free slot.
         entry = self._queue.enter(client, prepared.sequences)
         if entry is None:
             raise self._queue_full()
@@ -257,7 +254,7 @@ class EngineManager:
         return generation
 
     async def _open_queued(self, prepared: Prepared, generation_id: str) -> EngineStream:
-        # While the server drains, what waited already may still run.
+        # While the server drains, what already waits may still run.
         engine = self.supervisor.engine
         if engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
             raise self._not_ready()

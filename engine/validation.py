@@ -9,14 +9,14 @@ from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
 
 SCHEMA_FIELD = "response_format.json_schema.schema"
-"""What is at fault where the engine cannot make a grammar of a schema."""
+"""The field at fault if the engine cannot compile a schema."""
 
 MAX_WHOLE_LOGPROBS = 2_000_000
-"""Candidates in an answer that is not streamed, which is held in memory until it is done: some 500 MB of it."""
+"""Candidates in an answer that is not streamed, which is held in memory until its end: some 500 MB."""
 
 
 def allowed_template_kwargs(prompt: ChatPrompt, allowed: Collection[str]) -> dict[str, Any]:
-    """The chat template's arguments that the request sets. Raises `TwowireError` where it may not set one."""
+    """The chat template's arguments that the request sets. Raises `TwowireError` if it may not set one."""
     for name in prompt.template_kwargs:
         if name not in allowed:
             raise TwowireError(
@@ -39,7 +39,7 @@ def check_token_ids(prompts: Iterable[str | list[int]], vocabulary_size: int, pa
 
 
 def check_logprobs(request: GenerationRequest, answer_tokens: int) -> None:
-    """Raise `TwowireError` where a whole answer of up to `answer_tokens` would hold too many log probabilities."""
+    """Raise `TwowireError` if an unstreamed answer of `answer_tokens` could hold too many log probabilities."""
     top = request.sampling.logprobs
     if top is None or request.is_streamed:
         return

@@ -1,9 +1,7 @@
-"""Tells a hung engine or embedder from one that works or has nothing to do, and ends it.
+"""Detects an engine or embedder that hangs, and kills it; `engine.supervisor` starts the next one.
 
-Does not know what an engine is, nor who starts the next one: `engine.manager` and `engine.embeddings.manager` do. An
-engine that has work must take steps. What it is measured by is the step, not the token: a long prompt is read in many
-steps of bounded size, none of which gives a token, and an engine in the middle of one is well. An idle engine takes no
-steps, so from time to time it is given a token to make.
+An engine with work must take steps. Steps, not tokens: a long prompt is read in many steps of bounded size, which give
+no token. An idle engine takes no steps, so from time to time it is asked for one token.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from engine.option import Option
 
 log = structlog.get_logger(__name__)
 
-LOOKS = 8
-"""How often it is looked at in the shorter of the two times."""
-LONGEST_LOOK_S = 5.0
+CHECKS_PER_TIMEOUT = 8
+"""How often the engine is checked within the shorter of the two times."""
+MAX_CHECK_INTERVAL_S = 5.0
 KILLED_S = 30.0
-"""How long the death of an engine that was killed may take to be noticed."""
+"""How long to wait for the death of a killed engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +56,16 @@ class EngineWatchdog:
         self, limits: WatchdogLimits, clock: Callable[[], float] = time.monotonic, what: str = "engine"
     ) -> None:
         self.heartbeats = 0
-        """Those that were answered."""
+        """Heartbeats that were answered."""
         self.hangs = 0
         self._limits = limits
         self._clock = clock
         self._what = what
         times = [limits.stall_timeout_s, limits.heartbeat_interval_s or limits.stall_timeout_s]
-        self._look_s = min(min(times) / LOOKS, LONGEST_LOOK_S)
+        self._interval_s = min(min(times) / CHECKS_PER_TIMEOUT, MAX_CHECK_INTERVAL_S)
 
     async def wait_gone(self, engine: Watched) -> str:
-        """Return what the engine died of: by itself, or because it hung and was killed."""
+        """Wait until the engine dies, by itself or because it hung and was killed; returns what it died of."""
         if not self._limits.stall_timeout_s:
             return await engine.wait_dead()
         dead = asyncio.ensure_future(engine.wait_dead())
@@ -79,12 +77,12 @@ class EngineWatchdog:
 
     async def _watch(self, engine: Watched, dead: asyncio.Future[str]) -> str:
         beat: asyncio.Task[None] | None = None
-        steps, quiet_s, stalled_s, looked_at = engine.steps_taken, 0.0, 0.0, self._clock()
+        steps, quiet_s, stalled_s, checked_at = engine.steps_taken, 0.0, 0.0, self._clock()
         try:
-            while not (await asyncio.wait({dead}, timeout=self._look_s))[0]:
+            while not (await asyncio.wait({dead}, timeout=self._interval_s))[0]:
                 now = self._clock()
-                # Time in which this process stood still, too, is not the engine's fault.
-                passed_s, looked_at = min(now - looked_at, 2 * self._look_s), now
+                # Time in which this process itself stood still is not the engine's fault.
+                passed_s, checked_at = min(now - checked_at, 2 * self._interval_s), now
                 if beat is not None and beat.done():
                     self._note(beat)
                     beat = None
@@ -107,7 +105,7 @@ class EngineWatchdog:
         if error is None:
             self.heartbeats += 1
         else:
-            # An engine that dies is told of by `wait_dead`; one that refuses a token is at least not hung.
+            # `wait_dead` notices an engine that dies; one that refuses a token does not hang.
             log.warning("heartbeat_failed", of=self._what, error=repr(error))
 
     async def _end(self, engine: Watched, dead: asyncio.Future[str], was: str) -> str:
@@ -116,6 +114,6 @@ class EngineWatchdog:
         event = f"{self._what}_hung"
         log.error(event, was=was, stall_timeout_s=self._limits.stall_timeout_s)
         engine.kill()
-        # From here on it is as if it had crashed: its requests learn it first, then this.
+        # From here on, as if it had crashed: its requests fail first, then this returns.
         await asyncio.wait({dead}, timeout=KILLED_S)
         return reason

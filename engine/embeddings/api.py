@@ -1,8 +1,7 @@
-"""What an embedding request becomes, and what an embedder must be able to do.
+"""The interface between the embedder's manager and its backend.
 
-Does not know how vectors are made. The real backend is `engine.embeddings.process`, a small fake is in
-`tests/engine/embeddings/fake_embedder.py`. Ranking is the same work: a document with a query beside it, and a score for
-a vector.
+The real backend is `engine.embeddings.process`, a small fake is in `tests/engine/embeddings/fake_embedder.py`. Ranking
+is the same work: documents with a query beside them, and scores in place of vectors.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ def _check_device(device: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EmbedderConfig:
-    """What the embedder is started with: folders or hub names of the models, by the names they are served under.
+    """The embedder's configuration: folders or hub names of models, by the names they are served under.
 
-    `threads` and `batch_tokens` are None where the embedder is to choose. `matryoshka` names the models whose vectors
-    may be shortened although their files do not say so.
+    If `threads` or `batch_tokens` is None, the embedder chooses. `matryoshka` names models whose vectors may be
+    shortened although their files do not say so.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
@@ -87,10 +86,10 @@ class EmbedderConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model once it is loaded.
+    """The properties of a loaded model.
 
-    `max_tokens` counts the special tokens, too. `shorter` are the dimensions that its vectors may be shortened to:
-    True for any. `before` and `after` are the special tokens that stand around every text.
+    `max_tokens` includes the special tokens. `shorter` are the dimensions its vectors may be shortened to; True for
+    any. `before` and `after` are the special tokens around every text.
     """
 
     kind: Kind
@@ -105,17 +104,16 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The texts of one request, and how they are to be turned into vectors; with a `query`, into scores.
+    """The texts or token ids of one request, and how to turn them into vectors; with a `query`, into scores.
 
-    `texts` are texts or token ids. A vector is asked for as the bytes that stand in the answer: a JSON list, or a JSON
-    string of base64.
+    A vector comes as the bytes of the answer: a JSON list, or a JSON string of base64.
     """
 
     model: str
     texts: Sequence[str | list[int]]
     query: str | None = None
     is_list: bool = True
-    """An error names the place in `input`; otherwise `input` is the one text."""
+    """Whether `input` is a list, so that errors name the place in it."""
     truncate: bool = False
     base64: bool = False
     dimensions: int | None = None
@@ -126,34 +124,34 @@ class Job:
 
 @dataclass(slots=True)
 class Embedded:
-    """What a job came to: a piece of JSON for each text, in their order, and the tokens that were read."""
+    """The result of a job: a piece of JSON for each text, in order, and the tokens that were read."""
 
     pieces: list[bytes]
     tokens: int = 0
 
 
 class EmbedderBackend(Watched, Protocol):
-    """A running embedder. Made by an `EmbedderFactory`, ended by `close`. Its heartbeat is a text for nobody."""
+    """A running embedder. Made by an `EmbedderFactory`, ended by `close`. Its heartbeat computes a text."""
 
     @property
     def cards(self) -> Mapping[str, ModelCard]:
-        """What is known of each model."""
+        """The models' properties, by name."""
 
     has_machine: Callable[[], bool]
-    """Whether nothing else computes on this machine just now; set by whoever started it."""
+    """Whether nothing else computes on this machine now; set by the manager."""
 
     async def run(self, job: Job, client: str) -> Embedded:
-        """Do a job; a cancellation ends it in the embedder, too. Raises `TwowireError`.
+        """Do a job; a cancellation ends it in the embedder too. Raises `TwowireError`.
 
-        Jobs of different clients share the embedder evenly, whatever they ask for; so do the jobs of one client.
+        Clients share the embedder evenly, whatever they ask for; so do the jobs of one client.
         """
 
     async def close(self) -> None:
-        """End it and its process. Does not raise. May be called after its death."""
+        """Stop it and its process. Does not raise. May be called after its death."""
 
 
 class EmbedderFactory(Protocol):
     """Starts an embedder without blocking the event loop."""
 
     async def __call__(self, report: StageReport) -> EmbedderBackend:
-        """Raises `EngineStartError` when the configuration is at fault, anything else when the start failed."""
+        """Raises `EngineStartError` if the configuration is at fault, anything else if the start failed."""

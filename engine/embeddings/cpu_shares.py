@@ -1,7 +1,4 @@
-"""How an embedder shares the processors between the batches that it computes at a time.
-
-Does not know what is computed, nor with which library.
-"""
+"""Divides the processors between the batches that the embedder computes at the same time."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_LANES = 16
-"""So many batches are computed at a time, each by its part of the processors: for small models that is up to twice as
-fast as all processors on one batch after another, because none waits for the others after every step."""
+"""Batches computed at the same time, each with its share of the processors. For small models that is up to twice as
+fast as one batch after another on all processors, because threads need not wait for each other after every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """What there is to compute with: `use` says how many processors the batch of the calling thread may have."""
+    """`use` sets how many of the `count` processors the calling thread's batch may use."""
 
     count: int
     lanes: int
@@ -23,10 +20,10 @@ class Processors:
 
     @property
     def share(self) -> int:
-        """The part of one lane where all are busy."""
+        """The processors of one lane when all lanes are busy."""
         return max(1, self.count // self.lanes)
 
 
 def processors_of(device: str, count: int, use: Callable[[int], None]) -> Processors:
-    """Those of a machine with `count` of them. A GPU computes one batch after another by itself."""
+    """The processors of a machine with `count` of them. A GPU has one lane: it runs batches in parallel by itself."""
     return Processors(count, min(count, MAX_LANES) if device == "cpu" else 1, use)

@@ -16,7 +16,7 @@ from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 
 MAX_WAITING_CHARS = 64 * 1024 * 1024
-"""Characters of all texts that wait; a token id counts as four."""
+"""Characters of all texts that run or wait; a token id counts as four."""
 
 CHARS_PER_TOKEN = 4
 """Typical for English; other languages have fewer. The estimate is corrected once the tokens are known."""
@@ -25,11 +25,11 @@ FIELDS: dict[Kind, str] = {"embedding": "input", "reranker": "documents"}
 
 
 class Embedder:
-    """See the module. Use: `start()`, then `run`, then `stop()`.
+    """Use: `start()`, then `run`, then `stop()`.
 
-    `models` says which names are served, and as what; it may be empty. `off_because` is said to who asks for one then.
-    Of the models in `truncated`, texts that are too long are cut, unless a request says otherwise. Without
-    `takes_any_ids`, token ids must show that they are the model's own.
+    `models` are the served names and their kinds. Without a `factory` it is off, for the reason `off_because`. Texts
+    too long for the models in `truncated` are cut unless a request says otherwise. Unless it `takes_any_ids`, token ids
+    must show that they are the model's own.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Embedder:
     def start(
         self, after: Callable[[], Awaitable[None]] | None = None, has_machine: Callable[[], bool] = lambda: True
     ) -> None:
-        """Begin to start, once `after()` has returned; returns at once. While not `has_machine()`, it steps back."""
+        """Begin to start once `after()` has returned; returns at once. It yields the CPU while not `has_machine()`."""
         self._after, self._has_machine = after, has_machine
         if self._factory is not None:
             self.supervisor.run()
@@ -116,16 +116,16 @@ class Embedder:
     # -- requests -----------------------------------------------------------------------------------------------
 
     def estimated_tokens(self, job: Job) -> int:
-        """About how many tokens the model will read: a quarter of the characters, and not more than it can."""
-        beside = 0 if job.query is None else len(job.query) // CHARS_PER_TOKEN
-        sizes = (len(text) // (CHARS_PER_TOKEN if isinstance(text, str) else 1) + beside for text in job.texts)
+        """Roughly how many tokens the model will read: a quarter of the characters, up to its maximum."""
+        query_tokens = 0 if job.query is None else len(job.query) // CHARS_PER_TOKEN
+        sizes = (len(text) // (CHARS_PER_TOKEN if isinstance(text, str) else 1) + query_tokens for text in job.texts)
         backend = self.supervisor.engine
         card = backend.cards.get(job.model) if backend is not None else None
         most = card.max_tokens if card is not None else None
         return sum(max(1, size if most is None else min(size, most)) for size in sizes)
 
     async def run(self, job: Job, client: str) -> Embedded:
-        """Do a job of `client`'s. A cancellation ends it in the embedder, too. Raises `TwowireError`."""
+        """Do a job of `client`. A cancellation ends it in the embedder too. Raises `TwowireError`."""
         backend = self._ready_backend()
         check_job(job, backend.cards[job.model], takes_any_ids=self._takes_any_ids)
         texts = len(job.texts)
@@ -172,7 +172,7 @@ class Embedder:
                 f"{field} holds {texts} texts; this server takes {share} at once.",
                 param=field,
             )
-        # One client may fill half of the queue, so that there is room for others.
+        # One client may fill half of the queue, which leaves room for others.
         is_full = self._by_client[client] + texts > share or self.texts + texts > self._max_texts
         if is_full or (self._chars and self._chars + chars > MAX_WAITING_CHARS):
             if not self._by_client[client]:
@@ -189,9 +189,9 @@ def _draining() -> TwowireError:
 
 
 def check_job(job: Job, card: ModelCard, *, takes_any_ids: bool = True) -> None:
-    """Raise `TwowireError` (400) where a model cannot do what a job wants of it.
+    """Raise `TwowireError` (400) if the model cannot do the job.
 
-    Unless it `takes_any_ids`, token ids must begin and end as the model's tokenizer makes each text begin and end.
+    Unless it `takes_any_ids`, token ids must begin and end with the special tokens of the model's tokenizer.
     """
     if job.prompt_name is not None and job.prompt_name not in card.prompts:
         known = ", ".join(card.prompts) or "none"
@@ -228,7 +228,7 @@ def _check_ids(ids: list[int], param: str, card: ModelCard, takes_any_ids: bool)
 
 
 def is_framed(ids: list[int], card: ModelCard) -> bool:
-    """Whether `ids` begin and end with the special tokens of the model's tokenizer, and it has both."""
+    """Whether `ids` begin and end with the special tokens of the model's tokenizer, which must have both."""
     before, after = list(card.before), list(card.after)
     has_both = bool(before and after) and len(ids) >= len(before) + len(after)
     return has_both and ids[: len(before)] == before and ids[-len(after) :] == after
@@ -236,7 +236,7 @@ def is_framed(ids: list[int], card: ModelCard) -> bool:
 
 def _check_dimensions(wanted: int, card: ModelCard) -> None:
     if wanted > card.dimensions:
-        message = f"dimensions must be at most {card.dimensions}, which is what the model gives; got {wanted}."
+        message = f"dimensions must be at most {card.dimensions}, the size of the model's vectors; got {wanted}."
     elif card.shorter is False:
         message = (
             f"The model was not trained for shorter vectors; dimensions must be {card.dimensions} or left out,"

@@ -1,8 +1,8 @@
-"""The models of the embedder: sentence-transformers' encoders and cross-encoders, in the only file that imports it.
+"""The embedder's models: sentence-transformers' encoders and cross-encoders. Only this file imports that library.
 
-Does not know processes, clients or requests. Written for sentence-transformers 6.2. A model is given token ids, not
-texts, because texts are counted long before they are computed; its own modules do the rest, so that a vector is the one
-that `SentenceTransformer.encode` gives. Import it lazily: torch and transformers take five seconds.
+Written for sentence-transformers 6.2. A model gets token ids, not texts, because texts are counted long before they are
+computed; the model's own modules do the rest, so the vectors are those of `SentenceTransformer.encode`. Import it
+lazily: torch and transformers take five seconds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from engine.api import EngineStartError
 from engine.embeddings.api import EmbedderConfig, ModelCard
 
 CHARS_PER_TOKEN = 64
-"""No text but an odd one needs so many characters for a token: of a longer one, first only the beginning is read."""
+"""Hardly any text has so many characters per token; of a longer one, only the beginning is tokenized at first."""
 
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
-"""What passages may be called, in the order of `SentenceTransformer.encode_document`."""
+"""Names of passage prompts, in the order of `SentenceTransformer.encode_document`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the texts of one request have in common."""
+    """The options of one request."""
 
     query: str | None = None
     truncate: bool = False
@@ -45,7 +45,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Tokens:
-    """A text, ready to be computed. `prompt` counts the tokens of a prompt that the pooling leaves out."""
+    """A tokenized text. `prompt` counts the tokens of a prompt that pooling leaves out."""
 
     ids: list[int]
     types: list[int] | None = None
@@ -59,14 +59,14 @@ class Model(Protocol):
     card: ModelCard
 
     def tokens(self, texts: Sequence[str | list[int]], wanted: Wanted) -> list[Tokens]:
-        """The tokens of each text, cut where `wanted` lets that be."""
+        """The tokens of each text, truncated if `wanted` allows it."""
 
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
-        """What stands in the answer for each text, as JSON."""
+        """The vector or score of each text, as JSON."""
 
 
 get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
-"""How many processors torch computes with; what is set holds for the thread that sets it."""
+"""How many processors torch uses. The setting is per thread."""
 
 
 def load_models(config: EmbedderConfig) -> tuple[dict[str, Model], str]:
@@ -94,9 +94,9 @@ def _loaded(kind: Any, flag: str, name: str, path: str, device: str, dtype: str)
         reason = " ".join(str(error).split())[:300]
         raise EngineStartError(f"{flag}: {name!r} cannot be loaded: {type(error).__name__}: {reason}") from error
     first = model[0]
-    # Chat templates and routers would need the text at the time of computing.
+    # Chat templates and routers would need the text when computing.
     if type(first) is not Transformer or "text" not in first.modality_config or "message" in first.modality_config:
-        raise EngineStartError(f"{flag}: {name!r} is not of a kind that is served here: it must be a text encoder")
+        raise EngineStartError(f"{flag}: {name!r} is not supported: it must be a text encoder")
     if not getattr(first.tokenizer, "is_fast", False):
         raise EngineStartError(f"{flag}: {name!r} has no fast tokenizer (tokenizer.json)")
     if kind is CrossEncoder and model.num_labels != 1:
@@ -104,8 +104,8 @@ def _loaded(kind: Any, flag: str, name: str, path: str, device: str, dtype: str)
     return model.eval()
 
 
-class _Reader:
-    """A model's tokenizer."""
+class _Tokenizer:
+    """A model's tokenizer, and the special tokens that it puts around texts."""
 
     def __init__(self, model: Any) -> None:
         self._tokenizer = model[0].tokenizer
@@ -128,11 +128,11 @@ class _Reader:
         )
 
     def length(self, text: str) -> int:
-        """The tokens of `text` that stand before what every text ends with."""
+        """The tokens of `text`, with the special ones before it but not those after it."""
         return len(self._ids([text])[0]) - len(self.after)
 
     def texts(self, texts: Sequence[str], truncate: bool) -> list[Tokens]:
-        """The tokens of texts, with the special ones."""
+        """The tokens of texts, including special ones."""
         enough = self.max_tokens * CHARS_PER_TOKEN
         ids = self._ids([text[:enough] for text in texts])
         return [
@@ -143,7 +143,7 @@ class _Reader:
         ]
 
     def ids(self, ids: list[int], truncate: bool) -> Tokens:
-        """The same of token ids, which may have the special ones already."""
+        """The same for token ids, which may already include special ones."""
         before, after = self.before, self.after
         is_whole = ids[: len(before)] == before and ids[len(ids) - len(after) :] == after and len(ids) > len(before)
         return self._cut(list(ids) if is_whole else before + ids + after, truncate)
@@ -156,7 +156,7 @@ class _Reader:
         return Tokens(ids[: self.max_tokens - len(self.after)] + self.after)
 
     def pairs(self, query: str, texts: Sequence[str], truncate: bool) -> list[Tokens]:
-        """The tokens of a query with each text, the longer of them cut first."""
+        """The tokens of a query with each text; the longer of the two is truncated first."""
         enough = self.max_tokens * CHARS_PER_TOKEN
         pairs = [(query[:enough], text[:enough]) for text in texts]
         read = self._read(pairs)
@@ -188,25 +188,25 @@ class _Reader:
 
 
 class Encoder:
-    """A model that turns a text into a vector."""
+    """A model that turns texts into vectors."""
 
     def __init__(self, model: Any, path: str, *, shorter: bool = False) -> None:
         self._model = model
-        self._reader = _Reader(model)
+        self._tokenizer = _Tokenizer(model)
         modules = list(model)
-        # Left out and done by hand, so that a request may do without it.
+        # Done here instead, because a request may turn it off.
         self._normalizes = type(modules[-1]) is Normalize
         self._modules = modules[:-1] if self._normalizes else modules
         self._leaves_prompt_out = any(getattr(module, "include_prompt", True) is False for module in modules)
         self.card = ModelCard(
             kind="embedding",
             dimensions=model.get_embedding_dimension(),
-            max_tokens=self._reader.max_tokens,
-            vocabulary=self._reader.vocabulary,
+            max_tokens=self._tokenizer.max_tokens,
+            vocabulary=self._tokenizer.vocabulary,
             prompts=tuple(model.prompts),
             shorter=shorter or trained_dimensions(model[0].config, Path(path)),
-            before=tuple(self._reader.before),
-            after=tuple(self._reader.after),
+            before=tuple(self._tokenizer.before),
+            after=tuple(self._tokenizer.after),
         )
 
     def _prompt(self, wanted: Wanted) -> str:
@@ -214,7 +214,7 @@ class Encoder:
         name = wanted.prompt_name
         if name is None and wanted.task is not None:
             names = ("query",) if wanted.task == "query" else PASSAGE_PROMPTS
-            # Those that a model does not have are empty, and come first where another one is not.
+            # Prompts that a model lacks are empty; prefer one that is not.
             known = sorted((one for one in names if one in prompts), key=lambda one: not prompts[one])
             name = known[0] if known else None
         return prompts.get(name or self._model.default_prompt_name or "", "")
@@ -222,17 +222,17 @@ class Encoder:
     def tokens(self, texts: Sequence[str | list[int]], wanted: Wanted) -> list[Tokens]:
         prompt = self._prompt(wanted)
         if not isinstance(texts[0], str):
-            return [self._reader.ids(ids, wanted.truncate) for ids in texts if not isinstance(ids, str)]
-        tokens = self._reader.texts([prompt + text for text in texts if isinstance(text, str)], wanted.truncate)
+            return [self._tokenizer.ids(ids, wanted.truncate) for ids in texts if not isinstance(ids, str)]
+        tokens = self._tokenizer.texts([prompt + text for text in texts if isinstance(text, str)], wanted.truncate)
         if prompt and self._leaves_prompt_out:
-            length = self._reader.length(prompt)
+            length = self._tokenizer.length(prompt)
             for one in tokens:
                 one.prompt = length
         return tokens
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
-        features = self._reader.features(tokens, self._model.device)
+        features = self._tokenizer.features(tokens, self._model.device)
         if tokens[0].prompt:
             features["prompt_length"] = tokens[0].prompt
         for module in self._modules:
@@ -257,30 +257,30 @@ class Encoder:
 
 
 class Ranker:
-    """A cross-encoder: a model that reads a query and a text together, and gives a score."""
+    """A cross-encoder: a model that reads a query and a text together and returns a score."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._reader = _Reader(model)
-        self.card = ModelCard(kind="reranker", max_tokens=self._reader.max_tokens, vocabulary=self._reader.vocabulary)
+        self._tokenizer = _Tokenizer(model)
+        self.card = ModelCard("reranker", max_tokens=self._tokenizer.max_tokens, vocabulary=self._tokenizer.vocabulary)
 
     def tokens(self, texts: Sequence[str | list[int]], wanted: Wanted) -> list[Tokens]:
-        return self._reader.pairs(
+        return self._tokenizer.pairs(
             wanted.query or "", [text for text in texts if isinstance(text, str)], wanted.truncate
         )
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
-        scores = self._model(self._reader.features(tokens, self._model.device))["scores"].float()
+        scores = self._model(self._tokenizer.features(tokens, self._model.device))["scores"].float()
         scores = self._model.activation_fn(scores).reshape(len(tokens)).cpu().numpy()
         return [orjson.dumps(float(score)) for score in scores]
 
 
 def trained_dimensions(config: Any, folder: Path) -> bool | tuple[int, ...]:
-    """To which dimensions a model's vectors may be shortened, as far as its files say: True for any.
+    """The dimensions that a model's vectors may be shortened to, according to its files; True for any.
 
-    `matryoshka_dimensions` and `is_matryoshka` in config.json are what vLLM reads, too; sentence-transformers itself
-    only names the loss in the model's card.
+    vLLM reads `matryoshka_dimensions` and `is_matryoshka` in config.json too; sentence-transformers only names the loss
+    in the model's card.
     """
     sizes = getattr(config, "matryoshka_dimensions", None)
     if sizes:

@@ -1,7 +1,4 @@
-"""The processes that an engine starts: how they are begun, and how they are ended.
-
-Does not know the engine. psutil comes with vLLM.
-"""
+"""Starts an engine's processes, and kills them."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Processes that this thread starts meanwhile, and those that they start, never see SIGINT.
+    """Processes started in this block by this thread, and their children, never see SIGINT.
 
     Ctrl+C reaches every process of the terminal. The server alone is to act on it: it lets running requests finish,
     which it cannot when the engine has ended at once. Test: `test_ctrl_c_drains_and_ctrl_c_again_ends_at_once` in
     `tests/live/real/processes/test_command.py`.
     """
-    # Started now: starting it later would unblock the signal (multiprocessing.resource_tracker, Python 3.11).
+    # Now, because starting it later would unblock the signal (multiprocessing.resource_tracker, Python 3.11).
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -40,8 +37,8 @@ def interrupts_blocked() -> Iterator[None]:
 
 
 class EngineProcesses:
-    """The processes that were started since this was made. Each is known by its start time too, so that a number
-    that the system gives to another process later is not mistaken for it."""
+    """The processes started since this was made. Each is identified by its start time as well, in case the system
+    reuses its number."""
 
     def __init__(self) -> None:
         self._others = {child.pid for child in multiprocessing.active_children()}
@@ -49,13 +46,13 @@ class EngineProcesses:
         self._grandchildren: set[psutil.Process] = set()
 
     async def start(self, prepare: Callable[[], P], start: Callable[[P], T]) -> T:
-        """`start(prepare())` in a thread; only `start` may start processes. A cancellation or a failure ends them."""
-        given_up = threading.Event()
+        """Run `start(prepare())` in a thread. Only `start` may start processes; failure or cancellation kills them."""
+        cancelled = threading.Event()
 
         def run() -> T:
             prepared = prepare()
-            if given_up.is_set():
-                raise RuntimeError("the start was given up")
+            if cancelled.is_set():
+                raise RuntimeError("the start was cancelled")
             with interrupts_blocked():
                 return start(prepared)
 
@@ -63,8 +60,8 @@ class EngineProcesses:
         try:
             started = await asyncio.shield(running)
         except asyncio.CancelledError:
-            given_up.set()
-            # The thread cannot be ended. It ends by itself without its processes, which it may be about to start.
+            cancelled.set()
+            # The thread cannot be stopped, and may be about to start processes. It ends once they are gone.
             while not running.done():
                 self.kill()
                 await asyncio.wait({running}, timeout=0.05)
@@ -78,7 +75,7 @@ class EngineProcesses:
         return started
 
     def note(self) -> None:
-        """Remember what runs now: who has lost its parent cannot be found by it any more."""
+        """Record the processes that run now: an orphan can no longer be found through its parent."""
         for child in multiprocessing.active_children():
             if child.pid is not None and child.pid not in self._others:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -87,16 +84,16 @@ class EngineProcesses:
                     self._grandchildren |= set(process.children(recursive=True))
 
     def kill(self) -> None:
-        """End all of them that still run, at once. Takes a few milliseconds."""
+        """Kill all that still run. Takes a few milliseconds."""
         self.note()
-        # Stopped first, so that none can start another meanwhile.
+        # Suspended first, so that none can start another meanwhile.
         _each(self._children, psutil.Process.suspend)
         self.note()
         _each(self._children | self._grandchildren, psutil.Process.kill)
         multiprocessing.active_children()  # Reaps those that are our own.
 
     def kill_grandchildren(self) -> None:
-        """End those that our own processes have started."""
+        """Kill those that our own children have started."""
         self.note()
         _each(self._grandchildren, psutil.Process.kill)
 

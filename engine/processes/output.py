@@ -1,7 +1,7 @@
-"""Takes what is written to standard output and error by others: the engine's processes, and libraries in C.
+"""Captures what the engine's processes and C libraries write to standard output and error.
 
-Does not know what is written. While an engine starts, its lines are held: most of them are warnings that nobody can act
-on, and where the start fails, the cause is among them. At all other times they go to the screen (standard error).
+While an engine starts, the lines are held back: most are warnings that nobody can act on, but if the start fails, the
+cause is among them. At all other times they go to the screen (standard error).
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 HELD_LINES = 2000
-"""How many lines are held, the last ones; a failing start writes some hundred."""
+"""The last lines are held, so many of them; a failing start writes some hundred."""
 MAX_LINE_BYTES = 8192
 READ_WAIT_S = 1.0
-"""How long to wait until what was written has been read: whoever reads the screen may have stopped."""
+"""How long to wait until all output has been read: the reader of the screen may have stopped."""
 
 _MARK = b"\0mark\n"
 _END = b"\0end\n"
 _AFTER_A_LINE = re.compile(rb"(?<=[\r\n])")
 _ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 _PROGRESS = re.compile(r"\d%\|")
-"""A progress bar of tqdm's, such as that of a download."""
+"""A progress bar of tqdm, such as a download's."""
 
 
 class Output:
-    """The file descriptors 1 and 2 of this process, and so of those that it starts.
+    """The file descriptors 1 and 2 of this process, which its children inherit.
 
-    This process's own Python code keeps writing to the screen: `sys.stdout` and `sys.stderr` are other descriptors as
-    long as the output is `taken`.
+    This process's own Python code keeps writing to the screen: while the output is `taken`, `sys.stdout` and
+    `sys.stderr` use other descriptors.
     """
 
     def __init__(self, *, shows_all: bool = False) -> None:
-        """`shows_all`: hold nothing back."""
+        """With `shows_all`, nothing is held back."""
         self._shows_all = shows_all
         self._is_taken = False
         self._holds = False
@@ -51,7 +51,7 @@ class Output:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Take what others write, until the block ends."""
+        """Capture the output until the block ends."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         before = (os.dup(1), os.dup(2))
@@ -85,13 +85,13 @@ class Output:
         return self._is_taken
 
     def hold(self) -> None:
-        """Keep lines from now on, until `release`."""
+        """Hold lines from now on, until `release`."""
         with self._changed:
             self._lines.clear()
             self._holds = True
 
     def release(self) -> list[str]:
-        """End the hold; returns the lines that were held, or shown meanwhile, the last `HELD_LINES` of them."""
+        """Stop holding; returns the last `HELD_LINES` lines since `hold`."""
         self._wait_read()
         with self._changed:
             self._holds = False
@@ -100,28 +100,28 @@ class Output:
         return lines
 
     def show_errors(self, lines: Sequence[str]) -> None:
-        """Put those of the lines on the screen that say they are errors, which a start survived."""
+        """Show those lines that are errors, although the start succeeded."""
         self.show([line for line in lines if _ERROR.search(line)])
 
     def show(self, lines: Sequence[str]) -> None:
-        """Put lines on the screen that were held; not again where nothing is held back."""
+        """Show lines that were held; with `shows_all` they have been shown."""
         if lines and not self._shows_all:
             self._write("".join(f"{line}\n" for line in lines).encode())
 
     def _wait_read(self) -> None:
-        """Return when all has been read that was written before: a line of our own has come through the pipe."""
+        """Return once all earlier output has been read: write a line of our own and wait for it."""
         if not self._is_taken:
             return
         with self._changed:
             self._marks += 1
             wanted = self._marks
-        # Not within the lock, which the reader needs to make room.
+        # Without the lock, which the reader needs to make room.
         if self._write_last(_MARK):
             with self._changed:
                 self._changed.wait_for(lambda: self._marks_seen >= wanted, timeout=READ_WAIT_S)
 
     def _write_last(self, mark: bytes) -> bool:
-        """Write `mark` behind all that others have written; False where that is not read, as when the screen hangs."""
+        """Write `mark` after all earlier output; False if that is not read, as when the screen hangs."""
         room = select.poll()
         room.register(self._pipe, select.POLLOUT)
         if not room.poll(READ_WAIT_S * 1000):
@@ -135,7 +135,7 @@ class Output:
             while got := pipe.read(65536):
                 *lines, rest = _AFTER_A_LINE.split(rest + got)
                 for line in lines:
-                    # A mark may stand behind a line that has no end.
+                    # A mark may follow a line without an end.
                     self._take(line.removesuffix(_MARK).removesuffix(_END))
                     if line.endswith(_MARK):
                         self._note_mark()
@@ -162,7 +162,7 @@ class Output:
             self._write(line)
 
     def _write(self, content: bytes) -> None:
-        with contextlib.suppress(OSError):  # Nobody reads it any more.
+        with contextlib.suppress(OSError):  # Nobody reads the screen any more.
             while content:
                 content = content[os.write(self._screen, content) :]
 

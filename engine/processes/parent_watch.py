@@ -1,8 +1,8 @@
-"""Ends a process of the engine when the process that started it is gone, in whatever way it went.
+"""Kills a process of the engine when its parent is gone, however it went.
 
-Knows nothing of the engine. vLLM calls this in each of its processes, as a plugin: pyproject.toml names it
-`vllm.general_plugins`. That is not before the engine core has spoken with the server, for which it waits five minutes;
-so `app.cli`, which every process of a `twowire serve` imports first, calls it as well.
+vLLM calls this in each of its processes, as a plugin: see `vllm.general_plugins` in pyproject.toml. But only after the
+engine core has spoken with the server, for which it waits up to five minutes; so `app.cli`, which every process of a
+`twowire serve` imports first, calls it as well.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import threading
 import time
 
 _NAME = "end-with-the-parent"
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 
 
 def end_with_the_parent() -> None:
-    """Kill this process as soon as its parent has ended; in the server's own process, do nothing.
+    """Kill this process once its parent has ended. Does nothing in the server's own process.
 
     vLLM 0.32 sees to that for its workers, not for the engine core: a server that is killed would leave both, and the
     device's memory with them. A signal of the system (PR_SET_PDEATHSIG) comes when the parent's *thread* ends, and the
@@ -30,8 +30,8 @@ def end_with_the_parent() -> None:
 
 
 def _watch() -> None:
-    # It is known only when this process has imported what it is to run.
+    # Known only once this process has imported its main module.
     while (parent := multiprocessing.parent_process()) is None:
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
     parent.join()
     os.kill(os.getpid(), signal.SIGKILL)

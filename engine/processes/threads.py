@@ -1,7 +1,4 @@
-"""Runs what would block the event loop in threads that do not keep the process alive.
-
-Does not know what is run.
-"""
+"""Runs blocking functions in threads that do not keep the process alive."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:
-    """`function()` in a thread of its own that nobody waits for when the process ends.
+    """Run `function()` in a thread of its own that nobody waits for when the process ends.
 
-    For what takes long and cannot be ended. `asyncio.to_thread` uses a pool, whose threads the event loop and the
+    For what takes long and cannot be cancelled. `asyncio.to_thread` uses a pool, whose threads the event loop and the
     interpreter wait for at their end.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():  # Nobody waits any more.
+        if future.done():  # The caller was cancelled.
             return
         if error is not None:
             future.set_exception(error)

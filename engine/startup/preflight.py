@@ -1,6 +1,6 @@
-"""Checks a model's files before anything is loaded: in milliseconds, and with an error that names the file.
+"""Checks a model's files before anything is loaded: takes milliseconds, and its errors name the file.
 
-Imports neither vLLM nor torch. What it lets pass may still fail when the model is loaded: see `engine.startup.failure`.
+Imports neither vLLM nor torch. What passes may still fail when the model is loaded: see `engine.startup.failure`.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ TOKENIZER_FILES = (
     "tokenization*.py",
     "*.gguf",
 )
-"""A model has at least one of these, whatever its tokenizer is."""
+"""Every model has at least one of these."""
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
-"""Only the first of these kinds that exists is loaded."""
+"""Only the first kind that exists is loaded."""
 
-OF_TRAINING = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"}
-"""Files that match these patterns but are not weights."""
+TRAINING_FILES = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"}
+"""Files that match `WEIGHT_FILES` but are not weights."""
 
 LOADED_FROM_FILES = ("auto", "hf", "safetensors")
 """The values of vLLM's `load_format` for which the weights are checked."""
 
 MAX_HEADER_BYTES = 100_000_000
-"""The most bytes that a safetensors file's header may have (https://github.com/huggingface/safetensors#format)."""
+"""The maximum size of a safetensors file's header (https://github.com/huggingface/safetensors#format)."""
 
 LFS_POINTER = b"version https://git-lfs"
 
 
 def check_model(model: str, flag: str = "--model", *, load_format: str = "auto", own_tokenizer: bool = True) -> None:
-    """Raise `EngineStartError` where `model` cannot be served: a folder whose files are missing, broken or cut short,
-    or a name on the hub that cannot be downloaded.
+    """Raise `EngineStartError` if `model` cannot be served: a folder whose files are missing, broken or truncated, or a
+    hub name that cannot be downloaded.
 
-    `load_format`: vLLM's. `own_tokenizer`: the model's tokenizer is its own, not one that is named apart.
+    `load_format` is vLLM's. `own_tokenizer`: the tokenizer is the model's own, not one set separately.
     """
     if "://" in model or model.endswith(".gguf"):
         return
@@ -75,7 +75,7 @@ def check_model(model: str, flag: str = "--model", *, load_format: str = "auto",
 
 
 def check_sentence_model(model: str, flag: str) -> None:
-    """`check_model` for a model of sentence-transformers, whose parts may lie in folders of their own."""
+    """`check_model` for a sentence-transformers model, whose parts may be in subfolders."""
     folder = Path(model).expanduser()
     modules = folder / "modules.json"
     if folder.is_dir() and modules.is_file():
@@ -92,7 +92,7 @@ def check_sentence_model(model: str, flag: str) -> None:
 
 
 def check_memory(cache_gib: int) -> None:
-    """Raise `EngineStartError` if a CPU's free memory is too small for a KV cache of so many GiB."""
+    """Raise `EngineStartError` if this machine's free memory is too small for a KV cache of `cache_gib`."""
     free_gib = psutil.virtual_memory().available / 2**30
     if cache_gib > free_gib:
         raise EngineStartError(
@@ -101,7 +101,7 @@ def check_memory(cache_gib: int) -> None:
 
 
 def _check_hub(name: str, flag: str) -> None:
-    """Where the hub is switched off, a model must have been downloaded before."""
+    """If the hub is switched off, the model must be in its cache."""
     try:
         from huggingface_hub import constants, try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
@@ -147,7 +147,7 @@ def _check_tokenizer(folder: Path, model: str) -> None:
 def _check_weights(folder: Path, model: str) -> None:
     weights = _named_in_index(folder)
     for pattern in WEIGHT_FILES:
-        weights = weights or [path for path in sorted(folder.glob(pattern)) if path.name not in OF_TRAINING]
+        weights = weights or [path for path in sorted(folder.glob(pattern)) if path.name not in TRAINING_FILES]
     if not weights:
         raise EngineStartError(f"the folder {model!r} holds no weights: no *.safetensors or the like")
     for path in weights:
@@ -155,7 +155,7 @@ def _check_weights(folder: Path, model: str) -> None:
 
 
 def _named_in_index(folder: Path) -> list[Path]:
-    """The files among which the index of the weights divides them, if there is one."""
+    """The files that the index of the weights names, if there is one."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return []
@@ -182,18 +182,18 @@ def _check_file(path: Path) -> None:
             expected = _safetensors_size(path, size, start)
             if size != expected:
                 raise EngineStartError(
-                    f"{str(path)!r} is not whole: it has {size} bytes, and by its header {expected}; download or copy "
-                    "it again"
+                    f"{str(path)!r} is incomplete: it has {size} bytes, but its header says {expected}; download or"
+                    " copy it again"
                 )
-    # Those of torch are ZIP archives, whose directory stands at their end.
+    # torch's files are ZIP archives, with the directory at the end.
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        raise EngineStartError(f"{str(path)!r} is not whole; download or copy it again")
+        raise EngineStartError(f"{str(path)!r} is incomplete; download or copy it again")
 
 
 def _safetensors_size(path: Path, size: int, start: bytes) -> int:
-    """How many bytes the file must have, by its header: 8 for the header's length, the header, the tensors."""
+    """The size that the file's header implies: 8 bytes for the header's length, the header, the tensors."""
     if size < 8:
-        raise EngineStartError(f"{str(path)!r} is not whole: it has {size} bytes; download or copy it again")
+        raise EngineStartError(f"{str(path)!r} is incomplete: it has {size} bytes; download or copy it again")
     (length,) = struct.unpack("<Q", start[:8])
     if length > MAX_HEADER_BYTES:
         raise EngineStartError(f"{str(path)!r} is not a safetensors file")

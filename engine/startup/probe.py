@@ -1,7 +1,7 @@
-"""Tries a model's tokenizer and chat template before its weights are loaded, and a chat when they are.
+"""Tries a model's tokenizer and chat template before its weights are loaded.
 
-Does not import vLLM. A model that passes `engine.startup.preflight` may still have a tokenizer that makes nothing of a
-text, or a template that fails for every chat: it would be ready, and refuse every request.
+Does not import vLLM. A model that passes `engine.startup.preflight` may still have a tokenizer that returns nothing, or
+a template that fails for every chat: the server would be ready and refuse every request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEXT = "Hello, world!"
 
 
 def check_tokenizer(tokenizer: Any, vocabulary_size: int, config: EngineConfig) -> None:
-    """Raise `EngineStartError` where the tokenizer makes no tokens of a text, or ones that the model does not have."""
+    """Raise `EngineStartError` if the tokenizer returns no tokens for a text, or ones that the model lacks."""
     own = config.extra.get("tokenizer")
     flag, name = ("--model", config.model) if own is None else ("--engine-args: tokenizer", own)
     try:
@@ -39,7 +39,7 @@ def check_tokenizer(tokenizer: Any, vocabulary_size: int, config: EngineConfig) 
 
 
 def check_template(template: Any, config: EngineConfig) -> None:
-    """Raise `EngineStartError` where the model's own chat template, or one of several, is not Jinja."""
+    """Raise `EngineStartError` if the model's chat template, or one of several, is not valid Jinja."""
     templates = template.values() if isinstance(template, dict) else [template]
     for one in templates:
         if isinstance(one, str):
@@ -53,7 +53,7 @@ def check_template(template: Any, config: EngineConfig) -> None:
 
 
 def failed_chat(error: BaseException, config: EngineConfig) -> EngineStartError:
-    """What to say where the chat template fails for the plainest chat."""
+    """The error for a chat template that fails for the simplest chat."""
     if config.chat_template is not None:
         return EngineStartError(f"--chat-template: it fails for a chat of one question: {_reason(error)}")
     return EngineStartError(

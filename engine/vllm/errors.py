@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line with words in it: pydantic begins with a headline that says nothing."""
+    """An error's first useful line: pydantic begins with a headline that says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith(tuple("0123456789")) and "validation error" in lines[0]:
         lines = lines[1:]
@@ -23,7 +23,7 @@ def first_line(error: BaseException) -> str:
 
 
 def refusal(error: Exception, param: str | None = None) -> TwowireError:
-    """Translate what vLLM raises. Anything unforeseen is logged once, here, and becomes a plain 500."""
+    """Translate an error of vLLM. An unforeseen one is logged here, once, and becomes a plain 500."""
     if isinstance(error, TwowireError):
         return error
     if isinstance(error, EngineDeadError):
@@ -31,7 +31,7 @@ def refusal(error: Exception, param: str | None = None) -> TwowireError:
     if isinstance(error, ChatTemplateResolutionError):
         return TwowireError(
             Fault.INVALID_VALUE,
-            "The model has no chat template, so it cannot chat; use /v1/completions, or have the server started with"
+            "The model has no chat template, so it cannot chat; use /v1/completions, or start the server with"
             " --chat-template.",
             param=param,
         )

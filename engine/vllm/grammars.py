@@ -1,7 +1,7 @@
-"""Compiled grammars in vLLM's engine core: each is compiled once, and none waits long behind another.
+"""Shares compiled grammars in vLLM's engine core: each is compiled once, and none waits long for another.
 
-Runs in the engine core, of which it changes two classes. vLLM calls `share_grammars` there, as a plugin: pyproject.toml
-names it `vllm.general_plugins`. Imports vLLM only when it is called.
+Replaces two classes of the engine core. vLLM calls `share_grammars` there, as a plugin: see `vllm.general_plugins` in
+pyproject.toml. Imports vLLM only when called.
 
 vLLM 0.32 compiles a grammar for each request, also where it is the same, in half as many threads as there are
 processors: one, on two. So requests with one slow schema keep every other schema waiting. What reaches the engine has
@@ -25,21 +25,21 @@ from engine.grammar.cache import MAX_SLOW, SLOW_S
 from engine.grammar.child import NICE
 
 THREADS = 8
-"""Each API server lets two slow ones through at a time; the rest are for those that are quick."""
+"""Each API server lets two slow compiles through at a time; the rest are for quick ones."""
 KEPT_QUICK = 64
 KEPT_SLOW = 2 * MAX_SLOW
 IS_SLOW_S = SLOW_S / 4
-"""Less than what is slow for an API server, which measures in a process that has more to do."""
+"""Below the API server's threshold, which is measured in a busier process."""
 
 Copy = Callable[[Any], Any]
 """Copies a compiled grammar for another request."""
 
 
 class SharedCompiles(ThreadPoolExecutor):
-    """Compiles each grammar once; every request gets a copy. In place of the executor of vLLM's manager."""
+    """Compiles each grammar once and gives every request a copy. Replaces the executor of vLLM's manager."""
 
     def __init__(self, threads: int, key_of: Callable[[Any], Hashable], copy: Copy) -> None:
-        super().__init__(threads, thread_name_prefix="grammar", initializer=_stand_back)
+        super().__init__(threads, thread_name_prefix="grammar", initializer=_lower_priority)
         self._key_of = key_of
         self._copy = copy
         self._lock = threading.Lock()
@@ -88,14 +88,14 @@ class SharedCompiles(ThreadPoolExecutor):
             copied.set_exception(error)
 
 
-def _stand_back() -> None:
-    # A compile that takes seconds should not take them from the engine's steps. Linux has a niceness for each thread.
+def _lower_priority() -> None:
+    # A slow compile must not delay the engine's steps. On Linux, niceness is per thread.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def share_grammars() -> None:
-    """Change the engine core's classes in an engine core's process; elsewhere do nothing."""
+    """Replace the classes if this is an engine core's process; otherwise do nothing."""
     core: Any = sys.modules.get("vllm.v1.engine.core")
     if core is None or hasattr(core.StructuredOutputManager, "shares_grammars"):
         return
@@ -105,18 +105,18 @@ def share_grammars() -> None:
     class Grammar(backend_guidance.GuidanceGrammar):  # type: ignore[misc]  # vLLM is not typed here
         def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
             # A matcher can fail in the middle of an answer: some expressions grow with each letter until llguidance
-            # gives up. It then allows only the end, and vLLM 0.32 takes the partial answer for a whole one.
+            # gives up. It then allows only the end, and vLLM 0.32 takes the partial answer for a complete one.
             accepted: bool = super().accept_tokens(request_id, tokens)
             return accepted and not self.ll_matcher.is_error()
 
     class Backend(backend_guidance.GuidanceBackend):  # type: ignore[misc]
         def compile_grammar(self, request_type: Any, grammar_spec: str, stop_token_ids: Any = None) -> Any:
-            # vLLM keeps the source in an attribute, which another thread may set meanwhile.
+            # vLLM keeps the source in an attribute, which another thread might overwrite.
             source = backend_guidance.serialize_guidance_grammar(
                 request_type, grammar_spec, self.disable_any_whitespace, self.disable_additional_properties
             )
             matcher = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, source, log_level=1)
-            # The first mask costs most. Computed here, it delays no step, and the copies share it.
+            # The first mask costs most. Computed here, it delays no step, and copies share it.
             matcher.compute_bitmask()
             grammar = Grammar(matcher, self.ll_tokenizer, self.vocab_size)
             grammar.check_error()

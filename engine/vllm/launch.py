@@ -1,6 +1,6 @@
-"""Starts the text engine: reads its configuration, launches vLLM's processes, or joins those of another API server.
+"""Starts the text engine: reads its configuration, and launches vLLM's processes or joins another API server's.
 
-Does not know the manager, nor any wire. Import this package lazily: importing vLLM takes ten seconds.
+Import this package lazily: importing vLLM takes ten seconds.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 
-GREETED_AFTER_S = 60
-"""How long a client of an engine that has loaded waits for its greeting: vLLM would wait for ten minutes, even where
-the engine has died meanwhile."""
+GREETING_TIMEOUT_S = 60
+"""How long a client waits for the greeting of a loaded engine. vLLM would wait for ten minutes, even for an engine that
+has died."""
 
 
 async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
-    """Start an engine without blocking the event loop, or join one; `place` is among the API servers that share it.
+    """Start an engine, or join the one of another API server: `place` is this one's among them.
 
-    Raises `EngineStartError` for a wrong configuration.
+    Does not block the event loop. Raises `EngineStartError` for a wrong configuration.
     """
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
     args = _engine_args(config)
     if current_platform.is_cpu() and (place is None or place.is_leader):
-        # The others find the memory taken: by the engine that they are to join.
+        # A follower would find the memory taken by the engine that it is to join.
         check_memory(config.cpu_kv_cache_gib)
     if place is not None and args.data_parallel_size > 1:
-        raise EngineStartError("--api-server-count: not with data_parallel_size, whose coordinator would be lost")
+        raise EngineStartError("--api-server-count: cannot be combined with data_parallel_size")
     if place is not None and not current_platform.is_cpu():
-        # On a CPU vLLM takes this number for engines that share the cores.
+        # On a CPU, vLLM takes this for the number of engines that share the cores.
         args._api_process_count, args._api_process_rank = place.count, place.index
     template = _chat_template(config.chat_template)
     engine = await _started(args, config, template, report, place)
@@ -66,7 +66,7 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
         report("warming up")
         await engine.warm_up()
         freeze_heap()
-        # Otherwise vLLM asks the environment for each token whether it is to look for NaNs: 2 µs.
+        # Otherwise vLLM reads an environment variable for each token, to see whether to look for NaNs: 2 µs.
         envs.enable_envs_cache()
     except BaseException:
         await engine.close()
@@ -107,14 +107,14 @@ def _open_addresses() -> Addresses:
 
 
 def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLLM:
-    """The processes of an engine with several clients, and its first client: what vLLM does for its own servers."""
+    """Launch an engine with several clients, and its first client, as vLLM does for its own servers."""
     at = EngineZmqAddresses(
         inputs=[one["input_address"] for one in addresses], outputs=[one["output_address"] for one in addresses]
     )
     with launch_core_engines(config, Executor.get_class(config), log_stats=True, addresses=at) as launched:
-        pass  # Its end waits until the engine has loaded the model.
+        pass  # Leaving the block waits until the engine has loaded the model.
     llm = _joined(config, len(addresses), 0, addresses[0])
-    # As if the client had launched it: it notices the engine's death, and ends it.
+    # As if the client had launched it: it notices the engine's death and closes it.
     core: Any = llm.engine_core
     core.resources.engine_manager = launched.engine_manager
     core.start_engine_core_monitor()
@@ -122,7 +122,7 @@ def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLL
 
 
 def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) -> AsyncLLM:
-    core_client.VLLM_ENGINE_READY_TIMEOUT_S = GREETED_AFTER_S
+    core_client.VLLM_ENGINE_READY_TIMEOUT_S = GREETING_TIMEOUT_S
     return AsyncLLM.from_vllm_config(config, client_addresses=dict(addresses), client_count=count, client_index=index)
 
 
@@ -131,14 +131,14 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
     known = {name: value for name in ours & vllms if (value := getattr(config, name)) is not None}
     # vLLM labels its metrics with it; its own default is the folder's path.
     known["served_model_name"] = list(config.names)
-    # A progress bar is as talkative as what vLLM logs at «info».
+    # A progress bar is as verbose as vLLM's log at level INFO.
     known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():
-        # Unless told, vLLM takes most of the machine's memory; and a compiled graph is not worth its minutes here.
+        # By default vLLM takes most of the machine's memory; and compiling a graph takes minutes that it never saves.
         known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30
         if known.setdefault("enforce_eager", True):
-            # Eager or not, vLLM 0.32 compiles a helper at the first request for logprobs: every stream then stands
-            # still for 19 s. The engine's processes, which inherit this, need no compiler at all.
+            # Even so, vLLM 0.32 compiles a helper at the first request for logprobs, which stalls all streams for 19 s.
+            # The engine's processes inherit this variable; they need no compiler at all.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     try:
         extra = dict(config.extra)
@@ -149,18 +149,18 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
 
 
 def structured_outputs_config(given: object) -> StructuredOutputsConfig:
-    """How JSON schemas are followed: by llguidance, with no white space of the model's choice. `given` sets the rest.
+    """vLLM's configuration for JSON schemas: llguidance, without free white space. `given` sets the rest.
 
-    By default, vLLM 0.32 uses for all requests the grammar engine that suits the first one. xgrammar, its usual
-    choice, ignores allOf, bounds beside $ref or anyOf, and maxLength beside pattern; where white space is free, a
-    model that finds the required text unlikely writes blanks until its tokens are used up.
+    By default, vLLM 0.32 uses the grammar backend that suits the first request for all of them. xgrammar, its usual
+    choice, ignores allOf, bounds beside $ref or anyOf, and maxLength beside pattern. With free white space, a model
+    that finds the required text unlikely writes blanks up to its token limit.
     """
     fixed = {"backend": "guidance", "disable_any_whitespace": True, "disable_additional_properties": False}
     if given is not None and not isinstance(given, dict):
         raise ValueError("structured_outputs_config must be an object")
     for name, value in fixed.items():
         if given and given.get(name, value) != value:
-            raise ValueError(f"structured_outputs_config.{name} must be {value!r}: schemas are checked for it")
+            raise ValueError(f"structured_outputs_config.{name} must be {value!r}: schemas are checked for that")
     return StructuredOutputsConfig(**((given or {}) | fixed))
 
 
@@ -168,10 +168,10 @@ def _chat_template(setting: str | None) -> str | None:
     try:
         template: str | None = load_chat_template(setting)
         if template is not None:
-            # What the renderer does at the first chat, which would be too late for an error.
+            # The renderer does this at the first chat, which would be too late for an error.
             _compile_jinja_template(template)
     except (OSError, ValueError, TemplateError) as error:
-        # A template that was given as a text, not as a file, is not repeated.
+        # A template given as text, not as a file, is not repeated.
         named = f"{setting!r}: " if setting is not None and "{" not in setting else ""
         line = f"line {error.lineno}: " if isinstance(error, TemplateSyntaxError) else ""
         raise EngineStartError(f"--chat-template: {named}{line}{first_line(error)}") from error
@@ -181,7 +181,7 @@ def _chat_template(setting: str | None) -> str | None:
 def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
     try:
         made = args.create_engine_config()
-        # The same that the engine will use; it is kept.
+        # Cached: the engine uses the same one.
         tokenizer = None if made.model_config.skip_tokenizer_init else cached_tokenizer_from_config(made.model_config)
     except (ValueError, OSError, RuntimeError) as error:
         raise EngineStartError(explain(error, config).sentence) from error

@@ -84,9 +84,11 @@ def cut(path: Path, size: int) -> None:
         pytest.param(lambda at: (at / "tokenizer.json").unlink(), "holds no tokenizer", id="no tokenizer"),
         pytest.param(lambda at: cut(at / "tokenizer.json", 5), "tokenizer.json' is not JSON", id="broken tokenizer"),
         pytest.param(lambda at: (at / "model.safetensors").unlink(), "holds no weights", id="no weights"),
-        pytest.param(lambda at: cut(at / "model.safetensors", 100), "is not whole: it has 100 bytes", id="cut weights"),
-        pytest.param(lambda at: cut(at / "model.safetensors", 30), "is not whole: it has 30 bytes", id="cut header"),
-        pytest.param(lambda at: cut(at / "model.safetensors", 0), "is not whole: it has 0 bytes", id="empty weights"),
+        pytest.param(
+            lambda at: cut(at / "model.safetensors", 100), "is incomplete: it has 100 bytes", id="cut weights"
+        ),
+        pytest.param(lambda at: cut(at / "model.safetensors", 30), "is incomplete: it has 30 bytes", id="cut header"),
+        pytest.param(lambda at: cut(at / "model.safetensors", 0), "is incomplete: it has 0 bytes", id="empty weights"),
         pytest.param(
             lambda at: (at / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid x\n"),
             "is a pointer of Git LFS",
@@ -112,7 +114,7 @@ def test_every_file_that_an_index_names_is_looked_for(folder: Path) -> None:
     safetensors(folder / "model-2-of-2.safetensors")
     check_model(str(folder))
     cut(folder / "model-2-of-2.safetensors", 110)
-    assert "model-2-of-2.safetensors' is not whole" in error_of(folder)
+    assert "model-2-of-2.safetensors' is incomplete" in error_of(folder)
 
 
 def test_an_archive_of_torch_without_its_end_is_not_whole(folder: Path) -> None:
@@ -123,7 +125,7 @@ def test_an_archive_of_torch_without_its_end_is_not_whole(folder: Path) -> None:
     check_model(str(folder))
     cut(weights, 300)
     (folder / "optimizer.pt").write_bytes(b"PK")
-    assert "pytorch_model.bin' is not whole" in error_of(folder)
+    assert "pytorch_model.bin' is incomplete" in error_of(folder)
 
 
 def test_what_engine_args_replace_is_not_looked_for(folder: Path) -> None:
@@ -162,7 +164,7 @@ def test_the_parts_of_an_embedding_model_are_checked(folder: Path, tmp_path: Pat
     (whole / "modules.json").write_text(json.dumps(modules), "utf-8")
     check_sentence_model(str(whole), "--embedding-model")
     cut(whole / "0_Transformer" / "model.safetensors", 100)
-    with pytest.raises(EngineStartError, match=r"^--reranker: .*0_Transformer/model.safetensors' is not whole"):
+    with pytest.raises(EngineStartError, match=r"^--reranker: .*0_Transformer/model.safetensors' is incomplete"):
         check_sentence_model(str(whole), "--reranker")
     with pytest.raises(EngineStartError, match="there is no folder"):
         check_sentence_model("./nowhere", "--embedding-model")

@@ -215,7 +215,7 @@ def test_a_model_that_is_no_folder_of_one_ends_in_one_line(launch: Callable[...,
     os.truncate(cut / "model.safetensors", 1_000_000)
     starts = {
         "holds no config.json": launch(*SERVE, "--model", str(tmp_path)),
-        "--model: '" + str(cut / "model.safetensors") + "' is not whole": launch(*SERVE, "--model", str(cut)),
+        "--model: '" + str(cut / "model.safetensors") + "' is incomplete": launch(*SERVE, "--model", str(cut)),
         "--embedding-model: there is no folder": launch(*SERVE, "--embedding-model", "mine=./nowhere"),
         "HF_HUB_OFFLINE": launch(*SERVE, "--model", "some-org/some-model"),
     }

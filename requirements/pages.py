@@ -1,7 +1,7 @@
-"""Brings the libraries of the pages from npm to `static/vendor`, and the tools that check them to `.node`.
+"""Installs the pages' libraries from npm into `static/vendor`, and the tools that check their scripts into `.node`.
 
-Knows nothing of Python packages. Does nothing where nothing changed. The pages work without the libraries, with plain
-text, so where npm is missing or fails that is said, and is no failure; the tools' absence is one.
+It does nothing if nothing has changed. Without the libraries, the chat shows plain text and `/docs` links to the
+document, so a missing npm is only a warning for them; for the tools it is a failure.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ LIBRARIES = {
     "swagger-ui/swagger-ui-bundle.js": "swagger-ui-dist/swagger-ui-bundle.js",
     "swagger-ui/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
 }
-"""File in `static/vendor`, and where it comes from."""
+"""Files in `static/vendor`, and their sources."""
 
 LICENCES = {
     "marked": "marked/LICENSE",
@@ -35,9 +35,9 @@ LICENCES = {
     "swagger-ui-notice": "swagger-ui-dist/NOTICE",
     "swagger-ui-bundle": "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",
 }
-"""File in `static/vendor/licences`, without its ending, and where it comes from."""
+"""Files in `static/vendor/licences`, without `.txt`, and their sources."""
 
-# Each is loaded when a block of code names it; keep these few, and the same as in `static/chat/text/code.js`.
+# Each is loaded when a code block names it. Keep this list short, and the same as in `static/chat/text/code.js`.
 # fmt: off
 LANGUAGES = (
     "bash", "c", "cpp", "csharp", "css", "diff", "dockerfile", "go", "ini", "java", "javascript", "json", "kotlin",
@@ -48,7 +48,7 @@ LANGUAGES = (
 
 
 def fingerprint() -> str:
-    """What the folders are made from."""
+    """A digest of everything that the folders are made from."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*MANIFESTS, Path(__file__)))).hexdigest()
 
 
@@ -57,7 +57,7 @@ def stamped(stamp: Path, text: str) -> bool:
 
 
 def fetch(*, tools: bool) -> str | None:
-    """Let npm fill `.node` from the lock; returns what went wrong."""
+    """Install the lock's packages into `.node`; returns what went wrong."""
     stamp, wanted = NODE / ".installed", f"{fingerprint()} all"
     if stamped(stamp, wanted) or (not tools and stamped(stamp, wanted.replace(" all", " libraries"))):
         return None
@@ -68,7 +68,7 @@ def fetch(*, tools: bool) -> str | None:
     stamp.unlink(missing_ok=True)
     for manifest in MANIFESTS:
         shutil.copy(manifest, NODE)
-    # No package's own script runs: none of these needs one.
+    # No package needs its install scripts, and some of them send statistics.
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"]
     command += [] if tools else ["--omit=dev"]
     print("+", " ".join(["npm", *command[1:]]), flush=True)
@@ -99,7 +99,7 @@ def copy_libraries() -> str | None:
 def libraries() -> int:
     problem = copy_libraries()
     if problem is not None:
-        print(f"make install: {problem}: the browser chat will show answers as plain text", file=sys.stderr)
+        print(f"make install: {problem}: the chat will show plain text, and /docs no API", file=sys.stderr)
     return 0
 
 
@@ -110,7 +110,7 @@ def check() -> int:
     problem = fetch(tools=True)
     if problem is None:
         programs = (["biome", "lint", "--error-on-warnings", "static", "tests/js"], ["tsc", "-p", "."])
-        # Both, so that one look shows all that is wrong.
+        # Run both, to report everything at once.
         results = [passes(words) for words in programs]
         return 0 if all(results) else 1
     print(
@@ -125,7 +125,7 @@ def passes(words: list[str]) -> bool:
 
 
 def main(what: str) -> int:
-    # Two commands at once: the second waits until the first has made what both need.
+    # Of two commands at once, the second waits for the first.
     with MANIFESTS[0].open() as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
         match what:

@@ -1,7 +1,7 @@
 """Finds a Chromium to test the pages with, or brings one: `python -m tests.live.browser.chromium` does only that.
 
 In this order: the system's; Debian's package, where it may be installed; Playwright's own download. WITHOUT_BROWSER
-in the environment leaves the tests out that need one. Does not know the pages.
+in the environment leaves the tests out that need one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The chat page in a real Chromium, for tests: what a reader does and sees, and what the page keeps.
 
-Does not know which server is behind it. A page that throws, or that the policy keeps from something, fails its test.
+A page that logs an error, or that breaks its policy, fails its test.
 """
 
 from __future__ import annotations

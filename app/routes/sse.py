@@ -49,7 +49,8 @@ async def _events(
             log.exception("stream_failed", id=stream.id)
             failure = TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
             last += b"".join(map(sse.event, stream.error_events(failure)))
-        yield last + api.end_of_stream
+        if last := last + api.end_of_stream:
+            yield last
     finally:
         await stream.leave()
 

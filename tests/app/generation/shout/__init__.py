@@ -1,0 +1,1 @@
+"""A toy API, the worked example of CONTRIBUTING.md: what `protocol/shout/` would hold."""

@@ -6,7 +6,7 @@ Each API turns its own request into a `GenerationRequest`; the engine sees nothi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,56 @@ class JsonOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that the model may call."""
+
+    name: str
+    description: str | None
+    parameters: dict[str, Any]
+    """The JSON schema of its arguments, as the client wrote it."""
+    followed: dict[str, Any] | None
+    """The same for a grammar; None where none can hold it."""
+    is_strict: bool = False
+    is_custom: bool = False
+    """Its one argument, `input`, is text; the API shows the text alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may or must call tools, and which; no names for all of them."""
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: tuple[str, ...] = ()
+    is_named: bool = False
+    """The client has named the one tool that must be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools of a chat."""
+
+    tools: tuple[Tool, ...]
+    choice: ToolChoice = ToolChoice()
+    is_parallel: bool = True
+    """The model may make several calls in one answer."""
+
+    @property
+    def callable(self) -> tuple[Tool, ...]:
+        """Those that may be called now."""
+        if self.choice.mode == "none":
+            return ()
+        names = self.choice.names
+        return tuple(tool for tool in self.tools if not names or tool.name in names)
+
+
+@dataclass(frozen=True, slots=True)
 class FieldNames:
     """The API's names for the parts of a request that the engine may refuse, for the `param` of its errors."""
 
     prompt: str = "prompt"
     logprobs: str = "logprobs"
+    schema: str = "response_format.json_schema.schema"
+    tools: str = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +127,20 @@ class GenerationRequest:
     sampling: Sampling
     n: int = 1
     constraint: JsonOutput | None = None
+    tools: Tools | None = None
+    """Only of chats, as are the next two."""
+    thinks: bool | None = None
+    """Whether the model is to think before it answers; None leaves it to the model's default."""
+    effort: str | None = None
+    """How much it is to think, in OpenAI's words; an argument of the chat template."""
     is_streamed: bool = False
     """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
     fields: FieldNames = FieldNames()
+
+    @property
+    def constraint_field(self) -> str:
+        """The field that the answer's grammar is made of."""
+        return self.fields.tools if self.tools is not None else self.fields.schema
 
     @property
     def prompt_count(self) -> int:

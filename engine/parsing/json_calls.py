@@ -1,0 +1,58 @@
+"""Parses answers that a grammar has made a JSON list of calls: `[{"name": "now", "parameters": {}}]`."""
+
+from __future__ import annotations
+
+from engine.parsing.call_object import CallObject, NotACallError
+from engine.parsing.parts import CallArguments, CallStart, Content, Part
+
+
+class JsonCallsParser:
+    """Parses one such answer. What is no such list becomes content."""
+
+    is_plain = False
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._call: CallObject | None = None
+        self._count = 0
+        self._is_announced = False
+        self._has_failed = False
+
+    def is_plain_text(self, text: str) -> bool:
+        return False
+
+    def feed(self, text: str) -> list[Part]:
+        if self._has_failed:
+            return [Content(text)] if text else []
+        self._text += text
+        parts: list[Part] = []
+        while self._text:
+            if self._call is None:
+                # Between calls there are brackets, commas and white space.
+                self._text = self._text.lstrip("[], \t\r\n")
+                if not self._text:
+                    break
+                self._call, self._is_announced = CallObject(), False
+            rest, self._text = self._text, ""
+            try:
+                self._call.feed(rest)
+            except NotACallError:
+                self._has_failed = True
+                return [*parts, Content(rest)]
+            parts += self._told(self._call)
+            if self._call.is_done:
+                self._text, self._call = self._call.rest, None
+                self._count += 1
+        return parts
+
+    def _told(self, call: CallObject) -> list[Part]:
+        parts: list[Part] = []
+        if call.name is not None and not self._is_announced:
+            self._is_announced = True
+            parts.append(CallStart(self._count, call.name))
+        if arguments := call.take_arguments():
+            parts.append(CallArguments(self._count, arguments))
+        return parts
+
+    def finish(self, *, is_cut: bool) -> list[Part]:
+        return []

@@ -1,0 +1,84 @@
+"""What a parser finds in a model's text, and what every parser offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """Text that the model thought."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStart:
+    """A tool call begins. `call` counts the calls of an answer, from 0. `id`: where the format has ids of its own."""
+
+    call: int
+    name: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """More of a call's arguments, as the model wrote them."""
+
+    call: int
+    text: str
+
+
+Part = Content | Reasoning | CallStart | CallArguments
+
+
+class TextParser(Protocol):
+    """Parses one answer. The parts that it returns, joined, do not depend on how the text was cut."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Text that `is_plain_text` accepts would come back as it is, as content."""
+
+    def is_plain_text(self, text: str) -> bool:
+        """Nothing in `text` may begin a tag, or must be held back."""
+
+    def feed(self, text: str) -> list[Part]:
+        """The parts that `text`, the next piece of the answer, completes."""
+
+    def finish(self, *, is_cut: bool) -> list[Part]:
+        """What was held back. `is_cut`: the answer was ended by a limit, not by the model."""
+
+
+def joined(parts: list[Part]) -> list[Part]:
+    """`parts` with neighbours of one kind merged."""
+    out: list[Part] = []
+    for part in parts:
+        last = out[-1] if out else None
+        match last, part:
+            case Content(), Content():
+                out[-1] = Content(last.text + part.text)
+            case Reasoning(), Reasoning():
+                out[-1] = Reasoning(last.text + part.text)
+            case CallArguments(), CallArguments() if last.call == part.call:
+                out[-1] = CallArguments(last.call, last.text + part.text)
+            case _:
+                out.append(part)
+    return out
+
+
+def held_back(text: str, markers: tuple[str, ...]) -> int:
+    """How many characters at the end of `text` may be the beginning of one of `markers`."""
+    longest = max(map(len, markers)) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        tail = text[-size:]
+        if any(marker.startswith(tail) for marker in markers):
+            return size
+    return 0

@@ -25,13 +25,15 @@ class EngineStartError(Exception):
 class PreparedPrompt:
     """One rendered prompt.
 
-    `engine_input` and `sampling` are the engine's own objects. `echo_text` is the prompt's text if the answer must
-    begin with it; `drop_output` is set if it must also end there (`max_tokens=0`).
+    `engine_input`, `sampling` and `parsing` are the engine's own objects; `parsing` is None if the text is the answer
+    as it is. `echo_text` is the prompt's text if the answer must begin with it; `drop_output` is set if it must also
+    end there (`max_tokens=0`).
     """
 
     token_count: int
     engine_input: object
     sampling: object
+    parsing: object = None
     echo_text: str | None = None
     drop_output: bool = False
 
@@ -110,9 +112,18 @@ class Watched(Protocol):
         """Wait until the engine dies by itself; returns the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerFormats:
+    """How a model writes tool calls and thoughts, by vLLM's names; None if its text is not searched for them."""
+
+    tool_calls: str | None = None
+    reasoning: str | None = None
+
+
 class TextEngine(Watched, Protocol):
     """A running engine. Made by an `EngineFactory`, ended by `close`."""
 
+    formats: AnswerFormats
     max_model_len: int
     """Tokens of prompt and answer together, at most."""
     told_at: float

@@ -68,6 +68,22 @@ class EngineConfig:
     allowed_template_kwargs: Annotated[
         tuple[str, ...], Option("The names that a request's chat_template_kwargs may set.", metavar="NAME")
     ] = ("enable_thinking",)
+    tool_call_parser: Annotated[
+        str,
+        Option(
+            "How the model writes tool calls, by vLLM's name; auto finds it in the chat template, none leaves them as "
+            "text.",
+            metavar="NAME",
+        ),
+    ] = "auto"
+    thought_parser: Annotated[
+        str,
+        Option(
+            "How the model writes what it thinks before it answers, by vLLM's name; auto and none as above.",
+            name="reasoning_parser",  # The field has another name: vLLM's argument means more.
+            metavar="NAME",
+        ),
+    ] = "auto"
     max_model_len: Annotated[
         int | None,
         Option("The longest context, prompt and output together, in tokens.", shown="the model's own limit", ge=1),

@@ -111,6 +111,8 @@ class Generation:
         tokens = 0
         for delta in deltas:
             tokens += delta.tokens
+            if delta.part == "reasoning":
+                self.usage.reasoning_tokens += delta.tokens
         self.usage.completion_tokens += tokens
         if tokens:
             if self.first_token_at is None:

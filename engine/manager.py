@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from engine.api import EngineFactory, EngineStream, Prepared, StageReport, TextEngine
+from engine.api import AnswerFormats, EngineFactory, EngineStream, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
@@ -77,6 +77,8 @@ class EngineManager:
         )
         self.grammar_figures = GrammarFigures()
         """Of all engines since the server started."""
+        self.formats = AnswerFormats()
+        """Those of the model, once an engine has started."""
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when the server starts to refuse new work."""
         self._factory = factory
@@ -96,6 +98,7 @@ class EngineManager:
     async def _start_engine(self, report: StageReport) -> TextEngine:
         engine = await self._factory(report)
         engine.count_grammars(self.grammar_figures)
+        self.formats = engine.formats
         return engine
 
     async def wait_settled(self) -> None:

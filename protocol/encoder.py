@@ -58,12 +58,15 @@ class StreamEncoder(Protocol):
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's `CompletionUsage`."""
-    return {
+    counted: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
+    if usage.reasoning_tokens:
+        counted["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counted
 
 
 class ChunkEncoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 """Why a choice ended, in OpenAI's words: those of its closed set that are given here."""
 
 Status = Literal["completed", "cancelled", "failed"]
@@ -79,3 +79,5 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """The part of the completion that was thoughts."""

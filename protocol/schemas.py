@@ -7,13 +7,22 @@ from pydantic import BaseModel, Field
 CREATED = "When the answer was begun, in seconds since 1970 (UTC)."
 MODEL = "The name of the model that answered, as the request gave it."
 USAGE = "The tokens of the whole request."
-FINISH = "Why the choice ended: `stop` at its natural end or a stop string, `length` at the limit of tokens."
+FINISH = (
+    "Why the choice ended: `stop` at its natural end or a stop string, `length` at the limit of tokens, `tool_calls` "
+    "(`function_call` where `functions` was sent) if it ends with calls that the model chose to make."
+)
 
 
 class PromptTokensDetails(BaseModel):
     """Where the prompt's tokens came from."""
 
     cached_tokens: int = Field(description="Prompt tokens taken from the prefix cache.")
+
+
+class CompletionTokensDetails(BaseModel):
+    """What the completion's tokens were."""
+
+    reasoning_tokens: int = Field(description="Tokens of thoughts.")
 
 
 class CompletionUsage(BaseModel):
@@ -23,3 +32,6 @@ class CompletionUsage(BaseModel):
     completion_tokens: int = Field(description="Tokens generated.")
     total_tokens: int = Field(description="Both together.")
     prompt_tokens_details: PromptTokensDetails | None = Field(default=None, description="Breakdown of the prompt.")
+    completion_tokens_details: CompletionTokensDetails | None = Field(
+        default=None, description="Breakdown of the completion; absent unless the model thought."
+    )

@@ -126,8 +126,12 @@ CHAT = GenerationApi(
     request=ChatCompletionRequest,
     generation_request=ChatCompletionRequest.generation_request,
     id_prefix="chatcmpl-",
-    encoder=partial(_encoder, ChatChunks),
-    collector=partial(_collector, ChatCollector),
+    encoder=lambda request, answer_id, created: _encoder(
+        partial(ChatChunks, style=request.style), request, answer_id, created
+    ),
+    collector=lambda request, answer_id, created, choices: _collector(
+        partial(ChatCollector, style=request.style), request, answer_id, created, choices
+    ),
     is_resumable=True,
     has_websocket=True,
     description=ApiDescription(

@@ -68,6 +68,13 @@ class Model(BaseModel):
     type: Literal["chat", "embeddings", "rerank"] = Field(
         description="What the model does: chats and completions, embeddings, or ranking."
     )
+    tool_call_parser: str | None = Field(
+        default=None,
+        description="Of a chat model: how it writes tool calls, by vLLM's name; null if unknown.",
+    )
+    reasoning_parser: str | None = Field(
+        default=None, description="Of a chat model: how it writes what it thinks; null if it does not, as far as known."
+    )
 
 
 class ModelList(BaseModel):

@@ -29,10 +29,14 @@ def model_routes(services: Services) -> Blueprint:
 
 
 def _model_object(services: Services, name: str) -> dict[str, object]:
-    return {
+    described: dict[str, object] = {
         "id": name,
         "object": "model",
         "created": services.models.created,
         "owned_by": "twowire",
         "type": services.models.types[name],
     }
+    if services.models.types[name] == "chat":
+        formats = services.manager.formats
+        described |= {"tool_call_parser": formats.tool_calls, "reasoning_parser": formats.reasoning}
+    return described

@@ -159,7 +159,9 @@ async def _announce(services: Services, url: str, stop: Stop, out: TextIO | None
         stop.failed = manager.reason
         stop.now()
     elif manager.is_ready and out is not None:
-        out.write(f"twowire: ready: {url} (model: {services.models.names[0]}). Chat: {url}/ Docs: {url}/docs\n")
+        formats = manager.formats
+        model = f"model: {services.models.names[0]}, tools: {formats.tool_calls}, thoughts: {formats.reasoning}"
+        out.write(f"twowire: ready: {url} ({model.replace('None', 'none')}). Chat: {url}/ Docs: {url}/docs\n")
         out.flush()
         await _announce_embedder(services)
 

@@ -21,7 +21,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.api import EngineStream, Prepared, PreparedPrompt
+from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt
 from engine.config import EngineConfig
 from engine.grammar.checker import GrammarChecker
 from engine.grammar.constraint import json_constraint
@@ -29,10 +29,12 @@ from engine.grammar.figures import GrammarFigures
 from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
-from engine.validation import SCHEMA_FIELD, allowed_template_kwargs, check_logprobs, check_token_ids
+from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
+from engine.vllm.output_format import Answer, find_format
 from engine.vllm.outputs import Echo, VllmStream
+from engine.vllm.parsed_stream import ParsedStream, Parsing
 from engine.vllm.prompts import Prompts
 from engine.vllm.sampling import Sampler
 from protocol.errors import Fault, TwowireError
@@ -66,6 +68,14 @@ class VllmEngine:
         self._allowed_template_kwargs = started.config.allowed_template_kwargs
         self._chat_template = started.chat_template
         self._model_config = llm.model_config
+        self.format = find_format(
+            started.chat_template or getattr(llm.get_tokenizer(), "chat_template", None),
+            llm.get_tokenizer(),
+            started.config.tool_call_parser,
+            started.config.thought_parser,
+            started.config.model,
+        )
+        self.formats = AnswerFormats(self.format.calls, self.format.thoughts)
         self.grammars = GrammarChecker(
             backend_spec(
                 llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
@@ -166,7 +176,8 @@ class VllmEngine:
         echoes: list[str | None] = [None]
         try:
             if isinstance(prompt, ChatPrompt):
-                engine_inputs = [await self._render(prompt)]
+                self.format.check(request)
+                engine_inputs = [await self._render(prompt, request)]
             else:
                 engine_inputs, echoes = await self._tokenize(prompt, request.fields.prompt)
         except TwowireError:
@@ -175,13 +186,18 @@ class VllmEngine:
             raise refusal(error, request.fields.prompt) from error
         return await self._checked(request, engine_inputs, echoes, client)
 
-    async def _render(self, chat: ChatPrompt) -> Any:
+    async def _render(self, chat: ChatPrompt, request: GenerationRequest) -> Any:
         """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
-        kwargs = allowed_template_kwargs(chat, self._allowed_template_kwargs) | {
-            "add_generation_prompt": not chat.continue_final_message,
-            "continue_final_message": chat.continue_final_message,
-            "tokenize": False,
-        }
+        allowed = {*self._allowed_template_kwargs, *self.format.allowed_kwargs}
+        kwargs = (
+            allowed_template_kwargs(chat, allowed)
+            | self.format.template_kwargs(request)
+            | {
+                "add_generation_prompt": not chat.continue_final_message,
+                "continue_final_message": chat.continue_final_message,
+                "tokenize": False,
+            }
+        )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
         return await self._prompts.chat(chat.messages, params, self._chat_tokens)
 
@@ -203,21 +219,31 @@ class VllmEngine:
     async def _checked(
         self, request: GenerationRequest, engine_inputs: list[Any], echoes: list[str | None], client: str
     ) -> Prepared:
-        n, wanted = request.n, request.constraint
-        constraint = json_constraint(wanted.schema) if wanted is not None else None
+        n = request.n
         prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
-            count = len(engine_input["prompt_token_ids"])
-            sampling = self._sampler.params(request, constraint, count, echo=echo is not None)
-            prompts.append(PreparedPrompt(count, engine_input, sampling, echo, request.sampling.max_tokens == 0))
+            prompt_ids = engine_input["prompt_token_ids"]
+            count = len(prompt_ids)
+            answer = self._answer(request, prompt_ids)
+            sampling = self._sampler.params(
+                request, answer.constraint, count, echo=echo is not None, keeps_tags=answer.parsing is not None
+            )
+            drops = request.sampling.max_tokens == 0
+            prompts.append(PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops))
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
-        if constraint is not None:
-            await self.grammars.check(constraint, client, SCHEMA_FIELD)
+        if answer.constraint is not None:
+            await self.grammars.check(answer.constraint, client, request.constraint_field)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
         return Prepared(tuple(prompts), prompt_tokens, n)
+
+    def _answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
+        if isinstance(request.prompt, ChatPrompt):
+            return self.format.answer(request, prompt_ids)
+        wanted = request.constraint
+        return Answer(json_constraint(wanted.schema) if wanted is not None else None, None)
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +260,7 @@ class VllmEngine:
         except Exception as error:
             raise refusal(error) from error
         state = None if prompt.drop_output else self._llm.output_processor.request_states.get(queue.request_id)
-        return VllmStream(
+        stream = VllmStream(
             queue,
             top_count=sampling.logprobs,
             choices=sampling.n,
@@ -245,6 +271,8 @@ class VllmEngine:
             has_schema=sampling.structured_outputs is not None,
             request_fast_path=fast_path_of(state, queue),
         )
+        parsing = prompt.parsing
+        return ParsedStream(stream, parsing) if isinstance(parsing, Parsing) else stream
 
     def _echo(self, prompt: PreparedPrompt) -> Echo:
         engine_input: Any = prompt.engine_input

@@ -38,6 +38,7 @@ from engine.vllm.engine import Started, VllmEngine
 from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
+from engine.vllm.output_format import find_format
 
 GREETING_TIMEOUT_S = 60
 """How long a client waits for the greeting of a loaded engine. vLLM would wait for ten minutes, even for an engine that
@@ -77,7 +78,7 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
 async def _started(
     args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
 ) -> VllmEngine:
-    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args, config)
+    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args, config, template)
 
     def started(llm: AsyncLLM) -> Started:
         return Started(llm, config, template, processes)
@@ -142,6 +143,9 @@ def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     try:
         extra = dict(config.extra)
+        if "reasoning_parser" in extra:
+            # The engine core would then constrain no answer before its thoughts end: also of chats that never think.
+            raise ValueError("reasoning_parser: set --reasoning-parser instead")
         extra["structured_outputs_config"] = structured_outputs_config(extra.get("structured_outputs_config"))
         return AsyncEngineArgs(**(known | extra))
     except (TypeError, ValueError) as error:
@@ -178,7 +182,7 @@ def _chat_template(setting: str | None) -> str | None:
     return template
 
 
-def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
+def _vllm_config(args: AsyncEngineArgs, config: EngineConfig, template: str | None) -> VllmConfig:
     try:
         made = args.create_engine_config()
         # Cached: the engine uses the same one.
@@ -187,6 +191,9 @@ def _vllm_config(args: AsyncEngineArgs, config: EngineConfig) -> VllmConfig:
         raise EngineStartError(explain(error, config).sentence) from error
     if tokenizer is not None:
         check_tokenizer(tokenizer, made.model_config.get_vocab_size(), config)
-        if config.chat_template is None:
-            check_template(getattr(tokenizer, "chat_template", None), config)
+        if template is None:
+            template = getattr(tokenizer, "chat_template", None)
+            check_template(template, config)
+        # Before any process starts; the engine does the same again.
+        find_format(template, tokenizer, config.tool_call_parser, config.thought_parser, config.model)
     return made

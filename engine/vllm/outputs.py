@@ -59,6 +59,8 @@ class VllmStream:
     ) -> None:
         self.cached_tokens = 0
         self.scheduled_at: float | None = None
+        self.stopped_by_string: set[int] = set()
+        """The choices that a stop string has ended."""
         self._queue = queue
         self._top_count = top_count
         self._choices = choices
@@ -105,6 +107,8 @@ class VllmStream:
         for choice in output.outputs:
             if choice.finish_reason is not None:
                 self._check_reason(choice.finish_reason)
+                if isinstance(choice.stop_reason, str):
+                    self.stopped_by_string.add(choice.index)
         if self._drop_output and self._loss is None:
             deltas = [Delta(choice.index, "", 0, "length") for choice in output.outputs]
         elif self._top_count is None:

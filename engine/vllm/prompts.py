@@ -25,7 +25,7 @@ class Prompts:
     async def chat(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:
         """The engine's input for a chat. Raises what vLLM raises."""
         # Never beside the thread: a tokenizer whose settings change refuses to be used by two at once.
-        if _chars(messages) <= AT_ONCE_CHARS:
+        if _chars(messages) + len(str(params.chat_template_kwargs.get("tools", ""))) <= AT_ONCE_CHARS:
             async with self._turn:
                 if not self._in_thread:
                     _, (engine_input,) = self._renderer.render_chat([messages], params, tokens)

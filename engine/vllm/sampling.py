@@ -48,8 +48,12 @@ class Sampler:
         prompt_tokens: int,
         *,
         echo: bool,
+        keeps_tags: bool = False,
     ) -> SamplingParams:
-        """The parameters of one prompt of `prompt_tokens` tokens. Raises `TwowireError` (400)."""
+        """The parameters of one prompt of `prompt_tokens` tokens. Raises `TwowireError` (400).
+
+        `keeps_tags`: special tokens stay in the text, because tags of calls and thoughts may be some.
+        """
         wanted = request.sampling
         default_limit = self._defaults.get("max_tokens")
         max_tokens = max_tokens_for(wanted, prompt_tokens, self._max_model_len, default_limit, request.fields.prompt)
@@ -57,6 +61,8 @@ class Sampler:
             name: value for name in _PASSED_THROUGH if (value := getattr(wanted, name)) is not None
         }
         fields["max_tokens"] = max_tokens
+        if keeps_tags:
+            fields["skip_special_tokens"] = False
         if fields.get("top_p") == 0:
             # OpenAI allows it, vLLM does not. The fewest tokens that make up no probability: the likeliest alone.
             fields |= {"temperature": 0.0, "top_p": 1.0}

@@ -16,14 +16,7 @@ MAX_TOOL_CALLS = 128
 MAX_ARGUMENTS_DEPTH = 64
 
 
-def _refuse_legacy_role(role: Any) -> Any:
-    if role == "function":
-        predicate = "'function' was replaced by 'tool' and is not supported; send role 'tool' with a tool_call_id."
-        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate)
-    return role
-
-
-Role = Annotated[Literal["system", "developer", "user", "assistant", "tool"], BeforeValidator(_refuse_legacy_role)]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Name = Annotated[str, Field(max_length=256), NO_NUL]
 TEXT_PARTS = ("text", "input_text", "output_text")
 """The types of a part that is text. Chats begun with OpenAI's Responses have the longer ones."""
@@ -119,12 +112,27 @@ class FunctionCall(RequestPart):
     arguments: Arguments | None = None
 
 
+class CustomCall(RequestPart):
+    """The custom tool an assistant called, with its input as text."""
+
+    name: Name
+    input: Text
+
+
 class ToolCall(RequestPart):
     """A call the assistant made earlier in the chat. OpenAI requires `id` and `type`; not every client keeps them."""
 
     id: Name | None = None
-    type: Literal["function"] | None = None
-    function: FunctionCall
+    type: Literal["function", "custom"] | None = None
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> ToolCall:
+        kind = "custom" if self.type == "custom" else "function"
+        if getattr(self, kind) is None:
+            raise refusal(Fault.MISSING_FIELD, "is required.", (kind,))
+        return self
 
     def template_call(self) -> dict[str, Any]:
         """The call as templates expect it: `arguments` is an object, not text; `id` is there where it was given.
@@ -132,10 +140,12 @@ class ToolCall(RequestPart):
         https://huggingface.co/docs/transformers/chat_extras. Arguments that are not a JSON object become
         `{}`, as in vLLM, because a chat would otherwise never get past one malformed call.
         """
-        call = {
-            "type": "function",
-            "function": {"name": self.function.name, "arguments": self.function.arguments or {}},
-        }
+        if self.type == "custom" and self.custom is not None:
+            function: dict[str, Any] = {"name": self.custom.name, "arguments": {"input": self.custom.input}}
+        else:
+            assert self.function is not None
+            function = {"name": self.function.name, "arguments": self.function.arguments or {}}
+        call = {"type": "function", "function": function}
         return call if self.id is None else {"id": self.id} | call
 
 
@@ -148,24 +158,24 @@ class ChatMessage(RequestPart):
     refusal: Text | None = Field(default=None, description="An earlier refusal by the assistant.")
     tool_call_id: Name | None = Field(default=None, description="For role tool: the call that this answers.")
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOL_CALLS, fail_fast=True)
+    function_call: FunctionCall | None = Field(default=None, description="The older form of `tool_calls`: one call.")
+    reasoning: Text | None = Field(default=None, description="What the assistant thought before it said this.")
+    reasoning_content: Text | None = Field(default=None, description="The same, under its other name.")
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_what_is_not_text(cls, message: Any) -> Any:
-        if isinstance(message, dict):
-            if message.get("audio") is not None:
-                predicate = "is not supported: this server reads text only; send the transcript as content."
-                raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("audio",))
-            if message.get("function_call") is not None:
-                predicate = "was replaced by tool_calls and is not supported; send tool_calls."
-                raise refusal(Fault.UNSUPPORTED_FIELD, predicate, ("function_call",))
+        if isinstance(message, dict) and message.get("audio") is not None:
+            predicate = "is not supported: this server reads text only; send the transcript as content."
+            raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("audio",))
         return message
 
     @model_validator(mode="after")
     def _check_role(self) -> ChatMessage:
         if self.role != "assistant":
-            if self.tool_calls:
-                raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", ("tool_calls",))
+            for field in ("tool_calls", "function_call"):
+                if getattr(self, field):
+                    raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", (field,))
             if isinstance(self.content, list):
                 for index, part in enumerate(self.content):
                     if isinstance(part, RefusalPart):
@@ -181,7 +191,7 @@ class ChatMessage(RequestPart):
         """
         if self.role == "tool" and self.tool_call_id is None:
             raise refusal(Fault.MISSING_FIELD, "is required for role 'tool'.", ("messages", position, "tool_call_id"))
-        if self.content or isinstance(self.content, str) or self.role in ("assistant", "tool"):
+        if self.content or isinstance(self.content, str) or self.role in ("assistant", "tool", "function"):
             return
         at = ("messages", position, "content")
         if self.content is None:
@@ -202,11 +212,18 @@ class ChatMessage(RequestPart):
 
         `role` and `content` (always a string); where they were given, `name`, `tool_call_id`, `tool_calls`.
         """
-        message: dict[str, Any] = {"role": self.role, "content": self.text}
+        # What answers a call of the older form is a tool's message to templates.
+        role = "tool" if self.role == "function" else self.role
+        message: dict[str, Any] = {"role": role, "content": self.text}
         if self.name:
             message["name"] = self.name
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id
         if self.tool_calls:
             message["tool_calls"] = [call.template_call() for call in self.tool_calls]
+        elif self.function_call is not None:
+            message["tool_calls"] = [ToolCall(function=self.function_call).template_call()]
+        if thoughts := self.reasoning or self.reasoning_content:
+            # Some templates read one of these, some the other.
+            message["reasoning"] = message["reasoning_content"] = thoughts
         return message

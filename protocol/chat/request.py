@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from protocol.chat.messages import MAX_MESSAGES, ChatMessage
+from protocol.chat.style import PLAIN, ChatStyle
+from protocol.chat.tools import (
+    FunctionList,
+    LegacyChoice,
+    ToolChoiceField,
+    ToolList,
+    legacy_choice,
+    legacy_tools,
+    tools_of,
+)
 from protocol.chat.unsupported import CHAT_FIELDS
 from protocol.errors import Fault
-from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, Tools
 from protocol.sampling import MAX_INT32, SamplingFields
 from protocol.validation.request import is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
@@ -53,6 +63,10 @@ def _check_calls(messages: Any) -> Any:
     return messages
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+"""OpenAI's values of `reasoning_effort`."""
+
+
 class ChatCompletionRequest(SamplingFields):
     """OpenAI's `CreateChatCompletionRequest`, as far as it is honoured, with vLLM's extras.
 
@@ -60,6 +74,7 @@ class ChatCompletionRequest(SamplingFields):
     """
 
     field_rules: ClassVar[Mapping[str, FieldRule]] = CHAT_FIELDS
+    _tools: Tools | None = PrivateAttr(default=None)
 
     messages: Annotated[
         list[ChatMessage],
@@ -82,6 +97,21 @@ class ChatCompletionRequest(SamplingFields):
     chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_arguments)] | None = Field(
         default=None, description="Arguments for the chat template; only the names that the server allows."
     )
+
+    tools: ToolList | None = Field(default=None, description="Tools that the model may call.")
+    tool_choice: ToolChoiceField | None = Field(
+        default=None,
+        description="Whether the model may or must call tools, and which: none, auto, required, or an object.",
+    )
+    parallel_tool_calls: bool = Field(default=True, description="Allow several calls in one answer.")
+    functions: FunctionList | None = Field(default=None, description="The older form of `tools`.")
+    function_call: LegacyChoice | None = Field(default=None, description="The older form of `tool_choice`.")
+    reasoning_effort: Effort | None = Field(
+        default=None,
+        description="`none`: answer without thinking. Anything else: think, if the model can; its chat template is told"
+        " how much.",
+    )
+    include_reasoning: bool = Field(default=True, description="Send what the model thought beside its answer.")
 
     continue_final_message: bool = Field(
         default=False,
@@ -110,8 +140,48 @@ class ChatCompletionRequest(SamplingFields):
             self.continue_final_message,
         )
         return GenerationRequest(
-            prompt, self.sampling, self.choice_count, self.constraint, is_streamed=self.stream, fields=FIELD_NAMES
+            prompt,
+            self.sampling,
+            self.choice_count,
+            self.constraint,
+            tools=self._tools,
+            thinks=self._thinks,
+            effort=self.reasoning_effort,
+            is_streamed=self.stream,
+            fields=FIELD_NAMES,
         )
+
+    @property
+    def _thinks(self) -> bool | None:
+        kwargs = self.chat_template_kwargs or {}
+        asked = kwargs.get("enable_thinking", kwargs.get("thinking"))
+        if isinstance(asked, bool):
+            return asked
+        return None if self.reasoning_effort is None else self.reasoning_effort != "none"
+
+    @property
+    def style(self) -> ChatStyle:
+        """In which form the answer is shown."""
+        if self._tools is None and self.include_reasoning:
+            return PLAIN
+        tools = self._tools.tools if self._tools is not None else ()
+        custom = frozenset(tool.name for tool in tools if tool.is_custom)
+        return ChatStyle(self.include_reasoning, bool(self.functions), self._tools is not None, custom)
+
+    @model_validator(mode="after")
+    def _check_tools(self) -> ChatCompletionRequest:
+        if self.functions and self.tools:
+            raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools; send tools alone.", ("functions",))
+        if self.functions:
+            declared, choice = legacy_tools(self.functions), legacy_choice(self.function_call)
+            self._tools = tools_of(declared, choice, parallel=False)
+        else:
+            if self.function_call not in (None, "none", "auto"):
+                raise refusal(Fault.INVALID_VALUE, "needs functions.", ("function_call",))
+            self._tools = tools_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
+        if self._tools is not None and self.continue_final_message:
+            raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", ("continue_final_message",))
+        return self
 
     @model_validator(mode="after")
     def _check_logprobs(self) -> ChatCompletionRequest:

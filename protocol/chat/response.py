@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.chat.chunks import chat_logprobs, reasoning_fields
-from protocol.collector import Choice, ChoicesCollector
+from protocol.chat.style import PLAIN, ChatStyle
+from protocol.collector import Choice, ChoicesCollector, ToolCall
 
 
 class ChatCollector(ChoicesCollector):
     """A `chat.completion` object."""
 
     kind = "chat.completion"
+
+    def __init__(self, *, style: ChatStyle = PLAIN, **common: Any) -> None:
+        super().__init__(**common)
+        self._style = style
 
     def _choice_object(self, index: int, choice: Choice) -> dict[str, Any]:
         content = "".join(choice.content)
@@ -21,20 +26,22 @@ class ChatCollector(ChoicesCollector):
             "content": None if choice.tool_calls and not content else content,
             "refusal": None,
         }
-        if choice.reasoning:
+        if choice.reasoning and self._style.shows_reasoning:
             message |= reasoning_fields("".join(choice.reasoning))
-        if choice.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": "".join(call.arguments)},
-                }
-                for _, call in sorted(choice.tool_calls.items())
-            ]
+        calls = [call for _, call in sorted(choice.tool_calls.items())]
+        if calls and self._style.is_legacy:
+            message["function_call"] = {"name": calls[0].name, "arguments": "".join(calls[0].arguments)}
+        elif calls:
+            message["tool_calls"] = [self._call_object(call) for call in calls]
         return {
             "index": index,
             "message": message,
             "logprobs": chat_logprobs(choice.logprobs) if choice.has_logprobs else None,
-            "finish_reason": choice.finish_reason,
+            "finish_reason": choice.finish_reason and self._style.finish_reason(choice.finish_reason),
         }
+
+    def _call_object(self, call: ToolCall) -> dict[str, Any]:
+        text = "".join(call.arguments)
+        if call.name in self._style.custom_tools:
+            return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": text}}
+        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": text}}

@@ -35,12 +35,42 @@ class ChatLogprobs(BaseModel):
     refusal: list[ChatCompletionTokenLogprob] | None = Field(description="One entry for each token of a refusal.")
 
 
+class CalledFunction(BaseModel):
+    """The function of a call."""
+
+    name: str = Field(description="The name that the request declared.")
+    arguments: str = Field(description="The arguments as the model wrote them: JSON, if it made no mistake.")
+
+
+class CalledCustomTool(BaseModel):
+    """The custom tool of a call."""
+
+    name: str = Field(description="The name that the request declared.")
+    input: str = Field(description="The text for it.")
+
+
+class ChatToolCall(BaseModel):
+    """A call that the model asks for."""
+
+    id: str = Field(description="Its id, for the message of role `tool` that answers it.")
+    type: Literal["function", "custom"] = Field(description="What is called.")
+    function: CalledFunction | None = Field(default=None, description="With type `function`.")
+    custom: CalledCustomTool | None = Field(default=None, description="With type `custom`.")
+
+
+_REASONING = "What the model thought before; absent unless it did."
+
+
 class ChatCompletionMessage(BaseModel):
     """What the model answered."""
 
     role: Literal["assistant"] = Field(description="Always `assistant`.")
-    content: str | None = Field(description="The text of the answer.")
+    content: str | None = Field(description="The text of the answer; null beside calls without any.")
     refusal: str | None = Field(description="The text of a refusal; null here.")
+    tool_calls: list[ChatToolCall] | None = Field(default=None, description="The calls; absent where there are none.")
+    function_call: CalledFunction | None = Field(default=None, description="The call, if `functions` was sent.")
+    reasoning: str | None = Field(default=None, description=_REASONING)
+    reasoning_content: str | None = Field(default=None, description="The same, under its other name.")
 
 
 class ChatCompletionChoice(BaseModel):
@@ -63,11 +93,39 @@ class ChatCompletion(BaseModel):
     usage: CompletionUsage | None = Field(default=None, description=USAGE)
 
 
+class CalledFunctionDelta(BaseModel):
+    """What a chunk adds to a call of a function."""
+
+    name: str | None = Field(default=None, description="On the first delta of a call.")
+    arguments: str | None = Field(default=None, description="Text to append.")
+
+
+class CalledCustomToolDelta(BaseModel):
+    """What a chunk adds to a call of a custom tool."""
+
+    name: str | None = Field(default=None, description="On the first delta of a call.")
+    input: str | None = Field(default=None, description="Text to append.")
+
+
+class ChatToolCallDelta(BaseModel):
+    """What a chunk adds to one call."""
+
+    index: int = Field(description="Which of the choice's calls, from 0.")
+    id: str | None = Field(default=None, description="On the first delta of a call.")
+    type: Literal["function", "custom"] | None = Field(default=None, description="On the first delta of a call.")
+    function: CalledFunctionDelta | None = Field(default=None, description="With type `function`.")
+    custom: CalledCustomToolDelta | None = Field(default=None, description="With type `custom`.")
+
+
 class ChatCompletionDelta(BaseModel):
     """What a chunk adds to an answer."""
 
     role: Literal["assistant"] | None = Field(default=None, description="On the first chunk of a choice.")
     content: str | None = Field(default=None, description="The text to append.")
+    tool_calls: list[ChatToolCallDelta] | None = Field(default=None, description="What to add to the calls.")
+    function_call: CalledFunctionDelta | None = Field(default=None, description="The same, if `functions` was sent.")
+    reasoning: str | None = Field(default=None, description="Thoughts to append.")
+    reasoning_content: str | None = Field(default=None, description="The same, under its other name.")
     refusal: str | None = Field(default=None, description="The text of a refusal to append.")
 
 

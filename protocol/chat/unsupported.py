@@ -16,16 +16,10 @@ from protocol.validation.unsupported_fields import (
 
 # https://platform.openai.com/docs/api-reference/chat/create
 CHAT_FIELDS: Mapping[str, FieldRule] = {
-    "tools": only([]),
-    "tool_choice": only("none", "auto"),
-    "parallel_tool_calls": ACCEPTED,
-    "functions": only([]),
-    "function_call": only("none", "auto"),
     "modalities": only(["text"]),
     "audio": REFUSED,
     "prediction": ACCEPTED,
     "store": only(False),
-    "reasoning_effort": only("none"),
     "verbosity": only("medium"),
     "web_search_options": REFUSED,
     "moderation": REFUSED,
@@ -42,7 +36,6 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
     "chat_template": UNTRUSTED,
     "documents": UNTRUSTED_ARGUMENT,
     "add_special_tokens": only(False),
-    "include_reasoning": ACCEPTED,
     "media_io_kwargs": only({}),
     "mm_processor_kwargs": only({}),
     "prompt_embeds": REFUSED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from engine.api import EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
+from engine.api import AnswerFormats, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -80,6 +80,7 @@ class FakeEngine:
 
     max_model_len = 2048
     told_at = 0.0
+    formats = AnswerFormats()
 
     def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.steps = steps

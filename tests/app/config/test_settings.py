@@ -97,6 +97,8 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         served-model-name = "one"
         chat-template = '{template}'
         allowed-template-kwargs = []
+        tool-call-parser = "hermes"
+        reasoning-parser = "none"
         max-model-len = 1024
         max-num-seqs = 8
         gpu-memory-utilization = 0.5

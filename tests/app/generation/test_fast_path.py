@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -42,7 +43,7 @@ class Outlet:
         return self.is_open
 
 
-def response_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: bool) -> LiveStream:
+def response_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: Any) -> LiveStream:
     chunks = encoder(answer_id="chatcmpl-1", model="guide", created=1, **more)
     return LiveStream("chatcmpl-1", generation, chunks, 1)
 

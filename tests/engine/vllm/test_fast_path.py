@@ -54,7 +54,9 @@ class State:
 
     def make_request_output(self, ids: list[int], pooling: None, finish: str | None, stop: None) -> Any:
         text = self.detokenizer.get_next_output_text(finish is not None, True)
-        choice = SimpleNamespace(index=0, text=text, token_ids=ids, finish_reason=finish, logprobs=None)
+        choice = SimpleNamespace(
+            index=0, text=text, token_ids=ids, finish_reason=finish, stop_reason=None, logprobs=None
+        )
         return SimpleNamespace(outputs=[choice], finished=finish is not None, num_cached_tokens=0, metrics=None)
 
     def step(self, text: str, finish: str | None = None) -> None:

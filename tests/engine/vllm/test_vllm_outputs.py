@@ -33,7 +33,7 @@ class FakeCollector:
 
 
 def choice(text: str, reason: str | None = None, index: int = 0, ids: tuple[int, ...] = (1,)) -> SimpleNamespace:
-    return SimpleNamespace(index=index, text=text, token_ids=ids, finish_reason=reason, logprobs=None)
+    return SimpleNamespace(index=index, text=text, token_ids=ids, finish_reason=reason, stop_reason=None, logprobs=None)
 
 
 def output(*choices: SimpleNamespace, finished: bool = False, **more: Any) -> SimpleNamespace:

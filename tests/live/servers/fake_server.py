@@ -30,7 +30,7 @@ from app.server import run as server
 from app.server.wiring import choose_embedder, make_services
 from app.server.workers import ApiServer
 from app.services import Services
-from engine.api import EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
+from engine.api import AnswerFormats, EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
@@ -156,6 +156,7 @@ class PacedEngine:
 
     max_model_len = ENDLESS
     told_at = 0.0
+    formats = AnswerFormats()
 
     def __init__(self) -> None:
         self._streams: weakref.WeakSet[PacedStream] = weakref.WeakSet()

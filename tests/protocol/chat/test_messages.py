@@ -223,7 +223,6 @@ def test_wrong_content_is_named(content: object, fault: Fault, param: str) -> No
         ({"role": "wizard", "content": "a"}, Fault.INVALID_VALUE, "messages[0].role"),
         ({"role": None, "content": "a"}, Fault.INVALID_TYPE, "messages[0].role"),
         ({"role": ["user"], "content": "a"}, Fault.INVALID_TYPE, "messages[0].role"),
-        ({"role": "function", "name": "f", "content": "a"}, Fault.UNSUPPORTED_CONTENT, "messages[0].role"),
         ({"role": "user"}, Fault.MISSING_FIELD, "messages[0].content"),
         ({"role": "tool", "content": "a"}, Fault.MISSING_FIELD, "messages[0].tool_call_id"),
         (
@@ -235,13 +234,18 @@ def test_wrong_content_is_named(content: object, fault: Fault, param: str) -> No
         ({"role": "assistant", "tool_calls": [{}]}, Fault.MISSING_FIELD, "messages[0].tool_calls[0].function"),
         (
             {"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]},
-            Fault.INVALID_VALUE,
-            "messages[0].tool_calls[0].type",
+            Fault.MISSING_FIELD,
+            "messages[0].tool_calls[0].custom",
         ),
         (
-            {"role": "assistant", "function_call": {"name": "f"}},
-            Fault.UNSUPPORTED_FIELD,
+            {"role": "user", "content": "a", "function_call": {"name": "f"}},
+            Fault.INVALID_VALUE,
             "messages[0].function_call",
+        ),
+        (
+            {"role": "assistant", "function_call": {"arguments": "{}"}},
+            Fault.MISSING_FIELD,
+            "messages[0].function_call.name",
         ),
         ({"role": "assistant", "audio": {"id": "a"}}, Fault.UNSUPPORTED_CONTENT, "messages[0].audio"),
         ({"role": "user", "content": "a", "name": "n" * 257}, Fault.INVALID_VALUE, "messages[0].name"),

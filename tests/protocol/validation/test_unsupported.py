@@ -12,24 +12,15 @@ from protocol.validation.parse import parse_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION = {"model": "m", "prompt": "p"}
-TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [TOOL]),
-        ("tools", [TOOL] * 10_000),
-        ("tools", "f"),
-        ("tool_choice", "required"),
-        ("tool_choice", TOOL),
-        ("functions", [{"name": "f"}]),
-        ("function_call", {"name": "f"}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("store", True),
         ("store", 1),
-        ("reasoning_effort", "high"),
         ("verbosity", "low"),
         ("web_search_options", {}),
         ("moderation", {"model": "m"}),

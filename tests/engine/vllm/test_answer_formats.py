@@ -1,0 +1,244 @@
+"""Formats of calls and thoughts: what `auto` finds, and that every format gives one message however its text comes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from engine.api import EngineStartError
+from engine.config import GUIDE
+from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, joined
+from engine.vllm.output_format import OutputFormat, find_format
+from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, Sampling, Tool, ToolChoice, Tools
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+NO_ARGUMENTS = {"type": "object", "properties": {}}
+WEATHER = Tool("weather", "Of a city.", SCHEMA, SCHEMA)
+NOW = Tool("now", None, NO_ARGUMENTS, NO_ARGUMENTS)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(GUIDE)
+
+
+def format_of(tokenizer: Any, calls: str = "auto", thoughts: str = "auto", template: str | None = None) -> OutputFormat:
+    return find_format(template or tokenizer.chat_template, tokenizer, calls, thoughts, "m")
+
+
+def chat(tools: Tools | None = None, **more: Any) -> GenerationRequest:
+    return GenerationRequest(ChatPrompt([]), Sampling(), tools=tools, **more)
+
+
+def pieces_of(text: str, rng: random.Random) -> Iterator[str]:
+    at = 0
+    while at < len(text):
+        size = rng.choice((1, 1, 2, 3, 7, 40))
+        yield text[at : at + size]
+        at += size
+
+
+def parts_of(found: OutputFormat, request: GenerationRequest, text: str, *, is_cut: bool = False) -> list[Part]:
+    """The parts of `text`: the same in one piece, character by character, and cut at random."""
+    parsing = found.answer(request, [0]).parsing
+    assert parsing is not None
+    seen: list[list[Part]] = []
+    for pieces in ([text], list(text), *(list(pieces_of(text, random.Random(seed))) for seed in range(8))):
+        parser = parsing.new()
+        parts = [part for piece in pieces for part in parser.feed(piece)]
+        seen.append(joined(parts + parser.finish(is_cut=is_cut)))
+    assert all(parts == seen[0] for parts in seen), "the result depends on how the text was cut"
+    return seen[0]
+
+
+FORMATS = {
+    "hermes": '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome", "days": 3}}\n</tool_call>',
+    "qwen3_coder": "<tool_call>\n<function=weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n3\n"
+    "</parameter>\n</function>\n</tool_call>",
+    "glm45": "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n<arg_key>days</arg_key>\n"
+    "<arg_value>3</arg_value>\n</tool_call>",
+    "kimi_k2": "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>"
+    '{"city": "Rome", "days": 3}<|tool_call_end|><|tool_calls_section_end|>',
+    "deepseek_v32": '<｜DSML｜function_calls>\n<｜DSML｜invoke name="weather">\n<｜DSML｜parameter name="city" '
+    'string="true">Rome</｜DSML｜parameter>\n<｜DSML｜parameter name="days" string="false">3</｜DSML｜parameter>\n'
+    "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+    "minimax_m2": '<minimax:tool_call>\n<invoke name="weather">\n<parameter name="city">Rome</parameter>\n'
+    '<parameter name="days">3</parameter>\n</invoke>\n</minimax:tool_call>',
+    "seed_oss": "<seed:tool_call>\n<function=weather>\n<parameter=city>Rome</parameter>\n<parameter=days>3"
+    "</parameter>\n</function>\n</seed:tool_call>",
+    "pythonic": '[weather(city="Rome", days=3)]',
+}
+"""A call as models write it."""
+MIXED = sorted(FORMATS.keys() - {"pythonic"})
+"""Those that may stand behind text; pythonic is a call from its first character on, or none."""
+CALL = [CallStart(0, "weather"), CallArguments(0, '{"city": "Rome", "days": 3}')]
+
+
+def without_ids(parts: list[Part]) -> list[Part]:
+    return [CallStart(part.call, part.name) if isinstance(part, CallStart) else part for part in parts]
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_call_is_the_same_however_it_comes(name: str, tokenizer: Any) -> None:
+    found = format_of(tokenizer, name, "none")
+    assert without_ids(parts_of(found, chat(Tools((WEATHER, NOW))), FORMATS[name])) == CALL
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_text_and_thoughts_before_a_call_arrive(name: str, tokenizer: Any) -> None:
+    found = format_of(tokenizer, name, "qwen3")
+    text = "<think>\nThe weather.\n</think>\n\nI look it up.\n" + FORMATS[name]
+    parts = without_ids(parts_of(found, chat(Tools((WEATHER,)), thinks=True), text))
+    assert parts == [Reasoning("The weather."), Content("I look it up."), *CALL]
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_text_without_calls_is_the_answer(name: str, tokenizer: Any) -> None:
+    found = format_of(tokenizer, name, "none")
+    text = "2 < 3, 서울, and a <b> tag.\n\nEnd"
+    assert parts_of(found, chat(Tools((WEATHER,))), text) == [Content(text)]
+
+
+def test_kimis_ids_are_kept(tokenizer: Any) -> None:
+    found = format_of(tokenizer, "kimi_k2", "none")
+    start = parts_of(found, chat(Tools((WEATHER,))), FORMATS["kimi_k2"])[0]
+    assert start == CallStart(0, "weather", "functions.weather:0")
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_cut_call_is_never_completed(name: str, tokenizer: Any) -> None:
+    found = format_of(tokenizer, name, "none")
+    parsing = found.answer(chat(Tools((WEATHER,))), [0]).parsing
+    assert parsing is not None
+    whole = FORMATS[name]
+    for end in range(1, len(whole) - 1, 3):
+        parser = parsing.new()
+        parts = joined(parser.feed(whole[:end]) + parser.finish(is_cut=True))
+        written = "".join(part.text for part in parts if isinstance(part, CallArguments))
+        assert '{"city": "Rome", "days": 3}'.startswith(written)
+
+
+def test_without_tools_and_thoughts_there_is_no_parser(tokenizer: Any) -> None:
+    found = format_of(tokenizer)
+    assert found.answer(chat(), [0]).parsing is None
+    assert found.answer(chat(Tools((WEATHER,), ToolChoice("none"))), [0]).parsing is None
+
+
+def test_a_forced_call_in_a_foreign_format_is_a_list(tokenizer: Any) -> None:
+    found = format_of(tokenizer, "qwen3_coder", "none")
+    request = chat(Tools((WEATHER, NOW), ToolChoice("required")))
+    assert found.answer(request, [0]).constraint is not None
+    text = '[{"name": "weather", "parameters": {"city": "Rome", "days": 3}}, {"name": "now", "parameters": {}}]'
+    assert parts_of(found, request, text) == [*CALL, CallStart(1, "now"), CallArguments(1, "{}")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [
+        (chat(Tools((WEATHER,))), None),
+        (chat(Tools((WEATHER,), ToolChoice("required"))), "grammar"),
+        (chat(Tools((WEATHER,), is_parallel=False)), "grammar"),
+        (chat(Tools((Tool("weather", None, SCHEMA, SCHEMA, is_strict=True),))), "grammar"),
+        (chat(Tools((WEATHER,)), constraint=JsonOutput(SCHEMA)), "grammar"),
+        (chat(constraint=JsonOutput(SCHEMA)), "json"),
+        (chat(constraint=JsonOutput(SCHEMA), thinks=True), "grammar"),
+        (chat(thinks=True), None),
+    ],
+)
+def test_a_grammar_is_made_where_one_must_hold(request_: GenerationRequest, kind: str | None, tokenizer: Any) -> None:
+    constraint = format_of(tokenizer).answer(request_, [0]).constraint
+    assert (constraint and constraint.kind) == kind
+
+
+# -- finding the format ------------------------------------------------------------------------------------------------
+
+
+def test_the_guides_format_is_found(tokenizer: Any) -> None:
+    found = format_of(tokenizer)
+    assert (found.calls, found.thoughts, found.switch) == ("hermes", "qwen3", "enable_thinking")
+    assert not found.thinks_by_default
+
+
+@pytest.mark.parametrize(
+    ("template", "calls", "thoughts"),
+    [
+        ("{{ '<tool_call>\\n<function=' }}", "qwen3_coder", None),
+        ("{{ '<arg_key>' }}<think>", "glm45", "qwen3"),
+        ("<|tool_calls_section_begin|>", "kimi_k2", None),
+        ("<｜DSML｜function_calls></think>", "deepseek_v32", "qwen3"),
+        ("<seed:think><seed:tool_call>", "seed_oss", "seed_oss"),
+        ("{{ messages }}", None, None),
+    ],
+)
+def test_signs_in_a_template_name_the_format(
+    template: str, calls: str | None, thoughts: str | None, tokenizer: Any
+) -> None:
+    found = format_of(tokenizer, template=template)
+    assert (found.calls, found.thoughts) == (calls, thoughts)
+
+
+def test_a_found_format_that_the_tokenizer_cannot_serve_is_left_out(tokenizer: Any) -> None:
+    assert format_of(tokenizer, template="[TOOL_CALLS]").calls is None
+
+
+def test_none_leaves_everything_as_text(tokenizer: Any) -> None:
+    found = format_of(tokenizer, "none", "none")
+    assert (found.calls, found.thoughts, found.switch) == (None, None, None)
+    with pytest.raises(TwowireError) as caught:
+        found.check(chat(Tools((WEATHER,))))
+    assert (caught.value.fault, caught.value.param) == (Fault.UNSUPPORTED_FIELD, "tools")
+    assert "--tool-call-parser" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("calls", "thoughts", "named"),
+    [
+        ("mistral", "none", "--tool-call-parser mistral"),
+        ("no_such", "none", "no_such"),
+        ("hermes", "no_such", "--reasoning-parser no_such"),
+    ],
+)
+def test_a_name_that_cannot_be_used_stops_the_start(calls: str, thoughts: str, named: str, tokenizer: Any) -> None:
+    with pytest.raises(EngineStartError, match=named):
+        format_of(tokenizer, calls, thoughts)
+
+
+def test_only_the_prompts_end_says_that_the_model_thinks(tokenizer: Any) -> None:
+    found = format_of(tokenizer)
+
+    def thinks(text: str) -> bool:
+        return found.answer(chat(), tokenizer.encode(text)).parsing is not None
+
+    assert thinks("user: hi\n<think>\n")
+    assert not thinks("a <think> that a user typed </think> " + "and much more text. " * 20)
+    assert not thinks("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"enable_thinking": False}),
+        ({"thinks": True}, {"enable_thinking": True}),
+        ({"thinks": True, "effort": "high"}, {"enable_thinking": True, "reasoning_effort": "high"}),
+    ],
+)
+def test_the_template_is_told_whether_to_think(fields: Any, expected: Any, tokenizer: Any) -> None:
+    assert format_of(tokenizer).template_kwargs(chat(**fields)) == expected
+
+
+def test_the_template_is_given_the_tools(tokenizer: Any) -> None:
+    kwargs = format_of(tokenizer).template_kwargs(chat(Tools((WEATHER, NOW))))
+    assert kwargs["tools"] == [
+        {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": SCHEMA}},
+        {"type": "function", "function": {"name": "now", "parameters": NO_ARGUMENTS}},
+    ]

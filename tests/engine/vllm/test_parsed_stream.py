@@ -1,0 +1,110 @@
+"""A stream whose text is parsed: its deltas, its tokens, its ends, and when tokens may take the fast path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from engine.parsing.tagged import TaggedParser
+from engine.vllm.parsed_stream import ParsedStream, Parsing
+from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart
+from tests.engine.fakes import FakeStream
+
+CALL = '<tool_call>{"name": "shell", "arguments": {"input": "ls\\n"}}</tool_call>'
+
+
+class ScriptedStream(FakeStream):
+    """A stream of one choice, some of whose choices end by a stop string."""
+
+    def __init__(self, script: Sequence[list[Delta]], stopped: set[int] | None = None) -> None:
+        super().__init__(script)
+        self.stopped_by_string = stopped or set()
+        self.end()
+
+
+def steps(*texts: str, reason: FinishReason = "stop", index: int = 0) -> list[list[Delta]]:
+    deltas = [Delta(index, text, 1) for text in texts]
+    deltas[-1].finish_reason = reason
+    return [[delta] for delta in deltas]
+
+
+def parsing(**more: object) -> Parsing:
+    return Parsing(lambda: TaggedParser(thinks=True), **more)  # type: ignore[arg-type]  # handed on
+
+
+async def read(script: list[list[Delta]], how: Parsing | None = None, stopped: set[int] | None = None) -> list[Delta]:
+    stream = ParsedStream(ScriptedStream(script, stopped), how or parsing())
+    deltas: list[Delta] = []
+    while (step := await stream.next()) is not None:
+        deltas += step
+    return deltas
+
+
+async def test_a_step_becomes_what_its_text_means_and_every_token_is_counted() -> None:
+    deltas = await read(steps("<think>", "Hm", "</think>", "\n\n", "Yes", *CALL))
+    kinds = [(delta.part if isinstance(delta.part, str) else type(delta.part).__name__, delta.text) for delta in deltas]
+    assert kinds[:3] == [("reasoning", "Hm"), ("NoneType", "Yes"), ("ToolCallStart", "")]
+    assert "".join(text for kind, text in kinds if kind == "ToolCallArguments") == '{"input": "ls\\n"}'
+    assert sum(delta.tokens for delta in deltas) == 5 + len(CALL)
+    assert deltas[0].tokens == 2, "the opening tag's token is counted as a thought"
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason", "how", "stopped", "expected"),
+    [
+        (["Hello"], "stop", parsing(), None, "stop"),
+        ([CALL], "stop", parsing(), None, "tool_calls"),
+        ([CALL], "length", parsing(), None, "length"),
+        ([CALL], "stop", parsing(is_named=True), None, "stop"),
+        ([CALL], "stop", parsing(), {0}, "stop"),
+    ],
+)
+async def test_the_end_says_whether_the_model_chose_to_call(
+    texts: list[str], reason: FinishReason, how: Parsing, stopped: set[int] | None, expected: FinishReason
+) -> None:
+    deltas = await read(steps(*texts, reason=reason), how, stopped)
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == [expected]
+
+
+async def test_each_choice_has_a_parser() -> None:
+    script = [[Delta(0, CALL[:20], 1), Delta(1, "He", 1)], [Delta(0, CALL[20:], 1, "stop"), Delta(1, "llo", 1, "stop")]]
+    deltas = await read(script)
+    assert [delta.text for delta in deltas if delta.index == 1 and delta.text] == ["He", "llo"]
+    assert {delta.index: delta.finish_reason for delta in deltas if delta.finish_reason} == {0: "tool_calls", 1: "stop"}
+
+
+async def test_a_custom_tools_input_comes_complete_and_decoded() -> None:
+    deltas = await read(steps(*CALL), parsing(custom_tools=frozenset({"shell"})))
+    parts = [(delta.part, delta.text) for delta in deltas if delta.part is not None]
+    (start, _), arguments = parts
+    assert isinstance(start, ToolCallStart)
+    assert arguments == (ToolCallArguments(0), "ls\n")
+
+
+async def test_log_probabilities_stay_with_the_content() -> None:
+    logprobs = (TokenLogprob("Yes", -0.5, b"Yes"),)
+    script = [[Delta(0, "<think>Hm</think>", 1, None, logprobs)], [Delta(0, "Yes", 1, "stop", logprobs)]]
+    deltas = await read(script)
+    assert [(delta.text, delta.logprobs) for delta in deltas if delta.logprobs] == [("Yes", logprobs)]
+
+
+async def test_only_plain_content_takes_the_fast_path() -> None:
+    sent: list[str] = []
+
+    def fast_path(text: str, tokens: int) -> bool:
+        sent.append(text)
+        return True
+
+    stream = ScriptedStream(steps("a", "b"))
+    parsed = ParsedStream(stream, parsing())
+    gated = parsed._gated(fast_path)
+    assert gated(" plain", 1)
+    assert not gated(" a <", 1), "it may begin a tag"
+    assert not gated("line\n", 1), "white space before a call is dropped"
+    parsed._choices[0].parser.feed("<think>")
+    assert not gated(" thoughts", 1)
+    parsed._choices[0].parser.feed("Hm</think>\n\nYes")
+    assert gated(" again", 1)
+    assert sent == [" plain", " again"]

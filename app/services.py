@@ -1,7 +1,4 @@
-"""What the routes share, made once per app and handed to them: no globals.
-
-Does not know any route.
-"""
+"""What the routes share, made once per app and handed to them: no globals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The routes of the embedder: embeddings, and ranking.
 
-Does not know how vectors and scores are made. A client that leaves cancels its handler, and with it the work.
+A client that leaves cancels its handler, and with it the work.
 """
 
 from __future__ import annotations

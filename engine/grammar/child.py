@@ -1,6 +1,6 @@
 """Compiles one constraint in a process of its own, with limits that the kernel enforces.
 
-Runs in the worker, which forks the child and reads what came of it. Does not know the server.
+Runs in the worker, which forks the child and reads what came of it.
 """
 
 from __future__ import annotations

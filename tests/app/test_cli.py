@@ -1,7 +1,4 @@
-"""The `twowire` command: what it prints, what it returns, what it imports.
-
-Does not know the server: a stand-in takes its place.
-"""
+"""The `twowire` command: what it prints, what it returns, what it imports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The help of `twowire serve` and the tables of docs/configuration.md: all options, as they are.
-
-Does not know what the options do.
-"""
+"""The help of `twowire serve` and the tables of docs/configuration.md: all options, as they are."""
 
 from __future__ import annotations
 

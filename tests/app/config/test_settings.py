@@ -1,7 +1,4 @@
-"""The settings: which source wins, how values are written, and who may reach the server.
-
-Does not know the server that uses them.
-"""
+"""The settings: which source wins, how values are written, and who may reach the server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Wrong settings: each is named in one line with what is wrong, and no line shows a key.
-
-Does not know where right values come from, nor the server that uses them.
-"""
+"""Wrong settings: each is named in one line with what is wrong, and no line shows a key."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The figures of several API servers in one exposition.
-
-Does not know the figures that a server has.
-"""
+"""The figures of several API servers in one exposition."""
 
 from __future__ import annotations
 

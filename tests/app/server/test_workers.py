@@ -1,7 +1,4 @@
-"""Several API servers: which of them a client meets, and what becomes of their processes.
-
-Does not know the server: here an API server is a few lines that write what happens to them.
-"""
+"""Several API servers: which of them a client meets, and what becomes of their processes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the tests of bad input share: how a refusal must look, and an unrelated client that must not notice.
-
-Does not know any particular bad input.
-"""
+"""What the tests of bad input share: how a refusal must look, and an unrelated client that must not notice."""
 
 from __future__ import annotations
 

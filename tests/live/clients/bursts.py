@@ -1,7 +1,4 @@
-"""Many connections that are opened at once, and how long each has to wait.
-
-Does not know who listens.
-"""
+"""Many connections that are opened at once, and how long each has to wait."""
 
 from __future__ import annotations
 

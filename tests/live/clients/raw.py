@@ -1,7 +1,4 @@
-"""HTTP/1.1 over bare sockets, for clients that behave as no library would let them.
-
-Does not know what a request means: it sends bytes and collects what comes back.
-"""
+"""HTTP/1.1 over bare sockets, for clients that behave as no library would let them."""
 
 from __future__ import annotations
 

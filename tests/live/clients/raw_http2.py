@@ -1,6 +1,6 @@
 """HTTP/2 over bare sockets, for clients that behave as no library would let them.
 
-Does not know what a request means. h2 frames; when to read, what to acknowledge and what to send is up to the test.
+h2 frames; when to read, what to acknowledge and what to send is up to the test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The WebSocket protocol over bare sockets, for clients that behave as no library would let them.
-
-Does not know what a message means.
-"""
+"""The WebSocket protocol over bare sockets, for clients that behave as no library would let them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`twowire`, but an API server is replaced however soon it dies, so that a test need not wait until it is a minute old.
-
-Does not know the tests.
-"""
+"""`twowire`, but an API server is replaced however soon it dies, so that tests need not wait until it is a minute old."""
 
 import sys
 

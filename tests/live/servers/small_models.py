@@ -1,7 +1,4 @@
-"""Small models with random weights, made by the tests: an encoder with prompts, and a cross-encoder.
-
-Does not know what is tested.
-"""
+"""Small models with random weights, made by the tests: an encoder with prompts, and a cross-encoder."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Self
 
-Json = dict[str, Any]
+from app.client.message import Json, MessageBuilder
+
 Status = Literal["completed", "cancelled", "failed"]
 
 
@@ -80,6 +81,13 @@ class Generation:
         """Read to the end; the rest of the first choice's text. Raises as iterating does."""
         choices = [choice async for chunk in self for choice in chunk["choices"]]
         return "".join(choice["delta"].get("content") or "" for choice in choices if choice["index"] == 0)
+
+    async def message(self) -> Json:
+        """Read to the end; the first choice's message: content, reasoning and tool calls. Raises as iterating does."""
+        builder = MessageBuilder()
+        async for chunk in self:
+            builder.add(chunk)
+        return builder.message
 
     async def cancel(self) -> None:
         """End it in the engine. What was made until now still comes, then the end. Harmless if it has ended."""

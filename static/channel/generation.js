@@ -1,5 +1,7 @@
 // One generation on a channel: `Generation` is what its reader sees, `Run` is the channel's side of it.
 
+import { Gathered } from "./gathered.js";
+
 /** @typedef {{ message: string, type?: string | null, param?: string | null, code?: string | null }} ErrorObject */
 
 /**
@@ -12,7 +14,7 @@
 /**
  * @typedef {object} Chunk OpenAI's `chat.completion.chunk` object; the fields that this module reads.
  * @property {string} id
- * @property {{ index: number, delta: { content?: string | null }, finish_reason?: string | null }[]} choices
+ * @property {{ index: number, delta: import("./gathered.js").Delta, finish_reason?: string | null }[]} choices
  */
 
 /** @typedef {"waiting" | "running" | "completed" | "cancelled" | "failed"} Status */
@@ -95,6 +97,12 @@ export class Generation {
   /** The first choice's text in the chunks taken. */
   get text() { return this.#run.text; }
 
+  /** What the first choice's model thought, in the chunks taken. */
+  get reasoning() { return this.#run.gathered.reasoning; }
+
+  /** The first choice's tool calls, in the chunks taken; of a resumed generation, only those that began since. */
+  get toolCalls() { return this.#run.gathered.toolCalls; }
+
   /** The first choice's `finish_reason`; null before its last chunk, and if it was cancelled. */
   get finishReason() { return this.#run.finishReason; }
 
@@ -162,6 +170,7 @@ export class Run {
 
   takenSeq = 0;
   text = "";
+  gathered = new Gathered();
   /** @type {string | null} */
   finishReason = null;
   /** @type {Usage | null} */
@@ -283,6 +292,7 @@ export class Run {
     for (const choice of chunk.choices ?? []) {
       if (choice.index !== 0) continue;
       this.text += choice.delta?.content ?? "";
+      this.gathered.add(choice.delta ?? {});
       this.finishReason = choice.finish_reason ?? this.finishReason;
     }
   }

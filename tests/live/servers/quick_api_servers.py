@@ -1,4 +1,4 @@
-"""`twowire`, but an API server is replaced however soon it dies, so that tests need not wait until it is a minute old."""
+"""`twowire`, but an API server is replaced however soon it dies: tests need not wait until it is a minute old."""
 
 import sys
 

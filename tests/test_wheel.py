@@ -15,14 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPT = """
 import asyncio, sys
-import app.factory, app.services, app.config.load, engine.manager, protocol
+import app.factory, app.server.wiring, app.config.load, engine.manager, protocol
 from engine.registry import text_engine
 for package in (app, engine, protocol):
     assert package.__file__.startswith(sys.argv[1]), package.__file__
 settings = app.config.load.load_settings([], {})
-services = app.services.make_services(
-    settings, engine.manager.EngineManager(text_engine(app.services.engine_config(settings)),
-                                           engine.manager.AdmissionLimits(1, 1)))
+services = app.server.wiring.make_services(
+    settings, engine.manager.EngineManager(text_engine(settings.engine), settings.admission))
 async def main():
     client = app.factory.create_app(services).test_client()
     for path in ("/", "/docs", "/static/channel.js", "/static/chat/main.js", "/openapi.json", "/v1/models"):

@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from app.client.generation import ChannelError, ConnectionLost, Generation, Json
+from app.client.generation import ChannelError, ConnectionLost, Generation
+from app.client.message import Json
 
 try:
     from websockets.asyncio.client import ClientConnection, connect

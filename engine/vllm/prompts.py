@@ -22,10 +22,10 @@ class Prompts:
         self._in_thread = 0
         self._turn = asyncio.Lock()
 
-    async def chat(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:
-        """The engine's input for a chat. Raises what vLLM raises."""
+    async def chat(self, messages: list[dict[str, Any]], params: Any, tokens: Any, *, tool_chars: int = 0) -> Any:
+        """The engine's input for a chat whose tools have `tool_chars` characters. Raises what vLLM raises."""
         # Never beside the thread: a tokenizer whose settings change refuses to be used by two at once.
-        if _chars(messages) + len(str(params.chat_template_kwargs.get("tools", ""))) <= AT_ONCE_CHARS:
+        if _chars(messages) + tool_chars <= AT_ONCE_CHARS:
             async with self._turn:
                 if not self._in_thread:
                     _, (engine_input,) = self._renderer.render_chat([messages], params, tokens)

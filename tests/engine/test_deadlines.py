@@ -15,7 +15,7 @@ from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.engine.fakes import FakeFactory, FakeStream, words
 
-LONG_S = 600.0
+LONG_S = 86_400.0
 PREPARED = Prepared((PreparedPrompt(3, object(), object()),), 3)
 
 

@@ -219,4 +219,5 @@ def test_the_client_does_not_import_the_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert set(app.client.__all__) == {"Channel", "ChannelError", "ConnectionLost", "Generation"}
+    exported = {"Channel", "ChannelError", "ConnectionLost", "Generation", "MessageBuilder", "run_tools"}
+    assert set(app.client.__all__) == exported

@@ -117,7 +117,7 @@ GROUPS: dict[str, list[Row]] = {
         (CHAT, {"bad_words": [""]}, VALUE, "bad_words[0]"),
         (CHAT, {"bad_words": ["x"] * 10_000}, VALUE, "bad_words"),
         (CHAT, {"metadata": {str(n): "x" for n in range(17)}}, VALUE, "metadata"),
-        (CHAT, {"tools": [{"type": "function", "function": {"name": "f"}}] * 10_000}, UNSUPPORTED, "tools"),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f"}}] * 10_000}, VALUE, "tools"),
     ],
     "structured output": [
         (CHAT, schema_format({"type": "nothing"}), SCHEMA, "response_format.json_schema.schema"),

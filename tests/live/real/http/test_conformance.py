@@ -180,7 +180,12 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "a temperature of 3": ({"temperature": 3}, "invalid_value", "temperature"),
     "no tokens": ({"max_tokens": -1}, "invalid_value", "max_tokens"),
     "a long prompt": ({"messages": [{"role": "user", "content": "x" * 9000}]}, "context_length_exceeded", "messages"),
-    "tools": ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "unsupported_parameter", "tools"),
+    "tools": (
+        {"tools": [{"type": "function", "function": {"name": "f g"}}]},
+        "invalid_value",
+        "tools[0].function.name",
+    ),
+    "audio": ({"audio": {"voice": "alloy", "format": "wav"}}, "unsupported_parameter", "audio"),
     "a bad schema": (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}},
         "invalid_json_schema",

@@ -50,7 +50,7 @@ async def test_an_answer_is_streamed_and_kept_and_its_speed_is_told(chat: Chat, 
     facts = await chat.page.locator(f"{LAST_ANSWER} .facts").inner_text()
     # A browser that is busy meanwhile may read all of it at once, which tells no speed.
     speed = r" · [\d.,]+ tokens/s" if answer["answer"]["last"] - answer["answer"]["first"] >= 100 else ""
-    assert re.fullmatch(rf"[\d.,]+ s to the first token{speed} · [\d,]+ tokens, [\d,]+ in the prompt", facts)
+    assert re.fullmatch(rf"[\d.,]+ s to first token{speed} · [\d,]+ tokens, [\d,]+ in the prompt", facts)
     assert answer["answer"]["usage"]["completion"] > 100
 
 

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 # Many tests wait rather than compute: three suit two cores.
-WORKERS ?= 3
+WORKERS ?= 2
 CERT_DIR ?= dev-cert
 BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
@@ -31,7 +31,7 @@ dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and -
 		-keyout $(CERT_DIR)/key.pem -out $(CERT_DIR)/cert.pem 2>/dev/null
 	@echo "made $(CERT_DIR)/cert.pem and $(CERT_DIR)/key.pem"
 
-test: install ## Install, then run the tests, three at a time; WORKERS=0 for one after another
+test: install ## Install, then run the tests, two at a time; WORKERS=0 for one after another
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 check: install ## Install, then check format, lint, types and import arrows, the pages' too

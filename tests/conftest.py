@@ -19,8 +19,7 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 LIVE = Path("tests", "live")
-OWN_SERVERS = (LIVE / "real" / "processes", LIVE / "real" / "embeddings")
-LONGEST_FIRST = ("the shared server", "servers of their own", "the counting engine")
+LONGEST_FIRST = ("the real engine", "the counting engine")
 """What a worker takes next: a long group at the end would leave the others idle."""
 
 
@@ -35,7 +34,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByServe
 
 
 class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not followed
-    """Keeps the tests of a file on one worker, and those that share a server, and no more than two engines in memory.
+    """Keeps the tests of a file on one worker, and all that need the real engine.
+
+    Two engines that start or compute at once hold each other up so much that a start takes minutes in place of seconds.
 
     pytest-xdist 3.8 has groups (`--dist loadgroup`), but they change nothing with pytest 9.2: the name that they set
     is not the one that pytest reads.
@@ -52,10 +53,8 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not follo
 def _scope(nodeid: str) -> str:
     """What runs on one worker, from first to last."""
     file = Path(nodeid.partition("::")[0])
-    if any(folder in file.parents for folder in OWN_SERVERS):
-        return "servers of their own"
     if LIVE / "real" in file.parents:
-        return "the shared server"
+        return "the real engine"
     return str(file)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
 
-SCHEMA_FIELD = "response_format.json_schema.schema"
+SCHEMA_FIELD = FieldNames().schema
 """The field at fault if the engine cannot compile a schema."""
 
 MAX_WHOLE_LOGPROBS = 2_000_000

@@ -5,6 +5,7 @@ Each API turns its own request into a `GenerationRequest`; the engine sees nothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,11 +60,15 @@ class Sampling:
     """How many candidates to report beside each token; None for no log probabilities."""
 
 
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The JSON schema where a client gives none."""
+
+
 @dataclass(frozen=True, slots=True)
 class JsonOutput:
-    """The answer must be JSON that satisfies `schema`; without one, any JSON object."""
+    """The answer must be JSON that satisfies `schema`."""
 
-    schema: dict[str, Any] | None = None
+    schema: Mapping[str, Any] = field(default_factory=lambda: ANY_OBJECT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,8 @@ class SamplingFields(ApiRequest):
         wanted = self.response_format
         if wanted is None or wanted.type == "text":
             return None
-        return JsonOutput(wanted.json_schema.definition if wanted.json_schema is not None else None)
+        schema = wanted.json_schema.definition if wanted.json_schema is not None else None
+        return JsonOutput() if schema is None else JsonOutput(schema)
 
     @property
     def include_usage(self) -> bool:

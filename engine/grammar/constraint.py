@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -38,10 +39,14 @@ token limit. The keyword is llguidance's own, for the top of a schema.
 """
 
 
-def json_constraint(schema: dict[str, Any] | None) -> Constraint:
-    """Constrain an answer to JSON that satisfies `schema`; without one, to any object."""
-    wanted = {"type": "object"} if schema is None else schema
-    return Constraint("json", json.dumps(wanted | SEPARATORS, ensure_ascii=False))
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """`schema` as llguidance takes it, with the white space of `SEPARATORS`."""
+    return json.dumps({**schema, **SEPARATORS}, ensure_ascii=False)
+
+
+def json_constraint(schema: Mapping[str, Any]) -> Constraint:
+    """Constrain an answer to JSON that satisfies `schema`."""
+    return Constraint("json", schema_text(schema))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from engine.parsing.parts import CallArguments, CallStart, Part
+
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _IN_STRING = re.compile(r'[^"\\]*')
@@ -20,19 +22,21 @@ class NotACallError(Exception):
 
 
 class CallObject:
-    """One call. `name` is None until it is known; the keys may come in any order.
+    """Call `number` of an answer. `name` is None until it is known; the keys may come in any order.
 
     Strings are followed, so that nothing inside one ends the object.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         self.name: str | None = None
         self.is_done = False
+        self.is_announced = False
+        """Its start has been taken."""
+        self._number = number
         self._text = ""
         """What has come and is not read yet."""
         self._state = "open"
         self._key = ""
-        self._value: list[str] = []
         self._depth = 0
         self._is_in_string = False
         self._arguments: list[str] = []
@@ -50,16 +54,21 @@ class CallObject:
         while not self.is_done and getattr(self, f"_read_{self._state}")():
             pass
 
-    def take_arguments(self) -> str:
-        """The arguments that have come since the last time; nothing until the name is known."""
+    def take(self) -> list[Part]:
+        """What has come since the last time, as parts; nothing until the name is known."""
         if self.name is None:
-            return ""
-        text = "".join(self._arguments)
-        self._arguments.clear()
+            return []
+        parts: list[Part] = []
+        if not self.is_announced:
+            self.is_announced = True
+            parts.append(CallStart(self._number, self.name))
         if self.is_done and not self._has_arguments:
             self._has_arguments = True
-            return "{}"
-        return text
+            self._arguments.append("{}")
+        if text := "".join(self._arguments):
+            parts.append(CallArguments(self._number, text))
+            self._arguments.clear()
+        return parts
 
     # Each returns False where it needs more text.
 
@@ -108,9 +117,6 @@ class CallObject:
         found = self._next()
         if not found:
             return False
-        self._value = []
-        if self._key in ARGUMENTS and found == "{":
-            self._has_arguments = True
         return self._go("nested" if found in "{[" else "string" if found == '"' else "scalar")
 
     def _read_string(self) -> bool:

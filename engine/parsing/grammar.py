@@ -11,47 +11,44 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.grammar.constraint import SEPARATORS
+from engine.grammar.constraint import schema_text
 from engine.parsing.tagged import Tags
-from protocol.generation import Tool, Tools
-
-_ANY = "/(?s:.*)/"
+from protocol.generation import ANY_OBJECT, Tool, Tools
 
 
 class GrammarWriter:
-    """Writes grammars for one model. `token_ids`: its added tokens, by their text."""
+    """Writes grammars for one answer. `token_ids`: the model's added tokens, by their text.
 
-    def __init__(self, tags: Tags, token_ids: Mapping[str, int]) -> None:
+    `thinks`: the answer may begin with thoughts. `is_thinking`: the prompt has begun them.
+    """
+
+    def __init__(self, tags: Tags, token_ids: Mapping[str, int], *, thinks: bool, is_thinking: bool) -> None:
         self._tags = tags
         self._token_ids = token_ids
+        self._thoughts = "thoughts_end " if is_thinking else "thoughts? " if thinks else ""
 
-    def calls(self, tools: Tools, *, thinks: bool, is_thinking: bool) -> str:
+    def calls(self, tools: Tools) -> str:
         """At least one call of the callable tools; if they are not parallel, exactly one."""
-        repeated = "call (ws call)*" if tools.is_parallel else "call"
-        return self._written(f"{self._thoughts(thinks, is_thinking)}ws {repeated} ws", self._call_rules(tools.callable))
+        return self._written(f"ws {_repeated(tools)} ws", self._call_rules(tools.callable))
 
-    def calls_or_text(self, tools: Tools, schema: Mapping[str, Any] | None, *, thinks: bool, is_thinking: bool) -> str:
-        """Text and calls of the callable tools, whose arguments satisfy their schemas.
-
-        With `schema`, either calls alone, or JSON that satisfies it.
-        """
-        thoughts = self._thoughts(thinks, is_thinking)
-        if schema is not None:
-            repeated = "call (ws call)*" if tools.is_parallel else "call"
-            rules = [*self._call_rules(tools.callable), f"answer: {_json(schema)}", f"calls: {repeated} ws"]
-            return self._written(f"{thoughts}ws (calls | answer)", rules)
+    def calls_or_text(self, tools: Tools) -> str:
+        """Text and calls of the callable tools, whose arguments satisfy their schemas."""
         opening = self._tags.call[0]
+        until = f"until_call{self._lazy(opening)}: TEXT? {self._literal(opening)}"
         rules = self._call_rules(tools.callable, with_opening=False)
-        lazy = "" if opening in self._token_ids else "[lazy]"
-        until = f"until_call{lazy}: TEXT? {self._literal(opening)}"
         repeated = "(until_call call)*" if tools.is_parallel else "(until_call call)?"
-        return self._written(f"{thoughts}{repeated} TEXT?", [until, *rules])
+        return self._written(f"{repeated} TEXT?", [until, *rules])
 
-    def json(self, schema: Mapping[str, Any], *, thinks: bool, is_thinking: bool) -> str:
-        """JSON that satisfies `schema`, behind thoughts."""
-        return self._written(f"{self._thoughts(thinks, is_thinking)}ws answer", [f"answer: {_json(schema)}"])
+    def calls_or_json(self, tools: Tools, schema: Mapping[str, Any]) -> str:
+        """Either calls of the callable tools, or JSON that satisfies `schema`."""
+        rules = [*self._call_rules(tools.callable), f"answer: {_json(schema)}", f"calls: {_repeated(tools)} ws"]
+        return self._written("ws (calls | answer)", rules)
 
-    def call_list(self, tools: Tools, *, thinks: bool, is_thinking: bool) -> str:
+    def json(self, schema: Mapping[str, Any]) -> str:
+        """JSON that satisfies `schema`."""
+        return self._written("ws answer", [f"answer: {_json(schema)}"])
+
+    def call_list(self, tools: Tools) -> str:
         """Calls as a JSON list of names and parameters, for formats that are not written here."""
         one = [
             {
@@ -65,24 +62,18 @@ class GrammarWriter:
         schema: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"anyOf": one}}
         if not tools.is_parallel:
             schema["maxItems"] = 1
-        return self.json(schema, thinks=thinks, is_thinking=is_thinking)
+        return self.json(schema)
 
-    def _written(self, start: str, rules: Iterable[str]) -> str:
-        lines = [f"start: {start}", *rules, "ws: /\\s{0,8}/", f"TEXT: {_ANY.replace('*', '+')}"]
-        if "thoughts" in start:
-            lines += self._thought_rules()
+    def _written(self, answer: str, rules: Iterable[str]) -> str:
+        """The grammar of `answer`, behind thoughts if there may be any."""
+        lines = [f"start: {self._thoughts}{answer}", *rules, "ws: /\\s{0,8}/", "TEXT: /(?s:.+)/"]
+        if self._thoughts:
+            opening, closing = self._tags.think
+            lines += [
+                f"thoughts: {self._literal(opening)} thoughts_end",
+                f"thoughts_end{self._lazy(closing)}: TEXT? {self._literal(closing)}",
+            ]
         return "\n".join(lines) + "\n"
-
-    def _thoughts(self, thinks: bool, is_thinking: bool) -> str:
-        return "thoughts_end " if is_thinking else "thoughts? " if thinks else ""
-
-    def _thought_rules(self) -> list[str]:
-        opening, closing = self._tags.think
-        lazy = "" if closing in self._token_ids else "[lazy]"
-        return [
-            f"thoughts: {self._literal(opening)} thoughts_end",
-            f"thoughts_end{lazy}: TEXT? {self._literal(closing)}",
-        ]
 
     def _call_rules(self, tools: Iterable[Tool], *, with_opening: bool = True) -> list[str]:
         opening, closing = self._tags.call
@@ -95,14 +86,21 @@ class GrammarWriter:
         end = json.dumps("}\n")
         return [f"call: {before}({' | '.join(names)}) {end} {self._literal(closing)}", *rules]
 
+    def _lazy(self, tag: str) -> str:
+        return "" if tag in self._token_ids else "[lazy]"
+
     def _literal(self, tag: str) -> str:
         token_id = self._token_ids.get(tag)
         return json.dumps(tag) if token_id is None else f"<[{token_id}]>"
 
 
-def _arguments(tool: Tool) -> dict[str, Any]:
-    return {"type": "object"} if tool.followed is None else tool.followed
+def _repeated(tools: Tools) -> str:
+    return "call (ws call)*" if tools.is_parallel else "call"
+
+
+def _arguments(tool: Tool) -> Mapping[str, Any]:
+    return ANY_OBJECT if tool.followed is None else tool.followed
 
 
 def _json(schema: Mapping[str, Any]) -> str:
-    return "%json " + json.dumps({**schema, **SEPARATORS}, ensure_ascii=False)
+    return f"%json {schema_text(schema)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.parsing.call_object import CallObject, NotACallError
-from engine.parsing.parts import CallArguments, CallStart, Content, Part
+from engine.parsing.parts import MAX_CALLS, Content, Part
 
 
 class JsonCallsParser:
@@ -15,7 +15,6 @@ class JsonCallsParser:
         self._text = ""
         self._call: CallObject | None = None
         self._count = 0
-        self._is_announced = False
         self._has_failed = False
 
     def is_plain_text(self, text: str) -> bool:
@@ -32,26 +31,18 @@ class JsonCallsParser:
                 self._text = self._text.lstrip("[], \t\r\n")
                 if not self._text:
                     break
-                self._call, self._is_announced = CallObject(), False
+                self._call = CallObject(self._count)
             rest, self._text = self._text, ""
             try:
                 self._call.feed(rest)
             except NotACallError:
                 self._has_failed = True
                 return [*parts, Content(rest)]
-            parts += self._told(self._call)
+            if self._count < MAX_CALLS:
+                parts += self._call.take()
             if self._call.is_done:
                 self._text, self._call = self._call.rest, None
                 self._count += 1
-        return parts
-
-    def _told(self, call: CallObject) -> list[Part]:
-        parts: list[Part] = []
-        if call.name is not None and not self._is_announced:
-            self._is_announced = True
-            parts.append(CallStart(self._count, call.name))
-        if arguments := call.take_arguments():
-            parts.append(CallArguments(self._count, arguments))
         return parts
 
     def finish(self, *, is_cut: bool) -> list[Part]:

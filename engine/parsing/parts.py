@@ -39,6 +39,9 @@ class CallArguments:
 
 Part = Content | Reasoning | CallStart | CallArguments
 
+MAX_CALLS = 128
+"""Further calls of one answer are dropped."""
+
 
 class TextParser(Protocol):
     """Parses one answer. The parts that it returns, joined, do not depend on how the text was cut."""

@@ -12,11 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.parsing.call_object import CallObject, NotACallError
-from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, held_back
+from engine.parsing.parts import MAX_CALLS, Content, Part, Reasoning, held_back
 from engine.parsing.spacing import Spacing
-
-MAX_CALLS = 128
-"""Further calls of one answer are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +34,14 @@ class TaggedParser:
     def __init__(self, tags: Tags = Tags(), *, thinks: bool, is_thinking: bool = False, calls: bool = True) -> None:
         self._tags = tags
         self._mode = "reasoning" if is_thinking else "content"
-        self._thinks, self._calls = thinks, calls
+        self._calls = calls
+        self._tags_of_content = (tags.think if thinks else ()) + (tags.call if calls else ())
+        self._first_characters = frozenset(tag[0] for tag in self._tags_of_content)
         self._text = ""
         self._spacing = Spacing(is_after_tag=is_thinking)
         self._call: CallObject | None = None
         self._raw: list[str] = []
         """The text of the call so far, until it is known to be one."""
-        self._is_announced = False
         self._count = 0
         self._out: list[Part] = []
 
@@ -53,7 +51,7 @@ class TaggedParser:
         return self._mode == "content" and not self._text and self._spacing.is_clear
 
     def is_plain_text(self, text: str) -> bool:
-        return "<" not in text and text[-1:].strip() != ""
+        return self._first_characters.isdisjoint(text) and text[-1:].strip() != ""
 
     def feed(self, text: str) -> list[Part]:
         self._text += text
@@ -63,7 +61,7 @@ class TaggedParser:
 
     def finish(self, *, is_cut: bool) -> list[Part]:
         if self._mode == "call":
-            self._end_call(is_cut=is_cut)
+            self._end_call()
         elif self._text and self._mode != "closing":  # There it is the beginning of the end tag.
             self._give(self._text)
         if self._mode == "content":
@@ -79,12 +77,11 @@ class TaggedParser:
 
     def _read_content(self) -> bool:
         think, call = self._tags.think, self._tags.call
-        markers = (think if self._thinks else ()) + (call if self._calls else ())
-        if not markers:
+        if not self._tags_of_content:
             self._give(self._text)
             self._text = ""
             return False
-        marker = self._up_to(markers)
+        marker = self._up_to(self._tags_of_content)
         if marker == think[0]:
             return self._enter("reasoning")
         if marker == call[0]:
@@ -121,7 +118,7 @@ class TaggedParser:
 
     def _begin_call(self) -> bool:
         self._enter("call")
-        self._call, self._raw, self._is_announced = CallObject(), [], False
+        self._call, self._raw = CallObject(self._count), []
         return True
 
     def _read_call(self) -> bool:
@@ -130,28 +127,18 @@ class TaggedParser:
         if not self._text:
             return False
         text, self._text = self._text, ""
-        if not self._is_announced:
+        if not self._call.is_announced:
             self._raw.append(text)
         try:
             self._call.feed(text)
         except NotACallError:
             return self._not_a_call()
-        self._tell()
+        if self._count < MAX_CALLS:
+            self._out += self._call.take()
         if not self._call.is_done:
             return False
         self._text = self._call.rest
         return self._enter("closing")
-
-    def _tell(self) -> None:
-        call = self._call
-        assert call is not None
-        if call.name is None or self._count >= MAX_CALLS:
-            return
-        if not self._is_announced:
-            self._is_announced = True
-            self._out.append(CallStart(self._count, call.name))
-        if arguments := call.take_arguments():
-            self._out.append(CallArguments(self._count, arguments))
 
     def _read_closing(self) -> bool:
         """From the end of the call's object to its tag; it may be missing."""
@@ -169,7 +156,7 @@ class TaggedParser:
     def _not_a_call(self) -> bool:
         """What came since the tag is content, if none of it has been told as a call; else what comes from now on."""
         assert self._call is not None
-        if self._is_announced:
+        if self._call.is_announced:
             self._text = self._call.rest
             self._count += 1
         else:
@@ -177,7 +164,7 @@ class TaggedParser:
         self._call = None
         return self._enter("content")
 
-    def _end_call(self, *, is_cut: bool) -> None:
+    def _end_call(self) -> None:
         """The answer has ended within a call. Nothing is invented."""
         if self._call is not None and self._call.name is None and self._raw:
             self._mode = "content"

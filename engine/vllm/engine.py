@@ -30,7 +30,7 @@ from engine.startup.probe import failed_chat
 from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
-from engine.vllm.output_format import Answer, find_format
+from engine.vllm.output_format import Answer, OutputFormat
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from engine.vllm.prompts import Prompts
@@ -49,6 +49,7 @@ class Started:
     llm: AsyncLLM
     config: EngineConfig
     chat_template: str | None
+    format: OutputFormat
     processes: EngineProcesses
 
 
@@ -60,17 +61,12 @@ class VllmEngine:
         self._prompts = Prompts(llm.renderer)
         self._processes = started.processes
         self._config = started.config
-        self._allowed_template_kwargs = started.config.allowed_template_kwargs
         self._chat_template = started.chat_template
         self._model_config = llm.model_config
-        self.format = find_format(
-            started.chat_template or getattr(llm.get_tokenizer(), "chat_template", None),
-            llm.get_tokenizer(),
-            started.config.tool_call_parser,
-            started.config.thought_parser,
-            started.config.model,
-        )
-        self.formats = AnswerFormats(self.format.calls, self.format.thoughts)
+        self._format = started.format
+        self.formats = AnswerFormats(started.format.calls, started.format.thoughts)
+        allowed = (*started.config.allowed_template_kwargs, *started.format.allowed_kwargs)
+        self._allowed_template_kwargs = tuple(dict.fromkeys(allowed))
         self.grammars = GrammarChecker(
             backend_spec(
                 llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
@@ -171,7 +167,7 @@ class VllmEngine:
         echoes: list[str | None] = [None]
         try:
             if isinstance(prompt, ChatPrompt):
-                self.format.check(request)
+                self._format.check(request)
                 engine_inputs = [await self._render(prompt, request)]
             else:
                 engine_inputs, echoes = await self._tokenize(prompt, request.fields.prompt)
@@ -183,10 +179,9 @@ class VllmEngine:
 
     async def _render(self, chat: ChatPrompt, request: GenerationRequest) -> Any:
         """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
-        allowed = {*self._allowed_template_kwargs, *self.format.allowed_kwargs}
         kwargs = (
-            allowed_template_kwargs(chat, allowed)
-            | self.format.template_kwargs(request)
+            allowed_template_kwargs(chat, self._allowed_template_kwargs)
+            | self._format.template_kwargs(request)
             | {
                 "add_generation_prompt": not chat.continue_final_message,
                 "continue_final_message": chat.continue_final_message,
@@ -237,7 +232,7 @@ class VllmEngine:
 
     def _answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
         if isinstance(request.prompt, ChatPrompt):
-            return self.format.answer(request, prompt_ids)
+            return self._format.answer(request, prompt_ids)
         wanted = request.constraint
         return Answer(json_constraint(wanted.schema) if wanted is not None else None, None)
 

@@ -7,7 +7,6 @@ from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationEr
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.validation import SCHEMA_FIELD
 from engine.vllm.outputs import engine_died
 from protocol.errors import Fault, TwowireError
 
@@ -47,8 +46,7 @@ def refusal(error: Exception, param: str | None = None) -> TwowireError:
             param=param,
         )
     if isinstance(error, VLLMClientError | ValueError | TypeError):
-        fault = Fault.INVALID_SCHEMA if param == SCHEMA_FIELD else Fault.INVALID_VALUE
         message = str(error.args[0]) if error.args else first_line(error)
-        return TwowireError(fault, message[:600], param=getattr(error, "parameter", None) or param)
+        return TwowireError(Fault.INVALID_VALUE, message[:600], param=getattr(error, "parameter", None) or param)
     log.error("engine_error", exc_info=error)
     return TwowireError(Fault.INTERNAL, "The engine failed; the server's log says why.")

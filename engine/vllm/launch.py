@@ -38,7 +38,7 @@ from engine.vllm.engine import Started, VllmEngine
 from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
-from engine.vllm.output_format import find_format
+from engine.vllm.output_format import OutputFormat, find_format
 
 GREETING_TIMEOUT_S = 60
 """How long a client waits for the greeting of a loaded engine. vLLM would wait for ten minutes, even for an engine that
@@ -78,24 +78,24 @@ async def start_vllm(config: EngineConfig, report: StageReport, place: Place | N
 async def _started(
     args: AsyncEngineArgs, config: EngineConfig, template: str | None, report: StageReport, place: Place | None
 ) -> VllmEngine:
-    processes, prepare = EngineProcesses(), functools.partial(_vllm_config, args, config, template)
+    processes, preparation = EngineProcesses(), _Preparation(args, config, template)
 
     def started(llm: AsyncLLM) -> Started:
-        return Started(llm, config, template, processes)
+        return Started(llm, config, template, preparation.format, processes)
 
     if place is None:
         report("loading the model")
-        return VllmEngine(started(await processes.start(prepare, AsyncLLM.from_vllm_config)))
+        return VllmEngine(started(await processes.start(preparation.run, AsyncLLM.from_vllm_config)))
     if place.is_leader:
         report("loading the model")
         addresses = [_open_addresses() for _ in range(place.count)]
-        llm = await processes.start(prepare, functools.partial(_launched_for_all, addresses))
+        llm = await processes.start(preparation.run, functools.partial(_launched_for_all, addresses))
         return LeaderEngine(started(llm), place, addresses)
     report("waiting for the first API server's engine")
     follower = await Follower.join(place)
     try:
         llm = await follower.while_there(
-            in_daemon_thread(lambda: _joined(prepare(), place.count, place.index, follower.addresses))
+            in_daemon_thread(lambda: _joined(preparation.run(), place.count, place.index, follower.addresses))
         )
     except BaseException:
         await follower.leave()
@@ -182,18 +182,32 @@ def _chat_template(setting: str | None) -> str | None:
     return template
 
 
-def _vllm_config(args: AsyncEngineArgs, config: EngineConfig, template: str | None) -> VllmConfig:
-    try:
-        made = args.create_engine_config()
-        # Cached: the engine uses the same one.
-        tokenizer = None if made.model_config.skip_tokenizer_init else cached_tokenizer_from_config(made.model_config)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise EngineStartError(explain(error, config).sentence) from error
-    if tokenizer is not None:
+class _Preparation:
+    """What is read and checked before any process starts."""
+
+    format: OutputFormat
+    """Known once it has run."""
+
+    def __init__(self, args: AsyncEngineArgs, config: EngineConfig, template: str | None) -> None:
+        self._args = args
+        self._config = config
+        self._template = template
+
+    def run(self) -> VllmConfig:
+        """vLLM's configuration. Raises `EngineStartError`. It takes seconds, so call it in a thread."""
+        config = self._config
+        try:
+            made = self._args.create_engine_config()
+            # Cached: the engine uses the same one.
+            tokenizer = cached_tokenizer_from_config(made.model_config)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise EngineStartError(explain(error, config).sentence) from error
+        if tokenizer is None:
+            raise EngineStartError("--engine-args: skip_tokenizer_init: the server needs the tokenizer")
         check_tokenizer(tokenizer, made.model_config.get_vocab_size(), config)
+        template = self._template
         if template is None:
             template = getattr(tokenizer, "chat_template", None)
             check_template(template, config)
-        # Before any process starts; the engine does the same again.
-        find_format(template, tokenizer, config.tool_call_parser, config.thought_parser, config.model)
-    return made
+        self.format = find_format(template, tokenizer, config.tool_call_parser, config.thought_parser, config.model)
+        return made

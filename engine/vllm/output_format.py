@@ -6,8 +6,9 @@ formats of calls by vLLM's parsers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from engine.api import EngineStartError
@@ -121,55 +122,53 @@ class OutputFormat:
         if tools is not None and not tools.callable:
             tools = None
         constraint = self._constraint(request, tools, thinks=thinks, is_thinking=is_thinking)
-        if tools is None and not thinks:
-            return Answer(constraint, None)
-
-        def new() -> TextParser:
-            if tools is None or self.is_own:
-                calls = tools is not None
-                return TaggedParser(self.tags, thinks=thinks, is_thinking=is_thinking, calls=calls)
-            content: TextParser
-            if tools.choice.mode == "required":
-                content = JsonCallsParser()
-            else:
-                declared = vllm_tools(tools)
-                parser = self.parser(self.tokenizer, declared)
-                content = VllmTextParser(parser, declared, prompt_ids, parallel=tools.is_parallel)
-            if not thinks:
-                return content
-            return AfterThoughts(TaggedParser(self.tags, thinks=True, is_thinking=is_thinking, calls=False), content)
-
-        is_named = tools is not None and tools.choice.is_named
-        custom = frozenset(tool.name for tool in tools.tools if tool.is_custom) if tools is not None else frozenset()
-        return Answer(constraint, Parsing(new, is_named=is_named, custom_tools=custom))
+        tagged = partial(TaggedParser, self.tags, thinks=thinks, is_thinking=is_thinking)
+        if tools is None:
+            return Answer(constraint, Parsing(partial(tagged, calls=False)) if thinks else None)
+        if self.is_own:
+            new: Callable[[], TextParser] = tagged
+        else:
+            content = self._foreign_parser(tools, prompt_ids)
+            new = (lambda: AfterThoughts(tagged(calls=False), content())) if thinks else content
+        custom = frozenset(tool.name for tool in tools.tools if tool.is_custom)
+        return Answer(constraint, Parsing(new, is_named=tools.choice.is_named, custom_tools=custom))
 
     def _may_think(self, request: GenerationRequest) -> bool:
         # Without a switch the model decides.
         return self.switch is None or self._wants_thoughts(request)
 
+    def _foreign_parser(self, tools: Tools, prompt_ids: list[int]) -> Callable[[], TextParser]:
+        """What makes a parser of calls in a format that is not parsed here."""
+        if tools.choice.mode == "required":
+            return JsonCallsParser
+        declared = vllm_tools(tools)
+        return lambda: VllmTextParser(
+            self.parser(self.tokenizer, declared), declared, prompt_ids, parallel=tools.is_parallel
+        )
+
     def _is_thinking(self, prompt_ids: list[int]) -> bool:
         """The prompt ends within thoughts. Its last tokens alone count: earlier tags are the chat's."""
-        tail = self.tokenizer.decode(prompt_ids[-TAIL_TOKENS:], skip_special_tokens=False)
-        opening, closing = self.tags.think
-        return bool(tail.rfind(opening) > tail.rfind(closing))
+        tail, (opening, closing) = prompt_ids[-TAIL_TOKENS:], self.tags.think
+        if opening in self.token_ids and closing in self.token_ids:
+            tags = (self.token_ids[opening], self.token_ids[closing])
+            return next((token == tags[0] for token in reversed(tail) if token in tags), False)
+        text = self.tokenizer.decode(tail, skip_special_tokens=False)
+        return bool(text.rfind(opening) > text.rfind(closing))
 
     def _constraint(
         self, request: GenerationRequest, tools: Tools | None, *, thinks: bool, is_thinking: bool
     ) -> Constraint | None:
-        writer = GrammarWriter(self.tags, self.token_ids)
-        wanted = request.constraint
-        schema = None if wanted is None else wanted.schema or {"type": "object"}
+        output = request.constraint
+        writer = GrammarWriter(self.tags, self.token_ids, thinks=thinks, is_thinking=is_thinking)
         if tools is not None and tools.choice.mode == "required":
-            write = writer.calls if self.is_own else writer.call_list
-            return Constraint("grammar", write(tools, thinks=thinks, is_thinking=is_thinking))
-        if tools is not None and self.is_own and (schema is not None or _binds(tools)):
-            text = writer.calls_or_text(tools, schema, thinks=thinks, is_thinking=is_thinking)
-            return Constraint("grammar", text)
-        if schema is None:
+            return Constraint("grammar", writer.calls(tools) if self.is_own else writer.call_list(tools))
+        if tools is not None and self.is_own and output is not None:
+            return Constraint("grammar", writer.calls_or_json(tools, output.schema))
+        if tools is not None and self.is_own and _binds(tools):
+            return Constraint("grammar", writer.calls_or_text(tools))
+        if output is None:
             return None
-        if thinks:
-            return Constraint("grammar", writer.json(schema, thinks=thinks, is_thinking=is_thinking))
-        return json_constraint(schema)
+        return Constraint("grammar", writer.json(output.schema)) if thinks else json_constraint(output.schema)
 
 
 TAIL_TOKENS = 16
@@ -212,7 +211,7 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
         parser = _vllm_parser(named_calls, tokenizer, model, is_asked=calls != AUTO)
         if parser is None:
             named_calls = None
-    found = OutputFormat(named_calls, named_thoughts, tags, _added_tokens(tokenizer), tokenizer, parser)
+    found = OutputFormat(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser)
     if named_thoughts is None:
         return found
     switch = next((name for name in SWITCHES if name in text), None)
@@ -241,11 +240,6 @@ def _vllm_parser(name: str, tokenizer: Any, model: str, *, is_asked: bool) -> An
         if is_asked:
             raise EngineStartError(str(error).splitlines()[0]) from error
         return None
-
-
-def _added_tokens(tokenizer: Any) -> dict[str, int]:
-    added: dict[str, int] = tokenizer.get_added_vocab()
-    return added
 
 
 def _thinks(tokenizer: Any, template: str, switch: str) -> bool:

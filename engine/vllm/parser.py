@@ -11,13 +11,12 @@ from typing import Any
 
 import structlog
 
-from engine.parsing.parts import CallArguments, CallStart, Part, Reasoning
+from engine.parsing.parts import MAX_CALLS, CallArguments, CallStart, Part, Reasoning
 from engine.parsing.spacing import Spacing
 from protocol.generation import Tools
 
 log = structlog.get_logger(__name__)
 
-MAX_CALLS = 128
 HOLD_FRACTION = 16
 """Within a call, text is handed over when it has grown by this part of the call: some parsers begin anew each time."""
 

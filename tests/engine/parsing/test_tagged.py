@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, TextParser, joined
-from engine.parsing.tagged import MAX_CALLS, TaggedParser
+from engine.parsing.parts import MAX_CALLS, CallArguments, CallStart, Content, Part, Reasoning, TextParser, joined
+from engine.parsing.tagged import TaggedParser, Tags
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 WEATHER = [CallStart(0, "weather"), CallArguments(0, '{"city": "Rome"}')]
@@ -100,6 +100,12 @@ def test_plain_text_is_not_held_back() -> None:
     assert parser.feed(" text <") == [Content(" text")]
     assert not parser.is_plain_text("a < b")
     assert not parser.is_plain_text("a ")
+
+
+def test_what_may_begin_a_tag_depends_on_the_formats_tags() -> None:
+    parser = TaggedParser(Tags(think=("[THINK]", "[/THINK]")), thinks=True, calls=False)
+    assert not parser.is_plain_text("[THINK")
+    assert parser.is_plain_text("a < b")
 
 
 def test_arguments_arrive_in_pieces() -> None:

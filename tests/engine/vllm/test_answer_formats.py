@@ -160,6 +160,12 @@ def test_a_grammar_is_made_where_one_must_hold(request_: GenerationRequest, kind
     assert (constraint and constraint.kind) == kind
 
 
+def test_an_empty_schema_allows_any_json(tokenizer: Any) -> None:
+    constraint = format_of(tokenizer).answer(chat(constraint=JsonOutput({})), [0]).constraint
+    assert constraint is not None
+    assert "object" not in constraint.text
+
+
 # -- finding the format ------------------------------------------------------------------------------------------------
 
 

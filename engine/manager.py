@@ -20,7 +20,7 @@ from engine.merged_stream import MergedStream
 from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queued_stream import QueuedStream
-from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
+from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -54,7 +54,7 @@ class AdmissionLimits:
         return self.running + self.queued
 
 
-class EngineManager:
+class EngineManager(HasSupervisor[TextEngine]):
     """Use: `start()`, then `prepare` and `run`, then `stop()`."""
 
     def __init__(
@@ -100,24 +100,6 @@ class EngineManager:
         engine.count_grammars(self.grammar_figures)
         self.formats = engine.formats
         return engine
-
-    async def wait_settled(self) -> None:
-        """Return once the engine is ready, or the first start has failed."""
-        await self.supervisor.wait_settled()
-
-    @property
-    def state(self) -> EngineState:
-        return self.supervisor.state
-
-    @property
-    def reason(self) -> str:
-        """Why the engine is in its state, or what it does to start."""
-        return self.supervisor.reason
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a token could be generated now."""
-        return self.supervisor.is_ready
 
     @property
     def told_at(self) -> float:

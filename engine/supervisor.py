@@ -46,6 +46,30 @@ class Supervised(Watched, Protocol):
 E = TypeVar("E", bound=Supervised)
 
 
+class HasSupervisor(Generic[E]):
+    """What the managers of the text engine and of the embedder say of what they keep running."""
+
+    supervisor: Supervisor[E]
+
+    async def wait_settled(self) -> None:
+        """Return once it is ready, or the first start has failed."""
+        await self.supervisor.wait_settled()
+
+    @property
+    def state(self) -> EngineState:
+        return self.supervisor.state
+
+    @property
+    def reason(self) -> str:
+        """Why it is in its state, or what it does to start."""
+        return self.supervisor.reason
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it could take work now."""
+        return self.supervisor.is_ready
+
+
 class Supervisor(Generic[E]):
     """Use: `run()`, then `begin_drain()` and `stop()`. `engine` is the running one, if any."""
 

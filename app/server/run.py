@@ -160,8 +160,9 @@ async def _announce(services: Services, url: str, stop: Stop, out: TextIO | None
         stop.now()
     elif manager.is_ready and out is not None:
         formats = manager.formats
-        model = f"model: {services.models.names[0]}, tools: {formats.tool_calls}, thoughts: {formats.reasoning}"
-        out.write(f"twowire: ready: {url} ({model.replace('None', 'none')}). Chat: {url}/ Docs: {url}/docs\n")
+        tools, thoughts = formats.tool_calls or "none", formats.reasoning or "none"
+        model = f"model: {services.models.names[0]}, tools: {tools}, thoughts: {thoughts}"
+        out.write(f"twowire: ready: {url} ({model}). Chat: {url}/ Docs: {url}/docs\n")
         out.flush()
         await _announce_embedder(services)
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from engine.api import StageReport
 from engine.embeddings.api import Embedded, EmbedderBackend, EmbedderFactory, Job, Kind, ModelCard
-from engine.supervisor import BACKOFF_FIRST_S, EngineState, Supervisor
+from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 
@@ -24,7 +24,7 @@ CHARS_PER_TOKEN = 4
 FIELDS: dict[Kind, str] = {"embedding": "input", "reranker": "documents"}
 
 
-class Embedder:
+class Embedder(HasSupervisor[EmbedderBackend]):
     """Use: `start()`, then `run`, then `stop()`.
 
     `models` are the served names and their kinds. Without a `factory` it is off, for the reason `off_because`. Texts
@@ -81,24 +81,6 @@ class Embedder:
         backend = await self._factory(report)
         backend.has_machine = self._has_machine
         return backend
-
-    async def wait_settled(self) -> None:
-        """Return once it is ready, or the first start has failed."""
-        await self.supervisor.wait_settled()
-
-    @property
-    def state(self) -> EngineState:
-        return self.supervisor.state
-
-    @property
-    def reason(self) -> str:
-        """Why the embedder is in its state, or what it does to start."""
-        return self.supervisor.reason
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a text could be embedded now."""
-        return self.supervisor.is_ready
 
     def begin_drain(self) -> None:
         """Refuse new work from now on; what runs goes on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -119,20 +119,28 @@ class CustomCall(RequestPart):
     input: Text
 
 
-class ToolCall(RequestPart):
+class FunctionOrCustom(RequestPart):
+    """Has a field `function` or `custom`, as its `type` says; `function` without one."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if getattr(self, self.kind) is None:
+            raise refusal(Fault.MISSING_FIELD, "is required.", (self.kind,))
+        return self
+
+    @property
+    def kind(self) -> Literal["function", "custom"]:
+        """The name of the field that it has."""
+        return "custom" if getattr(self, "type", None) == "custom" else "function"
+
+
+class ToolCall(FunctionOrCustom):
     """A call the assistant made earlier in the chat. OpenAI requires `id` and `type`; not every client keeps them."""
 
     id: Name | None = None
     type: Literal["function", "custom"] | None = None
     function: FunctionCall | None = None
     custom: CustomCall | None = None
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> ToolCall:
-        kind = "custom" if self.type == "custom" else "function"
-        if getattr(self, kind) is None:
-            raise refusal(Fault.MISSING_FIELD, "is required.", (kind,))
-        return self
 
     def template_call(self) -> dict[str, Any]:
         """The call as templates expect it: `arguments` is an object, not text; `id` is there where it was given.

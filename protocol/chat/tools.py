@@ -6,9 +6,10 @@ from collections.abc import Container
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from protocol.chat.messages import FunctionOrCustom
 from protocol.errors import Fault
 from protocol.generation import Tool, ToolChoice, Tools
 from protocol.json_schema import check_schema
@@ -75,7 +76,7 @@ def _known_type(tool: Any) -> Any:
     return tool
 
 
-class ToolDeclaration(RequestPart):
+class ToolDeclaration(FunctionOrCustom):
     """A tool: a function, or a custom tool."""
 
     type: Literal["function", "custom"] = "function"
@@ -88,12 +89,6 @@ class ToolDeclaration(RequestPart):
         declared = self.function if self.type == "function" else self.custom
         assert declared is not None
         return declared
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> ToolDeclaration:
-        if getattr(self, self.type) is None:
-            raise refusal(Fault.MISSING_FIELD, "is required.", (self.type,))
-        return self
 
 
 Declared = Annotated[ToolDeclaration, BeforeValidator(_known_type)]
@@ -113,7 +108,7 @@ class AllowedTools(RequestPart):
     tools: Annotated[list[ToolReference], Field(min_length=1, max_length=MAX_TOOLS)]
 
 
-class ToolReference(RequestPart):
+class ToolReference(FunctionOrCustom):
     """A tool that is declared elsewhere in the request."""
 
     type: Literal["function", "custom"] = "function"
@@ -126,12 +121,6 @@ class ToolReference(RequestPart):
         named = self.function if self.type == "function" else self.custom
         assert named is not None
         return named.name
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> ToolReference:
-        if getattr(self, self.type) is None:
-            raise refusal(Fault.MISSING_FIELD, "is required.", (self.type,))
-        return self
 
 
 class ToolChoiceObject(RequestPart):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -30,41 +32,61 @@ class Played:
 
 
 async def play(port: int, chunks: Iterable[bytes], ending: Ending, rng: random.Random, limit_s: float) -> Played:
-    """Send `chunks` on a new connection, one after another, and read whatever comes meanwhile."""
+    """Send `chunks` on a new connection, one after another, and read whatever comes meanwhile.
+
+    Not by asyncio's streams: where a write fails, they drop what the server had sent before it closed.
+    """
     played = Played()
     began_at = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    reading = asyncio.create_task(_collect(reader, played.received))
-    try:
-        async with asyncio.timeout(limit_s):
-            for chunk in chunks:
-                played.sent.append(chunk)
-                writer.write(chunk)
-                await writer.drain()
-                # So that some chunks arrive on their own, and not as one.
-                await asyncio.wait({reading}, timeout=PAUSE_S if rng.random() < 0.3 else 0)
-                if reading.done():
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, ("127.0.0.1", port))
+        reading = asyncio.create_task(_collect(connection, played.received))
+        try:
+            async with asyncio.timeout(limit_s):
+                try:
+                    await _send(connection, chunks, rng, reading, played)
+                    if ending == "eof" and not reading.done():
+                        connection.shutdown(socket.SHUT_WR)
+                except OSError:
                     played.is_closed_early = True
-                    break
-            if ending == "eof" and not reading.done():
-                writer.write_eof()
-            if ending != "abort":
-                await asyncio.wait({reading})
-    except TimeoutError:
-        played.has_hung = True
-    except OSError:
-        played.is_closed_early = True
-    finally:
-        reading.cancel()
-        writer.transport.abort()
-        await asyncio.gather(reading, return_exceptions=True)
+                if ending != "abort" or played.is_closed_early:
+                    await asyncio.wait({reading})
+        except TimeoutError:
+            played.has_hung = True
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            # Closed with a reset, as by a client that is gone.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     played.seconds = time.monotonic() - began_at
     return played
 
 
-async def _collect(reader: asyncio.StreamReader, received: bytearray) -> None:
+async def _send(
+    connection: socket.socket,
+    chunks: Iterable[bytes],
+    rng: random.Random,
+    reading: asyncio.Task[None],
+    played: Played,
+) -> None:
+    """Send until all is sent or the server has closed; raises OSError where it closed in the middle of a chunk."""
+    loop = asyncio.get_running_loop()
+    for chunk in chunks:
+        played.sent.append(chunk)
+        await loop.sock_sendall(connection, chunk)
+        # So that some chunks arrive on their own, and not as one.
+        await asyncio.wait({reading}, timeout=PAUSE_S if rng.random() < 0.3 else 0)
+        if reading.done():
+            played.is_closed_early = True
+            return
+
+
+async def _collect(connection: socket.socket, received: bytearray) -> None:
+    loop = asyncio.get_running_loop()
     try:
-        while part := await reader.read(65536):
+        while part := await loop.sock_recv(connection, 65536):
             received += part[: max(0, MAX_RECEIVED - len(received))]
     except OSError:
         pass

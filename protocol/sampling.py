@@ -1,4 +1,4 @@
-"""The fields that both generation routes share: how tokens are chosen, when to stop, what to send back."""
+"""The fields that several APIs share: how tokens are chosen, when to stop, what to send back."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
+Metadata = Annotated[dict[str, MetadataValue], at_most_entries(16), AfterValidator(_check_metadata)]
+
+
 class StreamOptions(RequestPart):
     """What a stream carries beside the text. https://platform.openai.com/docs/api-reference/chat/create"""
 
@@ -66,8 +69,8 @@ class StreamOptions(RequestPart):
     )
 
 
-class SamplingFields(ApiRequest):
-    """Declared once, for chat and for completions. None: the client left the choice to the server."""
+class TokenFields(ApiRequest):
+    """How tokens are chosen and when to stop, for all APIs. None: the client left the choice to the server."""
 
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="Higher is more random; 0 always takes the likeliest token."
@@ -84,7 +87,6 @@ class SamplingFields(ApiRequest):
     min_p: float | None = Field(
         default=None, ge=0, le=1, description="Drop tokens less likely than this fraction of the likeliest."
     )
-    n: int | None = Field(default=None, ge=1, le=128, description="How many answers to make; 1 by default.")
     seed: int | None = Field(
         default=None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same tokens, if it can."
     )
@@ -114,25 +116,11 @@ class SamplingFields(ApiRequest):
     stop_token_ids: list[TokenId] | None = Field(
         default=None, max_length=128, fail_fast=True, description="Tokens that end the answer."
     )
-    max_tokens: int | None = Field(
-        default=None, ge=1, le=MAX_INT32, description="The most tokens that one answer may have."
-    )
     min_tokens: int | None = Field(
         default=None, ge=0, le=MAX_INT32, description="Keep generating until the answer has so many tokens."
     )
     ignore_eos: bool = Field(default=False, description="Keep generating after the model's end-of-sequence token.")
     skip_special_tokens: bool = Field(default=True, description="Leave special tokens out of the text.")
-    response_format: ResponseFormat | None = Field(default=None, description="The form the answer must take.")
-    stream_options: StreamOptions | None = Field(default=None, description="Only together with `stream: true`.")
-    user: str | None = Field(default=None, description="A name for the end user. Accepted; it changes nothing.")
-    metadata: Annotated[dict[str, MetadataValue], at_most_entries(16), AfterValidator(_check_metadata)] | None = Field(
-        default=None, description="Up to 16 pairs of strings. Accepted; they change nothing."
-    )
-
-    @property
-    def choice_count(self) -> int:
-        """How many answers are wanted for each prompt."""
-        return DEFAULT_N if self.n is None else self.n
 
     @property
     def stop_strings(self) -> list[str]:
@@ -167,6 +155,45 @@ class SamplingFields(ApiRequest):
         )
 
     @property
+    def output_token_limit(self) -> int | None:
+        """The most tokens one answer may have; None to fill the rest of the context."""
+        raise NotImplementedError
+
+    @property
+    def top_logprob_count(self) -> int | None:
+        """How many candidates to report beside each token; None where no logprobs are wanted."""
+        return None
+
+    @model_validator(mode="after")
+    def _check_minimum(self) -> TokenFields:
+        # vLLM's engine leaves this bound to its HTTP layer, and would generate for ever.
+        limit = self.output_token_limit
+        if self.min_tokens is not None and limit is not None and self.min_tokens > limit:
+            predicate = f"must be at most the limit of output tokens ({limit}), got {self.min_tokens}."
+            raise refusal(Fault.INVALID_VALUE, predicate, ("min_tokens",))
+        return self
+
+
+class SamplingFields(TokenFields):
+    """What chat and completions share beyond that."""
+
+    n: int | None = Field(default=None, ge=1, le=128, description="How many answers to make; 1 by default.")
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=MAX_INT32, description="The most tokens that one answer may have."
+    )
+    response_format: ResponseFormat | None = Field(default=None, description="The form the answer must take.")
+    stream_options: StreamOptions | None = Field(default=None, description="Only together with `stream: true`.")
+    user: str | None = Field(default=None, description="A name for the end user. Accepted; it changes nothing.")
+    metadata: Metadata | None = Field(
+        default=None, description="Up to 16 pairs of strings. Accepted; they change nothing."
+    )
+
+    @property
+    def choice_count(self) -> int:
+        """How many answers are wanted for each prompt."""
+        return DEFAULT_N if self.n is None else self.n
+
+    @property
     def constraint(self) -> JsonOutput | None:
         """The form that the answer must take; None for any text."""
         wanted = self.response_format
@@ -187,21 +214,10 @@ class SamplingFields(ApiRequest):
 
     @property
     def output_token_limit(self) -> int | None:
-        """The most tokens one answer may have; None to fill the rest of the context."""
         return self.max_tokens
 
-    @property
-    def top_logprob_count(self) -> int | None:
-        """How many candidates to report beside each token; None where no logprobs are wanted."""
-        return None
-
     @model_validator(mode="after")
-    def _check_together(self) -> SamplingFields:
+    def _check_stream_options(self) -> SamplingFields:
         if self.stream_options is not None and not self.stream:
             raise refusal(Fault.INVALID_VALUE, "is only allowed when stream is true.", ("stream_options",))
-        # vLLM's engine leaves this bound to its HTTP layer, and would generate for ever.
-        limit = self.output_token_limit
-        if self.min_tokens is not None and limit is not None and self.min_tokens > limit:
-            predicate = f"must be at most the limit of output tokens ({limit}), got {self.min_tokens}."
-            raise refusal(Fault.INVALID_VALUE, predicate, ("min_tokens",))
         return self

@@ -12,7 +12,9 @@
 
 import { Link } from "./channel/connection.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
+import { HttpLink } from "./channel/http-link.js";
 import { Streams } from "./channel/streams.js";
+import { SocketTrial } from "./channel/trial.js";
 
 export { ChannelError, Generation };
 
@@ -35,6 +37,8 @@ export { ChannelError, Generation };
  * @property {string} [apiKey] Exchanged for a ticket per connection; never in a URL.
  * @property {typeof WebSocket} [WebSocket] Instead of the global one.
  * @property {typeof fetch} [fetch] Instead of the global one.
+ * @property {boolean} [fallback] Where WebSockets are blocked, use HTTP and server-sent events, until they work. Off by
+ *   default. A WebSocket counts as blocked after two failed handshakes, if the server answers over HTTP.
  * @property {(state: State, detail: StateDetail) => void} [onState] Called for each state: `connecting` and
  *   `reconnecting` again after each failed attempt, `resumed` once every resumable generation has been resumed or lost.
  * @property {(problem: ChannelError) => void} [onProblem] Called for problems of no generation, and for those that were
@@ -47,6 +51,7 @@ export { ChannelError, Generation };
 const FIRST_DELAY_MS = 500;
 const SLOW_DELAY_MS = 5000;
 const MAX_DELAY_MS = 30_000;
+const HANDSHAKES_BEFORE_FALLBACK = 2;
 
 export class Channel {
   #target;
@@ -54,7 +59,10 @@ export class Channel {
   #onProblem;
   /** @type {State} */
   #state = "idle";
-  /** @type {Link | undefined} */
+  #hasFallback;
+  /** Failed handshakes in a row. */
+  #failedHandshakes = 0;
+  /** @type {Link | HttpLink | undefined} */
   #link;
   /** @type {Limits} */
   #limits = {};
@@ -72,6 +80,13 @@ export class Channel {
   /** @type {{ resolve: () => void, reject: (error: ChannelError) => void }[]} */
   #waiting = [];
   #unlisten = new AbortController();
+  /** @type {import("./channel/connection.js").Callbacks} */
+  #callbacks = {
+    ready: (limits) => this.#ready(limits),
+    frame: (frame) => this.#streams.dispatch(frame),
+    ended: (ending) => this.#ended(ending),
+  };
+  #trial;
 
   /** @param {ChannelOptions} [options] It connects with the first generation, or with `connect`. */
   constructor(options = {}) {
@@ -80,11 +95,16 @@ export class Channel {
     if (!baseUrl) throw new TypeError("Outside a page, baseUrl is required.");
     if (!WebSocket) throw new TypeError("There is no global WebSocket: pass one, or use Node 22 or newer.");
     this.#target = { baseUrl: baseUrl.replace(/\/+$/, "").replace(/\/v1$/, ""), apiKey, WebSocket, fetch };
+    this.#hasFallback = options.fallback ?? false;
+    this.#trial = new SocketTrial(this.#target, this.#callbacks, (link, limits) => this.#move(link, limits));
     this.#onState = options.onState ?? (() => {});
     this.#onProblem = options.onProblem ?? ((/** @type {ChannelError} */ problem) => console.warn(problem));
   }
 
   get state() { return this.#state; }
+
+  /** What carries it: HTTP only with `fallback`, while WebSockets are blocked. @returns {"websocket" | "http"} */
+  get wire() { return this.#link instanceof HttpLink ? "http" : "websocket"; }
 
   /** The server's limits for this connection, once it is ready. */
   get limits() { return this.#limits; }
@@ -169,11 +189,8 @@ export class Channel {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     if (this.#closedBy !== undefined) return;
-    this.#link = new Link(this.#target, {
-      ready: (limits) => this.#ready(limits),
-      frame: (frame) => this.#streams.dispatch(frame),
-      ended: (ending) => this.#ended(ending),
-    });
+    const isBlocked = this.#hasFallback && this.#failedHandshakes >= HANDSHAKES_BEFORE_FALLBACK;
+    this.#link = new (isBlocked ? HttpLink : Link)(this.#target, this.#callbacks);
     // A browser does not say why a handshake was refused; the response to a request for a ticket does.
     void this.#link.open(this.#target.apiKey !== undefined || this.#askWhy);
   }
@@ -181,6 +198,7 @@ export class Channel {
   #hurry() {
     if (this.#retryTimer !== undefined) this.#open();
     else this.#link?.probe();
+    this.#trial.hurry();
   }
 
   /** @param {Limits} limits */
@@ -188,17 +206,36 @@ export class Channel {
     this.#limits = limits;
     this.#wasReady = true;
     this.#askWhy = false;
+    if (this.wire === "http") this.#trial.start();
+    else this.#failedHandshakes = 0;
     this.#enter("ready", {});
     for (const { resolve } of this.#waiting.splice(0)) resolve();
     // onState may have closed it.
     if (this.#link !== undefined) this.#streams.begin(this.#link, limits);
   }
 
+  /**
+   * Move from HTTP to a socket that works, if no generation would be lost.
+   * @param {Link} link
+   * @param {Limits} limits
+   */
+  #move(link, limits) {
+    if (!this.#streams.canMove) return false;
+    this.#link?.close();
+    this.#streams.unplug({ retry: "soon", reason: "WebSockets work again" });
+    this.#link = link;
+    this.#ready(limits);
+    return true;
+  }
+
   /** @param {Ending} ending */
   #ended(ending) {
-    const link = /** @type {Link} */ (this.#link);
+    const link = /** @type {Link | HttpLink} */ (this.#link);
     this.#link = undefined;
+    this.#trial.stop();
     this.#askWhy = !link.wasReady;
+    if (link.wasReady) this.#failedHandshakes = link instanceof HttpLink ? this.#failedHandshakes : 0;
+    else this.#failedHandshakes = link instanceof Link && link.isBlocked ? this.#failedHandshakes + 1 : 0;
     const error = ending.error ?? new ChannelError("connection_lost", ending.reason);
     if (ending.retry === "never") return this.#shut(error, ending.code);
     this.#streams.unplug(ending);
@@ -225,6 +262,7 @@ export class Channel {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#unlisten.abort();
+    this.#trial.stop();
     this.#streams.end(error);
     for (const { reject } of this.#waiting.splice(0)) reject(error);
     this.#enter("closed", { reason: error.message, code, error });

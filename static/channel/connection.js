@@ -88,6 +88,9 @@ export class Link {
   /** Whether the server has ever accepted it. */
   get wasReady() { return this.#isReady; }
 
+  /** Whether the socket failed before it was ready, though the server answered over HTTP if it was asked for a ticket. */
+  isBlocked = false;
+
   /** Whether it was ready for some seconds, so that its end is not one more failure in a row. */
   get isSteady() { return this.#hasTicked; }
 
@@ -242,6 +245,7 @@ export class Link {
    */
   #end(ending, closeCode) {
     if (this.#isOver) return;
+    this.isBlocked = this.#socket !== undefined && !this.#isReady;
     this.#leave(closeCode ?? 1000, ending.reason);
     this.#callbacks.ended(ending);
   }

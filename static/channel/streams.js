@@ -7,7 +7,7 @@ import { ResumeCount } from "./resume-count.js";
 /** @typedef {import("./connection.js").Ending} Ending */
 /** @typedef {import("./connection.js").Frame} Frame */
 /** @typedef {import("./connection.js").Limits} Limits */
-/** @typedef {import("./connection.js").Link} Link */
+/** @typedef {{ send: (frame: string) => void }} Link */
 
 /**
  * @typedef {object} Callbacks
@@ -51,6 +51,11 @@ export class Streams {
     if (signal?.aborted) abort();
     else signal?.addEventListener("abort", abort);
     if (this.#link !== undefined) this.#send(run);
+  }
+
+  /** Whether no generation would be lost with this connection, nor created twice. */
+  get canMove() {
+    return [...this.#runs].every(({ phase, token }) => phase !== "creating" && (phase !== "running" || token !== null));
   }
 
   /**
@@ -125,8 +130,7 @@ export class Streams {
     if (size > 0) {
       this.#streams.delete(streamId);
       const message = `The message has ${size} bytes; the server takes ${limit}.`;
-      this.#finish(run, "failed", null, new ChannelError("request_too_large", message, { status: 413 }));
-      return;
+      return this.#finish(run, "failed", null, new ChannelError("request_too_large", message, { status: 413 }));
     }
     run.phase = "creating";
     run.sends += 1;
@@ -149,9 +153,7 @@ export class Streams {
   }
 
   /** @param {string} streamId */
-  #sendCancel(streamId) {
-    this.#link?.send(cancelFrame(streamId));
-  }
+  #sendCancel(streamId) { this.#link?.send(cancelFrame(streamId)); }
 
   /** @param {Run} run */
   #cancel(run) {
@@ -252,8 +254,7 @@ export class Streams {
   #error(run, frame) {
     const error = ChannelError.fromServer(frame.error, frame.status, frame.retry_after_s);
     if (run.phase === "running" && error.code !== "taken_over") {
-      // `done` follows.
-      run.error = error;
+      run.error = error; // `done` follows.
       return;
     }
     if (run.phase === "resuming" && (error.status === 503 || error.status === 429)) {

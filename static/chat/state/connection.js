@@ -21,6 +21,7 @@ import { Channel } from "../../channel.js";
  * @property {Kind} kind
  * @property {string} reason The server's, if it gave one.
  * @property {number} seconds Since the engine entered its state.
+ * @property {"websocket" | "http"} wire What carries the answers.
  */
 
 const POLL_MS = 1000;
@@ -63,7 +64,7 @@ export class Connection extends EventTarget {
     const health = this.#health;
     const seconds = health ? Math.max(0, Math.round(health.timestamp - health.since)) : 0;
     /** @type {(kind: Kind, reason?: string) => Status} */
-    const status = (kind, reason = "") => ({ kind, reason, seconds });
+    const status = (kind, reason = "") => ({ kind, reason, seconds, wire: this.#channel?.wire ?? "websocket" });
     if (this.#isLocked) return status("locked", this.#reason);
     if (this.#wire === "closed" || this.#wire === "reconnecting") return status(this.#wire, this.#reason);
     if (health === null) return status("connecting");
@@ -126,6 +127,7 @@ export class Connection extends EventTarget {
     /** @type {Channel} */
     const channel = new Channel({
       ...(this.#key ? { apiKey: this.#key } : {}),
+      fallback: true,
       onState: (state, detail) => { if (channel === this.#channel) this.#onState(state, detail); },
     });
     return channel;

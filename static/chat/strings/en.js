@@ -72,6 +72,8 @@ export default {
 
   connecting: "Connecting",
   connected: "Connected",
+  overHttp: "Connected over HTTP",
+  overHttpWhy: "WebSockets do not get through to the server, probably because of a proxy. Answers come as server-sent events.",
   resumed: "Resumed",
   reconnecting: "Reconnecting",
   loading: "Loading the model",

@@ -73,6 +73,8 @@ export default {
 
   connecting: "연결 중",
   connected: "연결됨",
+  overHttp: "HTTP로 연결됨",
+  overHttpWhy: "프록시 때문에 WebSocket이 서버에 닿지 않는 것 같습니다. 답변은 서버 전송 이벤트(SSE)로 받습니다.",
   resumed: "이어서 받는 중",
   reconnecting: "다시 연결 중",
   loading: "모델을 불러오는 중",

@@ -48,14 +48,17 @@ export class StatusView {
 
   /** @param {Status} status */
   show(status) {
-    const [word, tone] = KINDS[status.kind];
+    const isOverHttp = status.wire === "http" && status.kind === "ready";
+    /** @type {[Word, string]} */
+    const [word, tone] = isOverHttp ? ["overHttp", "good"] : KINDS[status.kind];
     const root = byId("status");
     root.dataset.tone = tone;
     root.dataset.kind = status.kind;
     // Screen readers announce every change of this line, so the seconds are not in it.
     if (this.#shown !== word) byId("status-text").textContent = t(word);
     this.#shown = word;
-    root.title = status.reason;
+    root.dataset.wire = status.wire;
+    root.title = isOverHttp ? t("overHttpWhy") : status.reason;
     byId("again").hidden = status.kind !== "closed";
     this.#showProgress(status);
   }

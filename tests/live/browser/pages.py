@@ -164,6 +164,7 @@ class Cable:
         self._server: asyncio.Server | None = None
         self.url = ""
         self.is_torn = False
+        self.blocks_websockets = False
 
     async def __aenter__(self) -> Cable:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -193,6 +194,13 @@ class Cable:
         both = {writer, far_writer}
         self._writers |= both
         try:
+            # A handshake has a connection of its own, so its first bytes tell.
+            first = await reader.read(65536)
+            if self.blocks_websockets and b"upgrade: websocket" in first.lower():
+                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+                return
+            far_writer.write(first)
             await asyncio.gather(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
         finally:
             self._writers -= both

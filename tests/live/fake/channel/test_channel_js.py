@@ -51,7 +51,7 @@ async def server_with_a_key() -> AsyncIterator[str]:
 
 
 def test_the_client_by_itself() -> None:
-    printed = node("generations.test.mjs", "connection.test.mjs")
+    printed = node("generations.test.mjs", "connection.test.mjs", "fallback.test.mjs")
     assert "# skipped 0" in printed
 
 

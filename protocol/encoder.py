@@ -39,12 +39,12 @@ class StreamEncoder(Protocol):
     text_template: tuple[bytes, bytes] | None
     """The event of a plain text of choice 0: the bytes before and after the escaped text.
 
-    None while there is no such event, or it varies. It may change with every call of a method: tokens take the fast
-    path only while it is set.
+    The first is a `NamedEvent` where the event has a name. None while there is no such event, or it varies. It may
+    change with every call of a method: tokens take the fast path only while it is set.
     """
 
-    def opening(self, choices: int) -> list[Event]:
-        """The events before the first delta."""
+    def opening(self, choices: int, usage: Usage) -> list[Event]:
+        """The events before the first delta. `usage` counts on while the stream runs."""
 
     def encode(self, delta: Delta) -> list[Event]:
         """The events of one delta; none if the API cannot show it."""
@@ -103,7 +103,7 @@ class ChunkEncoder:
         """The choice object of a choice's end."""
         raise NotImplementedError
 
-    def opening(self, choices: int) -> list[Event]:
+    def opening(self, choices: int, usage: Usage) -> list[Event]:
         return []
 
     def encode(self, delta: Delta) -> list[Event]:

@@ -100,6 +100,6 @@ def error_object(error: TwowireError) -> dict[str, dict[str, str | None]]:
     }
 
 
-def error_bytes(error: TwowireError) -> bytes:
-    """OpenAI's `ErrorResponse` for `error`, as JSON bytes."""
+def error_bytes(error: TwowireError, request_id: str | None = None) -> bytes:
+    """OpenAI's `ErrorResponse` for `error`, as JSON bytes. It has no place for the request's id."""
     return orjson.dumps(error_object(error))

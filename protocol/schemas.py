@@ -35,3 +35,20 @@ class CompletionUsage(BaseModel):
     completion_tokens_details: CompletionTokensDetails | None = Field(
         default=None, description="Breakdown of the completion; absent unless the model thought."
     )
+
+
+class Error(BaseModel):
+    """An error. All four members are always present."""
+
+    message: str = Field(description="What went wrong, and what to change.")
+    type: str = Field(
+        description="`invalid_request_error` if the request must change; `server_error` and others if not."
+    )
+    param: str | None = Field(description="The field at fault, for example `messages[0].content`.")
+    code: str | None = Field(description="The error's stable name, for programs.")
+
+
+class ErrorResponse(BaseModel):
+    """The response to a failed request, and the event of a failed stream."""
+
+    error: Error = Field(description="The error.")

@@ -18,5 +18,9 @@ def event(data: Event, number: int | None = None) -> bytes:
     if type(data) is bytes:  # By far the most common, and one is made per token.
         return b"data: " + data + b"\n\n" if number is None else b"id: %d\ndata: %b\n\n" % (number, data)
     id_line = b"" if number is None else b"id: %d\n" % number
-    name_line = b"event: %b\n" % data.name if isinstance(data, NamedEvent) else b""
-    return b"%b%bdata: %b\n\n" % (id_line, name_line, data)
+    return id_line + before(data) + data + b"\n\n"
+
+
+def before(data: Event) -> bytes:
+    """What stands before an event's data, or before the beginning of it."""
+    return b"event: %b\ndata: " % data.name if isinstance(data, NamedEvent) else b"data: "

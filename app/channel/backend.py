@@ -40,6 +40,9 @@ class Backend(Protocol):
     async def resume(self, frame: ResumeFrame) -> Started:
         """Find the generation that the frame names."""
 
+    def error_body(self, frame: CreateFrame | ResumeFrame, error: TwowireError) -> bytes:
+        """`error` in the form of the API that the frame's stream belongs to."""
+
     def ended(self, ended: StreamEnd) -> None:
         """Log and count a stream; called once, at its end."""
 

@@ -15,6 +15,7 @@ from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation
 from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
+from protocol.errors import Fault, TwowireError
 from protocol.validation.parse import request_from_object
 
 
@@ -45,10 +46,11 @@ class ChannelBackend:
         connection_id: str,
         context: Context | None = None,
     ) -> None:
-        """`api`: the one whose requests the channel's create frames hold."""
+        """`api`: the one whose requests the create frames hold that name none."""
         self.requests = 0
         self._services = services
         self._api = api
+        self._by_name = {one.name: one for one in services.apis if one.has_websocket}
         self._caller = caller
         self._context = context or {}
         self._label: dict[str, Any] = {"connection": connection_id}
@@ -58,10 +60,11 @@ class ChannelBackend:
     async def create(self, frame: CreateFrame) -> Started:
         services = self._services
         await services.rates.admit(self._caller.client)
-        body = request_from_object(self._api.request, frame.body | {"stream": True})
+        api = self._named(frame)
+        body = request_from_object(api.request, frame.body | {"stream": True})
         grace_s = frame.resume.grace_s if frame.resume is not None else None
         stream = await services.generation.start(
-            self._api, body, self._caller, CHANNEL_TRANSPORT, timeout_s=frame.timeout_s, grace_s=grace_s
+            api, body, self._caller, CHANNEL_TRANSPORT, timeout_s=frame.timeout_s, grace_s=grace_s
         )
         token = stream.buffer.token if isinstance(stream, ReplayReader) else None
         try:
@@ -77,13 +80,30 @@ class ChannelBackend:
         )
         return Started(reader, last_seq=reader.buffer.last_seq)
 
+    def _named(self, frame: CreateFrame) -> GenerationApi[Any]:
+        """The API that the create is for. Raises `TwowireError` for one that there is not."""
+        api = self._api if frame.api is None else self._by_name.get(frame.api)
+        if api is None:
+            message = f"api must be one of: {', '.join(self._by_name)}."
+            raise TwowireError(Fault.INVALID_VALUE, message, param="api")
+        return api
+
+    def _api_of(self, frame: CreateFrame | ResumeFrame) -> GenerationApi[Any]:
+        if isinstance(frame, CreateFrame):
+            return self._by_name.get(frame.api or "", self._api)
+        is_of = (api for api in self._by_name.values() if api.generation_id(frame.id) is not None)
+        return next(is_of, self._api)
+
+    def error_body(self, frame: CreateFrame | ResumeFrame, error: TwowireError) -> bytes:
+        return self._api_of(frame).error_body(error, None)
+
     def ended(self, ended: StreamEnd) -> None:
         frame = ended.frame
         label = self._labelled(frame.type, frame.stream_id, frame.event_id)
         if ended.response is not None and isinstance(frame, CreateFrame):
             label["model"] = frame.body["model"]
         self._services.access.message(
-            self._api.path,
+            self._api_of(frame).path,
             label,
             started_at=ended.began_at,
             response=ended.response,

@@ -68,7 +68,8 @@ class ChannelStream:
             failure = self.failure_of(error)
             if failure.fault is Fault.TAKEN_OVER:
                 raise  # It goes on elsewhere; the error is all that this stream still says.
-            await self._outbox.say(codec.error(failure, self.id, frame.event_id))
+            for failed in codec.failed(failure, response.error_events(failure), self.id, frame.event_id):
+                await self._outbox.say(failed)
             return codec.done(self.id, response.seq, "failed", response.usage)
         finally:
             await response.leave()
@@ -89,7 +90,8 @@ class ChannelStream:
 
     def error_end(self, error: TwowireError) -> bytes:
         """The terminal frame of a stream that ends with nothing but an error."""
-        return self._codec.error(error, self.id, self._frame.event_id)
+        body = self._backend.error_body(self._frame, error)
+        return self._codec.error(error, self.id, self._frame.event_id, body)
 
     def failure_of(self, error: Exception) -> TwowireError:
         """The error to send to the client for `error`; an unforeseen one is logged."""

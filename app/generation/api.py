@@ -26,6 +26,7 @@ from protocol.encoder import StreamEncoder
 from protocol.errors import TwowireError, error_bytes
 from protocol.generation import GenerationRequest
 from protocol.output import Delta, Usage
+from protocol.schemas import ErrorResponse
 from protocol.validation.request import ApiRequest
 
 R = TypeVar("R", bound=ApiRequest)
@@ -54,6 +55,12 @@ class ApiDescription:
     """Requests by name, without `model`; at least one."""
     channel_operation_id: str = ""
     """That of the WebSocket, for an API that has one."""
+    stream: str = ""
+    """How a stream looks, in Markdown; `{chunk}` stands for the name of `chunk`."""
+    stream_options: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the streamed example's request."""
+    error: type[BaseModel] = ErrorResponse
+    """What `error_body` encodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +79,25 @@ class GenerationApi(Generic[R]):
     collector: Callable[[R, str, int, int], Collector]
     """Makes the collector of a whole body from the same, and the number of choices."""
     description: ApiDescription
-    error_body: Callable[[TwowireError], bytes] = error_bytes
-    """An error as JSON: the body of a refusal. In a stream, the encoder has the events of an error."""
+    error_body: Callable[[TwowireError, str | None], bytes] = error_bytes
+    """An error as JSON: the body of a refusal; with the request's id, where the form has a place for it.
+
+    In a stream, the encoder has the events of an error.
+    """
     end_of_stream: bytes = sse.DONE
     """The bytes after a stream's last event, with their framing."""
+    keepalive: bytes = sse.KEEPALIVE
+    """What a silent stream of server-sent events is kept alive with, framed."""
+    client_headers: tuple[str, ...] = ()
+    """Headers that only clients of this API send. Errors they get outside of all APIs' paths have this API's form."""
+    request_id_header: str | None = None
+    """This API's name for `X-Request-Id`, which its responses have too."""
     is_metered: bool = True
     """Its requests and tokens count toward the caller's rate limits."""
     is_resumable: bool = False
     """A stream may be kept for a client that loses its connection, and can be resumed over HTTP."""
     has_websocket: bool = False
-    """A channel can be opened at `path`, beside the POST."""
+    """A channel can be opened at `path`, beside the POST, and a create on any channel may name this API."""
 
     def answer_id(self, generation_id: str) -> str:
         """The id that clients see."""
@@ -117,6 +133,17 @@ def _collector(
     return answer(answer_id=answer_id, model=request.model, created=created, choices=choices)
 
 
+_STREAM = """\
+With `stream: true`. Server-sent events, each a line `data: …` and an empty line:
+
+- Each event's data is a `{chunk}` in JSON. The last chunk of a choice has its `finish_reason`, and nothing else.
+- With `stream_options.include_usage`, one more chunk follows, with the usage and without choices.
+- Lines that begin with `:` are comments. They keep silent connections alive.
+- If generation fails midway, an event with an `ErrorResponse` replaces the remaining chunks.
+- The last event is always `data: [DONE]`.
+- With the header `Twowire-Resume-Grace` (chats only), each event has an `id:` line, and the response's header
+  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection."""
+_STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
 _REFUSALS = "Errors that are found before the first byte are answered with their status, streamed or not."
 _QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
 
@@ -141,6 +168,8 @@ CHAT = GenerationApi(
         description="Writes the assistant's next message, whole or as a stream.\n\n" + _REFUSALS,
         response=ChatCompletion,
         chunk=ChatCompletionChunk,
+        stream=_STREAM,
+        stream_options=_STREAM_OPTIONS,
         examples={
             "Whole": {"messages": _QUESTION, "max_completion_tokens": 64},
             "Streamed": {"messages": _QUESTION, "stream": True, "stream_options": {"include_usage": True}},
@@ -164,6 +193,8 @@ COMPLETIONS = GenerationApi(
         "template is applied.\n\n" + _REFUSALS,
         response=Completion,
         chunk=Completion,
+        stream=_STREAM,
+        stream_options=_STREAM_OPTIONS,
         examples={
             "Whole": {"prompt": "The sky is blue because", "max_tokens": 32, "temperature": 0},
             "Streamed": {"prompt": "The sky is blue because", "max_tokens": 32, "stream": True},
@@ -172,3 +203,16 @@ COMPLETIONS = GenerationApi(
 )
 
 APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS)
+
+
+def api_of(
+    apis: Iterable[GenerationApi[Any]], path: str, has_header: Callable[[str], bool]
+) -> GenerationApi[Any] | None:
+    """The API that a request speaks: that of its path, or of the path above it, or else the one its headers show."""
+    by_headers = None
+    for api in apis:
+        if path == api.path or path.startswith(f"{api.path}/"):
+            return api
+        if any(map(has_header, api.client_headers)):
+            by_headers = api
+    return by_headers

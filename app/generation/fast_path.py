@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app.hypercorn import FastWriter
+from protocol import sse
 
 
 class Sender(Protocol):
@@ -34,7 +35,7 @@ class Sender(Protocol):
 
 
 class EventSender:
-    """Server-sent events without ids or names."""
+    """Server-sent events without ids."""
 
     def __init__(self, writer: FastWriter) -> None:
         self.template: tuple[bytes, bytes] | None = None
@@ -44,7 +45,7 @@ class EventSender:
     def use(self, template: tuple[bytes, bytes]) -> None:
         self.template = template
         head, tail = template
-        self._head, self._tail = b"data: " + head, tail + b"\n\n"
+        self._head, self._tail = sse.before(head) + head, tail + b"\n\n"
 
     def send(self, seq: int, text: bytes) -> bool:
         return self._write(self._head + text + self._tail)

@@ -119,7 +119,7 @@ class LiveStream:
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
         if not self._opened:
             self._opened = True
-            opening = self._encoder.opening(self._choices) + self._encoded(self._first or [])
+            opening = self._encoder.opening(self._choices, self.generation.usage) + self._encoded(self._first or [])
             if opening or self.generation.is_silent:
                 return self._count(opening)
         self._sender = sender

@@ -7,6 +7,7 @@ from quart import Quart, Response, current_app
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException, NotFound
 
+from app.generation.api import api_of
 from app.middleware.current import current_request
 from app.observability.record import record_of
 from app.routes.http import json_response
@@ -29,15 +30,19 @@ FAULTS_BY_STATUS = {
 
 def add_error_handlers(app: Quart, services: Services) -> None:
     """Answer errors with `error_response`, and count them."""
-    bodies = {api.path: api.error_body for api in services.apis}
 
     def refuse(error: TwowireError) -> Response:
         record = record_of(current_request().scope)
         record.status, record.fault = error.fault.status, error.fault
         services.metrics.refusals.labels(error.fault.code).inc()
-        response = error_response(error, bodies.get(record.path, error_bytes)(error))
+        asked = current_request()
+        api = api_of(services.apis, asked.path, asked.headers.__contains__)
+        encode = error_bytes if api is None else api.error_body
+        response = error_response(error, encode(error, record.request_id))
         # A refused WebSocket handshake does not pass `after_request`.
         response.headers["X-Request-Id"] = record.request_id
+        if api is not None and api.request_id_header is not None:
+            response.headers[api.request_id_header] = record.request_id
         return response
 
     @app.errorhandler(TwowireError)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.openapi.route import Route, json_answer
-from app.openapi.schemas import ErrorResponse
 from protocol.errors import Fault
+from protocol.schemas import ErrorResponse
 
 ANYWHERE = (
     Fault.MALFORMED_REQUEST,
@@ -64,16 +66,18 @@ def error_answers(route: Route, needs_key: bool) -> dict[int, dict[str, Any]]:
     by_status: dict[int, list[Fault]] = {}
     for fault in sorted(faults, key=_status):
         by_status.setdefault(fault.status, []).append(fault)
-    return {status: _error_answer(status, group) for status, group in by_status.items()}
+    return {status: _error_answer(status, group, route.error) for status, group in by_status.items()}
 
 
 def _status(fault: Fault) -> int:
     return fault.status
 
 
-def _error_answer(status: int, faults: Iterable[Fault]) -> dict[str, Any]:
+def _error_answer(status: int, faults: Iterable[Fault], error: type[BaseModel]) -> dict[str, Any]:
     codes = [f"`{code}`" for code in dict.fromkeys(fault.code for fault in faults)]
-    answer = json_answer(f"`code` is {'one of ' if len(codes) > 1 else ''}{', '.join(codes)}.", ErrorResponse)
+    # Not every form shows the code; it still names the cause.
+    subject = "`code` is" if error is ErrorResponse else "The cause is"
+    answer = json_answer(f"{subject} {'one of ' if len(codes) > 1 else ''}{', '.join(codes)}.", error)
     # RFC 6585, section 4, and RFC 9110, section 15.6.4.
     if status in (429, 503):
         answer["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}

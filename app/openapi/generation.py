@@ -8,21 +8,9 @@ import orjson
 
 from app.generation.api import GenerationApi
 from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_body
-from app.openapi.schemas import ErrorResponse
 from protocol import sse
 from protocol.output import Delta, Usage
 from protocol.validation.parse import request_from_object
-
-_STREAM = """\
-With `stream: true`. Server-sent events, each a line `data: …` and an empty line:
-
-- Each event's data is a `{chunk}` in JSON. The last chunk of a choice has its `finish_reason`, and nothing else.
-- With `stream_options.include_usage`, one more chunk follows, with the usage and without choices.
-- Lines that begin with `:` are comments. They keep silent connections alive.
-- If generation fails midway, an event with an `ErrorResponse` replaces the remaining chunks.
-- The last event is always `data: [DONE]`.
-- With the header `Twowire-Resume-Grace` (chats only), each event has an `id:` line, and the response's header
-  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection."""
 
 
 def generation_route(api: GenerationApi[Any], model: str) -> Route:
@@ -38,6 +26,7 @@ def generation_route(api: GenerationApi[Any], model: str) -> Route:
         description=about.description,
         generates=True,
         is_metered=api.is_metered,
+        error=about.error,
         parameters=(REQUEST_TIMEOUT_PARAMETER,),
         body=json_body(api.request, {name: {"model": model, **body} for name, body in about.examples.items()}),
         answers={
@@ -46,9 +35,9 @@ def generation_route(api: GenerationApi[Any], model: str) -> Route:
                 "content": {
                     "application/json": {"schema": about.response, "example": whole},
                     "text/event-stream": {
-                        "schema": {"type": "string", "description": _STREAM.format(chunk=about.chunk.__name__)},
+                        "schema": {"type": "string", "description": about.stream.format(chunk=about.chunk.__name__)},
                         # OpenAPI describes the items of a stream (`itemSchema`) only from 3.2 on.
-                        "x-event-data": {"oneOf": [about.chunk, ErrorResponse, {"const": "[DONE]"}]},
+                        "x-event-data": {"oneOf": _event_data(api)},
                         "example": streamed,
                     },
                 },
@@ -57,18 +46,24 @@ def generation_route(api: GenerationApi[Any], model: str) -> Route:
     )
 
 
+def _event_data(api: GenerationApi[Any]) -> list[Any]:
+    """What the data of an event may be."""
+    about = api.description
+    return [about.chunk, about.error, *([{"const": "[DONE]"}] if api.end_of_stream == sse.DONE else [])]
+
+
 def _examples(api: GenerationApi[Any], model: str) -> tuple[dict[str, Any], str]:
     """A response, whole and as a stream, made by the API's own collector and encoder."""
     deltas = [Delta(0, "Blue light", 2), Delta(0, " scatters most.", 3, "stop")]
     usage = Usage(prompt_tokens=21, completion_tokens=5)
     about = next(iter(api.description.examples.values()))
-    options = {"stream": True, "stream_options": {"include_usage": True}}
-    request = request_from_object(api.request, {"model": model, **about, **options})
+    options = api.description.stream_options
+    request = request_from_object(api.request, {"model": model, **about, "stream": True, **options})
     head = (api.answer_id("3f0c5d9a"), 1767225600)
     collector = api.collector(request, *head, 1)
     collector.add(deltas)
     encoder = api.encoder(request, *head)
     encoded = [chunk for delta in deltas for chunk in encoder.encode(delta)]
-    chunks = [*encoder.opening(1), *encoded, *encoder.closing(usage)]
+    chunks = [*encoder.opening(1, usage), *encoded, *encoder.closing(usage)]
     whole: dict[str, Any] = orjson.loads(collector.body(usage))
     return whole, (b"".join(map(sse.event, chunks)) + api.end_of_stream).decode()

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER
 from protocol.errors import Fault
+from protocol.schemas import ErrorResponse
 
 Schema = type[BaseModel] | dict[str, Any]
 """A model, which the document replaces by a reference and lists among its schemas, or a JSON schema."""
@@ -39,6 +40,8 @@ class Route:
     """Errors besides those that every route can answer."""
     parameters: tuple[dict[str, Any], ...] = ()
     body: dict[str, Any] | None = None
+    error: type[BaseModel] = ErrorResponse
+    """The form of its errors."""
 
 
 def json_answer(description: str, schema: Schema) -> dict[str, Any]:

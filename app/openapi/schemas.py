@@ -84,23 +84,6 @@ class ModelList(BaseModel):
     data: list[Model] = Field(description="The models. An alias is listed as a model.")
 
 
-class Error(BaseModel):
-    """An error. All four members are always present."""
-
-    message: str = Field(description="What went wrong, and what to change.")
-    type: str = Field(
-        description="`invalid_request_error` if the request must change; `server_error` and others if not."
-    )
-    param: str | None = Field(description="The field at fault, for example `messages[0].content`.")
-    code: str | None = Field(description="The error's stable name, for programs.")
-
-
-class ErrorResponse(BaseModel):
-    """The response to a failed request, and the event of a failed stream."""
-
-    error: Error = Field(description="The error.")
-
-
 class EmbedderHealth(BaseModel):
     """Whether the server can embed texts now. The HTTP status and `status` do not depend on it."""
 

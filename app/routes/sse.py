@@ -42,7 +42,7 @@ async def _events(
                     # Nothing else is waited for: it leaves together with the end.
                     last += _as_events(stream, chunks, numbered)
                 else:
-                    yield _as_events(stream, chunks, numbered) or sse.KEEPALIVE
+                    yield _as_events(stream, chunks, numbered) or api.keepalive
         except TwowireError as error:
             last += b"".join(map(sse.event, stream.error_events(error)))
         except Exception:

@@ -45,7 +45,10 @@ class CreateFrame(TracedFrame):
     type: Literal["chat.completion.create"]
     stream_id: StreamId
     event_id: EventId | None = None
-    body: dict[str, Any] = Field(description="The body of `POST /v1/chat/completions`; `stream` is implied.")
+    api: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="The API whose request `body` is; that of the connection's path without it."
+    )
+    body: dict[str, Any] = Field(description="The body of that API's `POST`; `stream` is implied.")
     resume: ResumeOptions | None = None
     timeout_s: float | None = Field(default=None, gt=0, description="Seconds that the generation may take.")
 

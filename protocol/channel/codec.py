@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from protocol.channel import server_frames
 from protocol.channel.client_frames import ClientFrame, parse_frame
+from protocol.encoder import Event
 from protocol.errors import TwowireError
 from protocol.output import Status, Usage
 
@@ -36,20 +37,32 @@ class FrameCodec(Protocol):
     def chunk_head(self, stream_id: str) -> bytes:
         """The beginning that all chunk frames of a stream share; made once per stream."""
 
-    def chunk(self, head: bytes, seq: int, data: bytes) -> bytes:
+    def chunk(self, head: bytes, seq: int, data: Event) -> bytes:
         """Chunk number `seq` of a stream."""
 
     def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
         """A chunk frame for the fast path: the bytes before its number, between that and the text, and after the text.
 
-        `text_template` is what the chunk has before and after its escaped text.
+        `text_template` is what the chunk has before and after its escaped text: see `StreamEncoder.text_template`.
         """
 
     def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> bytes | None:
         """The end of a stream whose last chunk was number `seq`, 0 if there was none."""
 
-    def error(self, fault: TwowireError, stream_id: str | None = None, event_id: str | None = None) -> bytes:
-        """An error: of a stream, of the frame `event_id`, or of the connection."""
+    def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
+        """A stream has failed midway; `done` follows. `events` are those that its API's encoder has for the error."""
+
+    def error(
+        self,
+        fault: TwowireError,
+        stream_id: str | None = None,
+        event_id: str | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
+        """An error: of a stream, of the frame `event_id`, or of the connection.
+
+        `body` is the error in the form of the stream's API; None where there is no stream.
+        """
 
     def ping(self, t: float) -> bytes | None:
         """The server's heartbeat; `t` is its clock in seconds."""
@@ -69,6 +82,7 @@ class ChannelCodec:
     chunk = staticmethod(server_frames.chunk)
     text_frame = staticmethod(server_frames.text_frame)
     done = staticmethod(server_frames.done)
+    failed = staticmethod(server_frames.failed)
     error = staticmethod(server_frames.error)
     ping = staticmethod(server_frames.ping)
     pong = staticmethod(server_frames.pong)

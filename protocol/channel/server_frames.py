@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from protocol.encoder import usage_object
-from protocol.errors import TwowireError, error_object
+from protocol.encoder import Event, NamedEvent, usage_object
+from protocol.errors import TwowireError, error_bytes, error_object
 from protocol.output import Status, Usage
 
 
@@ -47,15 +47,22 @@ def chunk_head(stream_id: str) -> bytes:
     return orjson.dumps({"type": "chat.completion.chunk", "stream_id": stream_id})[:-1] + b',"seq":'
 
 
-def chunk(head: bytes, seq: int, data: bytes) -> bytes:
+def chunk(head: bytes, seq: int, data: Event) -> bytes:
     """A chunk frame: `head` is the stream's `chunk_head`, `data` the chunk's JSON, which comes last."""
-    return b'%b%d,"data":%b}' % (head, seq, data)
+    if type(data) is bytes:  # By far the most common, and one is made per token.
+        return b'%b%d,"data":%b}' % (head, seq, data)
+    return b"%b%d%b%b}" % (head, seq, _before_data(data), data)
+
+
+def _before_data(data: Event) -> bytes:
+    """What stands between a chunk's number and its data."""
+    return b',"event":"%b","data":' % data.name if isinstance(data, NamedEvent) else b',"data":'
 
 
 def text_frame(stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
     """A chunk frame for the fast path: the bytes before its number, between that and the text, and after the text."""
     before_text, after_text = text_template
-    return chunk_head(stream_id), b',"data":' + before_text, after_text + b"}"
+    return chunk_head(stream_id), _before_data(before_text) + before_text, after_text + b"}"
 
 
 def done(stream_id: str, seq: int, status: Status, usage: Usage) -> bytes:
@@ -64,12 +71,22 @@ def done(stream_id: str, seq: int, status: Status, usage: Usage) -> bytes:
     return orjson.dumps(frame | {"usage": usage_object(usage)})
 
 
-def error(fault: TwowireError, stream_id: str | None = None, event_id: str | None = None) -> bytes:
-    """An error, with OpenAI's error object."""
+def failed(fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
+    """A stream has failed: one error frame."""
+    return [error(fault, stream_id, event_id, events[-1] if events else None)]
+
+
+def error(
+    fault: TwowireError, stream_id: str | None = None, event_id: str | None = None, body: bytes | None = None
+) -> bytes:
+    """An error, with OpenAI's error object. A `body` in another form, that of its API, is added as `data`."""
     frame: dict[str, Any] = _labelled("error", stream_id, event_id) | {"status": fault.fault.status}
     if fault.retry_after_s is not None:
         frame["retry_after_s"] = fault.retry_after_s
-    return orjson.dumps(frame | error_object(fault))
+    encoded = orjson.dumps(frame | error_object(fault))
+    if body is None or body == error_bytes(fault):
+        return encoded
+    return b'%b,"data":%b}' % (encoded[:-1], body)
 
 
 def ping(t: float) -> bytes:

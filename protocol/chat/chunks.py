@@ -9,7 +9,7 @@ import orjson
 
 from protocol.chat.style import PLAIN, ChatStyle
 from protocol.encoder import ChunkEncoder, Event, pad
-from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart
+from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
 
 
 class ChatChunks(ChunkEncoder):
@@ -23,7 +23,7 @@ class ChatChunks(ChunkEncoder):
         self._custom_calls: set[tuple[int, int]] = set()
         """Choice and index of the calls of custom tools."""
 
-    def opening(self, choices: int) -> list[Event]:
+    def opening(self, choices: int, usage: Usage) -> list[Event]:
         """One chunk per choice with the role and an empty content."""
         content = b"" if self._style.has_tools else b'"content":"",'
         chunks = [

@@ -32,11 +32,11 @@ def choice(chunk: bytes) -> dict[str, Any]:
 
 
 def test_a_chat_opens_with_a_role_for_every_choice() -> None:
-    opening = [orjson.loads(chunk) for chunk in ChatChunks(**COMMON).opening(2)]
+    opening = [orjson.loads(chunk) for chunk in ChatChunks(**COMMON).opening(2, Usage())]
     assert [chunk["choices"][0]["index"] for chunk in opening] == [0, 1]
     assert all(chunk["choices"][0]["delta"]["role"] == "assistant" for chunk in opening)
     assert opening[0]["object"] == "chat.completion.chunk"
-    assert CompletionChunks(**COMMON).opening(2) == []
+    assert CompletionChunks(**COMMON).opening(2, Usage()) == []
 
 
 @pytest.mark.parametrize("encoder", [ChatChunks(**COMMON), CompletionChunks(**COMMON)])
@@ -93,7 +93,7 @@ def test_the_logprobs_of_the_last_tokens_stand_beside_their_text(encoder: ChunkE
 def test_usage_is_null_until_the_usage_chunk_and_only_if_it_was_asked_for() -> None:
     asked = ChatChunks(**COMMON, include_usage=True)
     assert orjson.loads(only(asked.encode(Delta(0, "a", 1))))["usage"] is None
-    assert orjson.loads(asked.opening(1)[0])["usage"] is None
+    assert orjson.loads(asked.opening(1, Usage())[0])["usage"] is None
     assert [orjson.loads(chunk)["usage"] for chunk in asked.encode(Delta(0, "a", 1, "stop"))] == [None, None]
     last = orjson.loads(only(asked.closing(Usage(3, 4, 2))))
     assert last["choices"] == []
@@ -106,7 +106,7 @@ def test_usage_is_null_until_the_usage_chunk_and_only_if_it_was_asked_for() -> N
 def test_obfuscated_chunks_tell_nothing_by_their_length() -> None:
     encoder = ChatChunks(**COMMON, include_usage=True, obfuscate=True)
     chunks = [only(encoder.encode(Delta(0, "a" * length, 1))) for length in range(20)]
-    chunks += [*encoder.opening(1), *encoder.encode(Delta(0, "a", 1, "stop")), *encoder.closing(Usage(1, 1))]
+    chunks += [*encoder.opening(1, Usage()), *encoder.encode(Delta(0, "a", 1, "stop")), *encoder.closing(Usage(1, 1))]
     assert {len(chunk) % OBFUSCATION_BLOCK for chunk in chunks} == {0}
     assert all(set(orjson.loads(chunk)) >= {"obfuscation", "choices"} for chunk in chunks)
     assert only(encoder.encode(Delta(0, "a", 1))) != only(encoder.encode(Delta(0, "a", 1))), "the padding is random"

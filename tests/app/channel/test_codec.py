@@ -10,6 +10,7 @@ import orjson
 from app.config.channel import ChannelLimits
 from protocol.channel.client_frames import CancelFrame, ClientFrame, CreateFrame, FrameRefused
 from protocol.channel.codec import FrameCodec
+from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, Status, Usage
 from tests.app.channel.channels import BODY, Clock, open_harness, until
@@ -56,7 +57,16 @@ class TerseCodec:
     def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> None:
         return None
 
-    def error(self, fault: TwowireError, stream_id: str | None = None, event_id: str | None = None) -> bytes:
+    def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
+        return [b'{"lane":"%b","broken":%b}' % (stream_id.encode(), event) for event in events]
+
+    def error(
+        self,
+        fault: TwowireError,
+        stream_id: str | None = None,
+        event_id: str | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
         return orjson.dumps({"lane": stream_id, "wrong": fault.message})
 
     def ping(self, t: float) -> None:

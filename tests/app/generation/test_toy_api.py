@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,61 @@ async def test_it_runs_on_a_channel_at_its_own_path() -> None:
     assert [frame["type"] for frame in frames] == [CREATED, CHUNK, CHUNK, CHUNK, DONE]
     assert frames[0]["id"].startswith("shout-")
     assert [frame["data"] for frame in frames[1:-1]] == [{"shout": "SO"}, {"shout": " IT IS"}, {"words": 2}]
+    assert [frame.get("event") for frame in frames[1:-1]] == [None, None, "end"]
     assert frames[-1]["status"] == "completed"
+
+
+async def frames_of(
+    app: Quart, path: str, create: dict[str, Any], *, on_chunk: Callable[[], object] = lambda: None
+) -> list[dict[str, Any]]:
+    """What a channel at `path` answers to `create`; `on_chunk` is called after the second chunk."""
+    frames: list[dict[str, Any]] = []
+    async with app.test_client().websocket(path, headers=HANDSHAKE) as socket:
+        await socket.receive()
+        await socket.send(orjson.dumps({"type": CREATE, "stream_id": "s"} | create).decode())
+        while not frames or frames[-1]["type"] not in (DONE, "error"):
+            frames.append(orjson.loads(await socket.receive()))
+            if [frame["type"] for frame in frames] == [CREATED, CHUNK, CHUNK]:
+                on_chunk()
+    return frames
+
+
+async def test_a_create_on_another_channel_may_name_it() -> None:
+    async with serving() as (app, *_):
+        frames = await frames_of(app, "/v1/chat/completions", {"api": "shout", "body": BODY})
+        assert [frame["type"] for frame in frames] == [CREATED, CHUNK, CHUNK, CHUNK, DONE]
+        assert frames[1]["data"] == {"shout": "SO"}
+        chat = {"model": "guide", "messages": [{"role": "user", "content": "Hi"}]}
+        frames = await frames_of(app, "/v1/shout", {"api": "chat_completions", "body": chat})
+        assert frames[1]["data"]["object"] == "chat.completion.chunk"
+        (refused,) = await frames_of(app, "/v1/shout", {"api": "whisper", "body": BODY})
+        assert (refused["error"]["param"], refused["error"]["code"]) == ("api", "invalid_value")
+        assert refused["error"]["message"] == "api must be one of: chat_completions, shout."
+
+
+async def test_its_errors_on_a_channel_have_its_form_too() -> None:
+    async with serving() as (app, factory, _):
+        (refused,) = await frames_of(app, "/v1/shout", {"body": {"model": "guide"}})
+        assert (refused["status"], refused["error"]["param"]) == (400, "question")
+        assert refused["data"] == {"oops": "question is required."}
+        engine = factory.engines[0]
+        engine.ends = False
+        frames = await frames_of(app, "/v1/shout", {"body": BODY}, on_chunk=engine.kill)
+        assert [frame["type"] for frame in frames[-2:]] == [CHUNK, "error"]
+        assert (frames[-1]["error"]["code"], frames[-1]["data"]) == ("engine_died", {"oops": "killed"})
+
+
+async def test_errors_below_its_path_have_its_form() -> None:
+    async with serving() as (app, *_):
+        client = app.test_client()
+        wrong_method, unknown, other = (
+            await client.get("/v1/shout"),
+            await client.post("/v1/shout/louder"),
+            await client.get("/v1/shouting"),
+        )
+        assert (wrong_method.status_code, await wrong_method.get_json()) == (405, {"oops": "GET is not allowed here."})
+        assert (unknown.status_code, list(await unknown.get_json())) == (404, ["oops"])
+        assert (other.status_code, list(await other.get_json())) == (404, ["error"])
 
 
 async def test_its_tokens_count_toward_the_rate_limits() -> None:

@@ -43,7 +43,7 @@ CALLS = [
 def chunks_of(script: list[Delta], **options: Any) -> list[bytes]:
     encoder = ChatChunks(**COMMON, **options)
     encoded = [chunk for delta in script for chunk in encoder.encode(delta)]
-    return [*encoder.opening(1), *encoded, *encoder.closing(USAGE)]
+    return [*encoder.opening(1, USAGE), *encoded, *encoder.closing(USAGE)]
 
 
 def deltas_of(chunks: list[bytes]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ class Shout(BaseModel):
     shout: str
 
 
-def error_body(error: TwowireError) -> bytes:
+def error_body(error: TwowireError, request_id: str | None = None) -> bytes:
     """An error in this API's form."""
     return orjson.dumps({"oops": error.message})
 
@@ -29,7 +29,7 @@ class ShoutEncoder:
     text_template: tuple[bytes, bytes] | None = None
     """The fast path sends a text as it is, and this API changes it."""
 
-    def opening(self, choices: int) -> list[Event]:
+    def opening(self, choices: int, usage: Usage) -> list[Event]:
         return []
 
     def encode(self, delta: Delta) -> list[Event]:

@@ -67,6 +67,7 @@ def create_app(services: Services) -> Quart:
         await services.manager.stop()
         await services.embedder.stop()
         await services.replays.close()
+        await services.responses.close()
         services.parser.close()
         if services.traces is not None:
             await services.traces.close()

@@ -21,6 +21,7 @@ from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
 from app.security.tickets import Tickets
+from app.stores.responses.base import ResponseStore
 from engine.embeddings.manager import Embedder
 from engine.manager import EngineManager
 
@@ -42,6 +43,7 @@ class Services:
     deadlines: DeadlineLimits
     generation: GenerationService
     replays: ReplayStore
+    responses: ResponseStore
     tickets: Tickets
     connections: Connections
     rates: RateLimits

@@ -51,6 +51,16 @@ class Fault(Enum):
     CONNECTION_UNUSED = (408, "invalid_request_error", "connection_unused")
     TOO_MANY_STREAMS = (429, "rate_limit_error", "too_many_streams")
     TOO_MANY_CONNECTIONS = (503, "server_error", "too_many_connections")
+    # Stored responses and conversations. The codes of sockets and continued responses are OpenAI's.
+    RESPONSE_NOT_FOUND = (404, "invalid_request_error", "response_not_found")
+    PREVIOUS_RESPONSE_NOT_FOUND = (404, "invalid_request_error", "previous_response_not_found")
+    CONVERSATION_NOT_FOUND = (404, "invalid_request_error", "conversation_not_found")
+    ITEM_NOT_FOUND = (404, "invalid_request_error", "item_not_found")
+    INVALID_STREAM_ID = (400, "invalid_request_error", "invalid_stream_id")
+    STREAM_LIMIT_REACHED = (400, "invalid_request_error", "websocket_stream_limit_reached")
+    CONNECTION_LIMIT_REACHED = (400, "invalid_request_error", "websocket_connection_limit_reached")
+    TOO_MANY_BACKGROUND = (429, "rate_limit_error", "too_many_background_responses")
+    STORE_FAILED = (503, "server_error", "store_failed")
     # The state of the server. All of these are safe to retry.
     QUEUE_FULL = (503, "server_error", "queue_full")
     ENGINE_NOT_READY = (503, "server_error", "engine_not_ready")

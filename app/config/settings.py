@@ -11,6 +11,7 @@ from app.config.connections import ConnectionLimits, DeadlineLimits, RatesPerMin
 from app.config.embeddings import EmbeddingOptions
 from app.config.listening import Access, Listening, TlsFiles
 from app.config.logging import Logging
+from app.stores.responses.base import ResponsesOptions
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits
@@ -66,5 +67,6 @@ class Settings:
     channel: Annotated[ChannelLimits, Section(CHANNEL, "ws_")] = field(default_factory=ChannelLimits)
     channels: Annotated[ChannelCapacity, Section(CHANNEL, "ws_")] = field(default_factory=ChannelCapacity)
     resume: Annotated[ResumeLimits, Section(CHANNEL, "resume_")] = field(default_factory=ResumeLimits)
+    responses: Annotated[ResponsesOptions, Section("Responses", "responses_")] = field(default_factory=ResponsesOptions)
     logging: Annotated[Logging, Section("Logging")] = field(default_factory=Logging)
     file: Annotated[ConfigurationFile, Section("Configuration file")] = field(default_factory=ConfigurationFile)

@@ -28,6 +28,8 @@ from app.server.sockets import listening_sockets
 from app.server.wiring import build_services, choose_embedder
 from app.server.workers import ApiServer, run_several
 from app.services import Services
+from app.stores.responses.open import check_store
+from app.stores.responses.sqlite import StoreError
 from engine.api import EngineStartError
 from engine.processes.output import Output
 from engine.registry import check_text_model
@@ -60,8 +62,11 @@ def run(settings: Settings) -> int:
     try:
         check_text_model(settings.engine)
         choose_embedder(settings)
+        check_store(settings.responses)
     except EngineStartError as error:
         return _fail(str(error))
+    except StoreError as error:
+        return _fail(f"--responses-store: {error}")
     count = settings.listening.api_server_count
     try:
         sockets = listening_sockets(config, count, by_address=settings.listening.api_server_balance_by == "address")

@@ -23,6 +23,7 @@ from app.security.tickets import Tickets
 from app.server.workers import ApiServer
 from app.services import Services
 from app.stores.memory import MemoryStore
+from app.stores.responses.open import open_store
 from engine.api import EngineStartError
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
@@ -89,6 +90,7 @@ def make_services(
         deadlines=settings.deadlines,
         generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, pace),
         replays=replays,
+        responses=open_store(settings.responses),
         tickets=Tickets(store),
         connections=connections,
         rates=rates,

@@ -153,6 +153,11 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         resume-keep-finished-s = 6
         resume-log-max-bytes = 8192
         resume-logs-max-bytes = 8192
+        responses-store = "sqlite:responses.db"
+        responses-max-bytes = 2000000
+        responses-max-per-key = 20
+        responses-keep-s = 3600
+        responses-max-background = 2
         heartbeat-interval-s = 9.0
         stall-timeout-s = 90.0
         otlp-endpoint = "http://127.0.0.1:4318"

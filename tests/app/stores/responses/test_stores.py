@@ -1,0 +1,160 @@
+"""Both stores of responses: what they keep, for whom, in which bounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.stores.responses.base import ENTRY_BYTES, Entry, Item, ResponsesOptions, ResponseStore
+from app.stores.responses.memory import MemoryResponses
+from app.stores.responses.sqlite import SqliteResponses
+from tests.app.channel.channels import Clock
+
+Open = Callable[[ResponsesOptions], ResponseStore]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
+    stores: list[ResponseStore] = []
+
+    def open_store(options: ResponsesOptions) -> ResponseStore:
+        if request.param == "memory":
+            stores.append(MemoryResponses(options, clock))
+        else:
+            stores.append(SqliteResponses(tmp_path / "responses.db", options, clock))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        await store.close()
+
+
+def item(name: str, text: str = "") -> Item:
+    return Item(name, b'{"id":"%b","text":"%b"}' % (name.encode(), text.encode()))
+
+
+def entry(name: str, owner: str = "", parent: str | None = None, body: bytes = b"{}") -> Entry:
+    return Entry(name, owner, body, (item(f"in_{name}"),), (item(f"out_{name}"),), parent)
+
+
+async def test_an_entry_is_there_until_it_is_deleted(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    await store.put(entry("a"))
+    assert await store.get("", "a") == entry("a")
+    assert await store.find_item("", "out_a") == item("out_a").json
+    assert await store.delete("", "a")
+    assert not await store.delete("", "a")
+    assert await store.get("", "a") is None
+    assert await store.find_item("", "out_a") is None
+
+
+async def test_nothing_of_one_key_exists_for_another(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    await store.put(entry("a", "alice"))
+    await store.put(entry("a", "bob", body=b"[]"))
+    assert await store.get("alice", "a") == entry("a", "alice")
+    for owner in ("carol", ""):
+        assert await store.get(owner, "a") is None
+        assert await store.chain(owner, "a") is None
+        assert await store.find_item(owner, "in_a") is None
+        assert not await store.replace(owner, "a", b"x")
+        assert not await store.append(owner, "a", [item("i")])
+        assert not await store.remove_item(owner, "a", "in_a")
+        assert not await store.delete(owner, "a")
+    assert await store.delete("alice", "a")
+    assert await store.get("bob", "a") == entry("a", "bob", body=b"[]")
+
+
+async def test_a_chain_has_all_its_entries_or_there_is_none(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    chain = [entry("a"), entry("b", parent="a"), entry("c", parent="b")]
+    for each in chain:
+        await store.put(each)
+    assert await store.chain("", "c") == chain
+    assert await store.chain("", "b") == chain[:2]
+    await store.delete("", "a")
+    assert await store.chain("", "c") is None
+
+
+async def test_items_are_added_and_removed_in_order(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    await store.put(Entry("conv", "", b"{}"))
+    assert await store.append("", "conv", [item("1"), item("2")])
+    assert await store.append("", "conv", [item("3")])
+    assert await store.remove_item("", "conv", "2")
+    assert not await store.remove_item("", "conv", "2")
+    assert await store.append("", "conv", [item("4")])
+    assert await store.replace("", "conv", b"[]")
+    assert await store.get("", "conv") == Entry("conv", "", b"[]", (item("1"), item("3"), item("4")))
+
+
+async def test_an_item_is_found_while_one_of_its_entries_is_kept(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    await store.put(entry("a"))
+    await store.put(Entry("conv", "", b"{}", (item("out_a"),)))
+    await store.delete("", "a")
+    assert await store.find_item("", "out_a") == item("out_a").json
+
+
+async def test_ten_thousand_responses_stay_within_the_bound_and_the_oldest_go(opened: Open) -> None:
+    limits = ResponsesOptions(max_bytes=8 << 20, max_per_key=100_000)
+    store = opened(limits)
+    count, text = 10_000, b"x" * 4096
+    for number in range(count):
+        assert await store.put(Entry(f"r{number}", "", text))
+    fitting = limits.max_bytes // (len(text) + ENTRY_BYTES)
+    kept = [number for number in range(count) if await store.get("", f"r{number}") is not None]
+    assert kept == list(range(count - fitting, count))
+
+
+async def test_the_key_with_the_most_makes_room(opened: Open) -> None:
+    store = opened(ResponsesOptions(max_bytes=1 << 20))
+    await store.put(Entry("small", "bob", b"x" * 1000))
+    for number in range(30):
+        await store.put(Entry(f"r{number}", "alice", b"x" * 100_000))
+    assert await store.get("bob", "small") is not None
+    assert await store.get("alice", "r29") is not None
+    assert await store.get("alice", "r0") is None
+
+
+async def test_a_key_has_at_most_so_many(opened: Open) -> None:
+    store = opened(ResponsesOptions(max_per_key=3))
+    for number in range(5):
+        await store.put(entry(f"r{number}", "alice"))
+    await store.put(entry("other", "bob"))
+    found = [number for number in range(5) if await store.get("alice", f"r{number}") is not None]
+    assert found == [2, 3, 4]
+    assert await store.get("bob", "other") is not None
+
+
+async def test_one_larger_than_all_room_is_not_kept(opened: Open) -> None:
+    store = opened(ResponsesOptions(max_bytes=1 << 20))
+    await store.put(entry("a"))
+    assert not await store.put(Entry("b", "", b"x" * (1 << 20)))
+    assert not await store.append("", "a", [item("i", "x" * (1 << 20))])
+    assert await store.get("", "a") == entry("a")
+
+
+async def test_what_is_continued_stays(opened: Open, clock: Clock) -> None:
+    store = opened(ResponsesOptions(keep_s=100, max_per_key=3))
+    for number, parent in enumerate([None, "r0", None]):
+        clock.now += 1
+        await store.put(replace(entry(f"r{number}"), parent=parent))
+    clock.now += 1
+    assert await store.chain("", "r1") is not None
+    await store.put(entry("r3"))
+    assert await store.get("", "r2") is None
+    assert await store.get("", "r0") is not None
+    clock.now += 99
+    assert await store.chain("", "r1") is not None
+    clock.now += 100
+    assert await store.get("", "r0") is None
+    assert await store.chain("", "r1") is None

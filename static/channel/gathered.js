@@ -18,11 +18,18 @@
 
 /** The reasoning and the calls of one choice so far. */
 export class Gathered {
-  reasoning = "";
-  /** @type {ToolCall[]} */
-  toolCalls = [];
   /** @type {Map<number, ToolCall>} */
-  #byIndex = new Map();
+  #byIndex;
+
+  /**
+   * @param {string} [reasoning] What was gathered of it before.
+   * @param {ToolCall[]} [toolCalls] Likewise; more is added to these.
+   */
+  constructor(reasoning = "", toolCalls = []) {
+    this.reasoning = reasoning;
+    this.toolCalls = toolCalls;
+    this.#byIndex = new Map(toolCalls.entries());
+  }
 
   /** @param {Delta} delta */
   add(delta) {

@@ -9,6 +9,7 @@ import { Gathered } from "./gathered.js";
  * @property {number} prompt_tokens
  * @property {number} completion_tokens
  * @property {number} total_tokens
+ * @property {{ reasoning_tokens: number }} [completion_tokens_details]
  */
 
 /**

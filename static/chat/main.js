@@ -39,6 +39,8 @@ const thread = new ThreadView(byId("scroller"), byId("thread"), {
   choose: (message) => void library.choose(message),
   siblings: (message) => library.siblings(message),
   isRunning: (message) => library.isRunning(message.id),
+  isLast: (message) => library.conversation(message.conversation)?.leaf === message.id,
+  answerCalls: (message, results) => void library.answerCalls(message, results).then(() => thread.goToEnd()),
   waitingFor: () => (connection.isReady ? t("waiting") : statusText(connection.status)),
 }, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
 const composer = new Composer(byId("composer"), {

@@ -15,10 +15,11 @@
  * @property {string} id
  * @property {string} conversation
  * @property {string | null} parent
- * @property {"user" | "assistant"} role
+ * @property {"user" | "assistant" | "tool"} role
  * @property {string} text
  * @property {number} created
  * @property {Answer} [answer] For messages of the assistant.
+ * @property {{ id: string, name: string }} [call] For role tool: the call whose result `text` is.
  */
 
 /** @typedef {"open" | "done" | "stopped" | "failed"} AnswerState `open`: not finished, running or not. */
@@ -40,6 +41,18 @@
  * @property {number} last When the last text arrived.
  * @property {boolean} wasInterrupted Its times then say nothing about the server's speed.
  * @property {number} restarts How often it was continued after the server had lost it.
+ * @property {Thoughts} [thoughts] What the model thought before its text.
+ * @property {ToolCall[]} [calls] As far as they have come.
+ */
+
+/** @typedef {import("../channel/gathered.js").ToolCall} ToolCall */
+
+/**
+ * @typedef {object} Thoughts
+ * @property {string} text
+ * @property {number} began
+ * @property {number} ended When the last of it arrived.
+ * @property {number} [tokens] Known once the answer is complete.
  */
 
 /**
@@ -57,6 +70,8 @@
  * @property {number} [max_completion_tokens]
  * @property {number} [seed]
  * @property {string[]} [stop]
+ * @property {boolean} [thinking] Whether the model is to think first; without it, the model's default.
+ * @property {object[]} [tools] As in the API.
  */
 
 export {};

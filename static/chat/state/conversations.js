@@ -3,7 +3,7 @@
 import { Answers } from "./generations.js";
 import { newId, newestLeaf, pathTo, siblings } from "./branches.js";
 import { LoadedMessages } from "./loaded.js";
-import { MAX_TITLE, matching, newAnswer, newConversation, newQuestion, titleOf } from "./messages.js";
+import { MAX_TITLE, matching, newAnswer, newConversation, newQuestion, newResults, titleOf } from "./messages.js";
 import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -68,16 +68,10 @@ export class Library extends EventTarget {
   /** @param {string} conversation */
   isBusy(conversation) { return this.#answers.running.some((message) => message.conversation === conversation); }
 
-  /**
-   * The messages of a conversation.
-   * @param {string} conversation
-   */
+  /** The messages of a conversation. @param {string} conversation */
   load(conversation) { return this.#loaded.load(conversation); }
 
-  /**
-   * The shown branch; empty before `load`.
-   * @param {string} conversation
-   */
+  /** The shown branch; empty before `load`. @param {string} conversation */
   path(conversation) {
     const messages = this.#loaded.get(conversation);
     return messages === undefined ? [] : pathTo(messages, this.#conversations.get(conversation)?.leaf ?? null);
@@ -117,6 +111,17 @@ export class Library extends EventTarget {
   async regenerate(message) {
     const conversation = this.#conversations.get(message.conversation);
     if (conversation !== undefined) await this.#answer(conversation, message.parent, []);
+  }
+
+  /**
+   * Answer the calls of `message`, and ask for what follows.
+   * @param {Message} message
+   * @param {string[]} results One for each call.
+   */
+  async answerCalls(message, results) {
+    const conversation = this.#conversations.get(message.conversation);
+    const made = newResults(message, results);
+    if (conversation !== undefined) await this.#answer(conversation, made.at(-1)?.id ?? null, made);
   }
 
   /**
@@ -167,10 +172,7 @@ export class Library extends EventTarget {
     await this.#save([conversation], []);
   }
 
-  /**
-   * Delete a conversation; returns a function that restores it.
-   * @param {string} id
-   */
+  /** Delete a conversation; returns a function that restores it. @param {string} id */
   async remove(id) {
     const conversation = this.#conversations.get(id);
     if (conversation === undefined) return async () => {};

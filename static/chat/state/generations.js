@@ -3,6 +3,7 @@
 
 import { ChannelError } from "../../channel.js";
 import { addUsage, loseGeneration, recoveryFrom } from "./recovery.js";
+import { Growth, requestFor } from "./request.js";
 import { exclusively } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -189,23 +190,21 @@ export class Answers {
     answer.cursor = { id: generation.id ?? "", token: generation.resumeToken ?? "", seq: generation.seq };
     // Save at once: after a reload without it, the page would ask again and leave this generation running.
     void this.#save(message);
+    const growth = new Growth(message, answer);
     for await (const chunk of generation) {
       const choice = chunk.choices[0];
-      const text = choice?.delta.content ?? "";
       answer.cursor.seq = generation.seq;
       answer.finish = choice?.finish_reason ?? answer.finish;
-      if (text === "") continue;
-      message.text += text;
-      answer.pieces += 1;
-      answer.last = Date.now();
-      if (answer.first === 0) answer.first = answer.last;
+      if (choice === undefined || !growth.add(choice.delta, Date.now())) continue;
       this.#callbacks.changed(message);
       running.saveTimer ??= setTimeout(() => {
         running.saveTimer = undefined;
         void this.#save(message);
       }, SAVE_EVERY_MS);
     }
-    if (generation.usage !== null) addUsage(answer, generation.usage.prompt_tokens, generation.usage.completion_tokens);
+    const { usage } = generation;
+    if (usage !== null) addUsage(answer, usage.prompt_tokens, usage.completion_tokens);
+    if (answer.thoughts) answer.thoughts.tokens = usage?.completion_tokens_details?.reasoning_tokens;
     this.#end(answer, generation.status === "cancelled" || stop.signal.aborted ? "stopped" : "done");
   }
 
@@ -220,17 +219,7 @@ export class Answers {
       const { id, token, seq } = answer.cursor;
       return this.#connection.channel.resume({ id, resumeToken: token, startingAfter: seq, signal });
     }
-    const { system, max_completion_tokens: limit, ...sampling } = answer.sampling;
-    const turns = (await this.#callbacks.history(message)).map(({ role, text }) => ({ role, content: text }));
-    const messages = system ? [{ role: "system", content: system }, ...turns] : turns;
-    /** @type {Record<string, unknown>} */
-    const body = { model: answer.model, messages, ...sampling };
-    if (message.text.trim() === "") message.text = "";
-    else {
-      messages.push({ role: "assistant", content: message.text });
-      body.continue_final_message = true;
-    }
-    if (limit !== undefined) body.max_completion_tokens = Math.max(1, limit - (answer.pieces - answer.limitBase));
+    const body = requestFor(message, answer, await this.#callbacks.history(message));
     if (answer.sent === 0) answer.sent = Date.now();
     answer.finish = null;
     return this.#connection.channel.create(body, { resumeGrace: GRACE_S, signal });

@@ -73,13 +73,14 @@ function conversationFrom(one, rename) {
  * @returns {Message}
  */
 function messageFrom(one, rename) {
-  const role = one.role === "assistant" ? "assistant" : "user";
+  const role = one.role === "assistant" || one.role === "tool" ? one.role : "user";
   /** @type {Message} */
   const message = {
     id: rename(one.id), conversation: rename(one.conversation), parent: one.parent === null ? null : rename(one.parent),
     role, text: string(one.text), created: number(one.created),
   };
-  if (role === "user") return message;
+  if (role === "tool") message.call = { id: string(one.call?.id), name: string(one.call?.name) };
+  if (role !== "assistant") return message;
   const { answer = {} } = one;
   message.answer = {
     state: STATES.includes(answer.state) ? answer.state : "stopped",
@@ -92,7 +93,30 @@ function messageFrom(one, rename) {
     sent: number(answer.sent), first: number(answer.first), last: number(answer.last),
     wasInterrupted: answer.wasInterrupted === true, restarts: number(answer.restarts),
   };
+  if (answer.thoughts) message.answer.thoughts = thoughtsFrom(answer.thoughts);
+  if (answer.calls) message.answer.calls = list(answer.calls).map(callFrom);
   return message;
+}
+
+/**
+ * @param {any} given
+ * @returns {import("../types.js").Thoughts}
+ */
+function thoughtsFrom({ text, began, ended, tokens }) {
+  return { text: string(text), began: number(began), ended: number(ended),
+    ...(tokens === undefined ? {} : { tokens: number(tokens) }) };
+}
+
+/**
+ * @param {any} given
+ * @returns {import("../types.js").ToolCall}
+ */
+function callFrom({ id, function: called, custom }) {
+  if (custom) {
+    return { id: string(id), type: "custom", custom: { name: string(custom.name), input: string(custom.input) } };
+  }
+  return { id: string(id), type: "function",
+    function: { name: string(called?.name), arguments: string(called?.arguments) } };
 }
 
 /**
@@ -107,6 +131,9 @@ function samplingFrom(given) {
     if (Number.isFinite(given[name])) sampling[name] = given[name];
   }
   if (Array.isArray(given.stop)) sampling.stop = given.stop.map(string);
+  if (typeof given.thinking === "boolean") sampling.thinking = given.thinking;
+  // Checked by the server, which names what is wrong.
+  if (Array.isArray(given.tools)) sampling.tools = given.tools;
   return sampling;
 }
 

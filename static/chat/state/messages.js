@@ -28,6 +28,23 @@ export function newQuestion(conversation, parent, text) {
 }
 
 /**
+ * The results of a message's calls, each below the one before it.
+ * @param {Message} message An answer with calls.
+ * @param {string[]} results One for each call.
+ */
+export function newResults({ id, conversation, answer }, results) {
+  let parent = id;
+  return (answer?.calls ?? []).map((call, index) => {
+    const name = (call.function ?? call.custom)?.name ?? "";
+    /** @type {Message} */
+    const result = { id: newId(), conversation, parent, role: "tool", text: results[index] ?? "", created: now(),
+      call: { id: call.id, name } };
+    parent = result.id;
+    return result;
+  });
+}
+
+/**
  * An answer without text yet.
  * @param {string} conversation
  * @param {string | null} parent

@@ -28,8 +28,9 @@ let loading;
 /**
  * @param {string} name The language, as the model wrote it.
  * @param {string} text
+ * @param {string} [caption]
  */
-export function codeFigure(name, text) {
+export function codeFigure(name, text, caption = name || t("code")) {
   const code = element("code", {}, text);
   const button = element("button", { type: "button", class: "copy" }, t("copy"));
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -41,8 +42,8 @@ export function codeFigure(name, text) {
     timer = setTimeout(() => { button.textContent = t("copy"); }, COPIED_MS);
   });
   return element("figure", { class: "code", dir: "ltr", dataset: { language: name.toLowerCase() } },
-    element("figcaption", {}, element("span", {}, name || t("code")), button),
-    element("pre", { tabindex: "0", role: "region", "aria-label": name || t("code") }, code));
+    element("figcaption", {}, element("span", {}, caption), button),
+    element("pre", { tabindex: "0", role: "region", "aria-label": caption }, code));
 }
 
 /**

@@ -33,6 +33,7 @@ export class RichText {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
+    root.classList.add("rich");
   }
 
   /**

@@ -1,6 +1,7 @@
 // Reads an answer to screen readers while it is generated: in whole sentences, and not too often.
 
 import { t } from "../i18n.js";
+import { nameOf } from "./calls-view.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
@@ -50,7 +51,8 @@ export class Announcer {
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const rest = plain(message.text.slice(this.#announced));
+    const calls = (message.answer?.calls ?? []).map((call) => t("callOf", { name: nameOf(call) }));
+    const rest = [plain(message.text.slice(this.#announced)), ...calls].join(" ");
     this.#id = "";
     this.say(`${rest} ${t(message.answer?.state === "failed" ? "answerFailed" : "answerComplete")}`.trim());
   }

@@ -1,7 +1,9 @@
-// One message: its text, its buttons, and an answer's statistics.
+// One message: its text, its buttons, and an answer's thoughts, calls and statistics.
 
 import { element, writeClipboard } from "../../dom.js";
 import { notice, speedFacts } from "./answer-stats.js";
+import { CallsView } from "./calls-view.js";
+import { ThoughtsView } from "./thoughts-view.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { readDraft, writeDraft } from "../state/preferences.js";
@@ -19,6 +21,8 @@ import { fitHeight, isSend } from "../typing.js";
  * @property {(message: Message) => void} choose
  * @property {(message: Message) => Message[]} siblings
  * @property {(message: Message) => boolean} isRunning
+ * @property {(message: Message) => boolean} isLast
+ * @property {(message: Message, results: string[]) => void} answerCalls
  * @property {() => string} waitingFor Describes what an answer without text is waiting for.
  */
 
@@ -30,6 +34,10 @@ export class MessageView {
   #body;
   /** @type {RichText | null} */
   #rich = null;
+  /** @type {ThoughtsView | null} */
+  #thoughts = null;
+  /** @type {CallsView | null} */
+  #calls = null;
   #notice = element("p", { class: "notice" });
   #tools = element("div", { class: "tools" });
   #shown = "";
@@ -43,13 +51,16 @@ export class MessageView {
   constructor(message, actions) {
     this.#message = message;
     this.#actions = actions;
-    const { role, id } = message;
-    this.#body = element("div", { class: role === "user" ? "bubble" : "body" });
-    // Questions are shown as typed.
-    if (role === "user") this.#body.setAttribute("dir", "auto");
-    else this.#rich = new RichText(this.#body);
+    const { role, id, call } = message;
+    this.#body = element("div", { class: { user: "bubble", tool: "result", assistant: "body" }[role] });
+    // Questions are shown as typed, and so are results.
+    if (role === "assistant") this.#rich = new RichText(this.#body);
+    else this.#body.setAttribute("dir", "auto");
+    // So that the keyboard can scroll a long one.
+    if (role === "tool") this.#body.tabIndex = 0;
+    const heading = call ? t("resultOf", { name: call.name }) : t(role === "user" ? "question" : "answer");
     this.root = element("article", { class: `message ${role}`, dataset: { id } },
-      element("h2", { class: "off-screen" }, t(role === "user" ? "question" : "answer")),
+      element("h2", { class: call ? "result-of" : "off-screen" }, heading),
       this.#body, this.#notice, this.#tools);
     this.draw(message);
   }
@@ -77,14 +88,46 @@ export class MessageView {
       if (this.#rich !== null && this.#isNear) this.#rich.show(text, !isOpen);
       else this.#body.textContent = text;
     }
+    const isEmpty = isOpen && text === "" && !answer.thoughts && !answer.calls;
+    if (answer !== undefined) this.#drawParts(answer, isOpen);
     this.root.classList.toggle("open", isOpen);
-    this.root.classList.toggle("empty", isOpen && text === "");
+    this.root.classList.toggle("empty", isEmpty);
     if (this.root.ariaBusy !== String(isOpen)) this.root.ariaBusy = String(isOpen);
     const { text: said, tone } = answer === undefined ? { text: "", tone: "quiet" } : notice(answer, isRunning);
-    const waiting = isOpen && isRunning && text === "" ? this.#actions.waitingFor() : "";
+    const waiting = isEmpty && isRunning ? this.#actions.waitingFor() : "";
     if (this.#notice.textContent !== (said || waiting)) this.#notice.textContent = said || waiting;
     if (this.#notice.dataset.tone !== tone) this.#notice.dataset.tone = tone;
     this.#drawTools(isOpen);
+  }
+
+  /**
+   * The thoughts and the calls.
+   * @param {import("../types.js").Answer} answer
+   * @param {boolean} isOpen
+   */
+  #drawParts(answer, isOpen) {
+    const { thoughts, calls } = answer;
+    if (thoughts === undefined) {
+      this.#thoughts?.root.remove();
+      this.#thoughts = null;
+    } else {
+      if (this.#thoughts === null) {
+        this.#thoughts = new ThoughtsView();
+        this.#body.before(this.#thoughts.root);
+      }
+      this.#thoughts.draw(answer, isOpen && this.#message.text === "" && calls === undefined);
+    }
+    if (calls === undefined) {
+      this.#calls?.root.remove();
+      this.#calls = null;
+      return;
+    }
+    if (this.#calls === null) {
+      this.#calls = new CallsView((results) => this.#actions.answerCalls(this.#message, results));
+      this.#body.after(this.#calls.root);
+    }
+    const wantsResults = answer.state === "done" && answer.finish !== "length" && this.#actions.isLast(this.#message);
+    this.#calls.draw(calls, { isComplete: !isOpen, wantsResults });
   }
 
   focusEdit() { this.#tools.querySelector("button")?.focus(); }
@@ -105,11 +148,11 @@ export class MessageView {
     if (isOpen) return;
     this.#tools.append(this.#copyButton());
     if (answer === undefined) {
-      this.#tools.append(tool("edit", "edit", () => this.#edit()));
+      if (message.role === "user") this.#tools.append(tool("edit", "edit", () => this.#edit()));
       return;
     }
     this.#tools.append(tool("again", "regenerate", () => this.#actions.regenerate(message)));
-    const isCut = answer.finish === "length" || answer.state !== "done";
+    const isCut = (answer.finish === "length" || answer.state !== "done") && answer.calls === undefined;
     if (isCut && message.text.trim() !== "") {
       this.#tools.append(tool("on", "continueAnswer", () => this.#actions.continueAnswer(message), true));
     }

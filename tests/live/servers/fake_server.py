@@ -1,7 +1,8 @@
 """The server with an engine that only counts, at a set pace: it starts in a second, and its memory is the server's own.
 
 A chat may ask for more: «Count from 1 to 300» counts so far and stops; «Say: …» says it; an answer that is gone on with
-is counted on from its last number.
+is counted on from its last number. For tool calls, reasoning and answers of several turns, see
+`tests.live.servers.dialogue`.
 
 Run as `python -m tests.live.servers.fake_server serve …flags…`. Everything but the engine is real.
 FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names fixes of `app.hypercorn` to leave out; with
@@ -37,6 +38,8 @@ from engine.processes.output import Output
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.output import Delta
+from tests.live.servers.dialogue import dialogue_in
+from tests.live.servers.scripted import Answer, ScriptedStream, open_stream, prepare
 
 PACE_S = float(os.environ.get("FAKE_PACE_S", "0.01"))
 FAILS = os.environ.get("FAKE_FAILS")
@@ -159,7 +162,7 @@ class PacedEngine:
     formats = AnswerFormats()
 
     def __init__(self) -> None:
-        self._streams: weakref.WeakSet[PacedStream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[PacedStream | ScriptedStream] = weakref.WeakSet()
         self._died = asyncio.Event()
         if MORTAL:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._die)
@@ -173,9 +176,17 @@ class PacedEngine:
         pass
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        dialogue = dialogue_in(request.prompt.messages) if isinstance(request.prompt, ChatPrompt) else None
+        if dialogue is not None:
+            scripted = await prepare(dialogue, request)
+            return Prepared((scripted,), scripted.token_count, request.n)
         return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        if isinstance(prompt.sampling, Answer):
+            scripted, made_by = open_stream(prompt)
+            self._streams.add(made_by)
+            return scripted
         assert isinstance(prompt.sampling, Script)
         stream = PacedStream(prompt.sampling)
         self._streams.add(stream)

@@ -79,7 +79,8 @@ def _parsed_arguments(arguments: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _arguments_object(arguments: str | dict[str, Any]) -> dict[str, Any]:
+def arguments_object(arguments: str | dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call as an object; for a pydantic validator."""
     parsed = _parsed_arguments(arguments) if isinstance(arguments, str) else arguments
     # A template writes arguments with a recursive encoder, which deep ones would end.
     if is_nested_deeper(parsed, MAX_ARGUMENTS_DEPTH):
@@ -98,7 +99,7 @@ Arguments = Annotated[
         custom_error_type=Fault.INVALID_TYPE.name,
         custom_error_message="must be a string or an object",
     ),
-    AfterValidator(_arguments_object),
+    AfterValidator(arguments_object),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Responses: the request and its items, the events and the response object."""

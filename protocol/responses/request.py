@@ -1,0 +1,268 @@
+"""The request of `POST /v1/responses`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
+
+from protocol.chat.request import Effort
+from protocol.errors import Fault, TwowireError
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput
+from protocol.json_schema import check_schema
+from protocol.responses.items import AnyItem, ItemList, MessageItem, check_calls
+from protocol.responses.rendering import rendered
+from protocol.responses.tool_set import NO_TOOLS, ToolSet, tool_set
+from protocol.responses.tools import ToolChoiceField, ToolList
+from protocol.responses.unsupported import RESPONSES_FIELDS
+from protocol.sampling import MAX_INT32, Metadata, TokenFields
+from protocol.validation.request import NO_NUL, RequestPart, Text, refusal
+from protocol.validation.unsupported_fields import FieldRule
+
+FIELD_NAMES = FieldNames(prompt="input", logprobs="top_logprobs", schema="text.format.schema")
+LOGPROBS = "message.output_text.logprobs"
+
+Include = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+
+
+class TextFormat(RequestPart):
+    """The form an answer must take: any text, any JSON object, or JSON that satisfies a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: Text | None = None
+    # `schema` itself is taken: pydantic's models have a method of that name.
+    definition: dict[str, Any] | None = Field(default=None, alias="schema", description="The JSON schema, an object.")
+    strict: bool | None = Field(default=None, description="Accepted; the schema is always followed.")
+    _followed: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _needs_its_schema(self) -> TextFormat:
+        if self.type == "json_schema":
+            if self.definition is None:
+                raise refusal(Fault.MISSING_FIELD, "is required when type is 'json_schema'.", ("schema",))
+            self._followed = check_schema(self.definition)
+        return self
+
+    @property
+    def constraint(self) -> JsonOutput | None:
+        """The form for the engine; None for any text."""
+        if self.type == "text":
+            return None
+        return JsonOutput() if self._followed is None else JsonOutput(self._followed)
+
+
+class TextOptions(RequestPart):
+    """What the text of an answer is like."""
+
+    format: TextFormat | None = Field(default=None, description="The form the answer must take.")
+    verbosity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted where `medium`.")
+
+
+class ReasoningOptions(RequestPart):
+    """How the model thinks, and what is shown of it."""
+
+    effort: Effort | None = Field(
+        default=None,
+        description="`none`: answer without thinking. Anything else: think, if the model can; its chat template is told"
+        " how much.",
+    )
+    summary: Literal["auto", "concise", "detailed"] | None = Field(
+        default=None, description="Accepted; thoughts are shown as they are, in `content`, and not summed up."
+    )
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = Field(
+        default=None, description="Accepted; the chat template decides which thoughts the model sees again."
+    )
+
+
+class ResponseStreamOptions(RequestPart):
+    """What a stream carries beside the text."""
+
+    include_obfuscation: bool | None = Field(
+        default=None, description="Pad each delta so that its size does not tell the length of its text."
+    )
+
+
+class ConversationReference(RequestPart):
+    """A conversation by its id."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _input_shape(value: Any) -> str | None:
+    return "<text>" if isinstance(value, str) else "<items>" if isinstance(value, list) else None
+
+
+Input = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[ItemList, Tag("<items>")],
+    Discriminator(
+        _input_shape,
+        custom_error_type=Fault.INVALID_TYPE.name,
+        custom_error_message="must be a string or a list of items",
+    ),
+    BeforeValidator(check_calls),
+]
+ResponseId = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
+Label = Annotated[str, Field(max_length=1024), NO_NUL]
+
+
+def _conversation_shape(value: Any) -> str | None:
+    return "<id>" if isinstance(value, str) else "<object>"
+
+
+Conversation = Annotated[
+    Annotated[ResponseId, Tag("<id>")] | Annotated[ConversationReference, Tag("<object>")],
+    Discriminator(_conversation_shape),
+]
+
+
+class ResponseRequest(TokenFields):
+    """OpenAI's `CreateResponse`, as far as it is honoured, with vLLM's extras for sampling.
+
+    https://platform.openai.com/docs/api-reference/responses/create
+    """
+
+    field_rules: ClassVar[Mapping[str, FieldRule]] = RESPONSES_FIELDS
+    _tools: ToolSet = PrivateAttr(default=NO_TOOLS)
+    _earlier: Sequence[AnyItem] = PrivateAttr(default=())
+
+    input: Input | None = Field(default=None, description="A text, or a list of items.")
+    instructions: Text | None = Field(default=None, description="A system message, for this response alone.")
+    previous_response_id: ResponseId | None = Field(default=None, description="The response that this one goes on.")
+    conversation: Conversation | None = Field(default=None, description="The conversation that this is part of.")
+    store: bool = Field(default=True, description="Keep the response, so that it can be read and continued by its id.")
+    background: bool = Field(default=False, description="Answer at once, and generate without a reader.")
+    max_output_tokens: int | None = Field(
+        default=None, ge=1, le=MAX_INT32, description="The most tokens of the answer, thoughts included."
+    )
+    max_tool_calls: int | None = Field(
+        default=None, ge=1, le=MAX_INT32, description="Accepted; it bounds tools that a server runs, and here are none."
+    )
+    tools: ToolList | None = Field(default=None, description="Tools that the model may call.")
+    tool_choice: ToolChoiceField | None = Field(
+        default=None,
+        description="Whether the model may or must call tools, and which: none, auto, required, or an object.",
+    )
+    parallel_tool_calls: bool = Field(default=True, description="Allow several calls in one answer.")
+    hosted_tools: Literal["refuse", "omit"] = Field(
+        default="refuse",
+        description="What becomes of tools that this server does not run, such as `web_search`: the request is"
+        " refused, or the model is not told of them.",
+    )
+    text: TextOptions | None = Field(default=None, description="The form of the answer.")
+    reasoning: ReasoningOptions | None = Field(default=None, description="How the model thinks.")
+    truncation: Literal["auto", "disabled"] | None = Field(default=None, description="`disabled`.")
+    include: Annotated[list[Include], Field(max_length=16)] | None = Field(
+        default=None, description=f"`{LOGPROBS}`; others are accepted and add nothing."
+    )
+    top_logprobs: int | None = Field(
+        default=None, ge=0, le=20, description="How many candidates to report for each position of the text."
+    )
+    stream_options: ResponseStreamOptions | None = None
+    metadata: Metadata | None = Field(default=None, description="Up to 16 pairs of strings, kept with the response.")
+    user: Label | None = Field(default=None, description="A name for the end user. Accepted; it changes nothing.")
+    safety_identifier: Label | None = Field(default=None, description="Accepted; it changes nothing.")
+    prompt_cache_key: Label | None = Field(
+        default=None, description="Accepted; prompts that begin alike share the cache in any case."
+    )
+
+    @property
+    def output_token_limit(self) -> int | None:
+        return self.max_output_tokens
+
+    @property
+    def top_logprob_count(self) -> int | None:
+        wanted = bool(self.top_logprobs) or LOGPROBS in (self.include or ())
+        return (self.top_logprobs or 0) if wanted else None
+
+    @property
+    def include_obfuscation(self) -> bool:
+        """Whether deltas are padded, so that their size does not tell the length of their text."""
+        return self.stream_options is not None and bool(self.stream_options.include_obfuscation)
+
+    @property
+    def input_items(self) -> Sequence[AnyItem]:
+        """`input` as items."""
+        if isinstance(self.input, str):
+            return [MessageItem(role="user", content=self.input)]
+        return self.input or []
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of `conversation`."""
+        named = self.conversation
+        return named.id if isinstance(named, ConversationReference) else named
+
+    @property
+    def tool_set(self) -> ToolSet:
+        """The tools, and their names."""
+        return self._tools
+
+    def go_on_from(self, items: Sequence[AnyItem]) -> None:
+        """Set the items of the earlier turns: those of `previous_response_id`, or of the conversation."""
+        self._earlier = items
+
+    def generation_request(self) -> GenerationRequest:
+        """The request as the engine takes it. Raises `TwowireError` for hosted tools and outputs without a call."""
+        if self._tools.hosted and self.hosted_tools == "refuse":
+            number, kind = self._tools.hosted[0]
+            message = (
+                f"tools[{number}].type '{kind}' is not offered: this server runs no tools. Remove it, or send "
+                "hosted_tools: 'omit' to answer without it."
+            )
+            raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=f"tools[{number}].type")
+        return GenerationRequest(
+            ChatPrompt(rendered(self.instructions, self._earlier, self.input_items)),
+            self.sampling,
+            constraint=self.text.format.constraint if self.text is not None and self.text.format is not None else None,
+            tools=self._tools.tools,
+            thinks=self._thinks,
+            effort=self.reasoning.effort if self.reasoning is not None else None,
+            is_streamed=self.stream,
+            fields=FIELD_NAMES,
+        )
+
+    @property
+    def _thinks(self) -> bool | None:
+        effort = self.reasoning.effort if self.reasoning is not None else None
+        return None if effort is None else effort != "none"
+
+    @model_validator(mode="after")
+    def _check_input(self) -> ResponseRequest:
+        if self.previous_response_id is not None and self.conversation is not None:
+            raise refusal(Fault.INVALID_VALUE, "cannot be combined with previous_response_id.", ("conversation",))
+        if not self.input and self.previous_response_id is None and self.conversation is None:
+            if self.input is None:
+                raise refusal(Fault.MISSING_FIELD, "is required.", ("input",))
+            raise refusal(Fault.INVALID_VALUE, "must not be empty.", ("input",))
+        return self
+
+    @model_validator(mode="after")
+    def _check_what_is_not_done(self) -> ResponseRequest:
+        for name in ("previous_response_id", "conversation", "background"):
+            if getattr(self, name):
+                raise refusal(Fault.UNSUPPORTED_FIELD, "is not supported by this server yet; remove it.", (name,))
+        if self.truncation == "auto":
+            raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'disabled' is not supported yet.", ("truncation",))
+        if self.text is not None and self.text.verbosity not in (None, "medium"):
+            raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'medium' is not supported yet.", ("text", "verbosity"))
+        if self.stream_options is not None and not self.stream:
+            raise refusal(Fault.INVALID_VALUE, "is only allowed when stream is true.", ("stream_options",))
+        return self
+
+    @model_validator(mode="after")
+    def _check_tools(self) -> ResponseRequest:
+        if self.tools or self.tool_choice not in (None, "none", "auto"):
+            self._tools = tool_set(self.tools or [], self.tool_choice, is_parallel=self.parallel_tool_calls)
+        return self

@@ -1,0 +1,134 @@
+"""Requests for responses: fields, tools, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from protocol.errors import Fault
+from protocol.generation import JsonOutput, ToolChoice
+from protocol.responses.objects import response_object
+from tests.protocol.responses.requests import CITY, WEATHER, refused, request
+
+SEARCH = {"type": "web_search"}
+SPACE = {"type": "namespace", "name": "air", "description": "Air.", "tools": [WEATHER]}
+NAMED = {"type": "function", "name": "weather"}
+
+
+def test_sampling_is_that_of_the_other_routes() -> None:
+    sampling = request(max_output_tokens=9, temperature=0.5, top_p=0.9, seed=3).generation_request().sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed) == (9, 0.5, 0.9, 3)
+    assert sampling.logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [({"top_logprobs": 2}, 2), ({"include": ["message.output_text.logprobs"]}, 0), ({"top_logprobs": 0}, None)],
+)
+def test_logprobs_are_asked_for_in_two_ways(fields: dict[str, Any], count: int | None) -> None:
+    assert request(**fields).generation_request().sampling.logprobs == count
+
+
+def test_effort_says_whether_to_think() -> None:
+    asked = [request(reasoning={"effort": effort}).generation_request() for effort in ("none", "low")]
+    assert [(one.thinks, one.effort) for one in asked] == [(False, "none"), (True, "low")]
+    assert request(reasoning={"summary": "auto"}).generation_request().thinks is None
+
+
+def test_a_schema_is_followed_and_shown_as_it_was_sent() -> None:
+    form = {"type": "json_schema", "name": "city", "schema": CITY, "strict": True}
+    asked = request(text={"format": form})
+    constraint = asked.generation_request().constraint
+    assert isinstance(constraint, JsonOutput)
+    assert constraint.schema["required"] == ["city"]
+    assert response_object(asked, "resp_1", 0)["text"]["format"]["schema"] == CITY
+
+
+def test_namespaces_are_flattened_and_custom_tools_show_their_grammar() -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /x+/"}
+    custom = {"type": "custom", "name": "patch", "description": "Patches.", "format": grammar}
+    asked = request(tools=[WEATHER, SPACE, custom])
+    tools = asked.generation_request().tools
+    assert tools is not None
+    assert [tool.name for tool in tools.tools] == ["weather", "air__weather", "patch"]
+    assert "start: /x+/" in (tools.tools[2].description or "")
+    assert asked.tool_set.names["air__weather"].namespace == "air"
+    assert asked.tool_set.names["patch"].is_custom
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        ("required", ToolChoice("required")),
+        (NAMED, ToolChoice("required", ("weather",), is_named=True)),
+        (NAMED | {"namespace": "air"}, ToolChoice("required", ("air__weather",), is_named=True)),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, ToolChoice("auto", ("weather",))),
+    ],
+)
+def test_a_choice_names_tools_by_the_models_names(choice: Any, wanted: ToolChoice) -> None:
+    tools = request(tools=[WEATHER, SPACE], tool_choice=choice).generation_request().tools
+    assert tools is not None
+    assert tools.choice == wanted
+
+
+def test_strict_arguments_are_held_to_their_schema_and_others_are_not() -> None:
+    loose = request(tools=[WEATHER]).generation_request().tools
+    strict = request(tools=[WEATHER | {"strict": True}]).generation_request().tools
+    assert loose is not None
+    assert loose.tools[0].followed is None
+    assert strict is not None
+    assert strict.tools[0].is_strict
+    assert strict.tools[0].followed is not None
+
+
+def test_hosted_tools_are_refused_by_name_unless_the_client_can_do_without() -> None:
+    error = refused(tools=[WEATHER, SEARCH])
+    assert (error.fault, error.param) == (Fault.UNSUPPORTED_CONTENT, "tools[1].type")
+    assert "web_search" in error.message
+    without: list[dict[str, Any]] = [
+        {"hosted_tools": "omit"},
+        {"tool_choice": "none"},
+        {"tool_choice": NAMED},
+        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}},
+    ]
+    for fields in without:
+        asked = request(tools=[WEATHER, SEARCH], **fields)
+        tools = asked.generation_request().tools
+        assert tools is not None
+        assert [tool.name for tool in tools.tools] == ["weather"]
+        assert [tool["type"] for tool in response_object(asked, "resp_1", 0)["tools"]] == ["function"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault", "param"),
+    [
+        ({"input": []}, Fault.INVALID_VALUE, "input"),
+        ({"input": None}, Fault.MISSING_FIELD, "input"),
+        ({"input": 5}, Fault.INVALID_TYPE, "input"),
+        ({"prompt": {"id": "pmpt_1"}}, Fault.UNSUPPORTED_FIELD, "prompt"),
+        ({"messages": []}, Fault.UNSUPPORTED_FIELD, "messages"),
+        ({"max_tokens": 5}, Fault.UNSUPPORTED_FIELD, "max_tokens"),
+        ({"text": {"verbosity": "low"}}, Fault.UNSUPPORTED_FIELD, "text.verbosity"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, Fault.MISSING_FIELD, "text.format.schema"),
+        ({"previous_response_id": "resp_1", "conversation": "conv_1"}, Fault.INVALID_VALUE, "conversation"),
+        ({"stream_options": {"include_obfuscation": True}}, Fault.INVALID_VALUE, "stream_options"),
+        ({"include": ["everything"]}, Fault.INVALID_VALUE, "include[0]"),
+        ({"tool_choice": "required"}, Fault.INVALID_VALUE, "tool_choice"),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}},
+            Fault.INVALID_VALUE,
+            "tool_choice.name",
+        ),
+        ({"tools": [WEATHER], "tool_choice": SEARCH}, Fault.UNSUPPORTED_CONTENT, "tool_choice.type"),
+        ({"tools": [WEATHER, WEATHER]}, Fault.INVALID_VALUE, "tools[1].name"),
+        ({"tools": [SPACE | {"tools": []}]}, Fault.INVALID_VALUE, "tools[0].tools"),
+        ({"tools": [{"type": "function"}]}, Fault.MISSING_FIELD, "tools[0].name"),
+        ({"tools": [{"type": "teleport"}]}, Fault.UNSUPPORTED_CONTENT, "tools[0].type"),
+        ({"tools": [SPACE, SPACE | {"name": "n" * 125}]}, Fault.INVALID_VALUE, "tools[1].tools[0].name"),
+        ({"min_tokens": 9, "max_output_tokens": 5}, Fault.INVALID_VALUE, "min_tokens"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(body: dict[str, Any], fault: Fault, param: str) -> None:
+    error = refused(**body)
+    assert (error.fault, error.param) == (fault, param)

@@ -56,6 +56,16 @@ class StreamEncoder(Protocol):
         """The events that end the stream in place of what is still missing."""
 
 
+class KeptEncoder(StreamEncoder, Protocol):
+    """Encodes a stream whose response can be kept and read again.
+
+    `error` may follow `closing`, whose last event was not sent then.
+    """
+
+    def response(self) -> bytes:
+        """The response object as in the last event that has it, in JSON."""
+
+
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's `CompletionUsage`."""
     counted: dict[str, Any] = {

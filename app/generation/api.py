@@ -6,13 +6,14 @@ The routes, the WebSockets, the OpenAPI document and the rate limits all read it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from app.stores.responses.history import History
 from protocol import sse
 from protocol.chat.chunks import ChatChunks
 from protocol.chat.request import ChatCompletionRequest
@@ -64,6 +65,16 @@ class ApiDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping(Generic[R]):
+    """How an API's responses are continued and kept, for an API whose encoder is a `KeptEncoder`."""
+
+    recall: Callable[[R, History], Awaitable[None]]
+    """Complete a request with the earlier items that it refers to. Raises `TwowireError` for what is not there."""
+    input_items: Callable[[R], Sequence[dict[str, Any]]]
+    """The request's own items, each with an id."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationApi(Generic[R]):
     """One API: how its requests reach the engine, and how what the engine generates becomes its responses."""
 
@@ -92,6 +103,8 @@ class GenerationApi(Generic[R]):
     """Headers that only clients of this API send. Errors they get outside of all APIs' paths have this API's form."""
     request_id_header: str | None = None
     """This API's name for `X-Request-Id`, which its responses have too."""
+    keeping: Keeping[R] | None = None
+    """Its responses can be kept and continued: see `app.stores.responses.history`."""
     is_metered: bool = True
     """Its requests and tokens count toward the caller's rate limits."""
     is_resumable: bool = False

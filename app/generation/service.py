@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar, cast
 
 from app.config.connections import DeadlineLimits
 from app.generation.api import GenerationApi
 from app.generation.coalesce import Pace
+from app.generation.kept_stream import Keep, KeptStream
 from app.generation.models import ServedModels
 from app.generation.replay import ReplayReader
 from app.generation.replay_store import ReplayStore
@@ -21,8 +23,11 @@ from app.limits.rate_limits import RateLimits
 from app.observability.metrics import Metrics
 from app.observability.outcome import Wire
 from app.security.caller import Caller
+from app.stores.responses.base import ResponseStore
+from app.stores.responses.history import History, StoredHistory
 from engine.generation import Generation
 from engine.manager import EngineManager
+from protocol.encoder import KeptEncoder
 from protocol.generation import GenerationRequest
 from protocol.validation.request import ApiRequest
 
@@ -57,6 +62,7 @@ class GenerationService:
         rates: RateLimits,
         metrics: Metrics,
         replays: ReplayStore,
+        responses: ResponseStore,
         pace: Pace | None = None,
     ) -> None:
         """`pace`: that of all streams, if fast ones are to be coalesced."""
@@ -66,6 +72,7 @@ class GenerationService:
         self._rates = rates
         self._metrics = metrics
         self._replays = replays
+        self._responses = responses
         self._pace = pace
 
     async def start(
@@ -77,22 +84,25 @@ class GenerationService:
         *,
         timeout_s: float | None = None,
         grace_s: float | None = None,
+        history: History | None = None,
     ) -> LiveStream | ReplayReader:
         """Start a stream. Whoever reads it, leaves it. Raises `TwowireError`; then nothing is held.
 
         `timeout_s` is how long the client gives the request. With `grace_s`, a replay buffer keeps the stream for so
-        many seconds after its connection is lost.
+        many seconds after its connection is lost. `history` is what the response may continue and where it is kept; by
+        default the server's store.
         """
         self._check(api, request, transport)
+        keep = await self._recall(api, request, caller, history)
         generation = await self._run(api.generation_request(request), caller, transport, timeout_s)
         try:
             answer_id = api.answer_id(generation.id)
-            stream = LiveStream(
-                answer_id,
-                generation,
-                api.encoder(request, answer_id, int(time.time())),
-                generation.sequences,
-                pace=self._pace,
+            encoder = api.encoder(request, answer_id, int(time.time()))
+            choices, pace = generation.sequences, self._pace
+            stream = (
+                LiveStream(answer_id, generation, encoder, choices, pace=pace)
+                if keep is None
+                else KeptStream(answer_id, generation, cast(KeptEncoder, encoder), choices, keep, pace=pace)
             )
             if transport.waits_for_first_step:
                 await stream.begin()
@@ -109,9 +119,11 @@ class GenerationService:
         transport: Transport,
         *,
         timeout_s: float | None = None,
+        history: History | None = None,
     ) -> bytes:
-        """Generate a whole body. Raises `TwowireError`."""
+        """Generate a whole body. `history` is as for `start`. Raises `TwowireError`."""
         self._check(api, request, transport)
+        keep = await self._recall(api, request, caller, history)
         wanted = api.generation_request(request)
         generation = await self._run(wanted, caller, transport, timeout_s)
         async with generation:
@@ -120,15 +132,27 @@ class GenerationService:
             async for deltas in generation:
                 collector.add(deltas)
         if wanted.sampling.logprobs is None:
-            return collector.body(generation.usage)
-        # Log probabilities can make it tens of megabytes.
-        return await asyncio.to_thread(collector.body, generation.usage)
+            body = collector.body(generation.usage)
+        else:
+            # Log probabilities can make it tens of megabytes.
+            body = await asyncio.to_thread(collector.body, generation.usage)
+        if keep is not None:
+            await keep(body)
+        return body
 
     def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> None:
         self._models.check(request.model)
         transport.note_model(request.model)
         if request.unknown_fields:
             self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))
+
+    async def _recall(self, api: GenerationApi[R], request: R, caller: Caller, history: History | None) -> Keep | None:
+        """Complete the request with what it continues; returns how its response is kept, if the API's are."""
+        if api.keeping is None:
+            return None
+        history = history or StoredHistory(self._responses, caller.owner)
+        await api.keeping.recall(request, history)
+        return partial(history.keep, input_items=api.keeping.input_items(request))
 
     async def _run(
         self, request: GenerationRequest, caller: Caller, transport: Transport, timeout_s: float | None

@@ -62,6 +62,7 @@ def make_services(
     access, coalesce_ms = settings.access, settings.connections.coalesce_ms
     embedder = embedder or no_embedder("it was started without them")
     store = MemoryStore()
+    responses = open_store(settings.responses)
     replays = ReplayStore(store, settings.resume)
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
@@ -88,9 +89,9 @@ def make_services(
         origins=OriginCheck(access.cors_origins),
         models=models,
         deadlines=settings.deadlines,
-        generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, pace),
+        generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, responses, pace),
         replays=replays,
-        responses=open_store(settings.responses),
+        responses=responses,
         tickets=Tickets(store),
         connections=connections,
         rates=rates,

@@ -49,9 +49,8 @@ class ResponsesOptions:
         ),
     ] = 10_000
     keep_s: Annotated[
-        float,
-        Option("For how many seconds a response or conversation is kept after it was last continued.", gt=0),
-    ] = 2_592_000.0
+        int, Option("For how many seconds a response or conversation is kept after it was last continued.", ge=1)
+    ] = 2_592_000
     max_background: Annotated[
         int, Option("How many background responses of one API key may run or wait at a time.", ge=1)
     ] = 64

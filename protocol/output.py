@@ -61,7 +61,8 @@ class Delta:
     """What one engine step added to one choice. A step that added to several parts of a choice gives several deltas.
 
     `text` is content unless `part` is set. It may be empty while `tokens` is not: a stop string, or a character of
-    several bytes, holds text back. `finish_reason` is set on the last delta of a choice and only there.
+    several bytes, holds text back. `finish_reason` is set on the last delta of a choice and only there, and beside it
+    `stop_string` if one of the request's has ended the choice.
     """
 
     index: int
@@ -70,6 +71,7 @@ class Delta:
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     part: Part | None = None
+    stop_string: str | None = None
 
 
 @dataclass(slots=True)

@@ -59,8 +59,6 @@ class VllmStream:
     ) -> None:
         self.cached_tokens = 0
         self.scheduled_at: float | None = None
-        self.stopped_by_string: set[int] = set()
-        """The choices that a stop string has ended."""
         self._queue = queue
         self._top_count = top_count
         self._choices = choices
@@ -107,8 +105,6 @@ class VllmStream:
         for choice in output.outputs:
             if choice.finish_reason is not None:
                 self._check_reason(choice.finish_reason)
-                if isinstance(choice.stop_reason, str):
-                    self.stopped_by_string.add(choice.index)
         if self._drop_output and self._loss is None:
             deltas = [Delta(choice.index, "", 0, "length") for choice in output.outputs]
         elif self._top_count is None:
@@ -204,13 +200,17 @@ def delta_of(output: Any, top_count: int | None) -> Delta:
     """
     token_ids = output.token_ids
     reason = output.finish_reason
-    return Delta(
+    delta = Delta(
         output.index,
         output.text,
         len(token_ids),
         FINISH_REASONS.get(reason) if reason is not None else None,
         token_logprobs(token_ids, output.logprobs, top_count) if top_count is not None else None,
     )
+    # A stop token's is its id, and the end of the sequence has none.
+    if reason is not None and isinstance(output.stop_reason, str):
+        delta.stop_string = output.stop_reason
+    return delta
 
 
 def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
@@ -230,7 +230,9 @@ def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
             is_last = start + STEP_TOKENS >= whole.tokens
             logprobs = token_logprobs(ids, (output.logprobs or [])[start : start + STEP_TOKENS], top_count)
             reason = whole.finish_reason if is_last else None
-            step.append(Delta(output.index, "" if start else whole.text, len(ids), reason, logprobs))
+            stop_string = whole.stop_string if is_last else None
+            text = "" if start else whole.text
+            step.append(Delta(output.index, text, len(ids), reason, logprobs, stop_string=stop_string))
             room -= len(ids)
     if step:
         yield step

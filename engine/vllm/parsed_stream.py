@@ -7,7 +7,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.api import EngineStream, FastPath
 from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, TextParser
@@ -25,16 +24,10 @@ class Parsing:
     """Names of tools whose one argument, `input`, is all that is given of a call, and when it is complete."""
 
 
-class TextStream(EngineStream, Protocol):
-    """A stream that also says which choices a stop string has ended."""
-
-    stopped_by_string: set[int]
-
-
 class ParsedStream:
     """Reads a stream, and gives what its texts mean. One parser for each choice."""
 
-    def __init__(self, stream: TextStream, parsing: Parsing) -> None:
+    def __init__(self, stream: EngineStream, parsing: Parsing) -> None:
         self._stream = stream
         self._parsing = parsing
         self._choices: defaultdict[int, _Choice] = defaultdict(lambda: _Choice(parsing))
@@ -53,8 +46,7 @@ class ParsedStream:
             return None
         parsed: list[Delta] = []
         for delta in deltas:
-            stopped = delta.index in self._stream.stopped_by_string
-            parsed += self._choices[delta.index].parsed(delta, stopped_by_string=stopped)
+            parsed += self._choices[delta.index].parsed(delta)
         return parsed
 
     def _gated(self, fast_path: FastPath) -> FastPath:
@@ -89,7 +81,7 @@ class _Choice:
         """The call of a custom tool that is open, whose arguments are held."""
         self._custom_text: list[str] = []
 
-    def parsed(self, delta: Delta, *, stopped_by_string: bool) -> list[Delta]:
+    def parsed(self, delta: Delta) -> list[Delta]:
         self._tokens += delta.tokens
         parts = self.parser.feed(delta.text)
         reason = delta.finish_reason
@@ -98,7 +90,9 @@ class _Choice:
         deltas = [one for part in parts for one in self._deltas(delta.index, part)]
         if reason is not None:
             deltas += self._custom_input(delta.index)
-            deltas.append(Delta(delta.index, "", 0, self._reason(reason, stopped_by_string=stopped_by_string)))
+            stop_string = delta.stop_string
+            reason = self._reason(reason, stopped_by_string=stop_string is not None)
+            deltas.append(Delta(delta.index, "", 0, reason, stop_string=stop_string))
         if deltas:
             deltas[0].tokens, self._tokens = self._tokens, 0
         if delta.logprobs is not None:

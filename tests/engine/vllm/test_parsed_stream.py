@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from engine.parsing.tagged import TaggedParser
@@ -14,18 +12,12 @@ from tests.engine.fakes import FakeStream
 CALL = '<tool_call>{"name": "shell", "arguments": {"input": "ls\\n"}}</tool_call>'
 
 
-class ScriptedStream(FakeStream):
-    """A stream of one choice, some of whose choices end by a stop string."""
-
-    def __init__(self, script: Sequence[list[Delta]], stopped: set[int] | None = None) -> None:
-        super().__init__(script)
-        self.stopped_by_string = stopped or set()
-        self.end()
-
-
-def steps(*texts: str, reason: FinishReason = "stop", index: int = 0) -> list[list[Delta]]:
+def steps(
+    *texts: str, reason: FinishReason = "stop", index: int = 0, stop_string: str | None = None
+) -> list[list[Delta]]:
     deltas = [Delta(index, text, 1) for text in texts]
     deltas[-1].finish_reason = reason
+    deltas[-1].stop_string = stop_string
     return [[delta] for delta in deltas]
 
 
@@ -33,8 +25,10 @@ def parsing(**more: object) -> Parsing:
     return Parsing(lambda: TaggedParser(thinks=True), **more)  # type: ignore[arg-type]  # handed on
 
 
-async def read(script: list[list[Delta]], how: Parsing | None = None, stopped: set[int] | None = None) -> list[Delta]:
-    stream = ParsedStream(ScriptedStream(script, stopped), how or parsing())
+async def read(script: list[list[Delta]], how: Parsing | None = None) -> list[Delta]:
+    fake = FakeStream(script)
+    fake.end()
+    stream = ParsedStream(fake, how or parsing())
     deltas: list[Delta] = []
     while (step := await stream.next()) is not None:
         deltas += step
@@ -52,20 +46,22 @@ async def test_a_step_becomes_what_its_text_means_and_every_token_is_counted() -
 
 
 @pytest.mark.parametrize(
-    ("texts", "reason", "how", "stopped", "expected"),
+    ("texts", "reason", "how", "stop_string", "expected"),
     [
         (["Hello"], "stop", parsing(), None, "stop"),
         ([CALL], "stop", parsing(), None, "tool_calls"),
         ([CALL], "length", parsing(), None, "length"),
         ([CALL], "stop", parsing(is_named=True), None, "stop"),
-        ([CALL], "stop", parsing(), {0}, "stop"),
+        ([CALL], "stop", parsing(), "END", "stop"),
     ],
 )
 async def test_the_end_says_whether_the_model_chose_to_call(
-    texts: list[str], reason: FinishReason, how: Parsing, stopped: set[int] | None, expected: FinishReason
+    texts: list[str], reason: FinishReason, how: Parsing, stop_string: str | None, expected: FinishReason
 ) -> None:
-    deltas = await read(steps(*texts, reason=reason), how, stopped)
-    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == [expected]
+    deltas = await read(steps(*texts, reason=reason, stop_string=stop_string), how)
+    assert [(delta.finish_reason, delta.stop_string) for delta in deltas if delta.finish_reason] == [
+        (expected, stop_string)
+    ]
 
 
 async def test_each_choice_has_a_parser() -> None:
@@ -97,7 +93,8 @@ async def test_only_plain_content_takes_the_fast_path() -> None:
         sent.append(text)
         return True
 
-    stream = ScriptedStream(steps("a", "b"))
+    stream = FakeStream(steps("a", "b"))
+    stream.end()
     parsed = ParsedStream(stream, parsing())
     gated = parsed._gated(fast_path)
     assert gated(" plain", 1)

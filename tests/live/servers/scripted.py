@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
@@ -27,10 +27,9 @@ Reason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said to one request: the steps of all choices, and the choices that a stop string ends."""
+    """What is said to one request: the steps of all choices."""
 
     steps: list[list[Delta]]
-    stopped_by_string: set[int] = field(default_factory=set)
     hangs_after: int | None = None
     fails_after: int | None = None
 
@@ -119,15 +118,13 @@ def answer_to(dialogue: Dialogue, request: GenerationRequest) -> Answer:
     if texts == THE_REQUEST:
         texts = json.dumps(asked(request), ensure_ascii=False)
     choices: list[list[Delta]] = []
-    stopped = set()
     for index in range(request.n):
         text = (texts if isinstance(texts, str) else texts[index]).removeprefix(begun)
-        pieces, reason, by_string = _limited(_tokens(text, dialogue.cut), request)
-        if by_string:
-            stopped.add(index)
+        pieces, reason, stop_string = _limited(_tokens(text, dialogue.cut), request)
         choices.append(list(_deltas(index, pieces, dialogue.cut, reason)))
+        choices[-1][-1].stop_string = stop_string
     steps = [[delta for delta in step if delta] for step in itertools.zip_longest(*choices)]
-    return Answer(steps, stopped, dialogue.hangs_after, dialogue.fails_after)
+    return Answer(steps, dialogue.hangs_after, dialogue.fails_after)
 
 
 def _turn(dialogue: Dialogue, chat: ChatPrompt) -> str | list[str]:
@@ -143,8 +140,8 @@ def _tokens(text: str, cut: str | int) -> list[str]:
     return list(text) if cut == "characters" else _guide().pieces(text)
 
 
-def _limited(tokens: list[str], request: GenerationRequest) -> tuple[list[str], Reason, bool]:
-    """The tokens within the request's limits, why they end, and whether a stop string did it.
+def _limited(tokens: list[str], request: GenerationRequest) -> tuple[list[str], Reason, str | None]:
+    """The tokens within the request's limits, why they end, and the stop string that did it.
 
     While a stop string may follow, text is held back as vLLM's detokenizer does it. The last token of an answer that
     the model ends has no text.
@@ -156,15 +153,15 @@ def _limited(tokens: list[str], request: GenerationRequest) -> tuple[list[str], 
     pieces: list[str] = []
     for token in tokens[:limit]:
         seen += token
-        found = min((at for stop in stops if (at := seen.find(stop)) >= 0), default=-1)
-        if found >= 0:
-            return [*pieces, seen[sent:found]], "stop", True
+        found = min(((at, stop) for stop in stops if (at := seen.find(stop)) >= 0), default=None)
+        if found is not None:
+            return [*pieces, seen[sent : found[0]]], "stop", found[1]
         end = max(len(seen) - held, sent)
         pieces.append(seen[sent:end])
         sent = end
     if limit <= len(tokens):
-        return [*pieces[:-1], pieces[-1] + seen[sent:]], "length", False
-    return [*pieces, seen[sent:]], "stop", False
+        return [*pieces[:-1], pieces[-1] + seen[sent:]], "length", None
+    return [*pieces, seen[sent:]], "stop", None
 
 
 def _deltas(index: int, pieces: list[str], cut: str | int, reason: Reason) -> Iterator[Delta]:
@@ -183,7 +180,6 @@ class ScriptedStream:
     scheduled_at = None
 
     def __init__(self, answer: Answer) -> None:
-        self.stopped_by_string = answer.stopped_by_string
         self._answer = answer
         self._steps = iter(answer.steps)
         self._tokens = 0

@@ -50,7 +50,7 @@ async def admit(services: Services) -> str | None:
     if tickets and not authorization and services.keys:
         owner = await services.tickets.redeem(tickets[0], origin)
     else:
-        owner = services.keys.check(authorization)
+        owner = services.keys.check(authorization, headers.getlist("x-api-key"))
     if offered and SUBPROTOCOL not in offered:
         raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {SUBPROTOCOL}; offer it, or none.")
     services.manager.check_open()

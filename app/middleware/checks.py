@@ -59,7 +59,7 @@ def add_checks(app: Quart, services: Services) -> None:
         if endpoint not in public and not is_preflight:
             _check_origin(services, asked)
             record = record_of(scope)
-            record.owner = services.keys.check(headers.getlist("Authorization"))
+            record.owner = services.keys.check(headers.getlist("Authorization"), headers.getlist("x-api-key"))
             record.client = Caller.of(record.owner, asked.remote_addr).client
             if endpoint in metered:
                 await services.rates.admit(record.client)
@@ -71,7 +71,8 @@ def add_checks(app: Quart, services: Services) -> None:
         # The channel checks its own handshake, which may carry a ticket.
         if websocket.blueprint != CHANNEL:
             services.hosts.check(websocket.headers.getlist("Host"), websocket.scope.get("server"))
-            services.keys.check(websocket.headers.getlist("Authorization"))
+            headers = websocket.headers
+            services.keys.check(headers.getlist("Authorization"), headers.getlist("x-api-key"))
 
     @app.after_request
     async def label(response: Response) -> Response:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from protocol.errors import Fault, TwowireError
 
+HOW = "send one header «Authorization: Bearer KEY»"
+
 
 class KeyRing:
     """The accepted keys. Holds only digests, so no log, dump or repr can show a key."""
@@ -18,27 +20,37 @@ class KeyRing:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def check(self, authorization: Sequence[str]) -> str | None:
-        """The owner: the hex digest of the key in `authorization`, all the request's headers of that name.
+    def check(self, authorization: Sequence[str], api_keys: Sequence[str] = ()) -> str | None:
+        """The owner: the hex digest of the key in `authorization` or in `api_keys`.
 
-        None if the server has no keys. Raises `TwowireError` (401) unless there is exactly one header with a valid key.
-        The key is compared with every digest, in constant time, so that timing reveals neither which one it resembles
-        nor how much of it.
+        These are all the request's headers `Authorization` and `x-api-key`; the latter is Anthropic's. Some of its
+        clients send both, with a key for another server in one of them: one that is known is enough.
+
+        None if the server has no keys. Raises `TwowireError` (401) unless there is at most one header of each name,
+        with a valid key in one of them. A key is compared with every digest, in constant time, so that timing reveals
+        neither which one it resembles nor how much of it.
         """
         if not self._digests:
             return None
-        if len(authorization) != 1:
-            given = "No API key was given" if not authorization else "More than one Authorization header was given"
-            raise _unauthorized(f"{given}: send one header «Authorization: Bearer KEY».")
+        for name, headers in (("Authorization", authorization), ("x-api-key", api_keys)):
+            if len(headers) > 1:
+                raise _unauthorized(f"More than one {name} header was given: {HOW}.")
+        if api_keys and (owner := self._owner(api_keys[0])) is not None:
+            return owner
+        if not authorization:
+            raise _unauthorized("The API key is not known here." if api_keys else f"No API key was given: {HOW}.")
         scheme, _, key = authorization[0].partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise _unauthorized("The Authorization header must be «Bearer KEY».")
-        # The server decodes header bytes as latin-1; this restores the bytes that were sent.
-        given_digest = _digest(key.strip().encode("latin-1", errors="replace"))
-        matches = [hmac.compare_digest(given_digest, digest) for digest in self._digests]
-        if not any(matches):
+        if (owner := self._owner(key)) is None:
             raise _unauthorized("The API key is not known here.")
-        return given_digest.hex()
+        return owner
+
+    def _owner(self, key: str) -> str | None:
+        # The server decodes header bytes as latin-1; this restores the bytes that were sent.
+        given = _digest(key.strip().encode("latin-1", errors="replace"))
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return given.hex() if any(matches) else None
 
 
 def _digest(key: bytes) -> bytes:

@@ -44,6 +44,35 @@ def test_anything_else_does_not_and_is_not_repeated(headers: list[str]) -> None:
     assert "key-1" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("authorization", "api_keys"),
+    [
+        ([], ["first-key-1234"]),
+        (["Bearer for-another-server"], ["first-key-1234"]),
+        (["Basic whatever"], [" first-key-1234"]),
+        (["Bearer first-key-1234"], ["for-another-server"]),
+    ],
+)
+def test_one_known_key_is_enough(authorization: list[str], api_keys: list[str]) -> None:
+    assert KEYS.check(authorization, api_keys) == KEYS.check(["Bearer first-key-1234"])
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_keys"),
+    [
+        ([], ["first-key-123"]),
+        ([], [""]),
+        (["Bearer unknown"], ["unknown"]),
+        ([], ["first-key-1234", "first-key-1234"]),
+        (["Bearer first-key-1234"], ["a", "b"]),
+    ],
+)
+def test_no_known_key_or_too_many_are_refused(authorization: list[str], api_keys: list[str]) -> None:
+    with pytest.raises(TwowireError) as refused:
+        KEYS.check(authorization, api_keys)
+    assert refused.value.fault is Fault.INVALID_API_KEY
+
+
 def test_without_keys_everybody_enters() -> None:
     assert not KeyRing([])
     KeyRing([]).check([])

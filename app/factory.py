@@ -16,6 +16,8 @@ from app.routes.generation import generation_routes
 from app.routes.health import status_routes
 from app.routes.models import model_routes
 from app.routes.pages import page_routes
+from app.routes.responses.conversations import conversation_routes
+from app.routes.responses.stored import stored_response_routes
 from app.routes.resume import resumable_routes
 from app.routes.tickets import ticket_routes
 from app.services import Services
@@ -49,6 +51,8 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(status_routes(services), origins))
     app.register_blueprint(allow_origins(model_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
+    app.register_blueprint(allow_origins(stored_response_routes(services), origins))
+    app.register_blueprint(allow_origins(conversation_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
     app.register_blueprint(channel_routes(services))
     app.register_blueprint(page_routes(services))

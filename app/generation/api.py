@@ -72,6 +72,8 @@ class Keeping(Generic[R]):
     """Complete a request with the earlier items that it refers to. Raises `TwowireError` for what is not there."""
     input_items: Callable[[R], Sequence[dict[str, Any]]]
     """The request's own items, each with an id."""
+    is_background: Callable[[R], bool]
+    """Whether the response is to be generated without a reader."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+import orjson
+import structlog
+
 from app.generation.coalesce import Pace
 from app.generation.fast_path import Sender
 from app.generation.stream import LiveStream
 from engine.generation import Generation
 from protocol.encoder import Event, KeptEncoder
 from protocol.errors import TwowireError
+
+log = structlog.get_logger(__name__)
 
 Keep = Callable[[bytes], Awaitable[None]]
 """Keeps a response object; replaces an earlier state of it. Raises `TwowireError`."""
@@ -31,15 +36,18 @@ class KeptStream(LiveStream):
     ) -> None:
         super().__init__(answer_id, generation, encoder, choices, pace=pace)
         self._keep = keep
+        self._is_kept = False
 
     @property
     def response(self) -> bytes:
         """The response object so far, in JSON."""
-        return cast(KeptEncoder, self._encoder).response()
+        response = cast(KeptEncoder, self._encoder).response()
+        return cancelled(response) if self.generation.outcome == "cancelled" else response
 
     async def keep(self) -> None:
         """Keep the response as it is now."""
         await self._keep(self.response)
+        self._is_kept = True
 
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
         if self._ended:
@@ -58,3 +66,18 @@ class KeptStream(LiveStream):
                 self.seq += len(sent) + len(last) - len(events or [])
                 events = [*sent, *last]
         return events
+
+    async def leave(self) -> None:
+        await super().leave()
+        if self._is_kept and not self._ended:
+            # Nothing else would end what was kept while it ran.
+            self._ended = True
+            try:
+                await self.keep()
+            except TwowireError as error:
+                log.warning("response_not_kept", id=self.id, error=error.fault.code)
+
+
+def cancelled(response: bytes) -> bytes:
+    """A response object as that of a cancelled response."""
+    return orjson.dumps(orjson.loads(response) | {"status": "cancelled", "completed_at": None})

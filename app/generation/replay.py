@@ -7,6 +7,7 @@ the engine merges what it makes meanwhile. Without a reader, the oldest chunks a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -58,7 +59,10 @@ class ReplayBuffer:
         budget: ReplayBudget,
         expire: Callable[[ReplayBuffer], None],
     ) -> None:
-        """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called."""
+        """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called.
+
+        With an infinite `grace_s` the generation needs no reader.
+        """
         self.id = stream.id
         self.owner = owner
         self.token = token
@@ -89,6 +93,11 @@ class ReplayBuffer:
     @property
     def generation(self) -> Generation:
         return self._stream.generation
+
+    @property
+    def is_background(self) -> bool:
+        """It needs no reader, and still runs."""
+        return self.grace_s == math.inf and not self.is_finished
 
     @property
     def is_read(self) -> bool:
@@ -203,9 +212,14 @@ class ReplayBuffer:
         """End the generation; its chunks stay readable."""
         await self._stream.cancel()
 
+    async def wait_finished(self) -> None:
+        """Wait until the last chunk is there."""
+        await asyncio.wait({self._pump})
+
     def _set_timer(self, delay_s: float) -> None:
         self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire, self)
+        if delay_s < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire, self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import secrets
 import uuid
 from collections import Counter
@@ -40,14 +41,17 @@ class ReplayStore:
         return len(self._buffers)
 
     async def keep(self, stream: LiveStream, owner: str | None, grace_s: float) -> ReplayReader:
-        """Buffer `stream` from now on; returns its first reader, from the start."""
+        """Buffer `stream` from now on; returns its first reader, from the start.
+
+        With an infinite `grace_s` the stream runs to its end without a reader; otherwise the limit applies.
+        """
         token = secrets.token_urlsafe(TOKEN_BYTES)
         await self._store.put(_key(stream.id), orjson.dumps(_Location(self._place, owner, token)))
         buffer = self._buffers[stream.id] = ReplayBuffer(
             stream,
             owner,
             token,
-            grace_s=min(grace_s, self.limits.grace_max_s),
+            grace_s=grace_s if grace_s == math.inf else min(grace_s, self.limits.grace_max_s),
             keep_finished_s=self.limits.keep_finished_s,
             budget=self,
             expire=self._start_discard,
@@ -69,6 +73,10 @@ class ReplayStore:
         if buffer is None:
             raise not_found()
         return buffer.attach(starting_after)
+
+    def background_count(self, owner: str | None) -> int:
+        """How many streams of `owner` run in the background."""
+        return sum(buffer.owner == owner and buffer.is_background for buffer in self._buffers.values())
 
     async def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
         """The buffer of that id, if it belongs to `owner`."""

@@ -7,7 +7,9 @@ comes out is a stream to send, or a whole body. Nothing else calls the manager's
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+import weakref
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
@@ -74,6 +76,8 @@ class GenerationService:
         self._replays = replays
         self._responses = responses
         self._pace = pace
+        self.kept: weakref.WeakValueDictionary[str, KeptStream] = weakref.WeakValueDictionary()
+        """The streams, by id, whose responses will be kept."""
 
     async def start(
         self,
@@ -89,8 +93,8 @@ class GenerationService:
         """Start a stream. Whoever reads it, leaves it. Raises `TwowireError`; then nothing is held.
 
         `timeout_s` is how long the client gives the request. With `grace_s`, a replay buffer keeps the stream for so
-        many seconds after its connection is lost. `history` is what the response may continue and where it is kept; by
-        default the server's store.
+        many seconds after its connection is lost; with an infinite one, the stream needs no reader. `history` is what
+        the response may continue and where it is kept: by default, the server's store.
         """
         self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
@@ -104,7 +108,11 @@ class GenerationService:
                 if keep is None
                 else KeptStream(answer_id, generation, cast(KeptEncoder, encoder), choices, keep, pace=pace)
             )
-            if transport.waits_for_first_step:
+            if isinstance(stream, KeptStream):
+                self.kept[answer_id] = stream
+            if grace_s == math.inf and isinstance(stream, KeptStream):
+                await stream.keep()
+            elif transport.waits_for_first_step:
                 await stream.begin()
             return stream if grace_s is None else await self._replays.keep(stream, caller.owner, grace_s)
         except BaseException:

@@ -21,6 +21,7 @@ Mode = Literal["validation", "serialization"]
 
 _TAGS = (
     ("Generation", "Text generation. OpenAI's clients work unchanged: set their base URL to `/v1` of this server."),
+    ("Responses", "Stored responses, and conversations."),
     ("Embeddings", "Vectors of texts, and rankings of documents."),
     ("Channel", "A WebSocket for many chats; how to cancel and resume chats on either wire."),
     ("Models", "The names that a request may give as `model`."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.routes.sse import stream_response
 from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation
+from protocol.errors import Fault, TwowireError
 
 BLUEPRINT = "generation"
 
@@ -54,6 +56,8 @@ async def respond(services: Services, api: GenerationApi[Any]) -> Response:
     record = record_of(request.scope)
     transport = HttpTransport(record, "sse" if body.stream else "http")
     caller = Caller.of(record.owner, record.client)
+    if api.keeping is not None and api.keeping.is_background(body):
+        return await respond_in_background(services, api, body, caller, transport, timeout_s)
     grace_s = asked_grace(api, is_streamed=body.stream)
     if not body.stream:
         return json_response(await services.generation.collect(api, body, caller, transport, timeout_s=timeout_s))
@@ -63,3 +67,24 @@ async def respond(services: Services, api: GenerationApi[Any]) -> Response:
     # The buffer owns the generation now: this request may leave the stream, not end it.
     record.hand_over(stream)
     return add_resume_headers(stream_response(stream, api, numbered=True), stream)
+
+
+async def respond_in_background(
+    services: Services,
+    api: GenerationApi[Any],
+    body: Any,
+    caller: Caller,
+    transport: HttpTransport,
+    timeout_s: float | None,
+) -> Response:
+    """Start a response that needs no reader, and answer with it as it is, or with its stream."""
+    most = services.settings.responses.max_background
+    if services.replays.background_count(caller.owner) >= most:
+        message = f"{most} responses run in the background; wait until one has ended, or cancel it."
+        raise TwowireError(Fault.TOO_MANY_BACKGROUND, message, param="background", retry_after_s=5)
+    stream = await services.generation.start(api, body, caller, transport, timeout_s=timeout_s, grace_s=math.inf)
+    assert isinstance(stream, ReplayReader)
+    record_of(request.scope).hand_over(stream)
+    if body.stream:
+        return stream_response(stream, api)
+    return json_response(services.generation.kept[stream.id].response)

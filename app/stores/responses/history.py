@@ -15,6 +15,9 @@ import structlog
 from app.stores.responses.base import Entry, Item, ResponseStore
 from protocol.errors import Fault, TwowireError
 
+CONVERSATION_PREFIX = "conv_"
+"""How the ids of conversations begin, and no others."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,13 +49,14 @@ class StoredHistory:
 
     async def before(self, previous_response_id: str | None, conversation: str | None) -> list[dict[str, Any]]:
         if previous_response_id is not None:
-            chain = await self._store.chain(self.owner, previous_response_id)
+            is_conversation = previous_response_id.startswith(CONVERSATION_PREFIX)
+            chain = None if is_conversation else await self._store.chain(self.owner, previous_response_id)
             if chain is None:
                 raise previous_not_found(previous_response_id)
             return [item for entry in chain for item in items_of(entry)]
         if conversation is not None:
             entry = await self._store.get(self.owner, conversation)
-            if entry is None:
+            if entry is None or not conversation.startswith(CONVERSATION_PREFIX):
                 raise conversation_not_found(conversation)
             return items_of(entry)
         return []

@@ -67,7 +67,7 @@ async def recall(request: ShoutRequest, history: History) -> None:
 KEPT: GenerationApi[ShoutRequest] = replace(
     SHOUT,
     encoder=lambda request, answer_id, created: Encoder(),
-    keeping=Keeping(recall, lambda request: [{"id": "in", "question": request.question}]),
+    keeping=Keeping(recall, lambda request: [{"id": "in", "question": request.question}], lambda request: False),
 )
 ASKED = [{"id": "in", "question": "what is q?"}]
 

@@ -53,7 +53,7 @@ async def test_another_keys_response_does_not_exist() -> None:
     store = MemoryResponses(ResponsesOptions())
     await StoredHistory(store, "alice").keep(response("a"), asked("a"))
     bob = StoredHistory(store, "bob")
-    for look in (bob.before("a", None), bob.before(None, "a"), bob.item("in_a")):
+    for look in (bob.before("a", None), bob.before(None, "a"), bob.before(None, "conv_1"), bob.item("in_a")):
         with pytest.raises(TwowireError) as refused:
             await look
         assert refused.value.fault.status == 404
@@ -62,13 +62,13 @@ async def test_another_keys_response_does_not_exist() -> None:
 async def test_a_conversation_gets_the_items_of_its_responses() -> None:
     store = MemoryResponses(ResponsesOptions())
     history = StoredHistory(store, None)
-    await store.put(Entry("conv", "", b"{}"))
-    conversation = {"conversation": {"id": "conv"}}
+    await store.put(Entry("conv_1", "", b"{}"))
+    conversation = {"conversation": {"id": "conv_1"}}
     await history.keep(response("a", status="in_progress", **conversation), asked("a"))
-    assert await history.before(None, "conv") == []
+    assert await history.before(None, "conv_1") == []
     await history.keep(response("a", **conversation), asked("a"))
     await history.keep(response("b", store=False, **conversation), asked("b"))
-    assert ids(await history.before(None, "conv")) == ["in_a", "msg_a", "in_b", "msg_b"]
+    assert ids(await history.before(None, "conv_1")) == ["in_a", "msg_a", "in_b", "msg_b"]
 
 
 async def test_what_cannot_be_kept_is_an_error() -> None:
@@ -77,5 +77,5 @@ async def test_what_cannot_be_kept_is_an_error() -> None:
         await history.keep(response("a", metadata={"x": "y" * (1 << 20)}), asked("a"))
     assert refused.value.fault is Fault.STORE_FAILED
     with pytest.raises(TwowireError) as refused:
-        await history.keep(response("a", conversation={"id": "gone"}), asked("a"))
+        await history.keep(response("a", conversation={"id": "conv_gone"}), asked("a"))
     assert refused.value.fault is Fault.CONVERSATION_NOT_FOUND

@@ -1,0 +1,136 @@
+"""Responses that were created earlier: get, stream again, cancel, delete, list their input."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import orjson
+from quart import Blueprint, Response, request
+
+from app.generation.api import GenerationApi
+from app.generation.kept_stream import cancelled
+from app.observability.record import record_of
+from app.routes.http import json_response
+from app.routes.responses.paging import page_response
+from app.routes.sse import stream_response
+from app.services import Services
+from app.stores.responses.base import Entry
+from app.stores.responses.history import CONVERSATION_PREFIX, response_not_found, response_of
+from protocol.errors import Fault, TwowireError
+
+UNFINISHED = ("queued", "in_progress")
+INTERRUPTED = {"code": "server_error", "message": "The server stopped before the response was finished."}
+
+
+def stored_response_routes(services: Services) -> Blueprint:
+    """The routes below the path of each API whose responses are kept."""
+    routes = Blueprint("responses", __name__)
+    for api in services.apis:
+        if api.keeping is not None:
+            path = f"{api.path}/<response_id>"
+            routes.add_url_rule(path, "retrieve", partial(retrieve, services, api))
+            routes.add_url_rule(path, "delete", partial(delete, services, api), methods=["DELETE"])
+            routes.add_url_rule(f"{path}/cancel", "cancel", partial(cancel, services, api), methods=["POST"])
+            routes.add_url_rule(f"{path}/input_items", "input_items", partial(input_items, services))
+    return routes
+
+
+async def retrieve(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
+    """Get a response as it is now, or with `stream=true` its events."""
+    if request.args.get("stream", "false") not in ("false", "0", ""):
+        return await _stream(services, api, response_id)
+    entry = await _entry(services, response_id)
+    return json_response(orjson.dumps(await _current(services, entry)))
+
+
+async def _entry(services: Services, response_id: str) -> Entry:
+    entry = await services.responses.get(record_of(request.scope).owner or "", response_id)
+    if entry is None or response_id.startswith(CONVERSATION_PREFIX):
+        raise response_not_found(response_id)
+    return entry
+
+
+async def _current(services: Services, entry: Entry) -> dict[str, Any]:
+    """The response object. One that nobody generates any more, because the server died, has failed."""
+    response = response_of(entry)
+    if response.get("status") in UNFINISHED and services.settings.listening.api_server_count == 1:
+        buffer = await services.replays.find(entry.id, entry.owner or None)
+        if buffer is None or buffer.is_finished:
+            # It may have been finished since it was read.
+            entry = await services.responses.get(entry.owner, entry.id) or entry
+            response = response_of(entry)
+            if response.get("status") in UNFINISHED:
+                response |= {"status": "failed", "error": INTERRUPTED}
+    return response
+
+
+async def _stream(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
+    """The events of a response after number `starting_after`: of one that runs, or has ended not long ago."""
+    starting_after = _starting_after()
+    record = record_of(request.scope)
+    buffer = await services.replays.find(response_id, record.owner)
+    if buffer is None:
+        await _entry(services, response_id)
+        message = (
+            "Its events are not kept: those of background responses are, for "
+            f"{services.settings.resume.keep_finished_s:g} s after their end. Get it without stream."
+        )
+        raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
+    record.wire, record.is_work = "sse", True
+    reader = buffer.attach(starting_after)
+    await record.adopt(None, reader.leave)
+    record.hand_over(reader)
+    return stream_response(reader, api)
+
+
+def _starting_after() -> int:
+    """How many events the client has: their numbers begin with 0."""
+    text = request.args.get("starting_after")
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        message = "starting_after must be the sequence_number of an event."
+        raise TwowireError(Fault.INVALID_VALUE, message, param="starting_after")
+    return int(text) + 1
+
+
+async def cancel(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
+    """End a response that runs; one that has ended stays as it is. Returns it."""
+    if (response := await _cancelled(services, response_id)) is not None:
+        return json_response(response)
+    return json_response(orjson.dumps(await _current(services, await _entry(services, response_id))))
+
+
+async def _cancelled(services: Services, response_id: str) -> bytes | None:
+    """Cancel a response if it runs; returns what it is now, or None if it does not run."""
+    owner = record_of(request.scope).owner
+    stream = services.generation.kept.get(response_id)
+    if stream is None or stream.generation.owner != owner or stream.generation.outcome is not None:
+        return None
+    await stream.cancel()
+    buffer = await services.replays.find(response_id, owner)
+    if buffer is not None:
+        await buffer.wait_finished()
+        return stream.response
+    # Its reader gets the end, and it is kept then.
+    return cancelled(stream.response)
+
+
+async def delete(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
+    """Delete a response; one that runs is cancelled."""
+    owner = record_of(request.scope).owner
+    if response_id.startswith(CONVERSATION_PREFIX):
+        raise response_not_found(response_id)
+    was_running = await _cancelled(services, response_id) is not None
+    buffer = await services.replays.find(response_id, owner)
+    if buffer is not None:
+        await services.replays.discard(buffer)
+    if not (await services.responses.delete(owner or "", response_id) or was_running):
+        raise response_not_found(response_id)
+    return json_response(orjson.dumps({"id": response_id, "object": "response", "deleted": True}))
+
+
+async def input_items(services: Services, response_id: str) -> Response:
+    """List the items of a response's own input."""
+    return page_response((await _entry(services, response_id)).items)

@@ -1,0 +1,1 @@
+"""The requests and objects of the Conversations API."""

@@ -1,0 +1,69 @@
+"""An app on a fake engine, called as clients call it, with one key or another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from quart import Quart
+
+from app.config.load import load_settings
+from app.factory import create_app
+from app.server.wiring import make_services
+from engine.manager import AdmissionLimits, EngineManager
+from protocol.output import Delta
+from tests.engine.fakes import FakeEngine, FakeFactory, words
+
+KEYS = {"TWOWIRE_API_KEYS": "alice-secret,bobs-secret"}
+ALICE, BOB = "alice-secret", "bobs-secret"
+CONVERSATIONS, RESPONSES = "/v1/conversations", "/v1/responses"
+
+
+class App:
+    """Calls an app; the answers are parsed."""
+
+    def __init__(self, app: Quart, factory: FakeFactory, manager: EngineManager) -> None:
+        self.app = app
+        self.manager = manager
+        self._factory = factory
+
+    @property
+    def engine(self) -> FakeEngine:
+        return self._factory.engines[-1]
+
+    async def call(self, method: str, path: str, body: object = None, key: str | None = None) -> tuple[int, Any]:
+        """The status, and the body parsed."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        more: dict[str, Any] = {} if body is None else {"json": body}
+        response = await self.app.test_client().open(path, method=method, headers=headers, **more)
+        return response.status_code, orjson.loads(await response.get_data(as_text=False))
+
+    async def ok(self, method: str, path: str, body: object = None, key: str | None = None) -> Any:
+        """The body of an answer that must be 200."""
+        status, answer = await self.call(method, path, body, key)
+        assert status == 200, answer
+        return answer
+
+    async def refused(self, method: str, path: str, body: object = None, key: str | None = None) -> tuple[int, str]:
+        """The status and the code of an error."""
+        status, answer = await self.call(method, path, body, key)
+        return status, answer["error"]["code"]
+
+
+@asynccontextmanager
+async def open_app(
+    steps: Sequence[list[Delta]] | None = None,
+    *,
+    flags: Sequence[str] = (),
+    env: dict[str, str] | None = None,
+    ends: bool = True,
+) -> AsyncIterator[App]:
+    """An app whose engine answers with `steps`."""
+    factory = FakeFactory(words("so", " be", " it") if steps is None else steps, ends=ends)
+    manager = EngineManager(factory, AdmissionLimits(64, 64))
+    app = create_app(make_services(load_settings(flags, env or {}), manager))
+    async with app.test_app():
+        await manager.wait_settled()
+        yield App(app, factory, manager)

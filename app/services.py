@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.config.connections import DeadlineLimits
-from app.generation.api import APIS, GenerationApi
+from app.generation.api import GenerationApi
 from app.generation.models import ServedModels
 from app.generation.replay_store import ReplayStore
 from app.generation.service import GenerationService
+from app.generation.table import APIS
 from app.limits.connections import Connections
 from app.limits.parser import ParserThread
 from app.limits.rate_limits import RateLimits

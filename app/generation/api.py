@@ -1,28 +1,15 @@
-"""The table of the APIs that generate: one row for each.
-
-The routes, the WebSockets, the OpenAPI document and the rate limits all read it. To add an API, add its folder in
-`protocol` and a row here; CONTRIBUTING.md has an example.
-"""
+"""What an API that generates is made of: see `app.generation.table` for those that there are."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from app.stores.responses.history import History
 from protocol import sse
-from protocol.chat.chunks import ChatChunks
-from protocol.chat.request import ChatCompletionRequest
-from protocol.chat.response import ChatCollector
-from protocol.chat.schemas import ChatCompletion, ChatCompletionChunk
-from protocol.completions.chunks import CompletionChunks
-from protocol.completions.request import CompletionRequest
-from protocol.completions.response import CompletionCollector
-from protocol.completions.schemas import Completion
 from protocol.encoder import StreamEncoder
 from protocol.errors import TwowireError, error_bytes
 from protocol.generation import GenerationRequest
@@ -121,103 +108,6 @@ class GenerationApi(Generic[R]):
     def generation_id(self, answer_id: str) -> str | None:
         """The engine's id of a response of this API; None if `answer_id` is no such response's."""
         return answer_id.removeprefix(self.id_prefix) if answer_id.startswith(self.id_prefix) else None
-
-
-def _encoder(
-    chunks: Callable[..., StreamEncoder],
-    request: ChatCompletionRequest | CompletionRequest,
-    answer_id: str,
-    created: int,
-) -> StreamEncoder:
-    return chunks(
-        answer_id=answer_id,
-        model=request.model,
-        created=created,
-        include_usage=request.include_usage,
-        obfuscate=request.include_obfuscation,
-    )
-
-
-def _collector(
-    answer: Callable[..., Collector],
-    request: ChatCompletionRequest | CompletionRequest,
-    answer_id: str,
-    created: int,
-    choices: int,
-) -> Collector:
-    return answer(answer_id=answer_id, model=request.model, created=created, choices=choices)
-
-
-_STREAM = """\
-With `stream: true`. Server-sent events, each a line `data: …` and an empty line:
-
-- Each event's data is a `{chunk}` in JSON. The last chunk of a choice has its `finish_reason`, and nothing else.
-- With `stream_options.include_usage`, one more chunk follows, with the usage and without choices.
-- Lines that begin with `:` are comments. They keep silent connections alive.
-- If generation fails midway, an event with an `ErrorResponse` replaces the remaining chunks.
-- The last event is always `data: [DONE]`.
-- With the header `Twowire-Resume-Grace` (chats only), each event has an `id:` line, and the response's header
-  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection."""
-_STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
-_REFUSALS = "Errors that are found before the first byte are answered with their status, streamed or not."
-_QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
-
-CHAT = GenerationApi(
-    name="chat_completions",
-    path="/v1/chat/completions",
-    request=ChatCompletionRequest,
-    generation_request=ChatCompletionRequest.generation_request,
-    id_prefix="chatcmpl-",
-    encoder=lambda request, answer_id, created: _encoder(
-        partial(ChatChunks, style=request.style), request, answer_id, created
-    ),
-    collector=lambda request, answer_id, created, choices: _collector(
-        partial(ChatCollector, style=request.style), request, answer_id, created, choices
-    ),
-    is_resumable=True,
-    has_websocket=True,
-    description=ApiDescription(
-        operation_id="createChatCompletion",
-        channel_operation_id="openChannel",
-        summary="Answer a chat",
-        description="Writes the assistant's next message, whole or as a stream.\n\n" + _REFUSALS,
-        response=ChatCompletion,
-        chunk=ChatCompletionChunk,
-        stream=_STREAM,
-        stream_options=_STREAM_OPTIONS,
-        examples={
-            "Whole": {"messages": _QUESTION, "max_completion_tokens": 64},
-            "Streamed": {"messages": _QUESTION, "stream": True, "stream_options": {"include_usage": True}},
-            "JSON": {"messages": _QUESTION, "response_format": {"type": "json_object"}},
-        },
-    ),
-)
-
-COMPLETIONS = GenerationApi(
-    name="completions",
-    path="/v1/completions",
-    request=CompletionRequest,
-    generation_request=CompletionRequest.generation_request,
-    id_prefix="cmpl-",
-    encoder=partial(_encoder, CompletionChunks),
-    collector=partial(_collector, CompletionCollector),
-    description=ApiDescription(
-        operation_id="createCompletion",
-        summary="Continue a text",
-        description="Continues each prompt, whole or as a stream. The model reads the prompt as it is; no chat "
-        "template is applied.\n\n" + _REFUSALS,
-        response=Completion,
-        chunk=Completion,
-        stream=_STREAM,
-        stream_options=_STREAM_OPTIONS,
-        examples={
-            "Whole": {"prompt": "The sky is blue because", "max_tokens": 32, "temperature": 0},
-            "Streamed": {"prompt": "The sky is blue because", "max_tokens": 32, "stream": True},
-        },
-    ),
-)
-
-APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS)
 
 
 def api_of(

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from app.generation.api import APIS, GenerationApi
+from app.generation.api import GenerationApi
+from app.generation.table import APIS
 from app.openapi.errors import error_answers, error_table
 from app.openapi.route import Route
 from app.openapi.routes import routes

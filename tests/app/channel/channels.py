@@ -16,8 +16,8 @@ from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.load import load_settings
-from app.generation.api import CHAT
 from app.generation.replay_store import ReplayStore
+from app.generation.table import CHAT
 from app.security.caller import Caller
 from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.channel.endpoint import INBOX_MESSAGES
 from app.factory import create_app
-from app.generation.api import CHAT
+from app.generation.table import CHAT
 from tests.app.channel.channels import Harness, open_harness, turn, until
 
 SCOPE: dict[str, Any] = {

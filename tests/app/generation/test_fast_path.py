@@ -11,10 +11,10 @@ import pytest
 from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.config.channel import ChannelLimits
-from app.generation.api import CHAT
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender
 from app.generation.stream import LiveStream
+from app.generation.table import CHAT
 from app.security.caller import Caller
 from engine.api import FastPath
 from engine.generation import Generation

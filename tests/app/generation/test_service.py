@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import app
-from app.generation.api import CHAT, COMPLETIONS, GenerationApi
+from app.generation.api import GenerationApi
 from app.generation.replay import ReplayReader
 from app.generation.stream import LiveStream
+from app.generation.table import CHAT, COMPLETIONS
 from app.observability.outcome import Wire
 from app.security.caller import Caller
 from engine.generation import Generation

@@ -16,7 +16,7 @@ from quart import Quart
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.generation.api import APIS
+from app.generation.table import APIS
 from app.server.wiring import make_services
 from app.services import Services
 from engine.manager import AdmissionLimits, EngineManager

@@ -1,4 +1,4 @@
-"""The row of the toy API, as it would stand in `app/generation/api.py`."""
+"""The row of the toy API, as it would stand in `app/generation/table.py`."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from app.middleware.checks import add_checks
 from app.middleware.cors import allow_origins
 from app.middleware.errors import add_error_handlers
 from app.middleware.lifecycle import RequestGuard
+from app.middleware.root_path import RootPath
 from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
@@ -58,6 +59,8 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(page_routes(services))
     add_checks(app, services)
     add_error_handlers(app, services)
+    if prefix := services.settings.listening.root_path:
+        app.asgi_app = RootPath(app.asgi_app, prefix)  # type: ignore[method-assign]  # the documented way
     app.asgi_app = RequestGuard(app.asgi_app, services.access.request)  # type: ignore[method-assign]  # the documented way
 
     @app.before_serving

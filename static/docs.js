@@ -30,7 +30,7 @@ async function show() {
   await sanitizeMarkup();
   followTheme();
   swagger({
-    url: "/openapi.json",
+    url: "openapi.json",
     domNode: byId("content"),
     deepLinking: true,
     defaultModelsExpandDepth: 0,
@@ -44,5 +44,5 @@ async function show() {
 
 show().catch((error) => {
   byId("content").replaceChildren(element("p", { class: "note" }, `${error.message}. Read `,
-    element("a", { href: "/openapi.json" }, "/openapi.json"), " instead."));
+    element("a", { href: "openapi.json" }, "/openapi.json"), " instead."));
 });

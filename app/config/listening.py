@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from app.config.values import Key, Origin, check_host
+from app.config.values import Key, Origin, check_host, check_root_path
 from app.security.hosts import is_loopback
 from engine.option import Option
 
@@ -50,6 +50,16 @@ class Listening:
             le=65535,
         ),
     ] = 2048
+    root_path: Annotated[
+        str,
+        Option(
+            "The path below which a proxy that passes paths on unchanged shows this server, such as /chat. It is "
+            "removed from the paths of requests that have it. A proxy that removes it itself needs no setting.",
+            shown="none",
+            metavar="PATH",
+            check=check_root_path,
+        ),
+    ] = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -103,6 +113,15 @@ class Access:
             "rebinding).",
             shown="loopback names",
             metavar="NAME",
+        ),
+    ] = ()
+    frame_ancestors: Annotated[
+        tuple[Origin, ...],
+        Option(
+            "The origins whose web pages may show the chat page in a frame, such as https://intranet.example.com. By "
+            "default none may.",
+            shown="none",
+            metavar="ORIGIN",
         ),
     ] = ()
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False

@@ -108,6 +108,14 @@ def check_host(host: str) -> str:
     return host
 
 
+def check_root_path(path: str) -> str:
+    """A path that starts with a slash; one at its end is removed."""
+    path = path.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise ValueError(f"must be a path like /chat, got {path[:60]!r}")
+    return path
+
+
 def check_url(url: str) -> str:
     """A base URL over HTTP."""
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:

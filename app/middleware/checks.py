@@ -26,6 +26,8 @@ PUBLIC_ENDPOINTS = frozenset(
         "pages.docs",
         "pages.openapi",
         "pages.static",
+        "pages.manifest",
+        "pages.service_worker",
     }
 )
 """The routes that need no key. All others do, unknown paths and routes yet to come included."""

@@ -122,7 +122,7 @@ def openapi_document(
             "description": _DESCRIPTION.format(table=error_table()),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "This server."}],
+        "servers": [{"url": ".", "description": "This server."}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS],
         "paths": paths,
         "components": {

@@ -109,4 +109,18 @@ PAGE_ROUTES = (
         faults=(Fault.UNKNOWN_URL,),
         parameters=(path_parameter("name", "The file's path."),),
     ),
+    _page(
+        "/manifest.webmanifest",
+        "manifest",
+        "Get the chat page's manifest",
+        "Its name and icon, for browsers that install it.",
+        text_answer("The manifest.", "application/manifest+json"),
+    ),
+    _page(
+        "/service-worker.js",
+        "serviceWorker",
+        "Get the chat page's service worker",
+        "A script that opens the chat page without a network.",
+        text_answer("The script.", "text/javascript"),
+    ),
 )

@@ -1,5 +1,6 @@
 // The icons, from `icons.svg`.
 
+const FILE = new URL("icons.svg", import.meta.url).href;
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** @param {string} name The id of a symbol in `icons.svg`. */
@@ -8,7 +9,7 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(NAMESPACE, "use");
-  use.setAttribute("href", `/static/chat/icons.svg#${name}`);
+  use.setAttribute("href", `${FILE}#${name}`);
   svg.append(use);
   return svg;
 }

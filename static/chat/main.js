@@ -6,6 +6,7 @@ import { Composer } from "./views/composer.js";
 import { Connection } from "./state/connection.js";
 import { t, translate, useLanguage } from "./i18n.js";
 import { icon } from "./icons.js";
+import { installWorker, keepStorage } from "./offline.js";
 import { Library } from "./state/conversations.js";
 import { readKey, readPreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
@@ -263,3 +264,6 @@ await library.open();
 showConnection();
 await show();
 if (!library.isKept) toast(byId("toasts"), t("notKept"));
+// Not before there is something to keep, since some browsers ask the reader.
+else if (library.conversations.length > 0) void keepStorage();
+void installWorker();

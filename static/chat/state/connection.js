@@ -1,6 +1,7 @@
 // The connection to the server: its channel, its models, whether it is ready, and the API key.
 
 import { Channel } from "../../channel.js";
+import { ROOT } from "../root.js";
 
 /** @typedef {import("../../channel.js").StateDetail} StateDetail */
 
@@ -42,6 +43,8 @@ export class Connection extends EventTarget {
   #pollTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #resumedTimer;
+  /** The request for the models that is running. @type {Promise<void> | undefined} */
+  #readingModels;
   #isLocked = false;
   /** Whether the server has keys. */
   asksForKey = false;
@@ -89,6 +92,7 @@ export class Connection extends EventTarget {
     this.#channel?.close();
     this.#channel = undefined;
     this.#wire = "connecting";
+    this.#readingModels = undefined;
     this.#changed();
     void this.#poll();
     void this.#connect();
@@ -127,6 +131,7 @@ export class Connection extends EventTarget {
     /** @type {Channel} */
     const channel = new Channel({
       ...(this.#key ? { apiKey: this.#key } : {}),
+      baseUrl: ROOT,
       fallback: true,
       onState: (state, detail) => { if (channel === this.#channel) this.#onState(state, detail); },
     });
@@ -147,13 +152,13 @@ export class Connection extends EventTarget {
     clearTimeout(this.#resumedTimer);
     this.#reason = detail.reason ?? "";
     if (state === "ready" || state === "resumed") {
+      // It may be another server than before.
+      if (this.#wire === "reconnecting") void this.#poll();
       this.#wire = state;
       if (state === "resumed") this.#resumedTimer = setTimeout(() => this.#onState("ready", {}), RESUMED_MS);
-      // It may be another server than before.
-      void this.#poll();
     } else if (state === "reconnecting" || state === "connecting") {
       this.#wire = state;
-      void this.#poll();
+      if (detail.attempt !== undefined) void this.#poll();
     } else if (state === "closed") {
       this.#wire = "closed";
       if (detail.error?.code === "invalid_api_key") this.#lock(detail.error.message);
@@ -175,7 +180,7 @@ export class Connection extends EventTarget {
     clearTimeout(this.#pollTimer);
     const wasReady = this.isReady;
     try {
-      const answer = await this.#get("/health");
+      const answer = await this.#get("health");
       const body = await answer.json();
       this.#health = typeof body.state === "string" ? body : null;
     } catch {
@@ -188,9 +193,17 @@ export class Connection extends EventTarget {
     this.#pollTimer = setTimeout(() => this.#poll(), this.isReady ? POLL_READY_MS : POLL_MS);
   }
 
-  async #readModels() {
+  #readModels() {
+    const reading = this.#readingModels ?? this.#askForModels().finally(() => {
+      if (this.#readingModels === reading) this.#readingModels = undefined;
+    });
+    this.#readingModels = reading;
+    return reading;
+  }
+
+  async #askForModels() {
     try {
-      const answer = await this.#get("/v1/models");
+      const answer = await this.#get("v1/models");
       const body = await answer.json();
       if (answer.status === 401) {
         this.#lock(this.#key ? body.error.message : "");
@@ -210,8 +223,8 @@ export class Connection extends EventTarget {
   /** @param {string} path */
   #get(path) {
     /** @type {Record<string, string>} */
-    const headers = this.#key && path.startsWith("/v1/") ? { Authorization: `Bearer ${this.#key}` } : {};
-    return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const headers = this.#key && path.startsWith("v1/") ? { Authorization: `Bearer ${this.#key}` } : {};
+    return fetch(new URL(path, ROOT), { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   }
 
   #changed() {

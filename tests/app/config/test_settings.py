@@ -80,11 +80,13 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         host = "0.0.0.0"
         port = 0
         backlog = 100
+        root-path = "/chat"
         api-keys = ["{KEY}"]
         api-keys-file = '{keys}'
         allow-unauthenticated = false
         cors-origins = ["https://a.example"]
         allowed-hosts = ["chat.example"]
+        frame-ancestors = ["https://intranet.example.com"]
         public-metrics = true
         api-server-count = 1
         api-server-balance-by = "connection"

@@ -15,7 +15,8 @@ from quart import Quart
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.routes.pages import MEDIA_TYPES, static_folder
+from app.routes.page_files import MEDIA_TYPES
+from app.routes.pages import static_folder
 from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from tests.engine.fakes import FakeFactory
@@ -34,10 +35,11 @@ OURS = [name for name in EVERYTHING if not name.startswith("vendor/") and not na
 VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
-def make_app() -> Quart:
+def make_app(*flags: str) -> Quart:
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
     # A key is set, so that what is answered here is what everybody may see.
-    return create_app(make_services(load_settings([], {"TWOWIRE_API_KEYS": "a-key-for-tests-0123456789"}), manager))
+    environment = {"TWOWIRE_API_KEYS": "a-key-for-tests-0123456789"}
+    return create_app(make_services(load_settings(list(flags), environment), manager))
 
 
 @pytest.fixture
@@ -81,11 +83,12 @@ async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client:
         "style-src": "'self'",
         "img-src": "'self' data:",
         "connect-src": "'self'",
+        "manifest-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
         "require-trusted-types-for": "'script'",
-        "trusted-types": "dompurify default 'allow-duplicates'" if path == "/docs" else "dompurify",
+        "trusted-types": "dompurify default 'allow-duplicates'" if path == "/docs" else "dompurify twowire",
     }
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
@@ -202,19 +205,81 @@ async def test_a_page_is_well_formed_and_complete(client: TestClientProtocol, pa
     assert len(page.ids) == len(set(page.ids))
     assert page.inline == [], "the policy would keep it from working"
     for reference in page.references:
-        assert reference.startswith(("/", "#")), reference
-        assert not reference.startswith("//"), reference
+        # Relative, so that a proxy may show the pages below a path of its own.
+        assert not re.match(r"/|[a-z]+:", reference), reference
         # The libraries are missing where npm is; the pages cope with that.
-        if reference.startswith("/static/") and (reference[8:] in EVERYTHING or "/vendor/" not in reference):
-            assert (await client.get(reference)).status_code == 200, reference
+        if re.match(r"static/\w+/", reference) and (reference[24:] in EVERYTHING or "/vendor/" not in reference):
+            answer = await client.get(f"/{reference}")
+            assert answer.status_code == 200, reference
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        elif reference != "metrics" and not reference.startswith(("#", "static/")):
+            assert (await client.get(f"/{reference.removeprefix('./')}")).status_code == 200, reference
+
+
+async def test_an_address_changes_with_the_content_and_an_old_one_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.routes.pages.static_folder", lambda: tmp_path)
+    (tmp_path / "index.html").write_text('<head>\n<script type="module" src="static/a.js"></script></head>')
+    (tmp_path / "a.js").write_text('import "./b.js";\nimport { c } from "./sub/c.js";\nconst d = import("./d.js");\n')
+    (tmp_path / "sub").mkdir()
+    for name in ("b.js", "sub/c.js", "d.js"):
+        (tmp_path / name).write_text('import "../a.js";' if "/" in name else "")
+    client = make_app().test_client()
+    before = Page(await (await client.get("/")).get_data(as_text=True)).references
+    digest = before[0].split("/")[1]
+    assert sorted(before) == [f"static/{digest}/{name}" for name in ("a.js", "b.js", "sub/c.js")]
+    (tmp_path / "b.js").write_text("changed")
+    after = Page(await (await client.get("/")).get_data(as_text=True)).references
+    assert not set(before) & set(after)
+    # A page that was loaded before the update still finds its files.
+    old, new = await client.get(f"/static/{digest}/b.js"), await client.get(f"/{after[0][:23]}/b.js")
+    assert await old.get_data(as_text=True) == await new.get_data(as_text=True) == "changed"
+    assert (old.headers["Cache-Control"], "immutable" in new.headers["Cache-Control"]) == ("no-cache", True)
+    missing = await client.get(f"/{after[0]}x.js")
+    assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "no-store")
+
+
+async def test_the_chat_names_all_that_it_loads_at_its_start(client: TestClientProtocol) -> None:
+    page = Page(await (await client.get("/")).get_data(as_text=True))
+    named = {re.sub(r"^static/\w+/", "", reference) for reference in page.references}
+    assert {"chat/main.js", "channel.js", "channel/streams.js", "chat/strings/en.js", "dom.js"} <= named
+    assert "chat/strings/ko.js" not in named, "it is only loaded where it is spoken"
+
+
+async def test_the_chat_can_be_installed(client: TestClientProtocol) -> None:
+    manifest = orjson.loads(await (await client.get("/manifest.webmanifest")).get_data(as_text=False))
+    assert (manifest["start_url"], manifest["scope"]) == ("./", "./")
+    for icon in manifest["icons"]:
+        assert (await client.get(f"/{icon['src']}")).status_code == 200
+    worker = await client.get("/service-worker.js")
+    page = Page(await (await client.get("/")).get_data(as_text=True))
+    (digest,) = {name.split("/")[1] for name in page.references if name.startswith("static/")}
+    assert f'"twowire-{digest}"' in await worker.get_data(as_text=True)
+    assert worker.headers["Cache-Control"] == "no-cache"
+
+
+async def test_pages_that_may_embed_the_chat_are_named() -> None:
+    client = make_app("--frame-ancestors", "https://a.example,https://b.example:8443").test_client()
+    policy = (await client.get("/")).headers["Content-Security-Policy"]
+    assert "frame-ancestors https://a.example https://b.example:8443;" in policy
+
+
+async def test_a_server_below_a_path_is_found_with_and_without_it() -> None:
+    client = make_app("--root-path", "/on/chat/").test_client()
+    for path in ("/on/chat/", "/on/chat/docs", "/on/chat/health", "/health"):
+        assert (await client.get(path)).status_code in (200, 503), path
+    bare = await client.get("/on/chat")
+    assert (bare.status_code, bare.headers["Location"]) == (307, "chat/")
+    assert (await client.get("/on/chatter")).status_code == 401
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_file_loads_nothing_from_another_host_and_makes_no_markup(name: str) -> None:
     text = (static_folder() / name).read_text("utf-8")
     hosts = set(re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z.]+[a-z]", text))
-    # The name of a language, which nothing is fetched from.
-    assert hosts <= {"http://www.w3.org"}
+    # The name of a language, which nothing is fetched from; and a specification in a comment.
+    assert hosts <= {"http://www.w3.org", "https://html.spec.whatwg.org"}
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import"):
         assert word not in text
 

@@ -122,7 +122,7 @@ async def test_the_keyboard_is_enough(browser: Browser, server: Server) -> None:
 
 async def test_without_swagger_ui_the_page_says_where_the_document_is(browser: Browser, server: Server) -> None:
     async with context(browser) as made:
-        await made.route("**/static/vendor/**", lambda route: route.abort())
+        await made.route("**/vendor/**", lambda route: route.abort())
         page = await made.new_page()
         await page.goto(f"{server.url}/docs")
         await expect(page.locator("#content")).to_have_text("Swagger UI is not installed. Read /openapi.json instead.")

@@ -135,7 +135,7 @@ async def test_an_attack_in_markdown_does_nothing(browser: Browser, server: Serv
 
 async def test_without_the_libraries_text_is_shown_plainly(browser: Browser, server: Server) -> None:
     async with context(browser) as made:
-        await made.route("**/static/vendor/**", lambda route: route.abort())
+        await made.route("**/vendor/**", lambda route: route.abort())
         chat = Chat(await made.new_page(), server.url)
         await chat.open()
         await said(chat, ATTACK)

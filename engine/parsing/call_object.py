@@ -5,40 +5,40 @@ from __future__ import annotations
 import json
 import re
 
+from engine.parsing.call_reader import NotACallError
+from engine.parsing.json_value import NestedValue
 from engine.parsing.parts import CallArguments, CallStart, Part
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_IN_STRING = re.compile(r'[^"\\]*')
-_OUTSIDE = re.compile(r'[^"{}\[\]]*')
 _SCALAR = re.compile(r"[^,}\s]*")
 
 ARGUMENTS = ("arguments", "parameters")
 """Models use either key."""
 
 
-class NotACallError(Exception):
-    """The text is not such an object."""
+KEYS = frozenset({"name", "type", "id", "function", *ARGUMENTS})
+"""What a call without tags consists of: another key first, and it is none."""
 
 
 class CallObject:
     """Call `number` of an answer. `name` is None until it is known; the keys may come in any order.
 
-    Strings are followed, so that nothing inside one ends the object.
+    `is_bare`: no tag says that it is a call; a key that no call has says that it is none.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, is_bare: bool = False) -> None:
         self.name: str | None = None
         self.is_done = False
         self.is_announced = False
         """Its start has been taken."""
         self._number = number
+        self._is_bare = is_bare
         self._text = ""
         """What has come and is not read yet."""
         self._state = "open"
         self._key = ""
-        self._depth = 0
-        self._is_in_string = False
+        self._nested = NestedValue()
         self._arguments: list[str] = []
         """What was written of the arguments, and not taken yet."""
         self._has_arguments = False
@@ -69,6 +69,13 @@ class CallObject:
             parts.append(CallArguments(self._number, text))
             self._arguments.clear()
         return parts
+
+    def finish(self) -> list[Part]:
+        """The model has ended its answer within the call. What it wrote stays as it is; no arguments are `{}`."""
+        if self.name is None or self._has_arguments:
+            return []
+        self._has_arguments = True
+        return [CallArguments(self._number, "{}")]
 
     # Each returns False where it needs more text.
 
@@ -105,6 +112,8 @@ class CallObject:
         if whole is None:
             return False
         self._key = _loaded(whole[0])
+        if self._is_bare and self._key not in KEYS:
+            raise NotACallError
         return self._go("colon", skip=whole.end())
 
     def _read_colon(self) -> bool:
@@ -145,42 +154,18 @@ class CallObject:
 
     def _read_nested(self) -> bool:
         """An object or a list, which may come over many steps."""
-        text, at = self._text, 0
-        while at < len(text):
-            if self._is_in_string:
-                at = _end(_IN_STRING, text, at)
-                if text.startswith("\\", at):
-                    if at + 1 == len(text):
-                        break
-                    at += 2
-                elif at < len(text):
-                    self._is_in_string = False
-                    at += 1
-                continue
-            at = _end(_OUTSIDE, text, at)
-            if at == len(text):
-                break
-            found = text[at]
-            at += 1
-            self._is_in_string = found == '"'
-            self._depth += (found in "{[") - (found in "}]")
-            if not self._depth:
-                break
+        at = self._nested.read(self._text)
         if self._key in ARGUMENTS:
             self._has_arguments = True
-            self._arguments.append(text[:at])
+            self._arguments.append(self._text[:at])
         elif self._key == "name":
             raise NotACallError
-        self._text = text[at:]
-        if self._depth:
+        self._text = self._text[at:]
+        if not self._nested.is_done:
             return False
+        self._nested = NestedValue()
         self._state = "key"
         return True
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return match.end() if match else at
 
 
 def _loaded(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.parsing.call_object import CallObject, NotACallError
+from engine.parsing.call_object import CallObject
+from engine.parsing.call_reader import NotACallError
 from engine.parsing.parts import MAX_CALLS, Content, Part
 
 

@@ -77,6 +77,12 @@ def joined(parts: list[Part]) -> list[Part]:
     return out
 
 
+def first_of(markers: tuple[str, ...], text: str) -> tuple[int, str]:
+    """Where the first of `markers` stands in `text`, and which; of several at one place the longest. -1 for none."""
+    at, _, marker = min(((at, -len(one), one) for one in markers if (at := text.find(one)) >= 0), default=(-1, 0, ""))
+    return at, marker
+
+
 def held_back(text: str, markers: tuple[str, ...]) -> int:
     """How many characters at the end of `text` may be the beginning of one of `markers`."""
     longest = max(map(len, markers)) - 1

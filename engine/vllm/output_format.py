@@ -1,7 +1,7 @@
 """How a model writes tool calls and thoughts: found from its chat template, or named by the operator.
 
-Formats that write a call as JSON between tags, and all thoughts between tags, are parsed by `engine.parsing`; other
-formats of calls by vLLM's parsers.
+The usual formats of calls, and all thoughts between tags, are parsed by `engine.parsing`; other formats of calls by
+vLLM's parsers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from engine.api import EngineStartError
 from engine.grammar.constraint import Constraint, json_constraint
 from engine.parsing.after_thoughts import AfterThoughts
+from engine.parsing.argument_types import argument_types
+from engine.parsing.formats import CALL_FORMATS, THINK, CallFormat
 from engine.parsing.grammar import GrammarWriter
 from engine.parsing.json_calls import JsonCallsParser
 from engine.parsing.parts import TextParser
@@ -25,15 +27,6 @@ from protocol.generation import GenerationRequest, Tools
 
 AUTO, NONE = "auto", "none"
 
-TAGGED_CALLS: Mapping[str, tuple[str, str]] = {
-    "hermes": ("<tool_call>", "</tool_call>"),
-    "qwen3_json": ("<tool_call>", "</tool_call>"),
-    "granite4": ("<tool_call>", "</tool_call>"),
-    "longcat": ("<longcat_tool_call>", "</longcat_tool_call>"),
-}
-"""vLLM's names for formats whose calls are JSON between tags."""
-
-THINK = ("<think>", "</think>")
 _THINK_FORMATS = (
     *("qwen3", "deepseek_r1", "deepseek_v3", "deepseek_v4", "glm45", "glm47", "kimi_k2", "minimax_m2", "nemotron_v3"),
     *("mimo", "step3", "step3p5", "ernie45", "plamo3", "ling3", "olmo3", "hunyuan_a13b", "minicpmv"),
@@ -46,6 +39,7 @@ THOUGHTS: Mapping[str, tuple[str, str]] = {
 """vLLM's names for formats of thoughts, and their tags."""
 
 SIGNS: tuple[tuple[str, str], ...] = (
+    ("<｜DSML｜tool_calls", "deepseek_v4"),
     ("<｜DSML｜", "deepseek_v32"),
     ("<｜tool▁calls▁begin｜>", "deepseek_v31"),
     ("<|tool_calls_section_begin|>", "kimi_k2"),
@@ -82,8 +76,13 @@ class OutputFormat:
 
     @property
     def is_own(self) -> bool:
-        """Calls are parsed here, and a grammar can hold them in the model's own form."""
-        return self.calls in TAGGED_CALLS
+        """A grammar can hold calls in the model's own form."""
+        return self.call_format is not None and self.call_format.is_json
+
+    @property
+    def call_format(self) -> CallFormat | None:
+        """How calls are parsed here; None where vLLM does it, or nobody."""
+        return CALL_FORMATS.get(self.calls or "")
 
     # -- the prompt ---------------------------------------------------------------------------------------------
 
@@ -125,11 +124,14 @@ class OutputFormat:
         tagged = partial(TaggedParser, self.tags, thinks=thinks, is_thinking=is_thinking)
         if tools is None:
             return Answer(constraint, Parsing(partial(tagged, calls=False)) if thinks else None)
-        if self.is_own:
-            new: Callable[[], TextParser] = tagged
+        new: Callable[[], TextParser]
+        if tools.choice.mode == "required" and not self.is_own:
+            new = _behind(JsonCallsParser, tagged, thinks=thinks)
+        elif (call_format := self.call_format) is not None:
+            types = {tool.name: argument_types(tool.parameters) for tool in tools.tools}
+            new = partial(tagged, new_call=partial(call_format.new_call, types))
         else:
-            content = self._foreign_parser(tools, prompt_ids)
-            new = (lambda: AfterThoughts(tagged(calls=False), content())) if thinks else content
+            new = _behind(self._foreign_parser(tools, prompt_ids), tagged, thinks=thinks)
         custom = frozenset(tool.name for tool in tools.tools if tool.is_custom)
         return Answer(constraint, Parsing(new, is_named=tools.choice.is_named, custom_tools=custom))
 
@@ -139,8 +141,6 @@ class OutputFormat:
 
     def _foreign_parser(self, tools: Tools, prompt_ids: list[int]) -> Callable[[], TextParser]:
         """What makes a parser of calls in a format that is not parsed here."""
-        if tools.choice.mode == "required":
-            return JsonCallsParser
         declared = vllm_tools(tools)
         return lambda: VllmTextParser(
             self.parser(self.tokenizer, declared), declared, prompt_ids, parallel=tools.is_parallel
@@ -169,6 +169,13 @@ class OutputFormat:
         if output is None:
             return None
         return Constraint("grammar", writer.json(output.schema)) if thinks else json_constraint(output.schema)
+
+
+def _behind(
+    content: Callable[[], TextParser], tagged: Callable[..., TextParser], *, thinks: bool
+) -> Callable[[], TextParser]:
+    """What makes the parser of an answer whose content is parsed by `content`."""
+    return (lambda: AfterThoughts(tagged(calls=False), content())) if thinks else content
 
 
 TAIL_TOKENS = 16
@@ -202,15 +209,15 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
     if named_thoughts is not None and named_thoughts not in THOUGHTS:
         known = ", ".join(sorted(THOUGHTS))
         raise EngineStartError(f"--reasoning-parser {named_thoughts} is not known; choose of: {known}, none.")
-    tags = Tags(
-        think=THOUGHTS.get(named_thoughts or "", THINK),
-        call=TAGGED_CALLS.get(named_calls or "", TAGGED_CALLS["hermes"]),
-    )
+    think = THOUGHTS.get(named_thoughts or "", THINK)
     parser = None
-    if named_calls is not None and named_calls not in TAGGED_CALLS:
-        parser = _vllm_parser(named_calls, tokenizer, model, is_asked=calls != AUTO)
-        if parser is None:
-            named_calls = None
+    if (known_calls := CALL_FORMATS.get(named_calls or "")) is not None:
+        tags = known_calls.tags(think)
+    else:
+        tags = Tags(think)
+        if named_calls is not None:
+            parser = _vllm_parser(named_calls, tokenizer, model, is_asked=calls != AUTO)
+            named_calls = None if parser is None else named_calls
     found = OutputFormat(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser)
     if named_thoughts is None:
         return found
@@ -219,7 +226,9 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
 
 
 def _found(template: str) -> str | None:
-    return next((name for sign, name in SIGNS if sign in template), None)
+    found = next((name for sign, name in SIGNS if sign in template), None)
+    # Of DeepSeek's older form there are two; V3 and R1 put arguments into backticks.
+    return "deepseek_v3" if found == "deepseek_v31" and "```json" in template else found
 
 
 def _thoughts_of(template: str) -> str | None:
@@ -236,7 +245,7 @@ def _vllm_parser(name: str, tokenizer: Any, model: str, *, is_asked: bool) -> An
         return ParserManager.get_parser(
             tool_parser_name=name, enable_auto_tools=True, model_name=model, tokenizer=tokenizer
         )
-    except TypeError as error:
+    except (TypeError, ImportError) as error:
         if is_asked:
             raise EngineStartError(str(error).splitlines()[0]) from error
         return None

@@ -193,10 +193,6 @@ def test_signs_in_a_template_name_the_format(
     assert (found.calls, found.thoughts) == (calls, thoughts)
 
 
-def test_a_found_format_that_the_tokenizer_cannot_serve_is_left_out(tokenizer: Any) -> None:
-    assert format_of(tokenizer, template="[TOOL_CALLS]").calls is None
-
-
 def test_none_leaves_everything_as_text(tokenizer: Any) -> None:
     found = format_of(tokenizer, "none", "none")
     assert (found.calls, found.thoughts, found.switch) == (None, None, None)
@@ -209,7 +205,8 @@ def test_none_leaves_everything_as_text(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("calls", "thoughts", "named"),
     [
-        ("mistral", "none", "--tool-call-parser mistral"),
+        ("jamba", "none", "--tool-call-parser jamba"),
+        ("cohere_command3", "none", "cohere_melody"),
         ("no_such", "none", "no_such"),
         ("hermes", "no_such", "--reasoning-parser no_such"),
     ],

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from engine.api import EngineStream, FastPath, PreparedPrompt
 from engine.config import GUIDE
-from engine.vllm.output_format import NONE, TAGGED_CALLS, OutputFormat, find_format
+from engine.parsing.formats import CALL_FORMATS
+from engine.vllm.output_format import NONE, OutputFormat, find_format
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
@@ -63,7 +64,7 @@ _guide = functools.cache(GuideTokenizer)
 @functools.cache
 def _format(calls: str, thoughts: str) -> OutputFormat:
     tokenizer: Any = _guide()
-    if calls not in (*TAGGED_CALLS, NONE):
+    if calls not in (*CALL_FORMATS, NONE):
         # vLLM's parser wants more of it.
         from transformers import AutoTokenizer
 

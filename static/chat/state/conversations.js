@@ -208,10 +208,7 @@ export class Library extends EventTarget {
     return { conversations: this.conversations, messages: await this.#store.allMessages() };
   }
 
-  /**
-   * The conversations with `words` in their title or messages.
-   * @param {string} words
-   */
+  /** The conversations with `words` in their title or messages. @param {string} words */
   async search(words) {
     return matching(words, this.conversations, await this.#store.allMessages());
   }
@@ -268,7 +265,7 @@ export class Library extends EventTarget {
   #onAnswer(message) {
     this.#loaded.get(message.conversation)?.set(message.id, message);
     this.#tell("answer", message.conversation, message.id);
-    if (message.text === "" || !this.isRunning(message.id)) {
+    if (message.answer?.pieces === 0 || !this.isRunning(message.id)) {
       this.#tell("list");
       this.#tabs.post({ changed: message.conversation });
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,13 @@ def node(*files: str, env: dict[str, str] | None = None) -> str:
     if ended.returncode != 0:
         pytest.fail(f"{' '.join(command)}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}", pytrace=False)
     return ended.stdout
+
+
+def packages(what_for: str) -> Path:
+    """The folder with the packages of `static/package.json`, installed if they were not; skips the test without npm."""
+    if os.environ.get("WITHOUT_NPM"):
+        pytest.skip(f"WITHOUT_NPM is set: {what_for} is not there")
+    command = [sys.executable, str(ROOT / "requirements" / "pages.py"), "tools"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / ".node" / "node_modules"

@@ -69,6 +69,6 @@ def dialogue_in(messages: list[dict[str, Any]]) -> Dialogue | None:
     found = None
     for message in messages:
         for mark in _MARK.finditer(str(message["content"])):
-            fields = json.loads(base64.urlsafe_b64decode(mark[1]))
+            fields = json.loads(base64.urlsafe_b64decode(mark[1] + "=="))  # JavaScript leaves the padding out
             found = Dialogue(*fields.pop("turns"), **fields)
     return found

@@ -66,6 +66,21 @@ class KeptEncoder(StreamEncoder, Protocol):
         """The response object as in the last event that has it, in JSON."""
 
 
+class FillingEncoder:
+    """A `StreamEncoder` that must see each text, because the events of two equal texts differ.
+
+    It fills in what varies between the two halves of `text_template`.
+    """
+
+    def fill(self, text: str) -> bytes:
+        """What stands between the halves of `text_template` for a text that may be sent next."""
+        raise NotImplementedError
+
+    def sent(self, text: str) -> None:
+        """Note that the text has been sent, on the fast path."""
+        raise NotImplementedError
+
+
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's `CompletionUsage`."""
     counted: dict[str, Any] = {

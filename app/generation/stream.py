@@ -14,7 +14,7 @@ from app.generation.fast_path import Sender
 from app.observability.outcome import RequestOutcome, outcome_of
 from engine.api import FastPath
 from engine.generation import Generation
-from protocol.encoder import Event, StreamEncoder
+from protocol.encoder import Event, FillingEncoder, StreamEncoder
 from protocol.errors import TwowireError
 from protocol.output import Delta, Status, Usage
 
@@ -88,8 +88,10 @@ class LiveStream:
         self._ended = False
         self._failure: TwowireError | None = None
         self._sender: Sender | None = None
-        self._coalescer = Coalescer(pace, self._send, generation.wake) if pace is not None else None
-        take = self._coalescer.take if self._coalescer is not None else self._send
+        self._filler = encoder if isinstance(encoder, FillingEncoder) else None
+        send = self._send if self._filler is None else self._send_filled
+        self._coalescer = Coalescer(pace, send, generation.wake) if pace is not None else None
+        take = self._coalescer.take if self._coalescer is not None else send
         self._fast_path: FastPath | None = generation.fast_path_to(take)
 
     @property
@@ -173,6 +175,15 @@ class LiveStream:
         self.seq += 1
         return True
 
+    def _send_filled(self, text: str) -> bool:
+        """`_send` for an encoder whose texts differ in more than themselves."""
+        filler = self._filler
+        if self._sender is None or filler is None or not self._sender.send(self.seq + 1, filler.fill(text)):
+            return False
+        filler.sent(text)
+        self.seq += 1
+        return True
+
     def _encoded(self, deltas: list[Delta]) -> list[Event]:
         if deltas and self._coalescer is not None:
             self._coalescer.sent()
@@ -203,5 +214,5 @@ class LiveStream:
         if self._coalescer is not None:
             self._coalescer.rest()
         # They refer to this stream, which would have to wait for the garbage collector.
-        self._fast_path = self._coalescer = self._sender = None
+        self._fast_path = self._coalescer = self._sender = self._filler = None
         await self.generation.close()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.generation.api import ApiDescription, Collector, GenerationApi
+from app.generation.api import ApiDescription, Collector, GenerationApi, Keeping
+from app.generation.recall import own_items, recall
 from protocol.chat.chunks import ChatChunks
 from protocol.chat.request import ChatCompletionRequest
 from protocol.chat.response import ChatCollector
@@ -20,6 +21,11 @@ from protocol.completions.request import CompletionRequest
 from protocol.completions.response import CompletionCollector
 from protocol.completions.schemas import Completion
 from protocol.encoder import StreamEncoder
+from protocol.responses.answer import ResponseCollector
+from protocol.responses.events import ResponseEvents
+from protocol.responses.objects import ID_PREFIX
+from protocol.responses.request import ResponseRequest
+from protocol.responses.schemas import ResponseEvent, ResponseObject
 
 
 def _encoder(
@@ -116,4 +122,38 @@ COMPLETIONS = GenerationApi(
     ),
 )
 
-APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS)
+_EVENTS = """\
+With `stream: true`. Server-sent events, each with lines `event: …` and `data: …`, and an empty line:
+
+- Each event's data is a `{chunk}` in JSON, whose `type` is the event's name.
+- Each item of the output is added, filled and done before the next one. Ids are those of the final response.
+- The last event has the whole response: `response.completed`, `response.incomplete` or `response.failed`.
+- Then comes `data: [DONE]`. Lines that begin with `:` are comments. They keep silent connections alive.
+- With the header `Twowire-Resume-Grace`, a client that has lost its connection can go on with
+  `GET /v1/responses/{{response_id}}?stream=true&starting_after=…`."""
+
+RESPONSES = GenerationApi(
+    name="responses",
+    path="/v1/responses",
+    request=ResponseRequest,
+    generation_request=ResponseRequest.generation_request,
+    id_prefix=ID_PREFIX,
+    encoder=ResponseEvents,
+    collector=lambda request, answer_id, created, choices: ResponseCollector(request, answer_id, created),
+    keeping=Keeping(recall, own_items, lambda request: request.background),
+    is_resumable=True,
+    description=ApiDescription(
+        operation_id="createResponse",
+        summary="Create a response",
+        description="Answers a text, or a list of items: messages, calls and their outputs, reasoning.\n\n" + _REFUSALS,
+        response=ResponseObject,
+        chunk=ResponseEvent,
+        stream=_EVENTS,
+        examples={
+            "Whole": {"input": "Why is the sky blue?", "instructions": "Be brief.", "max_output_tokens": 64},
+            "Streamed": {"input": "Why is the sky blue?", "stream": True},
+        },
+    ),
+)
+
+APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS, RESPONSES)

@@ -28,7 +28,7 @@ _TICKETS = Route(
 
 def channel_routes(apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     """The WebSocket of each API that offers one, the tickets, and the routes that resume and cancel."""
-    resumable = [api for api in apis if api.is_resumable]
+    resumable = [api for api in apis if api.is_resumable and api.keeping is None]
     return (
         *(_websocket(api) for api in apis if api.has_websocket),
         _TICKETS,

@@ -28,7 +28,8 @@ def resumable_routes(services: Services) -> Blueprint:
     """`GET …/{id}/stream` and `DELETE …/{id}` below the path of each API whose streams can be resumed."""
     routes = Blueprint("resumable", __name__)
     for api in services.apis:
-        if api.is_resumable:
+        # Where responses are kept, they can be streamed again: `app.routes.responses.stored`.
+        if api.is_resumable and api.keeping is None:
             path = f"{api.path}/<answer_id>"
             routes.add_url_rule(f"{path}/stream", f"resume_{api.name}", partial(resume, services, api))
             routes.add_url_rule(path, f"cancel_{api.name}", partial(cancel, services, api), methods=["DELETE"])
@@ -85,7 +86,9 @@ def asked_grace(api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
             Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} must be seconds, above 0 and up to {MAX_GRACE_S}."
         )
     if not (is_streamed and api.is_resumable):
-        raise TwowireError(Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} is only for chats with stream: true.")
+        raise TwowireError(
+            Fault.INVALID_VALUE, f"{RESUME_GRACE_HEADER} is only for chats and responses with stream: true."
+        )
     return grace_s
 
 

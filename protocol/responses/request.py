@@ -192,11 +192,13 @@ class ResponseRequest(TokenFields):
         return self.stream_options is not None and bool(self.stream_options.include_obfuscation)
 
     @property
-    def input_items(self) -> Sequence[AnyItem]:
-        """`input` as items."""
+    def input_items(self) -> list[AnyItem]:
+        """`input` as items. A list that is changed changes the request."""
         if isinstance(self.input, str):
-            return [MessageItem(role="user", content=self.input)]
-        return self.input or []
+            self.input = [MessageItem(role="user", content=self.input)]
+        elif self.input is None:
+            self.input = []
+        return self.input
 
     @property
     def conversation_id(self) -> str | None:
@@ -250,9 +252,6 @@ class ResponseRequest(TokenFields):
 
     @model_validator(mode="after")
     def _check_what_is_not_done(self) -> ResponseRequest:
-        for name in ("previous_response_id", "conversation", "background"):
-            if getattr(self, name):
-                raise refusal(Fault.UNSUPPORTED_FIELD, "is not supported by this server yet; remove it.", (name,))
         if self.truncation == "auto":
             raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'disabled' is not supported yet.", ("truncation",))
         if self.text is not None and self.text.verbosity not in (None, "medium"):

@@ -19,8 +19,8 @@ LIMIT_MS = 60_000
 LAST_ANSWER = "article.assistant:last-of-type"
 LAST_ID = "(selector) => document.querySelector(selector)?.dataset.id ?? null"
 
-# What the browser itself says of a server that is away, which some tests bring about.
-NETWORK = re.compile(r"Failed to load resource|WebSocket connection to|net::ERR_")
+# What the browser itself says of a server that is away, or has a certificate of its own, as in some tests.
+NETWORK = re.compile(r"Failed to load resource|WebSocket connection to|net::ERR_|An SSL certificate error")
 
 READ_STORE = """() => new Promise((resolve, reject) => {
   const asking = indexedDB.open("twowire-chat");

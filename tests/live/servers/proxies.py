@@ -1,0 +1,176 @@
+"""nginx and Caddy, set up as docs/deployment.md says: only names, ports and files are the tests'.
+
+`python -m tests.live.servers.proxies` installs the Debian packages of those that are missing, if it may.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.certificates import ROOT
+
+INSTALL_LIMIT_S = 600
+SOON_S = 60.0
+PREFIX = "/chat"
+
+AROUND_NGINX = """
+daemon off;
+pid nginx.pid;
+error_log stderr notice;
+{user}
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    {recipe}
+}}
+"""
+
+AROUND_CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+{recipe}
+"""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a proxy stands before, and where."""
+
+    port: int
+    server: str
+    certfile: Path
+    keyfile: Path
+
+
+@dataclass(frozen=True)
+class Proxy:
+    name: str
+    package: str
+    configuration: Callable[[Setup], str]
+    command: tuple[str, ...]
+    """Its arguments; its configuration is the file `configuration` in its working directory."""
+    is_up: str
+    """What it prints once it listens."""
+
+    @property
+    def program(self) -> str | None:
+        # Debian has nginx where only root looks for programs.
+        return shutil.which(self.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+    @contextmanager
+    def running(self, folder: Path, setup: Setup) -> Iterator[None]:
+        """The proxy, all of its files in `folder`, once it listens."""
+        assert self.program is not None
+        (folder / "configuration").write_text(self.configuration(setup))
+        log = folder / "log"
+        kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        with log.open("w") as out:
+            process = subprocess.Popen([self.program, *self.command], cwd=folder, env=kept, stdout=out, stderr=out)
+        try:
+            deadline = time.monotonic() + SOON_S
+            while self.is_up not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)  # Between two questions, not in place of one.
+            yield
+        finally:
+            process.terminate()
+            process.wait(SOON_S)
+
+
+def recipes(language: str) -> list[str]:
+    """The configurations for one program that the documentation shows: a whole one, and what puts it below a path."""
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def replaced(text: str, **changes: str) -> str:
+    """`text` with other values; each directive must be there once."""
+    for directive, value in changes.items():
+        (shown,) = re.findall(rf"\b{directive} [^;]+;", text)
+        text = text.replace(shown, f"{directive} {value};")
+    return text
+
+
+def nginx_configuration(setup: Setup) -> str:
+    whole, below_path = recipes("nginx")
+    text = replaced(
+        whole,
+        listen=f"127.0.0.1:{setup.port} ssl http2 reuseport",
+        server_name="localhost",
+        ssl_certificate=str(setup.certfile),
+        ssl_certificate_key=str(setup.keyfile),
+        proxy_pass=setup.server,
+    )
+    place = "location / {"
+    assert place in text
+    text = text.replace(place, f"{replaced(below_path, proxy_pass=f'{setup.server}/')}\n{place}")
+    # Its workers must reach the folder, which is the user's alone.
+    return AROUND_NGINX.format(user="user root;" if os.geteuid() == 0 else "", recipe=text)
+
+
+def caddy_configuration(setup: Setup) -> str:
+    whole, below_path = recipes("caddy")
+    address, upstream = "chat.example.com {", "127.0.0.1:8000"
+    assert address in whole
+    assert upstream in whole
+    assert upstream in below_path
+    place = "    reverse_proxy"
+    text = whole.replace(place, f"{below_path}\n{place}", 1).replace(upstream, setup.server.removeprefix("http://"))
+    tls = f"https://localhost:{setup.port} {{\n    bind 127.0.0.1\n    tls {setup.certfile} {setup.keyfile}"
+    return AROUND_CADDY.format(recipe=text.replace(address, tls))
+
+
+NGINX = Proxy("nginx", "nginx-light", nginx_configuration, ("-p", ".", "-c", "configuration"), "start worker process")
+CADDY = Proxy(
+    "caddy",
+    "caddy",
+    caddy_configuration,
+    ("run", "--config", "configuration", "--adapter", "caddyfile"),
+    "serving initial configuration",
+)
+PROXIES = (NGINX, CADDY)
+
+
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that nobody else gets while it is held; a proxy may take it meanwhile, as both allow to share it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def main() -> None:
+    """Install what is missing."""
+    missing = [proxy for proxy in PROXIES if proxy.program is None]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        names = [proxy.package for proxy in missing]
+        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *names]):
+            subprocess.run(
+                ["apt-get", *words], env=quiet, timeout=INSTALL_LIMIT_S, check=False, stdout=subprocess.DEVNULL
+            )
+    for proxy in PROXIES:
+        if proxy.program is None:
+            print(f"{proxy.name} is not there: its tests are skipped; on Debian: apt-get install {proxy.package}")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from app.routes.responses.stored import stored_response_routes
 from app.routes.resume import resumable_routes
 from app.routes.tickets import ticket_routes
 from app.services import Services
+from engine.processes.fork_server import stop_fork_server
 
 
 class _App(Quart):
@@ -73,6 +74,7 @@ def create_app(services: Services) -> Quart:
     async def stop() -> None:
         await services.manager.stop()
         await services.embedder.stop()
+        stop_fork_server()
         await services.replays.close()
         await services.responses.close()
         services.parser.close()

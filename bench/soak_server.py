@@ -28,8 +28,6 @@ PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.servers.fa
 FLAGS = ["--port", "0", "--log-format", "json", "--resume-keep-finished-s", "10"]
 FLAGS += ["--send-timeout-s", "10", "--ws-send-timeout-s", "10"]
 REAL_FLAGS = ["--cpu-kv-cache-gib", "1", "--max-num-seqs", "64"]
-OTHER_CHILDREN = ("resource_tracker", "engine.embeddings.worker", "engine.grammar.worker")
-"""In the command lines of the server's children that are not the engine core."""
 NOT_WORK = frozenset({"/metrics", "/health", "/livez"})
 """What the soak itself asks, to watch."""
 EMPTY = (
@@ -177,9 +175,8 @@ class SoakServer:
         if self.engine == "counting":
             self.process.send_signal(signal.SIGUSR1)
             return
-        for child in psutil.Process(self.process.pid).children():
-            words = " ".join(child.cmdline())
-            if not any(other in words for other in OTHER_CHILDREN):
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            if "EngineCore" in " ".join(child.cmdline()):
                 child.kill()
 
     def stop(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,10 +18,12 @@ from engine.api import EngineFactory, EngineStartError, StageReport, TextEngine
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig, EmbedderFactory
 from engine.embeddings.process import start_embedder
+from engine.processes.fork_server import start_fork_server
 from engine.processes.output import Output
 from engine.processes.threads import in_daemon_thread
 from engine.sharing.meeting import Place
 from engine.startup.failure import explain
+from engine.startup.openmp import is_cpu_build, worker_environment
 from engine.startup.preflight import check_model
 
 log = structlog.get_logger(__name__)
@@ -47,7 +51,8 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
         # For what vLLM logs before it sets up its own handler.
         logging.getLogger("vllm").addHandler(logging.StreamHandler(sys.__stdout__))
     try:
-        module = await in_daemon_thread(functools.partial(importlib.import_module, "engine.vllm.launch"))
+        _start_fork_server(config, place)
+        module = await in_daemon_thread(_import_launch)
         engine: TextEngine = await module.start_vllm(config, report, place)
     except EngineStartError:
         raise
@@ -58,6 +63,25 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
         return engine
     finally:
         output.release()
+
+
+def _start_fork_server(config: EngineConfig, place: Place | None) -> None:
+    if (place is None or place.is_leader) and is_cpu_build():
+        environment = worker_environment()
+        if config.enforce_eager is not False:
+            # torch reads it when it is imported; see `engine.vllm.launch`.
+            environment["TORCHDYNAMO_DISABLE"] = "1"
+        start_fork_server("engine.vllm.preload", environment)
+
+
+def _import_launch() -> Any:
+    """Without garbage collections, which take a fifth of the time and find nothing."""
+    gc.disable()
+    try:
+        return importlib.import_module("engine.vllm.launch")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _start_error(error: Exception, config: EngineConfig, output: Output) -> EngineStartError:

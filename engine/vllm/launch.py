@@ -11,6 +11,7 @@ import os
 from dataclasses import fields
 from typing import Any
 
+import structlog
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 from vllm import envs
@@ -20,7 +21,9 @@ from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.utils.network_utils import get_open_zmq_ipc_path
+from vllm.utils.system_utils import get_mp_context
 from vllm.v1.engine import core_client
+from vllm.v1.engine import utils as engine_utils
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
@@ -28,6 +31,7 @@ from vllm.v1.executor import Executor
 from engine.api import EngineStartError, StageReport
 from engine.config import EngineConfig
 from engine.processes.children import EngineProcesses
+from engine.processes.fork_server import FORKED, is_fork_server_started, wait_for_fork_server
 from engine.processes.threads import in_daemon_thread
 from engine.sharing.follower import Follower
 from engine.sharing.meeting import Addresses, Place
@@ -39,6 +43,8 @@ from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 from engine.vllm.output_format import OutputFormat, find_format
+
+log = structlog.get_logger(__name__)
 
 GREETING_TIMEOUT_S = 60
 """How long a client waits for the greeting of a loaded engine. vLLM would wait for ten minutes, even for an engine that
@@ -83,6 +89,7 @@ async def _started(
     def started(llm: AsyncLLM) -> Started:
         return Started(llm, config, template, preparation.format, processes)
 
+    await _use_fork_server()
     if place is None:
         report("loading the model")
         return VllmEngine(started(await processes.start(preparation.run, AsyncLLM.from_vllm_config)))
@@ -101,6 +108,17 @@ async def _started(
         await follower.leave()
         raise
     return FollowerEngine(started(llm), follower)
+
+
+async def _use_fork_server() -> None:
+    """Make vLLM start the engine core from the fork server, if there is one."""
+    spawning = get_mp_context
+    if is_fork_server_started():
+        if await in_daemon_thread(wait_for_fork_server):
+            engine_utils.get_mp_context = lambda: FORKED
+            return
+        log.warning("fork_server_failed", effect="engines start slower")
+    engine_utils.get_mp_context = spawning
 
 
 def _open_addresses() -> Addresses:

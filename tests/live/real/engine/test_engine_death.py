@@ -90,12 +90,11 @@ class Load:
 
 
 def cores_of(server: Server) -> list[psutil.Process]:
-    """The engine cores: the server's own children that track no shared memory and compile no grammars."""
+    """The engine cores, by the title that vLLM gives them."""
     found = []
-    for child in psutil.Process(server.process.pid).children():
+    for child in server.engine_processes():
         with contextlib.suppress(psutil.NoSuchProcess):  # It ends meanwhile, or has ended.
-            command = " ".join(child.cmdline())
-            if "resource_tracker" not in command and "engine.grammar.worker" not in command:
+            if "EngineCore" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

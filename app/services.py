@@ -23,6 +23,7 @@ from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
 from app.security.tickets import Tickets
 from app.stores.responses.base import ResponseStore
+from app.stores.responses.memory import MemoryResponses
 from engine.embeddings.manager import Embedder
 from engine.manager import EngineManager
 
@@ -45,6 +46,8 @@ class Services:
     generation: GenerationService
     replays: ReplayStore
     responses: ResponseStore
+    socket_responses: MemoryResponses
+    """The responses that live as long as their WebSocket."""
     tickets: Tickets
     connections: Connections
     rates: RateLimits

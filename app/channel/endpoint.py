@@ -14,9 +14,12 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.channel.handshake import admit
+from app.channel.lanes import LaneChannel, limits_of_lanes
 from app.channel.limits import LEFT, SERVER_FAULT, Closing
 from app.channel.local_backend import ChannelBackend
+from app.channel.responses_backend import ResponsesBackend
 from app.channel.session import Channel
+from app.config.channel import ChannelLimits
 from app.generation.api import GenerationApi
 from app.hypercorn import abort_connection, fast_writer_of
 from app.observability.record import record_of
@@ -25,6 +28,8 @@ from app.security.caller import Caller
 from app.services import Services
 from protocol.channel.client_frames import SUBPROTOCOL
 from protocol.channel.codec import ChannelCodec
+from protocol.channel.responses_codec import SUBPROTOCOL as LANES_SUBPROTOCOL
+from protocol.channel.responses_codec import ResponsesCodec
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +59,7 @@ def channel_routes(services: Services) -> Blueprint:
 
     async def channel(api: GenerationApi[Any]) -> None:
         # A refusal comes before the accept, so that the client sees a status and a reason.
-        await _serve(services, api, await admit(services))
+        await _serve(services, api, await admit(services, subprotocols_of(api)))
 
     for api in services.apis:
         if api.has_websocket:
@@ -62,8 +67,24 @@ def channel_routes(services: Services) -> Blueprint:
     return routes
 
 
+def subprotocols_of(api: GenerationApi[Any]) -> tuple[str, ...]:
+    """What a client may offer at the API's path. Without an offer, it gets the last one's protocol."""
+    return (SUBPROTOCOL, LANES_SUBPROTOCOL) if api.has_lanes else (SUBPROTOCOL,)
+
+
+def _channel_of(services: Services, backend: ChannelBackend, connection_id: str, **options: Any) -> Channel:
+    """The session that speaks the protocol."""
+    limits: ChannelLimits = services.settings.channel
+    options["parse_aside"] = services.parser.run
+    if isinstance(backend, ResponsesBackend):
+        return LaneChannel(connection_id, backend, ResponsesCodec(), limits=limits_of_lanes(limits), **options)
+    return Channel(connection_id, backend, ChannelCodec(), limits=limits, **options)
+
+
 async def _serve(services: Services, api: GenerationApi[Any], owner: str | None) -> None:
-    offered = websocket.requested_subprotocols
+    offered, known = websocket.requested_subprotocols, subprotocols_of(api)
+    subprotocol = next((name for name in offered if name in known), None)
+    has_lanes = api.has_lanes and subprotocol != SUBPROTOCOL
     # The socket outlives the context's proxies in the tasks that send.
     socket: Websocket = websocket._get_current_object()  # type: ignore[attr-defined]  # werkzeug's documented way
 
@@ -72,23 +93,25 @@ async def _serve(services: Services, api: GenerationApi[Any], owner: str | None)
 
     record, connection_id = record_of(websocket.scope), uuid.uuid4().hex
     caller = Caller.of(owner, websocket.remote_addr)
-    backend = ChannelBackend(services, api, caller, connection_id, context_of(websocket.scope["headers"]))
+    backend = (ResponsesBackend if has_lanes else ChannelBackend)(
+        services, api, caller, connection_id, context_of(websocket.scope["headers"])
+    )
     fast = fast_writer_of(websocket.scope)
     write = fast.write if fast is not None else None
-    limits, aside = services.settings.channel, services.parser.run
-    channel = Channel(connection_id, backend, ChannelCodec(), send, limits, write=write, parse_aside=aside)
+    channel = _channel_of(services, backend, connection_id, send=send, write=write)
     record.path, record.status, record.owner, record.is_session = api.path, 101, owner, True
     record.figures["connection"] = connection_id
     await record.adopt(None, channel.close)
     # Counted before the first wait, so that connections which come together cannot all see the last free place.
     services.connections.add(channel, owner)
     try:
-        await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await socket.accept(subprotocol=subprotocol)
         channel.start()
         await _until_ended(channel, socket)
     finally:
         services.connections.remove(channel)
         await channel.close()
+        backend.close()
         record.figures["requests"] = backend.requests
         closing = channel.ended.result()
         if closing != LEFT:  # The code of a client that goes does not reach the server (hypercorn 0.18).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from quart import websocket
 
@@ -36,8 +37,11 @@ def _is_nonce(key: str) -> bool:
         return False
 
 
-async def admit(services: Services) -> str | None:
-    """Check handshake, Host, Origin, credential and capacity; return the connection's owner. Raises `TwowireError`."""
+async def admit(services: Services, subprotocols: Sequence[str] = (SUBPROTOCOL,)) -> str | None:
+    """Check handshake, Host, Origin, credential, subprotocol and capacity; return the connection's owner.
+
+    A client that offers subprotocols must offer one of `subprotocols`. Raises `TwowireError`.
+    """
     check_handshake()
     headers = websocket.headers
     services.hosts.check(headers.getlist("Host"), websocket.scope.get("server"))
@@ -51,8 +55,9 @@ async def admit(services: Services) -> str | None:
         owner = await services.tickets.redeem(tickets[0], origin)
     else:
         owner = services.keys.check(authorization, headers.getlist("x-api-key"))
-    if offered and SUBPROTOCOL not in offered:
-        raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {SUBPROTOCOL}; offer it, or none.")
+    if offered and not set(offered) & set(subprotocols):
+        names = " or ".join(subprotocols)
+        raise TwowireError(Fault.UNKNOWN_SUBPROTOCOL, f"The subprotocol here is {names}; offer it, or none.")
     services.manager.check_open()
     services.connections.check_room(owner)
     return owner

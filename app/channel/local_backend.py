@@ -97,6 +97,9 @@ class ChannelBackend:
     def error_body(self, frame: CreateFrame | ResumeFrame, error: TwowireError) -> bytes:
         return self._api_of(frame).error_body(error, None)
 
+    def close(self) -> None:
+        """The connection has ended."""
+
     def ended(self, ended: StreamEnd) -> None:
         frame = ended.frame
         label = self._labelled(frame.type, frame.stream_id, frame.event_id)

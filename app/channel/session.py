@@ -161,6 +161,9 @@ class Channel:
             error = TwowireError(Fault.DRAINING, "The server is shutting down.", retry_after_s=5)
         if error is not None:
             raise FrameRefused(error, frame.stream_id, frame.event_id)
+        self._begin(frame)
+
+    def _begin(self, frame: CreateFrame | ResumeFrame) -> None:
         stream = self._streams[frame.stream_id] = ChannelStream(
             frame, self._backend, self._codec, self._outbox, self.id
         )
@@ -207,8 +210,12 @@ class Channel:
                 await self._outbox.send(terminal)
         if error is not None and error.fault is Fault.TAKEN_OVER and not self._streams:
             self._end(Closing(TAKEN_OVER, "another reader took over"))
+        self._freed(stream.id)
         if self._is_draining:
             self._end_if_idle()
+
+    def _freed(self, stream_id: str) -> None:
+        """The client can know that the stream of that id has ended."""
 
     def _answer(self, frame: bytes | None, tell: Callable[[], None] | None = None) -> None:
         """Send a frame that belongs to no stream's task as soon as the socket takes it; None: the codec has none."""
@@ -239,7 +246,7 @@ class Channel:
         self._timer = asyncio.get_running_loop().call_later(self._heartbeat.interval_s, self._tick)
 
     async def _end_after_answers(self, closing: Closing) -> None:
-        if self._answering is not None:
+        if self._answering is not None and not self._answering.done():
             await asyncio.wait({self._answering}, timeout=self._limits.send_timeout_s)
         self._end(closing)
 
@@ -249,8 +256,11 @@ class Channel:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if not self._streams:
-            self._end(Closing(DRAINING, "the server is draining, come back"))
+        closing = Closing(DRAINING, "the server is draining, come back")
+        if not self._streams and self._outbox.answers:
+            self._spawn(self._end_after_answers(closing))
+        elif not self._streams:
+            self._end(closing)
 
     def _end(self, closing: Closing) -> None:
         if not self.ended.done():

@@ -101,6 +101,9 @@ class GenerationApi(Generic[R]):
     has_websocket: bool = False
     """A channel can be opened at `path`, beside the POST, and a create on any channel may name this API."""
 
+    has_lanes: bool = False
+    """At `path`, WebSockets that do not ask for the channel speak OpenAI's protocol with lanes."""
+
     def answer_id(self, generation_id: str) -> str:
         """The id that clients see."""
         return self.id_prefix + generation_id

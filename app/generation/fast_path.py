@@ -57,13 +57,15 @@ class FrameSender:
     def __init__(
         self,
         write: Callable[[bytes], bool],
-        text_frame: Callable[[tuple[bytes, bytes]], tuple[bytes, bytes, bytes]],
+        text_frame: Callable[[tuple[bytes, bytes]], tuple[bytes, bytes | None, bytes]],
     ) -> None:
         """`write` sends a frame at once or returns False. `text_frame` puts a template into the frame of a stream's
-        chunk, and returns the bytes before its number, between that and the text, and after the text.
+        chunk, and returns the bytes before its number, between that and the text (None: it has no number), and after
+        the text.
         """
         self.template: tuple[bytes, bytes] | None = None
-        self._head = self._after_seq = self._tail = b""
+        self._head = self._tail = b""
+        self._after_seq: bytes | None = None
         self._write = write
         self._text_frame = text_frame
 
@@ -72,4 +74,6 @@ class FrameSender:
         self._head, self._after_seq, self._tail = self._text_frame(template)
 
     def send(self, seq: int, text: bytes) -> bool:
+        if self._after_seq is None:
+            return self._write(self._head + text + self._tail)
         return self._write(b"%b%d%b%b%b" % (self._head, seq, self._after_seq, text, self._tail))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import uuid
 import weakref
 from functools import partial
 from typing import Protocol, TypeVar, cast
@@ -18,6 +19,7 @@ from app.generation.api import GenerationApi
 from app.generation.coalesce import Pace
 from app.generation.kept_stream import Keep, KeptStream
 from app.generation.models import ServedModels
+from app.generation.prepared_stream import NothingToGenerate, PreparedStream
 from app.generation.replay import ReplayReader
 from app.generation.replay_store import ReplayStore
 from app.generation.stream import LiveStream
@@ -118,6 +120,25 @@ class GenerationService:
         except BaseException:
             await generation.close()
             raise
+
+    async def prepare_only(
+        self, api: GenerationApi[R], request: R, caller: Caller, transport: Transport, *, history: History | None = None
+    ) -> PreparedStream:
+        """Check and render a request, and keep its response, which has no output. Raises `TwowireError`.
+
+        `api` is one whose responses are kept; `history` is as for `start`.
+        """
+        self._check(api, request, transport)
+        keep = await self._recall(api, request, caller, history)
+        assert keep is not None
+        prepared = await self._manager.prepare(api.generation_request(request), caller.client)
+        generation = Generation(
+            uuid.uuid4().hex, prepared, NothingToGenerate(), on_end=lambda ended: None, owner=caller.owner
+        )
+        generation.usage.prompt_tokens = 0  # Nothing was computed.
+        answer_id = api.answer_id(generation.id)
+        encoder = api.encoder(request, answer_id, int(time.time()))
+        return PreparedStream(answer_id, generation, cast(KeptEncoder, encoder), keep)
 
     async def collect(
         self,

@@ -26,6 +26,12 @@ _TICKETS = Route(
 )
 
 
+_LANES = (
+    "Without a subprotocol, or with `openai.responses`, upgrades to OpenAI's WebSocket protocol: `response.create` in, "
+    "the events of the stream out, in lanes; docs/responses.md says how far. "
+)
+
+
 def channel_routes(apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     """The WebSocket of each API that offers one, the tickets, and the routes that resume and cancel."""
     resumable = [api for api in apis if api.is_resumable and api.keeping is None]
@@ -47,7 +53,8 @@ def _websocket(api: GenerationApi[Any]) -> Route:
         name=api.description.channel_operation_id,
         tag="Channel",
         summary="Open a WebSocket",
-        description="Upgrades to a WebSocket with the subprotocol `twowire.v1`. One connection carries many chats, "
+        description=(_LANES if api.has_lanes else "")
+        + "Upgrades to a WebSocket with the subprotocol `twowire.v1`. One connection carries many chats, "
         "each in the chunks that `POST` would stream, and can cancel and resume them. docs/websocket.md specifies the "
         "messages. A plain `GET` is answered with 405.",
         answers={101: {"description": "The channel is open."}},

@@ -23,6 +23,7 @@ from app.security.tickets import Tickets
 from app.server.workers import ApiServer
 from app.services import Services
 from app.stores.memory import MemoryStore
+from app.stores.responses.memory import MemoryResponses
 from app.stores.responses.open import open_store
 from engine.api import EngineStartError
 from engine.embeddings.api import Kind
@@ -34,6 +35,9 @@ from engine.startup.preflight import check_sentence_model
 
 QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
 """Polled every few seconds, so their log lines are for debugging only."""
+
+MAX_PER_SOCKET = 256
+"""How many responses a WebSocket keeps that are not to be stored."""
 
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 LIBRARY = "sentence_transformers"
@@ -92,6 +96,7 @@ def make_services(
         generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, responses, pace),
         replays=replays,
         responses=responses,
+        socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),
         tickets=Tickets(store),
         connections=connections,
         rates=rates,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from protocol.channel import server_frames
-from protocol.channel.client_frames import ClientFrame, parse_frame
+from protocol.channel.client_frames import parse_frame
 from protocol.encoder import Event
 from protocol.errors import TwowireError
 from protocol.output import Status, Usage
@@ -15,8 +15,11 @@ from protocol.output import Status, Usage
 class FrameCodec(Protocol):
     """One wire protocol's frames. A method that may return None does so where the protocol has no such frame."""
 
-    def decode(self, message: str | bytes | None) -> ClientFrame:
-        """What a text frame asks for; `message` is bytes or None for any other frame. Raises `FrameRefused`."""
+    def decode(self, message: str | bytes | None) -> Any:
+        """What a text frame asks for; `message` is bytes or None for any other frame. Raises `FrameRefused`.
+
+        A `ClientFrame`, or one that the protocol's own session knows.
+        """
 
     def ready(self, connection_id: str, limits: Mapping[str, Any]) -> bytes | None:
         """The first frame of a connection."""
@@ -40,9 +43,10 @@ class FrameCodec(Protocol):
     def chunk(self, head: bytes, seq: int, data: Event) -> bytes:
         """Chunk number `seq` of a stream."""
 
-    def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+    def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes | None, bytes]:
         """A chunk frame for the fast path: the bytes before its number, between that and the text, and after the text.
 
+        The second is None where frames have no number.
         `text_template` is what the chunk has before and after its escaped text: see `StreamEncoder.text_template`.
         """
 

@@ -110,6 +110,11 @@ class MemoryResponses:
         self._drop(owner, entry_id)
         return found
 
+    def drop_owner(self, owner: str) -> None:
+        """Drop all entries of `owner`."""
+        if (shelf := self._shelves.pop(owner, None)) is not None:
+            self.bytes -= shelf.bytes
+
     async def close(self) -> None:
         self._shelves.clear()
         self.bytes = 0

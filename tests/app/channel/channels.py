@@ -74,7 +74,7 @@ class Peer:
             raise self.failure
         # It has left the server; whether the client has read it is another matter.
         self.raw.append(frame)
-        self.frames.append(orjson.loads(frame))
+        self.frames.append(orjson.loads(bytes(frame)))
         await self.takes.wait()
 
     async def say(self, message: dict[str, Any] | str | bytes | None) -> None:

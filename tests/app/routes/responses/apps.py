@@ -12,6 +12,7 @@ from quart import Quart
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
+from app.services import Services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, words
@@ -24,9 +25,10 @@ CONVERSATIONS, RESPONSES = "/v1/conversations", "/v1/responses"
 class App:
     """Calls an app; the answers are parsed."""
 
-    def __init__(self, app: Quart, factory: FakeFactory, manager: EngineManager) -> None:
+    def __init__(self, app: Quart, factory: FakeFactory, services: Services) -> None:
         self.app = app
-        self.manager = manager
+        self.services = services
+        self.manager = services.manager
         self._factory = factory
 
     @property
@@ -63,7 +65,8 @@ async def open_app(
     """An app whose engine answers with `steps`."""
     factory = FakeFactory(words("so", " be", " it") if steps is None else steps, ends=ends)
     manager = EngineManager(factory, AdmissionLimits(64, 64))
-    app = create_app(make_services(load_settings(flags, env or {}), manager))
+    services = make_services(load_settings(flags, env or {}), manager)
+    app = create_app(services)
     async with app.test_app():
         await manager.wait_settled()
-        yield App(app, factory, manager)
+        yield App(app, factory, services)

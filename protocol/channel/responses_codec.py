@@ -1,0 +1,144 @@
+"""OpenAI's WebSocket protocol for responses: create frames in, the events of server-sent events out, one in a frame.
+
+A frame may name a lane, in `stream_id`; so do the events that answer it. "" stands for the lane without a name. Nothing
+stands around the events: no greeting, no acknowledgement, no end, no heartbeat. What is wrong is an event `error`.
+
+https://platform.openai.com/docs/guides/websocket-mode
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from protocol.channel.client_frames import ClientFrame, CreateFrame, FrameRefused, PongFrame
+from protocol.encoder import Event
+from protocol.errors import Fault, TwowireError, error_object
+from protocol.output import Status, Usage
+from protocol.validation.parse import parse_json_object
+
+SUBPROTOCOL = "openai.responses"
+"""For browsers, which must offer one beside a ticket. OpenAI's clients offer none."""
+CREATE, STEER = "response.create", "response.steer"
+DEFAULT_LANE = ""
+_LANE = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+_NOT_THE_BODY = ("type", "stream_id", "event_id", "stream")
+
+
+@dataclass(frozen=True, slots=True)
+class SteerFrame:
+    """Asks to change a response while it is made, which this server does not do."""
+
+    previous_response_id: str
+    input: Any
+
+
+class ResponsesCodec:
+    """Implements `protocol.channel.codec.FrameCodec`."""
+
+    def decode(self, message: str | bytes | None) -> ClientFrame | SteerFrame:
+        """What a frame asks for. Control frames that are not known, such as Codex sends, ask for nothing."""
+        fields = _object(message)
+        kind, lane = fields.get("type"), fields.get("stream_id")
+        if kind == STEER:
+            return SteerFrame(str(fields.get("previous_response_id", ""))[:256], fields.get("input"))
+        if kind != CREATE:
+            if isinstance(kind, str) and kind.startswith("response."):
+                return PongFrame(type="pong")
+            raise FrameRefused(TwowireError(Fault.INVALID_VALUE, f"type must be {CREATE} or {STEER}.", param="type"))
+        if lane is None:
+            lane = DEFAULT_LANE
+        elif not isinstance(lane, str) or not _LANE.fullmatch(lane):
+            text = "stream_id must be 1 to 256 letters, digits, underscores, hyphens or periods of ASCII."
+            raise FrameRefused(TwowireError(Fault.INVALID_STREAM_ID, text, param="stream_id"))
+        if fields.get("background"):
+            text = "background is not possible on a WebSocket; create such responses over HTTP."
+            raise FrameRefused(TwowireError(Fault.UNSUPPORTED_FIELD, text, param="background"), lane)
+        body = {name: value for name, value in fields.items() if name not in _NOT_THE_BODY}
+        # Not validated: its name may be empty, and its type is this protocol's.
+        return CreateFrame.model_construct(type="chat.completion.create", stream_id=lane, body=body)
+
+    def ready(self, connection_id: str, limits: Mapping[str, Any]) -> bytes | None:
+        return None
+
+    def created(
+        self,
+        stream_id: str,
+        event_id: str | None,
+        answer_id: str,
+        resume_token: str | None,
+        rate_limits: Sequence[Mapping[str, Any]],
+    ) -> bytes | None:
+        return None
+
+    def resumed(self, stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes | None:
+        return None
+
+    def chunk_head(self, stream_id: str) -> bytes:
+        """What takes the place of an event's last brace; nothing for the lane without a name."""
+        return b',"stream_id":%b}' % orjson.dumps(stream_id) if stream_id else b""
+
+    def chunk(self, head: bytes, seq: int, data: Event) -> bytes:
+        return data[:-1] + head if head else data
+
+    def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes | None, bytes]:
+        before_text, after_text = text_template
+        return before_text, None, self.chunk(self.chunk_head(stream_id), 0, after_text)
+
+    def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> bytes | None:
+        return None
+
+    def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
+        head = self.chunk_head(stream_id)
+        return [self.chunk(head, 0, event) for event in events]
+
+    def error(
+        self,
+        fault: TwowireError,
+        stream_id: str | None = None,
+        event_id: str | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
+        status = fault.fault.status
+        if fault.fault is Fault.PREVIOUS_RESPONSE_NOT_FOUND:
+            status = 400  # OpenAI's, on a socket.
+        elif fault.fault is Fault.CONNECTION_TOO_OLD:
+            fault, status = TwowireError(Fault.CONNECTION_LIMIT_REACHED, fault.message), 400
+        frame = {"type": "error", "status": status, **error_object(fault)}
+        return orjson.dumps(frame | ({"stream_id": stream_id} if stream_id else {}))
+
+    def steer_failed(self, frame: SteerFrame) -> bytes:
+        """The answer to a steering frame."""
+        return orjson.dumps(
+            {
+                "type": "response.steer.failed",
+                "sequence_number": 0,
+                "steer": {"previous_response_id": frame.previous_response_id, "input": frame.input},
+                "error": {
+                    "type": "invalid_request_error",
+                    "code": "steering_not_supported",
+                    "message": "A response cannot be steered here; send the input in a new response.create.",
+                },
+            }
+        )
+
+    def ping(self, t: float) -> bytes | None:
+        return None
+
+    def pong(self, t: str | float | None) -> bytes | None:
+        return None
+
+
+def _object(message: str | bytes | None) -> dict[str, Any]:
+    if not isinstance(message, str):
+        raise FrameRefused(TwowireError(Fault.INVALID_JSON, "Frames must be text frames that hold JSON."))
+    try:
+        return {name: value for name, value in parse_json_object(message.encode()).items() if value is not None}
+    except UnicodeEncodeError:
+        raise FrameRefused(TwowireError(Fault.INVALID_JSON, "The frame is not valid UTF-8.")) from None
+    except TwowireError as wrong:
+        raise FrameRefused(wrong) from wrong

@@ -1,0 +1,306 @@
+"""OpenAI's WebSocket protocol: lanes, order, limits, errors, drain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from app.channel.lanes import MAX_LANES, LaneChannel, limits_of_lanes
+from app.channel.responses_backend import ResponsesBackend
+from app.config.channel import ChannelLimits
+from app.generation.table import RESPONSES
+from app.security.caller import Caller
+from protocol.channel.responses_codec import ResponsesCodec
+from protocol.output import Delta
+from tests.app.channel.channels import Clock, Harness, Peer, open_harness, turn, until
+from tests.engine.fakes import FakeStream, words
+
+LAST = ("response.completed", "response.incomplete", "response.failed", "error")
+
+
+class Client(Peer):
+    """The client's end of a connection with lanes."""
+
+    backend: ResponsesBackend
+
+    async def ask(self, text: str = "hi", lane: str | None = None, **more: Any) -> None:
+        """Send a create."""
+        named = {} if lane is None else {"stream_id": lane}
+        await self.say({"type": "response.create", "model": "guide", "input": text, "store": False, **named, **more})
+
+    def kinds(self, lane: str | None = None) -> list[str]:
+        """The types of a lane's frames so far."""
+        return [frame["type"] for frame in self.frames if frame.get("stream_id") == lane]
+
+    async def last(self, lane: str | None = None, count: int = 1) -> dict[str, Any]:
+        """The frame that ends the lane's response number `count`."""
+
+        def ends() -> list[dict[str, Any]]:
+            return [frame for frame in self.frames if frame.get("stream_id") == lane and frame["type"] in LAST]
+
+        await until(lambda: len(ends()) >= count, 30)
+        return ends()[count - 1]
+
+
+@asynccontextmanager
+async def connected(
+    limits: ChannelLimits | None = None, *, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[tuple[Harness, Client]]:
+    """A harness, and a client that has connected to it."""
+    async with open_harness(**options) as harness:
+        client = connect(harness, limits, clock=clock)
+        yield harness, client
+        await client.channel.close()
+        client.backend.close()
+        assert len(harness.services.socket_responses) == 0
+
+
+def connect(
+    harness: Harness, limits: ChannelLimits | None = None, *, owner: str | None = None, clock: Clock | None = None
+) -> Client:
+    name = f"connection-{len(harness.peers)}"
+    backend = ResponsesBackend(harness.services, RESPONSES, Caller.of(owner, None), name)
+    more: dict[str, Any] = {} if clock is None else {"clock": clock}
+    limits = limits_of_lanes(limits or ChannelLimits())
+    client = Client(lambda peer: LaneChannel(name, backend, ResponsesCodec(), peer.take, limits, **more))
+    client.backend = backend
+    harness.peers.append(client)
+    client.channel.start()
+    return client
+
+
+async def running(harness: Harness, count: int) -> FakeStream:
+    """The engine's stream number `count`, once it runs."""
+    await until(lambda: len(harness.streams) >= count)
+    await turn()
+    assert len(harness.streams) == count
+    return harness.streams[count - 1]
+
+
+def finish(stream: FakeStream, text: str = "x") -> None:
+    stream.feed(Delta(0, text, 1, "stop"))
+    stream.end()
+
+
+def text_of(frame: dict[str, Any]) -> str:
+    return "".join(part["text"] for item in frame["response"]["output"] for part in item["content"])
+
+
+async def test_a_response_is_its_events_and_nothing_else() -> None:
+    async with connected(steps=words("so", " be"), ends=True) as (_, client):
+        await client.ask()
+        last = await client.last()
+    assert [frame["sequence_number"] for frame in client.frames] == list(range(len(client.frames)))
+    assert client.kinds() == [
+        *("response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"),
+        *("response.output_text.delta", "response.output_text.delta", "response.output_text.done"),
+        *("response.content_part.done", "response.output_item.done", "response.completed"),
+    ]
+    assert text_of(last) == "so be"
+
+
+async def test_a_lane_answers_in_order_and_never_at_once() -> None:
+    async with connected() as (harness, client):
+        for text in ("one", "two", "three"):
+            await client.ask(text, "a")
+        first = await running(harness, 1)
+        finish(first, "1")
+        assert text_of(await client.last("a")) == "1"
+        second = await running(harness, 2)
+        finish(second, "2")
+        finish(await running(harness, 3), "3")
+        assert text_of(await client.last("a", 3)) == "3"
+        asked = [request.prompt.messages[0]["content"] for request in harness.engine.prepared]  # type: ignore[union-attr]  # chats
+    assert asked == ["one", "two", "three"]
+
+
+async def test_lanes_answer_side_by_side_and_name_their_frames() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one", "a")
+        await client.ask("two", "b")
+        await client.ask("three")
+        await running(harness, 3)
+        for stream, text in zip(harness.streams, "123", strict=True):
+            finish(stream, text)
+        assert [text_of(await client.last(lane)) for lane in ("a", "b", None)] == ["1", "2", "3"]
+        assert client.raw[0].endswith(b',"stream_id":"a"}')
+
+
+async def test_an_error_waits_for_its_turn() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one", "a")
+        stream = await running(harness, 1)
+        await client.ask("two", "a", background=True)
+        await client.ask("three", "a", temperature=9)
+        await client.ask("four", "b", background=True)
+        assert (await client.last("b"))["error"]["param"] == "background"
+        finish(stream)
+        ends = [await client.last("a", count) for count in (1, 2, 3)]
+    assert [end["type"] for end in ends] == ["response.completed", "error", "error"]
+    assert [end["error"]["param"] for end in ends[1:]] == ["background", "temperature"]
+    assert [end["status"] for end in ends[1:]] == [400, 400]
+
+
+async def test_a_connection_has_so_many_named_lanes() -> None:
+    async with connected(steps=words("x"), ends=True) as (_, client):
+        for number in range(MAX_LANES):
+            await client.ask(lane=f"l{number}")
+            await client.last(f"l{number}")
+        await client.ask(lane="more")
+        refused = await client.last("more")
+        assert (refused["status"], refused["error"]["code"]) == (400, "websocket_stream_limit_reached")
+        assert refused["error"]["param"] == "stream_id"
+        await client.ask(lane="l0")
+        await client.ask()
+        assert (await client.last("l0", 2))["type"] == "response.completed"
+        assert (await client.last())["type"] == "response.completed"
+
+
+async def test_what_is_more_than_may_run_waits_and_what_is_more_than_may_wait_is_refused() -> None:
+    limits = ChannelLimits(max_running=1, max_waiting=1)
+    async with connected(limits) as (harness, client):
+        for lane in ("a", "b", "c"):
+            await client.ask(lane=lane)
+        assert (await client.last("c"))["error"]["code"] == "too_many_streams"
+        finish(await running(harness, 1))
+        finish(await running(harness, 2))
+        await client.last("b")
+
+
+@pytest.mark.parametrize("lane", ["", "a b", "ä", "x" * 257, 7])
+async def test_a_lane_has_a_plain_name(lane: Any) -> None:
+    async with connected() as (_, client):
+        await client.ask(lane=lane)
+        await until(lambda: client.frames)
+        assert (client.frames[0]["error"]["code"], client.frames[0]["error"]["param"]) == (
+            "invalid_stream_id",
+            "stream_id",
+        )
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", "invalid_json"),
+        (b"\x00", "invalid_json"),
+        ('{"type":"chat.completion.create"}', "invalid_value"),
+        ("{}", "invalid_value"),
+    ],
+)
+async def test_another_message_is_an_error_and_the_connection_stays(message: str | bytes, code: str) -> None:
+    async with connected(steps=words("x"), ends=True) as (_, client):
+        await client.say(message)
+        await until(lambda: client.frames)
+        assert (client.frames[0]["type"], client.frames[0]["error"]["code"]) == ("error", code)
+        await client.ask()
+        await until(lambda: "response.completed" in client.kinds())
+
+
+async def test_the_frames_of_codex_are_taken() -> None:
+    metadata: dict[str, Any] = {
+        "client_metadata": {"x-codex-turn": "1"},
+        "stream": True,
+        "include": [],
+        "prompt_cache_key": "k",
+    }
+    async with connected(steps=words("x"), ends=True) as (_, client):
+        await client.ask(generate=False, **metadata)
+        warm = await client.last()
+        await client.say({"type": "response.processed", "response_id": warm["response"]["id"]})
+        await client.ask(previous_response_id=warm["response"]["id"], **metadata)
+        last = await client.last(count=2)
+    assert last["type"] == "response.completed"
+    assert "error" not in client.kinds()
+
+
+async def test_a_response_that_generates_nothing_can_be_continued() -> None:
+    async with connected(steps=words("x"), ends=True) as (harness, client):
+        await client.ask("one", generate=False)
+        warm = await client.last()
+        assert client.kinds() == ["response.created", "response.in_progress", "response.completed"]
+        assert (warm["response"]["status"], warm["response"]["output"]) == ("completed", [])
+        assert not harness.streams
+        await client.ask("two", previous_response_id=warm["response"]["id"])
+        await client.last(count=2)
+        request = harness.engine.prepared[-1]
+    assert [message["content"] for message in request.prompt.messages] == ["one", "two"]  # type: ignore[union-attr]  # a chat
+
+
+async def test_a_response_cannot_be_steered() -> None:
+    async with connected() as (_, client):
+        await client.say({"type": "response.steer", "previous_response_id": "resp_1", "input": "faster"})
+        await until(lambda: client.frames)
+    (failed,) = client.frames
+    assert (failed["type"], failed["error"]["code"]) == ("response.steer.failed", "steering_not_supported")
+    assert failed["steer"] == {"previous_response_id": "resp_1", "input": "faster"}
+
+
+async def test_a_failed_engine_ends_the_response_and_not_the_connection() -> None:
+    async with connected() as (harness, client):
+        await client.ask(lane="a")
+        stream = await running(harness, 1)
+        stream.feed(Delta(0, "so", 1))
+        harness.engine.kill()
+        failed = await client.last("a")
+        assert not client.channel.ended.done()
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert client.kinds("a")[-2] == "response.output_item.done"
+
+
+async def test_the_connection_ends_after_an_hour() -> None:
+    clock = Clock()
+    limits = replace(ChannelLimits(), send_timeout_s=0.04)  # How often the clock is looked at depends on the shortest.
+    async with connected(limits, clock=clock) as (_, client):
+        clock.now += 3601
+        closing = await client.channel.ended
+        (error,) = client.frames
+    assert closing.code == 1001
+    assert (error["status"], error["error"]["code"]) == (400, "websocket_connection_limit_reached")
+
+
+async def test_a_quiet_connection_stays() -> None:
+    clock = Clock()
+    limits = replace(ChannelLimits(), send_timeout_s=0.04)
+    async with connected(limits, clock=clock) as (_, client):
+        clock.now += 600
+        await until(lambda: client.channel._timer is not None and client.channel._heartbeat._pinged_at == clock.now)
+        assert not client.channel.ended.done()
+        assert client.frames == []
+
+
+async def test_a_drain_lets_responses_end_and_refuses_what_waits() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one", "a")
+        await client.ask("two", "a")
+        stream = await running(harness, 1)
+        client.channel.drain()
+        await client.ask("three", "b")
+        assert (await client.last("b"))["error"]["code"] == "server_draining"
+        finish(stream)
+        closing = await client.channel.ended
+        assert closing.code == 1012
+        assert [(await client.last("a", count))["type"] for count in (1, 2)] == ["response.completed", "error"]
+
+
+async def test_closing_the_connection_ends_all() -> None:
+    async with connected() as (harness, client):
+        await client.ask(lane="a")
+        await client.ask(lane="b")
+        await running(harness, 2)
+        await client.channel.close()
+        assert all(stream.closed for stream in harness.streams)
+
+
+def test_an_event_is_the_same_bytes_with_and_without_a_lane() -> None:
+    codec = ResponsesCodec()
+    event = orjson.dumps({"type": "response.created"})
+    assert codec.chunk(codec.chunk_head(""), 1, event) == event
+    assert codec.chunk(codec.chunk_head("a"), 1, event) == event[:-1] + b',"stream_id":"a"}'
+    before, number, after = codec.text_frame("a", (b'{"delta":', b"}"))
+    assert number is None
+    assert before + b'"x"' + after == b'{"delta":"x","stream_id":"a"}'

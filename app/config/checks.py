@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import fields, replace
 
+from app.config.models import DEFAULT_NAME
 from app.config.settings import Settings
 from app.config.values import FieldError, read_keys
 from app.security.tls import CertificateError, server_context
@@ -19,6 +20,7 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
     settings = _with_keys_of_the_file(settings)
     _check_keys(settings, given)
     _check_engine_args(settings)
+    _check_aliases(settings)
     _check_certificate(settings)
     if "*" in settings.access.cors_origins and len(settings.access.cors_origins) > 1:
         raise FieldError("cors_origins", "* allows every origin, so it must stand alone")
@@ -52,6 +54,15 @@ def _check_engine_args(settings: Settings) -> None:
     for name in settings.engine.extra:
         if name in own:
             raise FieldError("engine_args", f"{name!r} has an option of its own, --{name.replace('_', '-')}")
+
+
+def _check_aliases(settings: Settings) -> None:
+    for pattern, name in settings.names.aliases:
+        if name not in (DEFAULT_NAME, *settings.engine.names):
+            served = ", ".join(settings.engine.names)
+            raise FieldError(
+                "model_alias", f"{pattern}={name}: the text model is served as {served}, or {DEFAULT_NAME}"
+            )
 
 
 def _check_certificate(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from app.config.connections import ConnectionLimits, DeadlineLimits, RatesPerMin
 from app.config.embeddings import EmbeddingOptions
 from app.config.listening import Access, Listening, TlsFiles
 from app.config.logging import Logging
+from app.config.models import ModelNames
 from app.stores.responses.base import ResponsesOptions
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
@@ -55,6 +56,7 @@ class Settings:
     access: Annotated[Access, Section("Listening")] = field(default_factory=Access)
     tls: Annotated[TlsFiles, Section("TLS")] = field(default_factory=TlsFiles)
     engine: Annotated[EngineConfig, Section(ENGINE)] = field(default_factory=EngineConfig)
+    names: Annotated[ModelNames, Section(ENGINE)] = field(default_factory=ModelNames)
     watchdog: Annotated[WatchdogLimits, Section(ENGINE)] = field(default_factory=WatchdogLimits)
     embeddings: Annotated[EmbeddingOptions, Section(EMBEDDINGS)] = field(default_factory=EmbeddingOptions)
     embedder: Annotated[EmbedderConfig, Section(EMBEDDINGS, "embedding_")] = field(default_factory=EmbedderConfig)

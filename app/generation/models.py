@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from engine.embeddings.api import Kind
@@ -24,9 +26,13 @@ ROUTES_BY_TYPE: dict[ModelType, str] = {
 class ServedModels:
     """The names that requests may give as `model`."""
 
-    def __init__(self, names: tuple[str, ...], embedder: Embedder) -> None:
-        """`names`: those of the text model, at least one."""
+    def __init__(self, names: tuple[str, ...], embedder: Embedder, aliases: Sequence[tuple[str, str]] = ()) -> None:
+        """`names`: those of the text model, at least one. `aliases`: patterns, and the name that each stands for."""
         self.names = names
+        self._aliases = [
+            (re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL), name if name in names else names[0])
+            for pattern, name in aliases
+        ]
         self.created = int(time.time())
         self._embedder = embedder
 
@@ -36,13 +42,20 @@ class ServedModels:
         types: dict[str, ModelType] = dict.fromkeys(self.names, "chat")
         return types | {name: EMBEDDER_TYPES[kind] for name, kind in self._embedder.models.items()}
 
-    def check(self, name: str, wanted: ModelType | None = "chat") -> None:
-        """Raise `TwowireError` (404) unless `name` is served for what is `wanted`, or for anything if that is None."""
+    def check(self, name: str, wanted: ModelType | None = "chat") -> str:
+        """The served name that `name` stands for: itself, or that of an alias.
+
+        Raises `TwowireError` (404) unless it is served for what is `wanted`, or for anything if that is None.
+        """
         if wanted == "chat" and name in self.names:
-            return
+            return name
         types = self.types
         if name in types and wanted in (types[name], None):
-            return
+            return name
+        if name not in types and wanted in ("chat", None):
+            for pattern, target in self._aliases:
+                if pattern.fullmatch(name):
+                    return target
         if name in types:
             known = ", ".join(other for other, its in types.items() if its == wanted)
             its = types[name]

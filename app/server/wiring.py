@@ -71,7 +71,7 @@ def make_services(
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
-    models = ServedModels(settings.engine.names, embedder)
+    models = ServedModels(settings.engine.names, embedder, settings.names.aliases)
     pace = Pace(coalesce_ms / 1000) if coalesce_ms else None
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)

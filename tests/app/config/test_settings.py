@@ -96,6 +96,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         served-model-name = "one"
         chat-template = '{template}'
         allowed-template-kwargs = []
+        model-alias = ["claude-*=one"]
         tool-call-parser = "hermes"
         reasoning-parser = "none"
         max-model-len = 1024

@@ -15,6 +15,7 @@ from app.middleware.root_path import RootPath
 from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
+from app.routes.messages import messages_routes
 from app.routes.models import model_routes
 from app.routes.pages import page_routes
 from app.routes.responses.conversations import conversation_routes
@@ -52,6 +53,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(embedding_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))
     app.register_blueprint(allow_origins(model_routes(services), origins))
+    app.register_blueprint(allow_origins(messages_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
     app.register_blueprint(allow_origins(stored_response_routes(services), origins))
     app.register_blueprint(allow_origins(conversation_routes(services), origins))

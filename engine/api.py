@@ -138,6 +138,9 @@ class TextEngine(Watched, Protocol):
         `client` is whose request it is: slow work is shared fairly between clients.
         """
 
+    async def count(self, request: GenerationRequest) -> int:
+        """Render and tokenize a request; the number of its prompts' tokens, however many. Raises `TwowireError`."""
+
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Start to generate for one prompt. Raises `TwowireError`; then nothing was started."""
 

@@ -79,6 +79,8 @@ class EngineManager(HasSupervisor[TextEngine]):
         """Of all engines since the server started."""
         self.formats = AnswerFormats()
         """Those of the model, once an engine has started."""
+        self.max_model_len: int | None = None
+        """Tokens of prompt and answer together, at most; known once an engine has started."""
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when the server starts to refuse new work."""
         self._factory = factory
@@ -98,7 +100,7 @@ class EngineManager(HasSupervisor[TextEngine]):
     async def _start_engine(self, report: StageReport) -> TextEngine:
         engine = await self._factory(report)
         engine.count_grammars(self.grammar_figures)
-        self.formats = engine.formats
+        self.formats, self.max_model_len = engine.formats, engine.max_model_len
         return engine
 
     @property
@@ -152,6 +154,10 @@ class EngineManager(HasSupervisor[TextEngine]):
         if not self._queue.has_room(client, sequences):
             raise self._queue_full()
         return await self._ready_engine().prepare(request, client)
+
+    async def count(self, request: GenerationRequest) -> int:
+        """How many tokens the prompts of a request have; it needs no place in the queue. Raises `TwowireError`."""
+        return await self._ready_engine().count(request)
 
     def check_open(self) -> None:
         """Raise `TwowireError` (503) if the server is shutting down."""

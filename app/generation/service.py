@@ -12,7 +12,7 @@ import time
 import uuid
 import weakref
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from app.config.connections import DeadlineLimits
 from app.generation.api import GenerationApi
@@ -169,9 +169,19 @@ class GenerationService:
             await keep(body)
         return body
 
+    async def count(
+        self, api: GenerationApi[Any], request: ApiRequest, wanted: GenerationRequest, transport: Transport
+    ) -> int:
+        """How many tokens the prompt of a request to `api` has: one rendering, and nothing of the engine.
+
+        Raises `TwowireError`.
+        """
+        self._check(api, request, transport)
+        async with self._deadlines.starting_now(None).limit():
+            return await self._manager.count(wanted)
+
     def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> None:
-        self._models.check(request.model)
-        transport.note_model(request.model)
+        transport.note_model(self._models.check(request.model))
         if request.unknown_fields:
             self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))
 

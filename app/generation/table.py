@@ -21,6 +21,11 @@ from protocol.completions.request import CompletionRequest
 from protocol.completions.response import CompletionCollector
 from protocol.completions.schemas import Completion
 from protocol.encoder import StreamEncoder
+from protocol.messages.errors import error_body as messages_error_body
+from protocol.messages.events import PING, MessageEvents
+from protocol.messages.request import MessagesRequest
+from protocol.messages.response import MessageCollector, MessageHead
+from protocol.messages.schemas import MessageResponse, MessagesErrorResponse, MessageStreamEvent
 from protocol.responses.answer import ResponseCollector
 from protocol.responses.events import ResponseEvents
 from protocol.responses.objects import ID_PREFIX
@@ -159,4 +164,51 @@ RESPONSES = GenerationApi(
     ),
 )
 
-APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS, RESPONSES)
+_MESSAGES_STREAM = """\
+With `stream: true`. Server-sent events, each a line `event: …` with its type, a line `data: …`, and an empty line:
+
+- `message_start`; for each content block `content_block_start`, its `content_block_delta`s and `content_block_stop`;
+  `message_delta` with the reason for the end and the usage; `message_stop`. The data is a `{chunk}` in JSON.
+- `ping` may come at any time. It keeps silent connections alive.
+- If generation fails midway, the event `error` with a `MessagesErrorResponse` is the last.
+- With the header `Twowire-Resume-Grace`, each event but `ping` has an `id:` line, and the response's header
+  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection."""
+
+
+def _message_head(request: MessagesRequest, answer_id: str) -> MessageHead:
+    return MessageHead(answer_id, request.model, request.max_tokens, request.thinking_display)
+
+
+MESSAGES = GenerationApi(
+    name="messages",
+    path="/v1/messages",
+    request=MessagesRequest,
+    generation_request=MessagesRequest.generation_request,
+    id_prefix="msg_",
+    encoder=lambda request, answer_id, created: MessageEvents(_message_head(request, answer_id)),
+    collector=lambda request, answer_id, created, choices: MessageCollector(_message_head(request, answer_id)),
+    error_body=messages_error_body,
+    end_of_stream=b"",
+    keepalive=PING,
+    client_headers=("anthropic-version", "x-api-key"),
+    request_id_header="request-id",
+    is_resumable=True,
+    has_websocket=True,
+    description=ApiDescription(
+        operation_id="createMessage",
+        channel_operation_id="openMessagesChannel",
+        summary="Answer a chat, in Anthropic's form",
+        description="Writes the assistant's next message, whole or as a stream: Anthropic's Messages API. The headers "
+        "`anthropic-version` and `anthropic-beta` are ignored.\n\n" + _REFUSALS,
+        response=MessageResponse,
+        chunk=MessageStreamEvent,
+        stream=_MESSAGES_STREAM,
+        error=MessagesErrorResponse,
+        examples={
+            "Whole": {"max_tokens": 64, "system": "Be brief.", "messages": [_QUESTION[-1]]},
+            "Streamed": {"max_tokens": 64, "messages": [_QUESTION[-1]], "stream": True},
+        },
+    ),
+)
+
+APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)

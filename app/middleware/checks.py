@@ -12,6 +12,7 @@ from app.generation.api import GenerationApi
 from app.middleware.current import current_request
 from app.observability.record import record_of
 from app.routes.generation import BLUEPRINT as GENERATION
+from app.routes.messages import COUNT_TOKENS
 from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
@@ -40,7 +41,7 @@ from them, and could not send such a request; see `HostCheck.check`."""
 def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
-    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank"})
+    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS})
 
 
 def add_checks(app: Quart, services: Services) -> None:

@@ -27,6 +27,7 @@ ON_THE_CHANNEL = (
     Fault.TOO_MANY_STREAMS,
     Fault.CONNECTION_TOO_OLD,
     Fault.CONNECTION_UNUSED,
+    Fault.INVALID_TOOL_CALL,
 )
 """Sent in frames and events only; no HTTP response has their status."""
 

@@ -9,6 +9,7 @@ from app.generation.api import GenerationApi
 from app.openapi.channel import channel_routes
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.generation import generation_route
+from app.openapi.messages import count_tokens_route
 from app.openapi.responses import response_routes
 from app.openapi.route import Route
 from app.openapi.server import MODEL_ROUTES, PAGE_ROUTES, SERVER_ROUTES
@@ -19,6 +20,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     generation = tuple(generation_route(api, model) for api in apis)
     return (
         *generation,
+        count_tokens_route(model),
         *response_routes(apis),
         *EMBEDDING_ROUTES,
         *channel_routes(apis),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import orjson
-from quart import Blueprint, Response
+from datetime import UTC, datetime
 
+import orjson
+from quart import Blueprint, Response, request
+
+from app.generation.table import MESSAGES
 from app.routes.http import json_response
 from app.services import Services
 
@@ -15,17 +18,43 @@ def model_routes(services: Services) -> Blueprint:
 
     @routes.get("/v1/models")
     async def models() -> Response:
-        """The models served here. OpenAI's reference: Models, List."""
+        """The models served here. OpenAI's reference: Models, List; Anthropic's, for its clients."""
+        if _is_anthropics():
+            objects = [_model_info(services, name) for name, kind in services.models.types.items() if kind == "chat"]
+            ids = {"first_id": objects[0]["id"], "last_id": objects[-1]["id"]}
+            return json_response(orjson.dumps({"data": objects, "has_more": False} | ids))
         objects = [_model_object(services, name) for name in services.models.types]
         return json_response(orjson.dumps({"object": "list", "data": objects}))
 
     @routes.get("/v1/models/<path:name>")
     async def model(name: str) -> Response:
-        """One model. OpenAI's reference: Models, Retrieve."""
-        services.models.check(name, None)
-        return json_response(orjson.dumps(_model_object(services, name)))
+        """One model. OpenAI's reference: Models, Retrieve; Anthropic's, for its clients."""
+        is_anthropics = _is_anthropics()
+        served = services.models.check(name, "chat" if is_anthropics else None)
+        describe = _model_info if is_anthropics else _model_object
+        return json_response(orjson.dumps(describe(services, served)))
 
     return routes
+
+
+def _is_anthropics() -> bool:
+    """Whether a client of Anthropic's API asks."""
+    return any(name in request.headers for name in MESSAGES.client_headers)
+
+
+def _model_info(services: Services, name: str) -> dict[str, object]:
+    """Anthropic's `ModelInfo`. Prompt and answer share the context."""
+    created = datetime.fromtimestamp(services.models.created, UTC)
+    context = services.manager.max_model_len
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": created.isoformat().replace("+00:00", "Z"),
+        "lifecycle": "active",
+        "max_input_tokens": context,
+        "max_tokens": context,
+    }
 
 
 def _model_object(services: Services, name: str) -> dict[str, object]:

@@ -41,6 +41,10 @@ from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPro
 
 log = structlog.get_logger(__name__)
 
+COUNTED_CONTEXTS = 4
+"""How many of the model's contexts a prompt may fill and still be counted. A longer one keeps the thread too busy that
+renders everybody's prompts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -82,6 +86,9 @@ class VllmEngine:
         self._heartbeat: PreparedPrompt | None = None
         self._sampler = Sampler(llm.vllm_config, llm.get_tokenizer())
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
+        self._counted_tokens = TokenizeParams(
+            max_total_tokens=COUNTED_CONTEXTS * self.max_model_len, add_special_tokens=False
+        )
         self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
 
     async def warm_up(self) -> None:
@@ -163,21 +170,29 @@ class VllmEngine:
     # -- prepare ------------------------------------------------------------------------------------------------
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        engine_inputs, echoes = await self._inputs(request, self._chat_tokens)
+        return await self._checked(request, engine_inputs, echoes, client)
+
+    async def count(self, request: GenerationRequest) -> int:
+        engine_inputs, _ = await self._inputs(request, self._counted_tokens)
+        return sum(len(engine_input["prompt_token_ids"]) for engine_input in engine_inputs)
+
+    async def _inputs(
+        self, request: GenerationRequest, chat_tokens: TokenizeParams
+    ) -> tuple[list[Any], list[str | None]]:
+        """The engine's inputs, and the texts to echo. Raises `TwowireError`."""
         prompt = request.prompt
-        echoes: list[str | None] = [None]
         try:
-            if isinstance(prompt, ChatPrompt):
-                self._format.check(request)
-                engine_inputs = [await self._render(prompt, request)]
-            else:
-                engine_inputs, echoes = await self._tokenize(prompt, request.fields.prompt)
+            if not isinstance(prompt, ChatPrompt):
+                return await self._tokenize(prompt, request.fields.prompt)
+            self._format.check(request)
+            return [await self._render(prompt, request, chat_tokens)], [None]
         except TwowireError:
             raise
         except Exception as error:
             raise refusal(error, request.fields.prompt) from error
-        return await self._checked(request, engine_inputs, echoes, client)
 
-    async def _render(self, chat: ChatPrompt, request: GenerationRequest) -> Any:
+    async def _render(self, chat: ChatPrompt, request: GenerationRequest, tokens: TokenizeParams) -> Any:
         """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
         kwargs = (
             allowed_template_kwargs(chat, self._allowed_template_kwargs)
@@ -190,7 +205,7 @@ class VllmEngine:
         )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
-        return await self._prompts.chat(chat.messages, params, self._chat_tokens, tool_chars=tool_chars)
+        return await self._prompts.chat(chat.messages, params, tokens, tool_chars=tool_chars)
 
     async def _tokenize(self, prompt: TextPrompt, param: str) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""

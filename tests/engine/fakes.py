@@ -86,6 +86,7 @@ class FakeEngine:
         self.steps = steps
         self.ends = ends
         self.prepared: list[GenerationRequest] = []
+        self.counted: list[GenerationRequest] = []
         self.opened: list[FakeStream] = []
         self.refusal: TwowireError | None = None
         self.closed = False
@@ -103,6 +104,10 @@ class FakeEngine:
         self.prepared.append(request)
         prompts = tuple(PreparedPrompt(3, object(), object()) for _ in range(request.prompt_count))
         return Prepared(prompts, 3 * len(prompts), request.n)
+
+    async def count(self, request: GenerationRequest) -> int:
+        self.counted.append(request)
+        return 3 * request.prompt_count
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         await asyncio.sleep(0)

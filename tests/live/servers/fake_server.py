@@ -182,6 +182,9 @@ class PacedEngine:
             return Prepared((scripted,), scripted.token_count, request.n)
         return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
 
+    async def count(self, request: GenerationRequest) -> int:
+        return 3
+
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         if isinstance(prompt.sampling, Answer):
             scripted, made_by = open_stream(prompt)

@@ -1,0 +1,30 @@
+"""Fields of Anthropic's Messages that are known but not honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocol.validation.unsupported_fields import ACCEPTED, FieldRule, only
+
+_RUNS_NO_TOOLS = "is not supported: this server runs no tools; remove it."
+
+MESSAGES_FIELDS: Mapping[str, FieldRule] = {
+    # Where and how a request is computed, and for whom: the answer stays the same.
+    "cache_control": ACCEPTED,
+    "metadata": ACCEPTED,
+    "service_tier": ACCEPTED,
+    "inference_geo": ACCEPTED,
+    "speed": ACCEPTED,
+    "diagnostics": ACCEPTED,
+    "user_profile_id": ACCEPTED,
+    "workspace_id": ACCEPTED,
+    "betas": ACCEPTED,
+    "anthropic_beta": ACCEPTED,
+    "anthropic_version": ACCEPTED,
+    # What to drop from a chat that has become too long. Nothing is dropped here: it is the client's to shorten.
+    "context_management": ACCEPTED,
+    "container": FieldRule(predicate=_RUNS_NO_TOOLS),
+    "mcp_servers": FieldRule(accepted=([],), predicate=_RUNS_NO_TOOLS),
+    # Of OpenAI's APIs.
+    "n": only(1),
+}

@@ -2,8 +2,10 @@
 
 import { byId, element } from "../dom.js";
 import { Announcer } from "./views/announcer.js";
+import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
 import { Connection } from "./state/connection.js";
+import { importChats, saveChats } from "./views/files.js";
 import { t, translate, useLanguage } from "./i18n.js";
 import { icon } from "./icons.js";
 import { installWorker, keepStorage } from "./offline.js";
@@ -17,7 +19,6 @@ import { StatusView, statusText } from "./views/status-view.js";
 import { openStore } from "./state/store.js";
 import { ThreadView } from "./views/thread-view.js";
 import { toast } from "./toast.js";
-import { fromFile, toFile } from "./state/import-export.js";
 
 /** @typedef {import("./types.js").Conversation} Conversation */
 
@@ -52,9 +53,19 @@ const composer = new Composer(byId("composer"), {
   },
   stop: stopAnswer,
 });
-const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void save([one]) });
+const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
 const status = new StatusView(() => connection.unlock(readKey()));
+const chips = new Chips({
+  settings: () => settings.open(),
+  think: (thinking) => {
+    const { thinking: _, ...others } = sampling();
+    setSampling(thinking === undefined ? others : { ...others, thinking });
+  },
+});
 const settings = new SettingsView(preferences, {
+  sampling,
+  setSampling,
+  isInChat: () => current !== null,
   changed: () => {
     writePreferences(preferences);
     document.documentElement.dataset.theme = preferences.theme;
@@ -66,6 +77,28 @@ const settings = new SettingsView(preferences, {
     connection.unlock(key);
   },
 });
+
+// -- the settings of answers ------------------------------------------------------------------------------------------
+
+/** Of the shown chat, or of new ones. */
+function sampling() {
+  return (current === null ? undefined : library.conversation(current)?.sampling) ?? preferences.sampling;
+}
+
+/** @param {import("./types.js").Sampling} wanted */
+function setSampling(wanted) {
+  if (current === null) {
+    preferences.sampling = wanted;
+    writePreferences(preferences);
+  } else {
+    void library.change(current, { sampling: wanted });
+  }
+  showChips();
+}
+
+function showChips() {
+  chips.show(sampling(), connection.thinkers.has(model()));
+}
 
 // -- which conversation -----------------------------------------------------------------------------------------------
 
@@ -105,6 +138,7 @@ function showState() {
   document.title = title ? `${title} · twowire` : "twowire";
   byId("title").textContent = title || t("newChat");
   composer.update(current !== null && library.runningIn(current) !== undefined);
+  showChips();
 }
 
 function startNew() {
@@ -117,7 +151,7 @@ function stopAnswer() {
   for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
 }
 
-// -- deleting, exporting, importing -----------------------------------------------------------------------------------
+// -- deleting ---------------------------------------------------------------------------------------------------------
 
 /** @param {Conversation} conversation */
 async function remove(conversation) {
@@ -125,27 +159,6 @@ async function remove(conversation) {
   if (current === conversation.id) startNew();
   const title = conversation.title || t("untitled");
   toast(byId("toasts"), t("deleted", { title }), { label: t("undo"), act: () => void restore() });
-}
-
-/** @param {Conversation[]} conversations */
-async function save(conversations) {
-  const { messages } = await library.everything();
-  const file = new Blob([toFile(conversations, messages)], { type: "application/json" });
-  const address = URL.createObjectURL(file);
-  const day = new Date().toISOString().slice(0, 10);
-  element("a", { href: address, download: `twowire-chats-${day}.json` }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
-}
-
-/** @param {File} file */
-async function importFile(file) {
-  try {
-    const { conversations, messages } = fromFile(await file.text());
-    await library.add(conversations, messages);
-    toast(byId("toasts"), t("imported", { count: conversations.length }));
-  } catch (error) {
-    toast(byId("toasts"), t("importFailed", { reason: error instanceof Error ? error.message : String(error) }));
-  }
 }
 
 // -- the state of the connection --------------------------------------------------------------------------------------
@@ -160,6 +173,7 @@ function showConnection() {
   status.show(now);
   settings.showModels(connection.models, model());
   showTries();
+  showChips();
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
   if (now.kind !== "locked") isKeyDeclined = false;
@@ -237,11 +251,11 @@ byId("model").addEventListener("change", (/** @type {Event} */ event) => {
   writePreferences(preferences);
   showConnection();
 });
-byId("export-all").addEventListener("click", () => void save(library.conversations));
+byId("export-all").addEventListener("click", () => void saveChats(library, library.conversations));
 byId("import").addEventListener("click", () => byId("import-file").click());
 byId("import-file").addEventListener("change", async () => {
   const input = byId("import-file");
-  for (const file of input.files) await importFile(file);
+  for (const file of input.files) await importChats(library, file);
   input.value = "";
 });
 addEventListener("popstate", () => void show());

@@ -8,6 +8,7 @@
  * @property {number} created Milliseconds since 1970, like all times here.
  * @property {number} updated
  * @property {string | null} leaf The last message of the shown branch.
+ * @property {Sampling} [sampling] For its next answers. Chats from before chats had their own have none.
  */
 
 /**
@@ -68,6 +69,12 @@
  * @property {number} [temperature]
  * @property {number} [top_p]
  * @property {number} [max_completion_tokens]
+ * @property {number} [top_k]
+ * @property {number} [min_p]
+ * @property {number} [presence_penalty]
+ * @property {number} [frequency_penalty]
+ * @property {number} [repetition_penalty]
+ * @property {number} [min_tokens]
  * @property {number} [seed]
  * @property {string[]} [stop]
  * @property {boolean} [thinking] Whether the model is to think first; without it, the model's default.

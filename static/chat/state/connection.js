@@ -50,6 +50,8 @@ export class Connection extends EventTarget {
   asksForKey = false;
   /** @type {string[]} */
   models = [];
+  /** The models that may think before they answer. @type {Set<string>} */
+  thinkers = new Set();
 
   /** @param {string} key */
   constructor(key) {
@@ -209,10 +211,11 @@ export class Connection extends EventTarget {
         this.#lock(this.#key ? body.error.message : "");
       } else if (answer.ok) {
         this.asksForKey ||= this.#key !== "";
-        /** @type {{ id: string, type?: string }[]} */
+        /** @type {{ id: string, type?: string, reasoning_parser?: string | null }[]} */
         const models = body.data;
         // Not the models for embeddings and ranking. Servers without `type` have chat models only.
         this.models = models.filter(({ type }) => (type ?? "chat") === "chat").map(({ id }) => id);
+        this.thinkers = new Set(models.filter((one) => one.reasoning_parser).map(({ id }) => id));
         this.#changed();
       }
     } catch {

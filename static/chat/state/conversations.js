@@ -104,10 +104,7 @@ export class Library extends EventTarget {
     if (conversation !== undefined) await this.#askAt(conversation, message.parent, text);
   }
 
-  /**
-   * Ask for another answer in place of `message`; both stay.
-   * @param {Message} message
-   */
+  /** Ask for another answer in place of `message`; both stay. @param {Message} message */
   async regenerate(message) {
     const conversation = this.#conversations.get(message.conversation);
     if (conversation !== undefined) await this.#answer(conversation, message.parent, []);
@@ -124,10 +121,7 @@ export class Library extends EventTarget {
     if (conversation !== undefined) await this.#answer(conversation, made.at(-1)?.id ?? null, made);
   }
 
-  /**
-   * Continue an answer from the end of its text.
-   * @param {Message} message
-   */
+  /** Continue an answer from the end of its text. @param {Message} message */
   continueAnswer(message) {
     const { answer } = message;
     if (answer === undefined || answer.state === "open") return;
@@ -144,10 +138,7 @@ export class Library extends EventTarget {
     else this.#tabs.post({ stop: id });
   }
 
-  /**
-   * Show the branch with `message`.
-   * @param {Message} message
-   */
+  /** Show the branch with `message`. @param {Message} message */
   async choose(message) {
     const conversation = this.#conversations.get(message.conversation);
     const messages = this.#loaded.get(message.conversation);
@@ -164,10 +155,14 @@ export class Library extends EventTarget {
    * @param {string} title
    */
   async rename(id, title) {
+    if (title.trim() !== "") await this.change(id, { title: title.trim().slice(0, MAX_TITLE), isNamed: true });
+  }
+
+  /** Change some fields of a conversation. @param {string} id @param {Partial<Conversation>} fields */
+  async change(id, fields) {
     const conversation = this.#conversations.get(id);
-    if (conversation === undefined || title.trim() === "") return;
-    conversation.title = title.trim().slice(0, MAX_TITLE);
-    conversation.isNamed = true;
+    if (conversation === undefined) return;
+    Object.assign(conversation, fields);
     this.#tell("list");
     await this.#save([conversation], []);
   }
@@ -217,7 +212,7 @@ export class Library extends EventTarget {
 
   /** @param {string | null} id */
   #create(id) {
-    const conversation = newConversation(id ?? newId());
+    const conversation = newConversation(id ?? newId(), this.#defaults().sampling);
     this.#conversations.set(conversation.id, conversation);
     this.#loaded.create(conversation.id);
     return conversation;
@@ -240,7 +235,9 @@ export class Library extends EventTarget {
    * @param {Message[]} before
    */
   async #answer(conversation, parent, before) {
-    const message = newAnswer(conversation.id, parent, this.#defaults());
+    const { model, sampling } = this.#defaults();
+    const own = structuredClone(conversation.sampling ?? sampling);
+    const message = newAnswer(conversation.id, parent, { model, sampling: own });
     const messages = await this.load(conversation.id);
     for (const one of [...before, message]) messages.set(one.id, one);
     conversation.leaf = message.id;

@@ -8,6 +8,8 @@ import { newId } from "./branches.js";
 
 const FORMAT = "twowire-chats";
 const VERSION = 1;
+const NUMBERS = ["temperature", "top_p", "max_completion_tokens", "seed", "top_k", "min_p", "presence_penalty",
+  "frequency_penalty", "repetition_penalty", "min_tokens"];
 const STATES = ["done", "stopped", "failed"];
 
 /**
@@ -64,6 +66,7 @@ function conversationFrom(one, rename) {
   return {
     id: rename(one.id), title: string(one.title), isNamed: one.isNamed === true, created: number(one.created),
     updated: number(one.updated), leaf: one.leaf === null ? null : rename(one.leaf),
+    ...(one.sampling ? { sampling: samplingFrom(one.sampling) } : {}),
   };
 }
 
@@ -127,7 +130,7 @@ function samplingFrom(given) {
   /** @type {Record<string, unknown>} */
   const sampling = {};
   if (typeof given.system === "string") sampling.system = given.system;
-  for (const name of ["temperature", "top_p", "max_completion_tokens", "seed"]) {
+  for (const name of NUMBERS) {
     if (Number.isFinite(given[name])) sampling[name] = given[name];
   }
   if (Array.isArray(given.stop)) sampling.stop = given.stop.map(string);

@@ -10,11 +10,12 @@ export const MAX_TITLE = 80;
 
 /**
  * @param {string} id
+ * @param {Sampling} sampling
  * @returns {Conversation}
  */
-export function newConversation(id) {
+export function newConversation(id, sampling) {
   const at = now();
-  return { id, title: "", isNamed: false, created: at, updated: at, leaf: null };
+  return { id, title: "", isNamed: false, created: at, updated: at, leaf: null, sampling };
 }
 
 /**

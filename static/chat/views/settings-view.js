@@ -2,16 +2,18 @@
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
+import { toast } from "../toast.js";
+import { SamplingForm } from "./sampling-form.js";
 
 /** @typedef {import("../state/preferences.js").Preferences} Preferences */
 /** @typedef {import("../types.js").Sampling} Sampling */
 
-const NUMBERS = /** @type {const} */ (["temperature", "top_p", "max_completion_tokens", "seed"]);
-const MAX_STOPS = 4;
-
 /**
  * @typedef {object} Callbacks
  * @property {(preferences: Preferences) => void} changed
+ * @property {() => Sampling} sampling That of the shown chat, or of new ones.
+ * @property {(sampling: Sampling) => void} setSampling
+ * @property {() => boolean} isInChat Whether a chat is shown, and not a new one.
  * @property {(key: string) => void} key
  */
 
@@ -20,6 +22,7 @@ export class SettingsView {
   #form = byId("settings-form");
   #preferences;
   #callbacks;
+  #sampling;
 
   /**
    * @param {Preferences} preferences
@@ -28,14 +31,24 @@ export class SettingsView {
   constructor(preferences, callbacks) {
     this.#preferences = preferences;
     this.#callbacks = callbacks;
+    this.#sampling = new SamplingForm(byId("sampling"), callbacks.setSampling);
     this.#fill();
     this.#form.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
     // Settings apply as they are typed; there is no button to save them.
     this.#form.addEventListener("input", () => this.#read());
     byId("reset").addEventListener("click", () => {
-      this.#preferences.sampling = {};
-      this.#fill();
-      this.#read();
+      callbacks.setSampling({});
+      this.#sampling.fill({});
+    });
+    byId("as-default").addEventListener("click", () => {
+      this.#preferences.sampling = structuredClone(callbacks.sampling());
+      callbacks.changed(this.#preferences);
+      // Until the dialog is opened again.
+      byId("as-default").textContent = t("savedAsDefault");
+    });
+    this.#dialog.addEventListener("close", () => {
+      const { invalid } = this.#sampling;
+      if (invalid.length > 0) toast(byId("toasts"), t("notApplied", { fields: invalid.join(", ") }));
     });
     for (const dialog of document.querySelectorAll("dialog")) {
       dialog.addEventListener("click", (event) => {
@@ -55,6 +68,11 @@ export class SettingsView {
 
   open() {
     this.#fill();
+    const isInChat = this.#callbacks.isInChat();
+    byId("for-answers").textContent = t(isInChat ? "forThisChat" : "forNewChats");
+    byId("as-default").hidden = !isInChat;
+    byId("as-default").textContent = t("asDefault");
+    this.#sampling.fill(this.#callbacks.sampling());
     this.#dialog.showModal();
   }
 
@@ -88,44 +106,16 @@ export class SettingsView {
 
   #fill() {
     const { elements } = this.#form;
-    const { sampling, theme, language } = this.#preferences;
-    elements.system.value = sampling.system ?? "";
-    for (const name of NUMBERS) elements[name].value = sampling[name] ?? "";
-    elements.stop.value = (sampling.stop ?? []).map((text) => JSON.stringify(text).slice(1, -1)).join("\n");
+    const { theme, language } = this.#preferences;
     elements.theme.value = theme;
     elements.language.value = language;
   }
 
   #read() {
     const { elements } = this.#form;
-    /** @type {Sampling} */
-    const sampling = {};
-    if (elements.system.value.trim() !== "") sampling.system = elements.system.value;
-    for (const name of NUMBERS) {
-      const field = elements[name];
-      if (field.value.trim() !== "" && field.validity.valid) sampling[name] = Number(field.value);
-    }
-    const stops = elements.stop.value.split("\n").filter(Boolean).map(unescaped);
-    elements.stop.setCustomValidity(stops.length > MAX_STOPS ? t("tooManyStops", { count: MAX_STOPS }) : "");
-    elements.stop.reportValidity();
-    if (stops.length > 0 && stops.length <= MAX_STOPS) sampling.stop = stops;
-    this.#preferences.sampling = sampling;
     this.#preferences.model = elements.model.value || this.#preferences.model;
     this.#preferences.theme = elements.theme.value;
     this.#preferences.language = elements.language.value;
     this.#callbacks.changed(this.#preferences);
-  }
-}
-
-/**
- * Replace JSON escapes such as `\n`; a line with invalid ones stays as it is.
- * @param {string} line
- * @returns {string}
- */
-function unescaped(line) {
-  try {
-    return JSON.parse(`"${line.replace(/(?<!\\)"/g, '\\"')}"`);
-  } catch {
-    return line;
   }
 }

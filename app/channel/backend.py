@@ -7,32 +7,33 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.generation.stream import ResponseStream
-from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
+from protocol.channel.client_frames import CreateFrame, FollowFrame, FrameRefused, OpeningFrame, ResumeFrame
 from protocol.errors import TwowireError
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An admitted stream. `token` is set if it can be resumed, `rates` if there are limits."""
+    """An admitted stream. The tokens are set if it can be resumed and followed, `rates` if there are limits."""
 
     response: ResponseStream
     token: str | None = None
     last_seq: int = 0
     rates: Sequence[Mapping[str, Any]] = ()
+    follow_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
     """How a channel's stream ended: with a `response`, or an `error` in its place, or cancelled before either."""
 
-    frame: CreateFrame | ResumeFrame
+    frame: OpeningFrame
     began_at: float
     response: ResponseStream | None
     error: TwowireError | None
 
 
 class Backend(Protocol):
-    """What a channel needs of the server. `create` and `resume` raise `TwowireError`."""
+    """What a channel needs of the server. `create`, `resume` and `follow` raise `TwowireError`."""
 
     async def create(self, frame: CreateFrame) -> Started:
         """Check, prepare and run the frame's request."""
@@ -40,7 +41,10 @@ class Backend(Protocol):
     async def resume(self, frame: ResumeFrame) -> Started:
         """Find the generation that the frame names."""
 
-    def error_body(self, frame: CreateFrame | ResumeFrame, error: TwowireError) -> bytes:
+    async def follow(self, frame: FollowFrame) -> Started:
+        """Find the generation that the frame names, to read it beside its reader."""
+
+    def error_body(self, frame: OpeningFrame, error: TwowireError) -> bytes:
         """`error` in the form of the API that the frame's stream belongs to."""
 
     def ended(self, ended: StreamEnd) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.channel.session import Channel
 from app.config.channel import ChannelLimits
-from protocol.channel.client_frames import ClientFrame, CreateFrame, FrameRefused, ResumeFrame
+from protocol.channel.client_frames import ClientFrame, CreateFrame, FrameRefused, OpeningFrame
 from protocol.channel.responses_codec import DEFAULT_LANE, ResponsesCodec, SteerFrame
 from protocol.errors import Fault, TwowireError
 
@@ -46,7 +46,7 @@ class LaneChannel(Channel):
         else:
             super()._dispatch(frame)
 
-    def _open(self, frame: CreateFrame | ResumeFrame) -> None:
+    def _open(self, frame: OpeningFrame) -> None:
         assert isinstance(frame, CreateFrame)  # The codec makes no others.
         lane = frame.stream_id
         if self._is_full:

@@ -7,14 +7,14 @@ from typing import Any
 
 from app.channel.backend import Started, StreamEnd
 from app.generation.api import GenerationApi
-from app.generation.replay import ReplayReader
+from app.generation.replay_reader import ReplayReader
 from app.observability.outcome import Wire
 from app.observability.record import is_label, key_label
 from app.observability.traces import Context
 from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation
-from protocol.channel.client_frames import CreateFrame, FrameRefused, ResumeFrame
+from protocol.channel.client_frames import CreateFrame, FollowFrame, FrameRefused, OpeningFrame, ResumeFrame
 from protocol.errors import Fault, TwowireError
 from protocol.validation.parse import request_from_object
 
@@ -66,19 +66,25 @@ class ChannelBackend:
         stream = await services.generation.start(
             api, body, self._caller, CHANNEL_TRANSPORT, timeout_s=frame.timeout_s, grace_s=grace_s
         )
-        token = stream.buffer.token if isinstance(stream, ReplayReader) else None
+        buffer = stream.buffer if isinstance(stream, ReplayReader) else None
         try:
             rates = await services.rates.standing(self._caller.client)
         except BaseException:
             await stream.leave()
             raise
-        return Started(stream, token, rates=rates)
+        if buffer is None:
+            return Started(stream, rates=rates)
+        return Started(stream, buffer.token, rates=rates, follow_token=buffer.follow_token)
 
     async def resume(self, frame: ResumeFrame) -> Started:
         reader = await self._services.replays.resume(
             frame.id, self._caller.owner, frame.resume_token, frame.starting_after
         )
         return Started(reader, last_seq=reader.buffer.last_seq)
+
+    async def follow(self, frame: FollowFrame) -> Started:
+        follower = await self._services.replays.follow(frame.id, frame.follow_token, frame.starting_after)
+        return Started(follower, last_seq=follower.buffer.last_seq)
 
     def _named(self, frame: CreateFrame) -> GenerationApi[Any]:
         """The API that the create is for. Raises `TwowireError` for one that there is not."""
@@ -88,13 +94,13 @@ class ChannelBackend:
             raise TwowireError(Fault.INVALID_VALUE, message, param="api")
         return api
 
-    def _api_of(self, frame: CreateFrame | ResumeFrame) -> GenerationApi[Any]:
+    def _api_of(self, frame: OpeningFrame) -> GenerationApi[Any]:
         if isinstance(frame, CreateFrame):
             return self._by_name.get(frame.api or "", self._api)
         is_of = (api for api in self._by_name.values() if api.generation_id(frame.id) is not None)
         return next(is_of, self._api)
 
-    def error_body(self, frame: CreateFrame | ResumeFrame, error: TwowireError) -> bytes:
+    def error_body(self, frame: OpeningFrame, error: TwowireError) -> bytes:
         return self._api_of(frame).error_body(error, None)
 
     def close(self) -> None:

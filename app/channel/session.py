@@ -38,9 +38,9 @@ from protocol.channel.client_frames import (
     ClientFrame,
     CreateFrame,
     FrameRefused,
+    OpeningFrame,
     PingFrame,
     PongFrame,
-    ResumeFrame,
 )
 from protocol.channel.codec import FrameCodec
 from protocol.errors import Fault, TwowireError
@@ -141,14 +141,14 @@ class Channel:
     def _dispatch(self, frame: ClientFrame) -> None:
         if not isinstance(frame, PingFrame | PongFrame):
             self._heartbeat.used_at = self._heartbeat.heard_at
-        if isinstance(frame, CreateFrame | ResumeFrame):
+        if isinstance(frame, OpeningFrame):
             self._open(frame)
         elif isinstance(frame, CancelFrame):
             self._cancel(frame)
         elif isinstance(frame, PingFrame):
             self._answer(self._codec.pong(frame.t))
 
-    def _open(self, frame: CreateFrame | ResumeFrame) -> None:
+    def _open(self, frame: OpeningFrame) -> None:
         limit = self._limits.max_running + self._limits.max_waiting
         error = None
         if frame.stream_id in self._streams or frame.stream_id in self._refused:
@@ -163,7 +163,7 @@ class Channel:
             raise FrameRefused(error, frame.stream_id, frame.event_id)
         self._begin(frame)
 
-    def _begin(self, frame: CreateFrame | ResumeFrame) -> None:
+    def _begin(self, frame: OpeningFrame) -> None:
         stream = self._streams[frame.stream_id] = ChannelStream(
             frame, self._backend, self._codec, self._outbox, self.id
         )

@@ -12,7 +12,7 @@ from app.channel.backend import Backend, StreamEnd
 from app.channel.outbox import Outbox
 from app.generation.fast_path import FrameSender
 from app.generation.stream import ResponseStream
-from protocol.channel.client_frames import CreateFrame, ResumeFrame
+from protocol.channel.client_frames import CreateFrame, FollowFrame, OpeningFrame
 from protocol.channel.codec import FrameCodec
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
@@ -24,7 +24,7 @@ class ChannelStream:
     """A `stream_id` in use: what was asked, the task that serves it, and its response once there is one."""
 
     def __init__(
-        self, frame: CreateFrame | ResumeFrame, backend: Backend, codec: FrameCodec, outbox: Outbox, connection_id: str
+        self, frame: OpeningFrame, backend: Backend, codec: FrameCodec, outbox: Outbox, connection_id: str
     ) -> None:
         self.id = frame.stream_id
         self.task: asyncio.Task[None] | None = None
@@ -52,9 +52,12 @@ class ChannelStream:
         codec, frame = self._codec, self._frame
         if isinstance(frame, CreateFrame):
             started = await self._backend.create(frame)
-            opening = codec.created(self.id, frame.event_id, started.response.id, started.token, started.rates)
+            opening = codec.created(
+                self.id, frame.event_id, started.response.id, started.token, started.rates, started.follow_token
+            )
         else:
-            started = await self._backend.resume(frame)
+            backend = self._backend
+            started = await (backend.follow(frame) if isinstance(frame, FollowFrame) else backend.resume(frame))
             first = started.response.seq + 1
             opening = codec.resumed(self.id, frame.event_id, first, started.last_seq)
         response = self.response = started.response

@@ -1,4 +1,4 @@
-"""A response stream that survives its connection: a bounded buffer of its chunks, the task that fills it, its reader.
+"""A response stream that survives its connection: a bounded buffer of its chunks, and the task that fills it.
 
 The buffer is filled at the engine's pace. When an attached reader lags by a whole buffer, the task waits for it, and
 the engine merges what it makes meanwhile. Without a reader, the oldest chunks are dropped.
@@ -14,9 +14,8 @@ from typing import Protocol
 
 import structlog
 
-from app.generation.fast_path import Sender
+from app.generation.replay_reader import ReplayReader
 from app.generation.stream import LiveStream
-from app.observability.outcome import RequestOutcome, outcome_of
 from engine.generation import Generation
 from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
@@ -26,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 MAX_CHUNKS_PER_STEP = 64
 """How many chunks a reader that catches up gets at a time, so that others get their turn on the loop and the socket."""
+
+MAX_FOLLOWERS = 256
+"""How many may follow one generation. Each costs its frames, and nothing in the engine."""
 
 CHUNK_BYTES = 48
 BUFFER_BYTES = 4096
@@ -58,6 +60,7 @@ class ReplayBuffer:
         keep_finished_s: float,
         budget: ReplayBudget,
         expire: Callable[[ReplayBuffer], None],
+        follow_token: str = "",
     ) -> None:
         """Without a reader for `grace_s`, or for `keep_finished_s` once it is finished, `expire` is called.
 
@@ -66,6 +69,7 @@ class ReplayBuffer:
         self.id = stream.id
         self.owner = owner
         self.token = token
+        self.follow_token = follow_token
         self.bytes = 0
         self.first_seq = 1
         self.last_seq = 0
@@ -78,6 +82,7 @@ class ReplayBuffer:
         self._expire = expire
         self._chunks: deque[bytes] = deque()
         self._reader: ReplayReader | None = None
+        self._followers: set[ReplayReader] = set()
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._pump = asyncio.create_task(self._pull(), name=f"pump-{stream.id}")
@@ -109,8 +114,9 @@ class ReplayBuffer:
             while (chunks := await self._stream.next()) is not None:
                 for chunk in chunks:
                     await self._append(chunk)
-                if not chunks and self._reader is not None:
-                    self._reader.note_silence()
+                if not chunks:
+                    for reader in self._readers():
+                        reader.note_silence()
         except TwowireError as error:
             self.error = error
         except Exception:
@@ -162,27 +168,48 @@ class ReplayBuffer:
             self.drop_oldest()
 
     def _notify(self) -> None:
-        """Wake the task that pulls, and the reader."""
+        """Wake the task that pulls, and the readers."""
         self._changed.set()
-        if self._reader is not None:
-            self._reader.changed.set()
+        for reader in self._readers():
+            reader.changed.set()
+
+    def _readers(self) -> list[ReplayReader]:
+        return [*self._followers] if self._reader is None else [self._reader, *self._followers]
 
     def attach(self, starting_after: int) -> ReplayReader:
         """A new reader of the chunks after `starting_after`; a reader already attached is displaced.
 
         Raises `TwowireError`: there is no such chunk yet (400), or it has been dropped (410).
         """
+        self._check_cursor(starting_after)
+        before, self._reader = self._reader, ReplayReader(self, starting_after)
+        if before is not None:
+            before.displace()
+        self._stop_timer()
+        return self._reader
+
+    def _check_cursor(self, starting_after: int) -> None:
         if starting_after > self.last_seq:
             message = f"starting_after is {starting_after}; the last chunk so far is {self.last_seq}."
             raise TwowireError(Fault.INVALID_VALUE, message, param="starting_after")
         if starting_after + 1 < self.first_seq:
             message = f"The chunks up to {self.first_seq - 1} are gone; the earliest that is left is {self.first_seq}."
             raise TwowireError(Fault.CHUNKS_GONE, message, param="starting_after")
-        before, self._reader = self._reader, ReplayReader(self, starting_after)
-        if before is not None:
-            before.displace()
-        self._stop_timer()
-        return self._reader
+
+    def follow(self, follower: ReplayReader) -> None:
+        """Add a follower, which reads beside the reader.
+
+        Raises `TwowireError` as `attach` does, and where there are as many as there may be (429).
+        """
+        self._check_cursor(follower.seq)
+        if len(self._followers) >= MAX_FOLLOWERS:
+            message = f"{MAX_FOLLOWERS} others follow this generation; no more may."
+            raise TwowireError(Fault.TOO_MANY_STREAMS, message, retry_after_s=5)
+        self._followers.add(follower)
+
+    def unfollow(self, follower: ReplayReader) -> None:
+        """Remove a follower, if it is there."""
+        self._followers.discard(follower)
 
     def detach(self, reader: ReplayReader) -> None:
         """Detach `reader`; unless another attaches in time, the generation ends."""
@@ -192,7 +219,7 @@ class ReplayBuffer:
             self._set_timer(self._keep_finished_s if self.is_finished else self.grace_s)
 
     def read(self, after: int) -> list[bytes]:
-        """Up to `MAX_CHUNKS_PER_STEP` chunks after number `after`. Only the attached reader may call this."""
+        """Up to `MAX_CHUNKS_PER_STEP` chunks after number `after`. Raises `TwowireError` if the first was dropped."""
         start = after + 1 - self.first_seq
         if start < 0:
             raise TwowireError(
@@ -237,74 +264,3 @@ class ReplayBuffer:
         self._stop_timer()
         self.drop_all()
         self._notify()
-
-
-class ReplayReader:
-    """Reads a buffer as a `ResponseStream`. After it leaves, the generation runs on for its grace period."""
-
-    def __init__(self, buffer: ReplayBuffer, starting_after: int) -> None:
-        self.id = buffer.id
-        self.seq = starting_after
-        self.changed = asyncio.Event()
-        self.buffer = buffer
-        self._displaced = False
-        self._is_silent = False
-        self._is_at_end = False
-
-    @property
-    def generation(self) -> Generation:
-        return self.buffer.generation
-
-    @property
-    def outcome(self) -> RequestOutcome:
-        return outcome_of(self.buffer.generation) if self._is_at_end else "detached"
-
-    @property
-    def is_over(self) -> bool:
-        return self.buffer.is_finished and self.seq >= self.buffer.last_seq
-
-    @property
-    def status(self) -> Status:
-        return self.buffer.status
-
-    @property
-    def usage(self) -> Usage:
-        return self.buffer.usage
-
-    def displace(self) -> None:
-        """Record that another reader has taken over."""
-        self._displaced = True
-        self.changed.set()
-
-    def note_silence(self) -> None:
-        """Make a waiting `next` return no chunks: the generation has been silent for a while."""
-        self._is_silent = True
-        self.changed.set()
-
-    async def next(self, sender: Sender | None = None) -> list[bytes] | None:
-        self._is_silent = False
-        while True:
-            if self._displaced:
-                raise TwowireError(Fault.TAKEN_OVER, "Another reader has taken over this generation.")
-            chunks = self.buffer.read(self.seq)
-            if chunks:
-                self.seq += len(chunks)
-                return chunks
-            if self.buffer.is_finished:
-                self._is_at_end = True
-                if self.buffer.error is not None:
-                    raise self.buffer.error
-                return None
-            if self._is_silent:
-                return []
-            self.changed.clear()
-            await self.changed.wait()
-
-    def error_events(self, error: TwowireError) -> list[Event]:
-        return self.buffer.error_events(error)
-
-    async def cancel(self) -> None:
-        await self.buffer.cancel()
-
-    async def leave(self) -> None:
-        self.buffer.detach(self)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import orjson
 
 from app.config.channel import ResumeLimits
-from app.generation.replay import BUFFER_BYTES, ReplayBuffer, ReplayReader
+from app.generation.replay import BUFFER_BYTES, ReplayBuffer
+from app.generation.replay_reader import Follower, ReplayReader
 from app.generation.stream import LiveStream
 from app.stores.base import Store
 from protocol.errors import Fault, TwowireError
@@ -45,8 +46,9 @@ class ReplayStore:
 
         With an infinite `grace_s` the stream runs to its end without a reader; otherwise the limit applies.
         """
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        await self._store.put(_key(stream.id), orjson.dumps(_Location(self._place, owner, token)))
+        token, follow_token = secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES)
+        location = _Location(self._place, owner, token, follow_token)
+        await self._store.put(_key(stream.id), orjson.dumps(location))
         buffer = self._buffers[stream.id] = ReplayBuffer(
             stream,
             owner,
@@ -55,6 +57,7 @@ class ReplayStore:
             keep_finished_s=self.limits.keep_finished_s,
             budget=self,
             expire=self._start_discard,
+            follow_token=follow_token,
         )
         self.count(owner, BUFFER_BYTES)
         if not self._make_room(owner, 0):
@@ -64,15 +67,24 @@ class ReplayStore:
     async def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
         """A new reader. Raises `TwowireError`: one 404 for an unknown id, a wrong token and another key alike."""
         location = await self._locate(answer_id)
-        # Compared even if there is no such generation, so that timing does not reveal it.
-        wanted = location.token if location is not None else secrets.token_urlsafe(TOKEN_BYTES)
-        is_right = hmac.compare_digest(token.encode(), wanted.encode())
+        is_right = _is_right(token, location.token if location is not None else "")
         if location is None or not is_right or location.owner != owner:
             raise not_found()
         buffer = self._buffer_at(location, answer_id)
         if buffer is None:
             raise not_found()
         return buffer.attach(starting_after)
+
+    async def follow(self, answer_id: str, token: str, starting_after: int) -> Follower:
+        """A new follower, whatever its key: who has the token was given it. Raises `TwowireError` as `resume` does."""
+        location = await self._locate(answer_id)
+        is_right = _is_right(token, location.follow_token if location is not None else "")
+        buffer = self._buffer_at(location, answer_id) if location is not None and is_right else None
+        if buffer is None:
+            raise not_found()
+        follower = Follower(buffer, starting_after)
+        buffer.follow(follower)
+        return follower
 
     def background_count(self, owner: str | None) -> int:
         """How many streams of `owner` run in the background."""
@@ -174,6 +186,13 @@ class _Location:
     place: str
     owner: str | None
     token: str
+    follow_token: str = ""
+
+
+def _is_right(token: str, wanted: str) -> bool:
+    # Compared even if there is no such generation, so that timing does not reveal it.
+    is_equal = hmac.compare_digest(token.encode(), (wanted or secrets.token_urlsafe(TOKEN_BYTES)).encode())
+    return is_equal and wanted != ""
 
 
 def _key(answer_id: str) -> str:

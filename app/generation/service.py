@@ -20,7 +20,7 @@ from app.generation.coalesce import Pace
 from app.generation.kept_stream import Keep, KeptStream
 from app.generation.models import ServedModels
 from app.generation.prepared_stream import NothingToGenerate, PreparedStream
-from app.generation.replay import ReplayReader
+from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import ReplayStore
 from app.generation.stream import LiveStream
 from app.limits.rate_limits import RateLimits

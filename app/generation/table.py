@@ -67,7 +67,8 @@ With `stream: true`. Server-sent events, each a line `data: …` and an empty li
 - If generation fails midway, an event with an `ErrorResponse` replaces the remaining chunks.
 - The last event is always `data: [DONE]`.
 - With the header `Twowire-Resume-Grace` (chats only), each event has an `id:` line, and the response's header
-  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection."""
+  `Twowire-Resume-Token` lets the client resume the stream after it has lost its connection; with that of
+  `Twowire-Follow-Token`, others can read it, too."""
 _STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
 _REFUSALS = "Errors that are found before the first byte are answered with their status, streamed or not."
 _QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]

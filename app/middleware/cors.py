@@ -19,6 +19,7 @@ EXPOSED_HEADERS = (
     *RATE_LIMIT_HEADERS,
     "Twowire-Completion-Id",
     "Twowire-Resume-Token",
+    "Twowire-Follow-Token",
     "Twowire-Resume-Grace",
 )
 

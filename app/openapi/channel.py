@@ -96,8 +96,14 @@ def _resume(api: GenerationApi[Any]) -> Route:
             {
                 "name": "Twowire-Resume-Token",
                 "in": "header",
-                "required": True,
-                "description": "From the response header of that name, or from `chat.completion.created`.",
+                "description": "From the response header of that name, or from `chat.completion.created`. To resume.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "Twowire-Follow-Token",
+                "in": "header",
+                "description": "In its place: from the response header of that name, or from "
+                "`chat.completion.created`. To read beside the reader, with any key.",
                 "schema": {"type": "string"},
             },
         ),

@@ -9,7 +9,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
-from app.generation.replay import ReplayReader
+from app.generation.replay_reader import ReplayReader
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.outcome import Wire
 from app.observability.record import RequestRecord, record_of

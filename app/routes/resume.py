@@ -9,7 +9,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
-from app.generation.replay import ReplayReader
+from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import not_found
 from app.observability.record import record_of
 from app.routes.http import json_response
@@ -19,6 +19,7 @@ from protocol.errors import Fault, TwowireError
 
 RESUME_GRACE_HEADER = "Twowire-Resume-Grace"
 RESUME_TOKEN_HEADER = "Twowire-Resume-Token"
+FOLLOW_TOKEN_HEADER = "Twowire-Follow-Token"
 COMPLETION_ID_HEADER = "Twowire-Completion-Id"
 MAX_GRACE_S = 86_400
 """The largest grace that a request may ask for. The response's header of the same name says what is granted."""
@@ -37,11 +38,14 @@ def resumable_routes(services: Services) -> Blueprint:
 
 
 async def resume(services: Services, api: GenerationApi[Any], answer_id: str) -> Response:
-    """Resume a stream after `starting_after` or the header `Last-Event-ID`."""
+    """Resume or follow a stream after `starting_after` or the header `Last-Event-ID`."""
     record = record_of(request.scope)
     record.wire, record.is_work = "sse", True
-    token = request.headers.get(RESUME_TOKEN_HEADER, "")
-    reader = await services.replays.resume(answer_id, record.owner, token, _cursor())
+    token, follow_token = (request.headers.get(name) for name in (RESUME_TOKEN_HEADER, FOLLOW_TOKEN_HEADER))
+    if token is None and follow_token is not None:
+        reader: ReplayReader = await services.replays.follow(answer_id, follow_token, _cursor())
+    else:
+        reader = await services.replays.resume(answer_id, record.owner, token or "", _cursor())
     await record.adopt(None, reader.leave)
     record.hand_over(reader)
     return stream_response(reader, api, numbered=True)
@@ -96,5 +100,6 @@ def add_resume_headers(response: Response, reader: ReplayReader) -> Response:
     """Add what the client needs to resume. The id, too: it may be cut off before the first chunk, which has it."""
     response.headers[COMPLETION_ID_HEADER] = reader.id
     response.headers[RESUME_TOKEN_HEADER] = reader.buffer.token
+    response.headers[FOLLOW_TOKEN_HEADER] = reader.buffer.follow_token
     response.headers[RESUME_GRACE_HEADER] = f"{reader.buffer.grace_s:g}"
     return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -72,6 +72,17 @@ class ResumeFrame(TracedFrame):
     starting_after: Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)] = 0
 
 
+class FollowFrame(TracedFrame):
+    """Follow a generation that somebody else reads."""
+
+    type: Literal["chat.completion.follow"]
+    stream_id: StreamId
+    event_id: EventId | None = None
+    id: Annotated[str, Field(max_length=256)]
+    follow_token: Annotated[str, Field(max_length=256)]
+    starting_after: Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)] = 0
+
+
 class PingFrame(RequestPart):
     """Asks for a pong with the same `t`."""
 
@@ -87,12 +98,16 @@ class PongFrame(RequestPart):
     event_id: EventId | None = None
 
 
-ClientFrame = CreateFrame | CancelFrame | ResumeFrame | PingFrame | PongFrame
+OpeningFrame = CreateFrame | ResumeFrame | FollowFrame
+"""A frame that takes a `stream_id`."""
+
+ClientFrame = OpeningFrame | CancelFrame | PingFrame | PongFrame
 
 _KINDS: Mapping[str, type[ClientFrame]] = {
     "chat.completion.create": CreateFrame,
     "chat.completion.cancel": CancelFrame,
     "chat.completion.resume": ResumeFrame,
+    "chat.completion.follow": FollowFrame,
     "ping": PingFrame,
     "pong": PongFrame,
 }
@@ -128,7 +143,7 @@ def parse_frame(message: str | bytes | None) -> ClientFrame:
         raise FrameRefused(wrong) from wrong
     name, event_id = fields.get("type"), _label(fields.get("event_id"))
     kind = _KINDS.get(name) if isinstance(name, str) else None
-    stream_id = _label(fields.get("stream_id")) if kind in (CreateFrame, ResumeFrame) else None
+    stream_id = _label(fields.get("stream_id")) if kind in get_args(OpeningFrame) else None
     if kind is None:
         known = ", ".join(_KINDS)
         unknown = TwowireError(Fault.INVALID_VALUE, f"type must be one of: {known}.", param="type")

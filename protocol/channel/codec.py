@@ -31,11 +31,12 @@ class FrameCodec(Protocol):
         answer_id: str,
         resume_token: str | None,
         rate_limits: Sequence[Mapping[str, Any]],
+        follow_token: str | None,
     ) -> bytes | None:
         """A create was admitted."""
 
     def resumed(self, stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes | None:
-        """A resume was admitted: the chunks from `first_seq` on follow; `last_seq` is the last one available now."""
+        """A resume or follow was admitted: the chunks from `first_seq` on come; `last_seq` is the last one there is."""
 
     def chunk_head(self, stream_id: str) -> bytes:
         """The beginning that all chunk frames of a stream share; made once per stream."""

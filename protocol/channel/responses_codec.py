@@ -72,6 +72,7 @@ class ResponsesCodec:
         answer_id: str,
         resume_token: str | None,
         rate_limits: Sequence[Mapping[str, Any]],
+        follow_token: str | None,
     ) -> bytes | None:
         return None
 

@@ -26,18 +26,21 @@ def created(
     answer_id: str,
     resume_token: str | None,
     rate_limits: Sequence[Mapping[str, Any]] = (),
+    follow_token: str | None = None,
 ) -> bytes:
-    """A create was admitted. `resume_token` is None if resume was not asked for; no `rate_limits` if there are none."""
+    """A create was admitted. The tokens are None if resume was not asked for; no `rate_limits` if there are none."""
     frame = _labelled("chat.completion.created", stream_id, event_id) | {"id": answer_id}
     if resume_token is not None:
         frame["resume_token"] = resume_token
+    if follow_token is not None:
+        frame["follow_token"] = follow_token
     if rate_limits:
         frame["rate_limits"] = rate_limits
     return orjson.dumps(frame)
 
 
 def resumed(stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes:
-    """A resume was admitted: the chunks from `first_seq` on follow; `last_seq` is the last one available now."""
+    """A resume or follow was admitted: the chunks from `first_seq` on come; `last_seq` is the last one there is."""
     frame = _labelled("chat.completion.resumed", stream_id, event_id)
     return orjson.dumps(frame | {"first_seq": first_seq, "last_seq": last_seq})
 

@@ -38,6 +38,7 @@ class TerseCodec:
         answer_id: str,
         resume_token: str | None,
         rate_limits: Sequence[Mapping[str, Any]],
+        follow_token: str | None,
     ) -> None:
         return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.generation.replay import ReplayBuffer, ReplayReader
+from app.generation.replay import ReplayBuffer
+from app.generation.replay_reader import ReplayReader
 from protocol.output import Delta
 from tests.app.channel.channels import CREATED, RESUME, Harness, Peer, until
 

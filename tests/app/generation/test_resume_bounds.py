@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.config.channel import ResumeLimits
-from app.generation.replay import BUFFER_BYTES, CHUNK_BYTES, ReplayBuffer, ReplayReader
+from app.generation.replay import BUFFER_BYTES, CHUNK_BYTES, ReplayBuffer
+from app.generation.replay_reader import ReplayReader
 from engine.generation import Generation
 from engine.manager import AdmissionLimits
 from protocol.output import Delta

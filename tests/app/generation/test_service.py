@@ -11,7 +11,7 @@ import pytest
 
 import app
 from app.generation.api import GenerationApi
-from app.generation.replay import ReplayReader
+from app.generation.replay_reader import ReplayReader
 from app.generation.stream import LiveStream
 from app.generation.table import CHAT, COMPLETIONS
 from app.observability.outcome import Wire

@@ -69,7 +69,12 @@ def built(message: dict[str, Any]) -> bytes:
             return server_frames.ready(message["connection_id"], asdict(ChannelLimits()))
         case {"type": "chat.completion.created", "stream_id": stream_id}:
             return server_frames.created(
-                stream_id, ids[1], message["id"], message.get("resume_token"), message.get("rate_limits", ())
+                stream_id,
+                ids[1],
+                message["id"],
+                message.get("resume_token"),
+                message.get("rate_limits", ()),
+                message.get("follow_token"),
             )
         case {"type": "chat.completion.resumed", "stream_id": stream_id}:
             return server_frames.resumed(stream_id, ids[1], message["first_seq"], message["last_seq"])

@@ -18,6 +18,7 @@ from app.routes.health import status_routes
 from app.routes.messages import messages_routes
 from app.routes.models import model_routes
 from app.routes.pages import page_routes
+from app.routes.responses.compact import compact_routes
 from app.routes.responses.conversations import conversation_routes
 from app.routes.responses.stored import stored_response_routes
 from app.routes.resume import resumable_routes
@@ -56,6 +57,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(messages_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
     app.register_blueprint(allow_origins(stored_response_routes(services), origins))
+    app.register_blueprint(allow_origins(compact_routes(services), origins))
     app.register_blueprint(allow_origins(conversation_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
     app.register_blueprint(channel_routes(services))

@@ -13,6 +13,7 @@ from app.middleware.current import current_request
 from app.observability.record import record_of
 from app.routes.generation import BLUEPRINT as GENERATION
 from app.routes.messages import COUNT_TOKENS
+from app.routes.responses.compact import ENDPOINT as COMPACT
 from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
@@ -41,7 +42,7 @@ from them, and could not send such a request; see `HostCheck.check`."""
 def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
-    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS})
+    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, COMPACT})
 
 
 def add_checks(app: Quart, services: Services) -> None:

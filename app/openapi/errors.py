@@ -27,6 +27,9 @@ ON_THE_CHANNEL = (
     Fault.TOO_MANY_STREAMS,
     Fault.CONNECTION_TOO_OLD,
     Fault.CONNECTION_UNUSED,
+    Fault.INVALID_STREAM_ID,
+    Fault.STREAM_LIMIT_REACHED,
+    Fault.CONNECTION_LIMIT_REACHED,
     Fault.INVALID_TOOL_CALL,
 )
 """Sent in frames and events only; no HTTP response has their status."""
@@ -42,6 +45,7 @@ NOT_OF_A_GENERATION = (
     Fault.TOO_MANY_CONNECTIONS,
     Fault.COMPLETION_NOT_FOUND,
     Fault.CHUNKS_GONE,
+    Fault.RESPONSE_NOT_FOUND,
     *ON_THE_CHANNEL,
     *ANYWHERE,
 )

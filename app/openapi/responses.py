@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.generation.api import GenerationApi
-from app.openapi.route import Route, json_answer, json_body, path_parameter
+from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body, path_parameter
 from protocol.conversations.request import ConversationRequest, ConversationUpdate, ItemsRequest
 from protocol.conversations.schemas import (
     Conversation,
@@ -18,6 +18,7 @@ from protocol.conversations.schemas import (
     ItemPage,
 )
 from protocol.errors import Fault
+from protocol.responses.compaction import CompactedResponse, CompactRequest
 
 _TAG = "Responses"
 _RESPONSE = path_parameter("response_id", "The id of a response.")
@@ -45,10 +46,29 @@ _PAGING = (
 )
 
 
-def response_routes(apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
-    """The routes of stored responses, if an API keeps them, and of conversations."""
+def response_routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
+    """The routes of stored responses, if an API keeps them, and of conversations. Examples ask for `model`."""
     stored = (route for api in apis if api.keeping is not None for route in _stored(api))
-    return (*stored, *_CONVERSATIONS)
+    return (*stored, _compact(model), *_CONVERSATIONS)
+
+
+def _compact(model: str) -> Route:
+    asked = {"model": model, "input": [_MESSAGE, {"role": "assistant", "content": "Blue light scatters most."}]}
+    return Route(
+        path="/v1/responses/compact",
+        method="post",
+        name="compactResponse",
+        tag=_TAG,
+        summary="Sum up a dialogue",
+        description="The model writes a summary of the input and of what it continues. Send the `output` as the "
+        "beginning of the next `input`, as it is. Fields are those of `POST /v1/responses`; a summary is not streamed "
+        "or stored.",
+        answers={200: json_answer("The dialogue in short.", CompactedResponse)},
+        generates=True,
+        is_metered=True,
+        parameters=(REQUEST_TIMEOUT_PARAMETER,),
+        body=json_body(CompactRequest, {"A dialogue": asked}),
+    )
 
 
 def _route(

@@ -21,7 +21,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     return (
         *generation,
         count_tokens_route(model),
-        *response_routes(apis),
+        *response_routes(model, apis),
         *EMBEDDING_ROUTES,
         *channel_routes(apis),
         *MODEL_ROUTES,

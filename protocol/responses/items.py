@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
 from protocol.chat.messages import MAX_MESSAGES, Name, arguments_object
 from protocol.errors import Fault
 from protocol.responses.content import Content, ReasoningParts
+from protocol.responses.summary import opened
 from protocol.validation.request import RequestPart, Text, quoted, refusal
 from protocol.validation.structure import excess_of
 
@@ -95,6 +105,28 @@ class ReferenceItem(RequestPart):
     id: Id
 
 
+class CompactionItem(InputItem):
+    """A dialogue in short, as `POST /v1/responses/compact` has given it."""
+
+    type: Literal["compaction"]
+    encrypted_content: Text = Field(description="As it was given.")
+    _summary: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _open(self) -> CompactionItem:
+        try:
+            self._summary = opened(self.encrypted_content)
+        except ValueError:
+            predicate = "is not of this server: send compaction items back as they were given."
+            raise refusal(Fault.INVALID_VALUE, predicate, ("encrypted_content",)) from None
+        return self
+
+    @property
+    def text(self) -> str:
+        """The summary."""
+        return self._summary
+
+
 _KINDS = {
     "message": "<message>",
     "function_call": "<call>",
@@ -103,6 +135,7 @@ _KINDS = {
     "custom_tool_call_output": "<output>",
     "reasoning": "<reasoning>",
     "item_reference": "<reference>",
+    "compaction": "<compaction>",
 }
 
 
@@ -133,11 +166,14 @@ Item = Annotated[
     | Annotated[CustomCallItem, Tag("<custom>")]
     | Annotated[CallOutputItem, Tag("<output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
-    | Annotated[ReferenceItem, Tag("<reference>")],
+    | Annotated[ReferenceItem, Tag("<reference>")]
+    | Annotated[CompactionItem, Tag("<compaction>")],
     Discriminator(_kind),
     BeforeValidator(_known_item),
 ]
-AnyItem = MessageItem | FunctionCallItem | CustomCallItem | CallOutputItem | ReasoningItem | ReferenceItem
+AnyItem = (
+    MessageItem | FunctionCallItem | CustomCallItem | CallOutputItem | ReasoningItem | ReferenceItem | CompactionItem
+)
 ITEMS: TypeAdapter[list[AnyItem]] = TypeAdapter(list[Item])
 """Reads items that the server has written itself, from plain JSON values."""
 ItemList = Annotated[list[Item], Field(max_length=MAX_ITEMS, fail_fast=True)]

@@ -15,6 +15,7 @@ from protocol.responses.content import RefusalContent
 from protocol.responses.items import (
     AnyItem,
     CallOutputItem,
+    CompactionItem,
     CustomCallItem,
     FunctionCallItem,
     MessageItem,
@@ -158,6 +159,8 @@ def item_object(item: AnyItem, new_id: Callable[[str], str]) -> Object:
         case CallOutputItem():
             prefix = "fco" if item.type == "function_call_output" else "ctco"
             return {"id": item.id or new_id(prefix), "status": "completed"} | item.model_dump(exclude_none=True)
+        case CompactionItem():
+            return {"id": item.id or new_id("cmp")} | item.model_dump(exclude_none=True)
         case ReasoningItem():
             return {"id": item.id or new_id("rs")} | item.model_dump(exclude_none=True)
         case _:

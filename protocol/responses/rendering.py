@@ -16,6 +16,7 @@ from protocol.responses.items import (
     MAX_ITEMS,
     AnyItem,
     CallOutputItem,
+    CompactionItem,
     CustomCallItem,
     FunctionCallItem,
     MessageItem,
@@ -69,6 +70,8 @@ class _Dialogue:
                 self._call(item, {"input": item.input})
             case CallOutputItem():
                 self._answer(item, at)
+            case CompactionItem():
+                self._append({"role": "user", "content": f"Summary of the conversation so far:\n\n{item.text}"})
             case ReferenceItem():
                 message = f"{at}.id: there is no item {quoted(item.id)}, or it is not yours."
                 raise TwowireError(Fault.INVALID_VALUE, message, param=f"{at}.id")

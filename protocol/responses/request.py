@@ -256,6 +256,8 @@ class ResponseRequest(TokenFields):
             raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'disabled' is not supported yet.", ("truncation",))
         if self.text is not None and self.text.verbosity not in (None, "medium"):
             raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'medium' is not supported yet.", ("text", "verbosity"))
+        if self.background and not self.store:
+            raise refusal(Fault.INVALID_VALUE, "needs store: the response is read later.", ("background",))
         if self.stream_options is not None and not self.stream:
             raise refusal(Fault.INVALID_VALUE, "is only allowed when stream is true.", ("stream_options",))
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engine.api import AnswerFormats, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
@@ -113,7 +114,7 @@ class FakeEngine:
         await asyncio.sleep(0)
         if self.refusal is not None:
             raise self.refusal
-        stream = FakeStream([[Delta(p.index, p.text, p.tokens, p.finish_reason) for p in step] for step in self.steps])
+        stream = FakeStream([[replace(delta) for delta in step] for step in self.steps])
         if self.ends:
             stream.end()
         self.opened.append(stream)

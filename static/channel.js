@@ -18,33 +18,9 @@ import { SocketTrial } from "./channel/trial.js";
 
 export { ChannelError, Generation };
 
-/** @typedef {"idle" | "connecting" | "ready" | "reconnecting" | "resumed" | "closed"} State */
-
-/**
- * @typedef {object} StateDetail
- * @property {string} [reason] Why the connection was lost, refused or closed.
- * @property {number} [code] The close code of the socket that was lost.
- * @property {ChannelError} [error]
- * @property {number} [attempt] Failed attempts in a row.
- * @property {number} [retryInMs] Until the next attempt.
- * @property {number} [resumed] Generations that were resumed.
- * @property {number} [lost] Generations that could not be resumed; their iterators throw.
- */
-
-/**
- * @typedef {object} ChannelOptions
- * @property {string} [baseUrl] The server's address, with or without `/v1`; by default the page's own server.
- * @property {string} [apiKey] Exchanged for a ticket per connection; never in a URL.
- * @property {typeof WebSocket} [WebSocket] Instead of the global one.
- * @property {typeof fetch} [fetch] Instead of the global one.
- * @property {boolean} [fallback] Where WebSockets are blocked, use HTTP and server-sent events, until they work. Off by
- *   default. A WebSocket counts as blocked after two failed handshakes, if the server answers over HTTP.
- * @property {(state: State, detail: StateDetail) => void} [onState] Called for each state: `connecting` and
- *   `reconnecting` again after each failed attempt, `resumed` once every resumable generation has been resumed or lost.
- * @property {(problem: ChannelError) => void} [onProblem] Called for problems of no generation, and for those that were
- *   repaired, such as a gap or a repeated chunk. By default they are written to the console.
- */
-
+/** @typedef {import("./channel/types.js").State} State */
+/** @typedef {import("./channel/types.js").StateDetail} StateDetail */
+/** @typedef {import("./channel/types.js").ChannelOptions} ChannelOptions */
 /** @typedef {import("./channel/connection.js").Ending} Ending */
 /** @typedef {import("./channel/connection.js").Limits} Limits */
 
@@ -152,12 +128,34 @@ export class Channel {
    * @returns {Generation}
    */
   resume({ id, resumeToken, startingAfter = 0, text = "", signal }) {
+    return this.#attach(id, resumeToken, startingAfter, text, signal);
+  }
+
+  /**
+   * Read a generation of somebody else's beside its reader. Cancelling it only ends that.
+   * @param {object} from
+   * @param {string} from.id
+   * @param {string} from.followToken From the `followToken` of that generation.
+   * @param {number} [from.startingAfter] The number of the last chunk received.
+   * @param {string} [from.text] The text up to that chunk, so that `Generation.text` is complete.
+   * @param {AbortSignal} [from.signal] Stops following.
+   * @returns {Generation}
+   */
+  follow({ id, followToken, startingAfter = 0, text = "", signal }) {
+    return this.#attach(id, followToken, startingAfter, text, signal, true);
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} token
+   * @param {number} startingAfter
+   * @param {string} text
+   * @param {AbortSignal | undefined} signal
+   */
+  #attach(id, token, startingAfter, text, signal, isFollower = false) {
     const run = new Run();
     run.phase = "detached";
-    run.id = id;
-    run.token = resumeToken;
-    run.receivedSeq = run.takenSeq = startingAfter;
-    run.text = text;
+    Object.assign(run, { id, token, text, isFollower, receivedSeq: startingAfter, takenSeq: startingAfter });
     return this.#add(run, signal);
   }
 

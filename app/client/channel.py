@@ -128,6 +128,26 @@ class Channel:
             raise
         return generation
 
+    async def follow(self, answer_id: str, follow_token: str, *, starting_after: int = 0) -> Generation:
+        """Read along in a generation of somebody else's, who has passed on its `id` and `follow_token`.
+
+        `starting_after` is the number of the last chunk that is known. To cancel it ends the following, not the
+        generation. It is followed again after a lost connection. Raises as `create` does.
+        """
+        socket = await self._connected()
+        stream_id = next(self._names)
+        generation = self._generations[stream_id] = Generation(
+            stream_id, self._cancel, is_resumable=True, max_chars=self._max_buffered_chars
+        )
+        generation.follow(answer_id, follow_token, starting_after)
+        try:
+            await _send(socket, json.dumps(_come_back(generation)))
+            await generation.wait_started()
+        except asyncio.CancelledError:
+            await generation.__aexit__()
+            raise
+        return generation
+
     async def _cancel(self, stream_id: str) -> None:
         if self._socket is not None:
             await _send(self._socket, json.dumps({"type": "chat.completion.cancel", "stream_id": stream_id}))
@@ -153,9 +173,7 @@ class Channel:
         task.add_done_callback(self._tasks.discard)
         for stream_id, generation in list(self._generations.items()):
             generation.is_answered = False
-            frame: Json = {"type": "chat.completion.resume", "stream_id": stream_id, "event_id": stream_id}
-            frame |= {"id": generation.id, "resume_token": generation.resume_token, "starting_after": generation.seq}
-            await _send(socket, json.dumps(frame))
+            await _send(socket, json.dumps(_come_back(generation)))
             if generation.is_cancelled:
                 await self._cancel(stream_id)
         return socket
@@ -225,9 +243,9 @@ class Channel:
             del self._generations[generation.stream_id]
             generation.end(frame["status"], frame["usage"])
         elif kind == "chat.completion.created":
-            generation.start(frame["id"], frame.get("resume_token"))
+            generation.start(frame["id"], frame.get("resume_token"), frame.get("follow_token"))
         elif kind == "chat.completion.resumed":
-            generation.is_answered = True
+            generation.resumed()
         elif kind == "error" and frame.get("event_id") == generation.stream_id:
             # Any other error answers a late cancel.
             error = ChannelError(frame["status"], frame["error"], frame.get("retry_after_s"))
@@ -282,6 +300,15 @@ def _refusal(refused: InvalidStatus) -> ChannelError:
     except (ValueError, KeyError, TypeError):  # From a proxy, for example.
         error = {}
     return ChannelError(refused.response.status_code, error, float(retry_after) if retry_after.isdecimal() else None)
+
+
+def _come_back(generation: Generation) -> Json:
+    """The frame that resumes or follows it after its last chunk."""
+    verb = "follow" if generation.is_follower else "resume"
+    token = generation.follow_token if generation.is_follower else generation.resume_token
+    frame: Json = {"type": f"chat.completion.{verb}", "stream_id": generation.stream_id}
+    frame |= {"event_id": generation.stream_id, "id": generation.id, f"{verb}_token": token}
+    return frame | {"starting_after": generation.seq}
 
 
 async def _send(socket: ClientConnection, message: str) -> None:

@@ -35,8 +35,8 @@ class ConnectionLost(ConnectionError):
 class Generation:
     """One response: iterate over its chunks. `status` and `usage` are set once it has ended.
 
-    `id` and `resume_token` also resume it over HTTP; `seq` is the number of the last chunk received. As a context
-    manager, it is cancelled on exit unless it has ended.
+    `id` and `resume_token` also resume it over HTTP; with `id` and `follow_token`, others can follow it. `seq` is the
+    number of the last chunk received. As a context manager, it is cancelled on exit unless it has ended.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Generation:
         self.stream_id = stream_id
         self.id = ""
         self.resume_token: str | None = None
+        self.follow_token: str | None = None
+        self.is_follower = False
         self.seq = 0
         self.status: Status | None = None
         self.usage: Json | None = None
@@ -110,19 +112,29 @@ class Generation:
     @property
     def can_resume(self) -> bool:
         """It can be resumed after a lost connection."""
-        return self._is_resumable and self.resume_token is not None
+        return self._is_resumable and (self.resume_token is not None or self.is_follower)
 
     async def wait_started(self) -> None:
         """Return once the server has admitted it; raise the error if it did not."""
-        while not self.id and self.status is None:
+        while not self.is_answered and self.status is None:
             self._news.clear()
             await self._news.wait()
-        if not self.id and self._error is not None:
+        if not self.is_answered and self._error is not None:
             raise self._error
 
-    def start(self, answer_id: str, resume_token: str | None) -> None:
+    def start(self, answer_id: str, resume_token: str | None, follow_token: str | None = None) -> None:
         """Record that the server has admitted it."""
-        self.id, self.resume_token, self.is_answered = answer_id, resume_token, True
+        self.id, self.resume_token, self.follow_token = answer_id, resume_token, follow_token
+        self.resumed()
+
+    def follow(self, answer_id: str, follow_token: str, starting_after: int) -> None:
+        """Make it a follower of somebody else's generation."""
+        self.id, self.follow_token, self.seq = answer_id, follow_token, starting_after
+        self.is_follower = True
+
+    def resumed(self) -> None:
+        """Record that the server has admitted it, or has admitted it again."""
+        self.is_answered = True
         self._news.set()
 
     def add(self, seq: int, chunk: Json, chars: int) -> None:

@@ -18,12 +18,15 @@ export function createFrame(run, streamId) {
 }
 
 /**
+ * A resume or, of a follower, a follow.
  * @param {Run} run
  * @param {string} stream_id
  */
 export function resumeFrame(run, stream_id) {
-  const from = { id: run.id, resume_token: run.token, starting_after: run.receivedSeq };
-  return JSON.stringify({ type: "chat.completion.resume", stream_id, event_id: stream_id, ...from });
+  const type = run.isFollower ? "chat.completion.follow" : "chat.completion.resume";
+  const token = run.isFollower ? { follow_token: run.token } : { resume_token: run.token };
+  const from = { id: run.id, ...token, starting_after: run.receivedSeq };
+  return JSON.stringify({ type, stream_id, event_id: stream_id, ...from });
 }
 
 /** @param {string} stream_id */

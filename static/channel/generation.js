@@ -90,7 +90,10 @@ export class Generation {
   get id() { return this.#run.id; }
 
   /** The secret needed to resume, beside the id and the same key; null if it cannot be resumed. */
-  get resumeToken() { return this.#run.token; }
+  get resumeToken() { return this.#run.isFollower ? null : this.#run.token; }
+
+  /** With it and the id, others can read it (`Channel.follow`); null if it cannot be followed. */
+  get followToken() { return this.#run.followToken; }
 
   /** The number of the last chunk taken, from 1; 0 before the first. */
   get seq() { return this.#run.takenSeq; }
@@ -161,6 +164,10 @@ export class Run {
   id = null;
   /** @type {string | null} */
   token = null;
+  /** @type {string | null} */
+  followToken = null;
+  /** Whether `token` is the follow token of somebody else's generation. */
+  isFollower = false;
   /** The number of the last chunk received. */
   receivedSeq = 0;
   /** Where a gap was last repaired; a second gap at the same place is an error. */

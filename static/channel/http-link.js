@@ -18,6 +18,7 @@ import { events } from "./sse.js";
  * @property {boolean} isFinished Whether a chunk had a finish reason.
  * @property {boolean} hasFailed
  * @property {object | null} usage
+ * @property {AbortController} stop Ends its request alone.
  */
 
 const PATH = "/v1/chat/completions";
@@ -81,7 +82,7 @@ export class HttpLink {
     if (frame.type === "chat.completion.cancel") this.#cancel(frame);
     else if (frame.type !== "ping") {
       this.#waiting.push({ frame, id: frame.id ?? "", seq: frame.starting_after ?? 0, isCancelled: false,
-        isFinished: false, hasFailed: false, usage: null });
+        isFinished: false, hasFailed: false, usage: null, stop: new AbortController() });
       this.#next();
     }
   }
@@ -113,26 +114,29 @@ export class HttpLink {
   /** @param {Stream} stream */
   async #run(stream) {
     try {
-      const answer = await this.#ask(stream.frame);
+      const answer = await this.#ask(stream.frame, stream.stop.signal);
       if (answer.ok && answer.body !== null) await this.#read(stream, answer);
       else await this.#refused(stream, answer);
     } catch (cause) {
+      if (stream.stop.signal.aborted) this.#cancelled(stream);
       // One lost stream ends the link, as on a socket: the channel then resumes them all.
-      this.#fail("connection_lost", `the connection was lost: ${String(cause)}`, cause);
+      else this.#fail("connection_lost", `the connection was lost: ${String(cause)}`, cause);
     }
     this.#running.delete(stream.frame.stream_id);
     if (!this.#isOver) this.#next();
   }
 
   /**
-   * @param {Frame} frame A create or a resume.
+   * @param {Frame} frame A create, a resume or a follow.
+   * @param {AbortSignal} stop
    * @returns {Promise<Response>}
    */
-  #ask({ type, body, resume, id, resume_token, starting_after }) {
-    const { signal } = this.#ending;
+  #ask({ type, body, resume, id, resume_token, follow_token, starting_after }, stop) {
+    const signal = AbortSignal.any([this.#ending.signal, stop]);
     if (type !== "chat.completion.create") {
       const path = `${PATH}/${encodeURIComponent(id)}/stream?starting_after=${starting_after}`;
-      return this.#fetch(path, { signal, headers: { "Twowire-Resume-Token": resume_token } });
+      const kind = type === "chat.completion.follow" ? "Follow" : "Resume";
+      return this.#fetch(path, { signal, headers: { [`Twowire-${kind}-Token`]: follow_token ?? resume_token } });
     }
     const options = { include_usage: true, ...body.stream_options };
     /** @type {Record<string, string>} */
@@ -152,7 +156,8 @@ export class HttpLink {
       const id = answer.headers.get("Twowire-Completion-Id") ?? undefined;
       const resume_token = answer.headers.get("Twowire-Resume-Token") ?? undefined;
       stream.id = id ?? "";
-      this.#callbacks.frame({ type: "chat.completion.created", stream_id, event_id, id, resume_token });
+      const follow_token = answer.headers.get("Twowire-Follow-Token") ?? undefined;
+      this.#callbacks.frame({ type: "chat.completion.created", stream_id, event_id, id, resume_token, follow_token });
     } else {
       this.#callbacks.frame({ type: "chat.completion.resumed", stream_id, event_id, first_seq: starting_after + 1 });
     }
@@ -207,7 +212,7 @@ export class HttpLink {
   async #refused({ frame, isCancelled }, answer) {
     const body = await answer.json().catch(() => undefined);
     if (this.#isOver) return;
-    if (isCancelled) return this.#cancelled(frame.stream_id);
+    if (isCancelled) return this.#cancelled({ frame, seq: 0 });
     const { stream_id, event_id } = frame;
     const after = Number(answer.headers.get("Retry-After") ?? Number.NaN);
     const retry_after_s = after >= 0 ? after : undefined;
@@ -224,19 +229,22 @@ export class HttpLink {
   #cancel({ stream_id }) {
     const position = this.#waiting.findIndex(({ frame }) => frame.stream_id === stream_id);
     if (position >= 0) {
-      this.#waiting.splice(position, 1);
-      return this.#cancelled(stream_id);
+      const [stream] = this.#waiting.splice(position, 1);
+      return this.#cancelled(stream);
     }
     const stream = this.#running.get(stream_id);
     if (stream === undefined || stream.isCancelled) return;
     stream.isCancelled = true;
+    // A follower's cancel is its own; it must not end the generation.
+    if (stream.frame.type === "chat.completion.follow") return stream.stop.abort();
     // Without an id yet, it is deleted as soon as there is one.
     if (stream.id !== "") void this.#delete(stream);
   }
 
-  /** @param {string} stream_id Of a generation that never started. */
-  #cancelled(stream_id) {
-    this.#callbacks.frame({ type: "chat.completion.done", stream_id, seq: 0, status: "cancelled", usage: null });
+  /** @param {Pick<Stream, "frame" | "seq">} stream That never started, or whose request was ended. */
+  #cancelled({ frame, seq }) {
+    const { stream_id } = frame;
+    this.#callbacks.frame({ type: "chat.completion.done", stream_id, seq, status: "cancelled", usage: null });
   }
 
   /** @param {Stream} stream */

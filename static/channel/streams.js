@@ -200,6 +200,7 @@ export class Streams {
       run.phase = "running";
       run.id = frame.id ?? run.id;
       run.token = frame.resume_token ?? run.token;
+      run.followToken = frame.follow_token ?? run.followToken;
       if (isResumed && run.isCancelAsked) this.#sendCancel(run.streamId);
       run.admit();
       if (isResumed && !run.isOver) this.#count.resumed += 1;

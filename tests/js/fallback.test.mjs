@@ -195,3 +195,44 @@ test("a generation that cannot be resumed is not moved", async () => {
   assert.equal(channel.wire, "http");
   assert.equal(network.socket.closedWith.code, 1000);
 });
+
+test("a follower reads with its own token, and its cancel does not end the generation", async () => {
+  const channel = await blockedChannel();
+  const stream = events();
+  routes["GET /v1/chat/completions/chatcmpl-1/stream"] = stream.answer;
+  const generation = channel.follow({ id: "chatcmpl-1", followToken: "f" });
+  await generation.created;
+  assert.equal(network.asked.at(-1).headers.get("Twowire-Follow-Token"), "f");
+  stream.chunk(1, "1");
+  await generation.next();
+  assert.equal(generation.text, "1");
+  const { signal } = network.asked.at(-1);
+  signal.addEventListener("abort", () => stream.lose());
+  generation.cancel();
+  await drained(generation);
+  assert.equal(generation.status, "cancelled");
+  assert.ok(!network.asked.some(({ name }) => name.startsWith("DELETE")));
+  assert.equal(channel.state, "resumed");
+});
+
+test("on a socket, a follower follows again after a lost connection", async () => {
+  const [channel, socket] = await network.readyChannel();
+  const generation = channel.follow({ id: "chatcmpl-1", followToken: "f", startingAfter: 2, text: "1 2 " });
+  const { stream_id, ...first } = socket.last("chat.completion.follow");
+  assert.deepEqual([first.id, first.follow_token, first.starting_after], ["chatcmpl-1", "f", 2]);
+  socket.frame({ type: "chat.completion.resumed", stream_id, first_seq: 3, last_seq: 3 });
+  socket.chunks(stream_id, 3, 3);
+  await generation.next();
+  const again = await network.reconnected();
+  assert.equal(again.last("chat.completion.follow").starting_after, 3);
+  assert.equal(generation.text, "1 2 3 ");
+  assert.equal(generation.resumeToken, null);
+});
+
+test("a generation that can be followed says with which token", async () => {
+  const [channel, socket] = await network.readyChannel();
+  const generation = channel.create(BODY, { resumeGrace: 30 });
+  socket.created("s1", { resume_token: "t", follow_token: "f" });
+  await generation.created;
+  assert.deepEqual([generation.resumeToken, generation.followToken], ["t", "f"]);
+});

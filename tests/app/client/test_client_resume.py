@@ -178,3 +178,29 @@ async def test_who_does_not_read_until_the_server_cuts_the_connection_is_told(mo
         assert await other.text() == "y"
         with pytest.raises(ConnectionLost, match="nobody read"):
             await unread.text()
+
+
+async def test_a_follower_follows_again_after_a_lost_connection_and_a_wrong_token_is_an_error() -> None:
+    async def before(peer: Peer) -> None:
+        frame = await peer.next("chat.completion.follow")
+        assert (frame["id"], frame["follow_token"], frame["starting_after"]) == ("chatcmpl-1", "token", 1)
+        await peer.send("chat.completion.resumed", stream_id="1", event_id="1", first_seq=2, last_seq=2)
+        await peer.chunks("1", 2, "b")
+        await peer.next("chat.completion.follow")
+        await peer.send("error", stream_id="2", event_id="2", status=404, error=NOT_THERE)
+        peer.cut()
+
+    async def after(peer: Peer) -> None:
+        frame = await peer.next("chat.completion.follow")
+        assert frame["starting_after"] == 2
+        await peer.send("chat.completion.resumed", stream_id="1", event_id="1", first_seq=3, last_seq=3)
+        await peer.chunks("1", 3, "c")
+        await peer.done("1", 3)
+
+    async with fake(before, after) as url, Channel.connect(url) as channel:
+        generation = await channel.follow("chatcmpl-1", "token", starting_after=1)
+        with pytest.raises(ChannelError) as refused:
+            await channel.follow("chatcmpl-1", "wrong")
+        assert refused.value.status == 404
+        assert await generation.text() == "bc"
+        assert generation.status == "completed"

@@ -7,7 +7,7 @@ import re
 
 from engine.parsing.call_reader import NotACallError
 from engine.parsing.json_value import NestedValue
-from engine.parsing.parts import CallArguments, CallStart, Part
+from engine.parsing.parts import CallArguments, CallStart, Content, Part
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -18,7 +18,7 @@ ARGUMENTS = ("arguments", "parameters")
 
 
 KEYS = frozenset({"name", "type", "id", "function", *ARGUMENTS})
-"""What a call without tags consists of: another key first, and it is none."""
+"""What a call consists of. What a model writes under other keys becomes content."""
 
 
 class CallObject:
@@ -39,8 +39,10 @@ class CallObject:
         self._state = "open"
         self._key = ""
         self._nested = NestedValue()
-        self._arguments: list[str] = []
-        """What was written of the arguments, and not taken yet."""
+        self._left = ""
+        """Of a value that belongs to no call."""
+        self._out: list[Part] = []
+        """What was written, and is not taken yet."""
         self._has_arguments = False
 
     @property
@@ -62,20 +64,15 @@ class CallObject:
         if not self.is_announced:
             self.is_announced = True
             parts.append(CallStart(self._number, self.name))
-        if self.is_done and not self._has_arguments:
-            self._has_arguments = True
-            self._arguments.append("{}")
-        if text := "".join(self._arguments):
-            parts.append(CallArguments(self._number, text))
-            self._arguments.clear()
+        parts += self._out
+        self._out.clear()
         return parts
 
     def finish(self) -> list[Part]:
         """The model has ended its answer within the call. What it wrote stays as it is; no arguments are `{}`."""
-        if self.name is None or self._has_arguments:
-            return []
-        self._has_arguments = True
-        return [CallArguments(self._number, "{}")]
+        if self.name is not None and not self._has_arguments:
+            self._write("{}")
+        return self.take()
 
     # Each returns False where it needs more text.
 
@@ -104,6 +101,8 @@ class CallObject:
             self._text = self._text[1:]
             if self.name is None:
                 raise NotACallError
+            if not self._has_arguments:
+                self._write("{}")
             self.is_done = True
             return False
         if found and found != '"':
@@ -112,8 +111,10 @@ class CallObject:
         if whole is None:
             return False
         self._key = _loaded(whole[0])
-        if self._is_bare and self._key not in KEYS:
-            raise NotACallError
+        if self._key not in KEYS:
+            if self._is_bare:
+                raise NotACallError
+            self._out.append(Content(whole[0] + ": "))
         return self._go("colon", skip=whole.end())
 
     def _read_colon(self) -> bool:
@@ -133,11 +134,12 @@ class CallObject:
         if whole is None:
             return False
         value = _loaded(whole[0])
-        if self._key == "name":
+        if self._key == "name" and self.name is None:
             self.name = value
         elif self._key in ARGUMENTS:  # Some models write them as JSON within JSON.
-            self._has_arguments = bool(value)
-            self._arguments.append(value)
+            self._write(value)
+        else:
+            self._leave(whole[0])
         return self._go("key", skip=whole.end())
 
     def _read_scalar(self) -> bool:
@@ -148,24 +150,39 @@ class CallObject:
         if self._key == "name":
             raise NotACallError
         if self._key in ARGUMENTS and self._text[:end] != "null":
-            self._has_arguments = True
-            self._arguments.append(self._text[:end])
+            self._write(self._text[:end])
+        else:
+            self._leave(self._text[:end])
         return self._go("key", skip=end)
 
     def _read_nested(self) -> bool:
         """An object or a list, which may come over many steps."""
         at = self._nested.read(self._text)
         if self._key in ARGUMENTS:
-            self._has_arguments = True
-            self._arguments.append(self._text[:at])
+            self._write(self._text[:at])
         elif self._key == "name":
             raise NotACallError
+        else:
+            self._left += self._text[:at]
         self._text = self._text[at:]
         if not self._nested.is_done:
             return False
+        self._leave(self._left)
+        self._left = ""
         self._nested = NestedValue()
         self._state = "key"
         return True
+
+    def _write(self, text: str) -> None:
+        """Of the arguments."""
+        if text:
+            self._has_arguments = True
+            self._out.append(CallArguments(self._number, text))
+
+    def _leave(self, text: str) -> None:
+        """Of a key that no call has."""
+        if text and self._key not in KEYS:
+            self._out.append(Content(text))
 
 
 def _loaded(text: str) -> str:

@@ -65,9 +65,10 @@ _DEEPSEEK_SEPARATOR = "<｜tool▁sep｜>"
 def _deepseek_name(header: str) -> Named:
     """`weather<｜tool▁sep｜>` of V3.1, or `function<｜tool▁sep｜>weather` and a line of backticks of V3 and R1."""
     first, separator, second = header.partition(_DEEPSEEK_SEPARATOR)
-    if not separator:
+    second = second.strip().removesuffix("```json")
+    if not separator or (second and first.strip() != "function"):
         raise NotACallError
-    return plain_name(second.strip().removesuffix("```json") or first)
+    return plain_name(second or first)
 
 
 def _mistral_name(header: str) -> Named:
@@ -121,17 +122,17 @@ def _bare_header(header: str) -> ArgumentHeader:
     return ArgumentHeader(header.strip().strip("\"'"))
 
 
-def _glm_header(header: str) -> ArgumentHeader:
-    return ArgumentHeader(header.partition("</arg_key>")[0].strip())
+def _glm_header(header: str) -> ArgumentHeader | None:
+    name, _, rest = header.partition("</arg_key>")
+    return None if rest.strip() else ArgumentHeader(name.strip())
 
 
-_ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
+_ATTRIBUTES = re.compile(r'\s*name\s*=\s*"([^"]*)"(?:\s+string\s*=\s*"(true|false)")?\s*')
 
 
-def _attributes_header(header: str) -> ArgumentHeader:
-    found = dict(_ATTRIBUTE.findall(header))
-    said = found.get("string")
-    return ArgumentHeader(found.get("name", header.strip()), None if said is None else said == "true")
+def _attributes_header(header: str) -> ArgumentHeader | None:
+    found = _ATTRIBUTES.fullmatch(header)
+    return found and ArgumentHeader(found[1], None if found[2] is None else found[2] == "true")
 
 
 _MISTRAL = Header(("[ARGS]", "{"), kept=("{",), named=_mistral_name)
@@ -147,7 +148,7 @@ def _xml(prefix: str = "") -> CallFormat:
     return _marked(("<function=", closing), markup, *tags)
 
 
-def _invokes(dsml: str, header: Callable[[str], ArgumentHeader], *sections: str) -> CallFormat:
+def _invokes(dsml: str, header: Callable[[str], ArgumentHeader | None], *sections: str) -> CallFormat:
     opening, closing = f"<{dsml}invoke name=", f"</{dsml}invoke>"
     argument = (f"<{dsml}parameter{' name=' if not dsml else ''}", ">", f"</{dsml}parameter>")
     ends = (*reversed(sections), opening)

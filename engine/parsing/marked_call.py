@@ -20,9 +20,14 @@ from engine.parsing.argument_types import is_text, json_of, kind_of
 from engine.parsing.call_reader import NotACallError
 from engine.parsing.headed_call import MAX_HEADER_CHARS, plain_name
 from engine.parsing.parts import CallArguments, CallStart, Content, Part, first_of, held_back
+from engine.parsing.spacing import Spacing
 
 Types = Mapping[str, Mapping[str, frozenset[str]]]
 """What the schemas of the tools allow, by the names of tool and argument."""
+
+
+TAGS_OF_THOUGHTS = ("<think>", "</think>", "<seed:think>", "</seed:think>")
+"""Dropped where they stand between arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,15 @@ class Markup:
 
     `name_end` is None where the first argument, or the call's end, ends its name. `argument`: what opens an argument,
     what ends its header, and what closes it. `lined`: a line break behind a header, and one before the end of a value,
-    are the format's. `ends`: other tags that end a call, where its own is missing.
+    are the format's. `header` reads one; None for what is none. `ends`: other tags that end a call, where its own is
+    missing.
     """
 
     name_end: str | None
     argument: tuple[str, str, str]
     closing: str
     lined: bool
-    header: Callable[[str], ArgumentHeader]
+    header: Callable[[str], ArgumentHeader | None]
     ends: tuple[str, ...] = ()
 
     @property
@@ -65,6 +71,7 @@ class MarkedCall:
         self.is_announced = False
         self._number = number
         self._markup = markup
+        self._tags_between = (markup.argument[0], markup.closing, *markup.ends, *TAGS_OF_THOUGHTS)
         self._value_ends = markup.value_ends
         self._types = types
         self._text = ""
@@ -76,6 +83,8 @@ class MarkedCall:
         """Of the value, nothing has come yet."""
         self._value: list[str] | None = None
         """An argument that is not handed on until it is complete."""
+        self._spacing = Spacing(is_after_tag=True)
+        """Of what stands between the arguments."""
         self._out: list[Part] = []
 
     @property
@@ -101,6 +110,8 @@ class MarkedCall:
             return []
         if self._mode == "value":
             self._end_value()
+        elif rest := self._text.strip():
+            self._out.append(Content(rest))
         self._write("}" if self._arguments else "{}")
         self._text = ""
         return self.take()
@@ -127,11 +138,16 @@ class MarkedCall:
 
     def _read_between(self) -> bool:
         markup = self._markup
-        at, tag = first_of((markup.argument[0], markup.closing, *markup.ends), self._text)
+        tags = self._tags_between
+        at, tag = first_of(tags, self._text)
+        end = at if at >= 0 else len(self._text) - held_back(self._text, tags)
+        self._out += self._spacing.content(self._text[:end])
         if at < 0:
+            self._text = self._text[end:]
             return False
-        if stray := self._text[:at].strip():
-            self._out.append(Content(stray))
+        if tag in TAGS_OF_THOUGHTS:
+            return self._go("between", at + len(tag))
+        self._spacing.drop()
         if tag == markup.argument[0]:
             return self._go("header", at + len(tag))
         self._write("}" if self._arguments else "{}")
@@ -143,10 +159,11 @@ class MarkedCall:
         at = self._text.find(end)
         if at < 0 and len(self._text) <= MAX_HEADER_CHARS:
             return False
-        if at < 0 or at > MAX_HEADER_CHARS:
-            self._mode = "between"  # Not the header of an argument.
+        header = self._markup.header(self._text[:at]) if 0 <= at <= MAX_HEADER_CHARS else None
+        if header is None:
+            self._mode = "between"
             return True
-        self._argument = self._markup.header(self._text[:at])
+        self._argument = header
         self._is_first = True
         if self._is_string():
             self._value = None

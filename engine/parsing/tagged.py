@@ -62,8 +62,7 @@ class TaggedParser:
         self._mode = "reasoning" if is_thinking else "content"
         self._new_call = new_call
         self._tags_of_content = tags.markers(thinks=thinks, calls=calls)
-        # Where the model writes a call within its thoughts, it has forgotten to end them.
-        self._tags_of_thoughts = (*tags.think, *filter(None, (tags.call[0], *tags.sections) if calls else ()))
+        self._tags_of_thoughts = tags.markers(thinks=True, calls=calls)
         self._first_characters = frozenset(tag[0] for tag in self._tags_of_content)
         self._text = ""
         self._spacing = Spacing(is_after_tag=is_thinking)
@@ -137,9 +136,10 @@ class TaggedParser:
         marker = self._up_to(self._tags_of_thoughts)
         if marker == self._tags.think[1]:
             return self._enter("content")
+        # Where the model writes a call within its thoughts, it has forgotten to end them.
         if marker == self._tags.call[0] != "":
             return self._begin_call()
-        if marker in self._tags.sections:
+        if marker in self._tags.sections[:1]:
             return self._enter("content")
         return marker != ""
 
@@ -189,7 +189,17 @@ class TaggedParser:
     def _add_calls(self, parts: list[Part]) -> None:
         """Add what a reader has read, but for calls beyond the limit."""
         self._count += sum(isinstance(part, CallStart) for part in parts)
-        self._out += [part for part in parts if isinstance(part, (Content, Reasoning)) or part.call < MAX_CALLS]
+        for part in parts:
+            if isinstance(part, Content):
+                self._out += self._without_tags(part.text)
+            elif isinstance(part, Reasoning) or part.call < MAX_CALLS:
+                self._out.append(part)
+
+    def _without_tags(self, text: str) -> list[Part]:
+        """Content from within a call."""
+        for tag in self._tags_of_content:
+            text = text.replace(tag, "")
+        return [Content(text)] if text else []
 
     def _read_closing(self) -> bool:
         """From the end of the call to its end tag; it may be missing."""
@@ -200,8 +210,6 @@ class TaggedParser:
             self._text = text[len(end) :]
         elif ends and any(one.startswith(text) for one in ends):
             return False
-        else:
-            self._text = text
         return self._leave_call()
 
     def _leave_call(self) -> bool:
@@ -213,8 +221,8 @@ class TaggedParser:
         """What came since the tag is content, if none of it has been told as a call; else what comes from now on."""
         self._add_calls(call.take())
         if call.is_announced:
-            self._add_calls(call.finish())
             self._text = call.rest
+            self._add_calls(call.finish())
             return self._leave_call()
         self._text = "".join(self._raw)
         self._call, self._may_be_bare = None, False
@@ -231,4 +239,5 @@ class TaggedParser:
         # There may be tags in it.
         self._text, self._call, self._may_be_bare = "".join(self._raw), None, False
         self._enter("content")
-        self._out += [*self.feed(""), *self.finish(is_cut=is_cut)]
+        begun = self.feed("")
+        self._out = [*begun, *self.finish(is_cut=is_cut)]

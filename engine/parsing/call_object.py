@@ -69,9 +69,13 @@ class CallObject:
         return parts
 
     def finish(self) -> list[Part]:
-        """The model has ended its answer within the call. What it wrote stays as it is; no arguments are `{}`."""
-        if self.name is not None and not self._has_arguments:
+        """The model has ended its answer within the call. No arguments are `{}`; what it wrote stays."""
+        if self.name is None:
+            return []
+        if not self._has_arguments:
             self._write("{}")
+        if rest := self._text.strip():
+            self._out.append(Content(rest))
         return self.take()
 
     # Each returns False where it needs more text.

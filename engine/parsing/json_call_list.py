@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.parsing.call_object import CallObject
 from engine.parsing.call_reader import NotACallError
-from engine.parsing.parts import Part
+from engine.parsing.parts import CallArguments, Part
 
 
 class JsonCallList:
@@ -58,7 +58,7 @@ class JsonCallList:
         except NotACallError:
             self._out += call.take()
             self._text = call.rest if call.is_announced else "".join(self._raw)
-            self._out += call.finish()
+            self._out += [part for part in call.finish() if isinstance(part, CallArguments)]
             raise
         self._out += call.take()
         if not call.is_done:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from engine.parsing.call_object import CallObject
 from engine.parsing.call_reader import CallReader, NotACallError
-from engine.parsing.parts import MAX_CALLS, CallStart, Content, Part, Reasoning, first_of, held_back
+from engine.parsing.parts import MAX_CALLS, CallArguments, CallStart, Content, Part, Reasoning, first_of, held_back
 from engine.parsing.spacing import Spacing
 
 
@@ -46,7 +46,7 @@ class TaggedParser:
     """Parses one answer; see the module.
 
     `thinks`: the tags of thoughts count. `is_thinking`: the prompt has opened the thoughts. `calls`: the tags of calls
-    count; `new_call` reads what stands between them.
+    count; `new_call` reads what stands between them. Calls beyond `max_calls` are dropped.
     """
 
     def __init__(
@@ -57,10 +57,12 @@ class TaggedParser:
         is_thinking: bool = False,
         calls: bool = True,
         new_call: NewCall = CallObject,
+        max_calls: int = MAX_CALLS,
     ) -> None:
         self._tags = tags
         self._mode = "reasoning" if is_thinking else "content"
         self._new_call = new_call
+        self._max_calls = max_calls
         self._tags_of_content = tags.markers(thinks=thinks, calls=calls)
         self._tags_of_thoughts = tags.markers(thinks=True, calls=calls)
         self._first_characters = frozenset(tag[0] for tag in self._tags_of_content)
@@ -192,7 +194,7 @@ class TaggedParser:
         for part in parts:
             if isinstance(part, Content):
                 self._out += self._without_tags(part.text)
-            elif isinstance(part, Reasoning) or part.call < MAX_CALLS:
+            elif isinstance(part, Reasoning) or part.call < self._max_calls:
                 self._out.append(part)
 
     def _without_tags(self, text: str) -> list[Part]:
@@ -222,7 +224,7 @@ class TaggedParser:
         self._add_calls(call.take())
         if call.is_announced:
             self._text = call.rest
-            self._add_calls(call.finish())
+            self._add_calls([part for part in call.finish() if isinstance(part, CallArguments)])
             return self._leave_call()
         self._text = "".join(self._raw)
         self._call, self._may_be_bare = None, False

@@ -18,7 +18,7 @@ from engine.parsing.argument_types import argument_types
 from engine.parsing.formats import CALL_FORMATS, THINK, CallFormat
 from engine.parsing.grammar import GrammarWriter
 from engine.parsing.json_calls import JsonCallsParser
-from engine.parsing.parts import TextParser
+from engine.parsing.parts import MAX_CALLS, TextParser
 from engine.parsing.tagged import TaggedParser, Tags
 from engine.vllm.parsed_stream import Parsing
 from engine.vllm.parser import VllmTextParser, vllm_tools
@@ -129,7 +129,8 @@ class OutputFormat:
             new = _behind(JsonCallsParser, tagged, thinks=thinks)
         elif (call_format := self.call_format) is not None:
             types = {tool.name: argument_types(tool.parameters) for tool in tools.tools}
-            new = partial(tagged, new_call=partial(call_format.new_call, types))
+            limit = MAX_CALLS if tools.is_parallel else 1
+            new = partial(tagged, new_call=partial(call_format.new_call, types), max_calls=limit)
         else:
             new = _behind(self._foreign_parser(tools, prompt_ids), tagged, thinks=thinks)
         custom = frozenset(tool.name for tool in tools.tools if tool.is_custom)

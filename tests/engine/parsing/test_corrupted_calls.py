@@ -11,7 +11,7 @@ from engine.parsing.parts import CallStart, Content, Reasoning
 from tests.engine.parsing.test_every_format import ARGUMENTS, alike, calls_of, parsed, parser_of
 from tests.engine.parsing.written import BARE, WRITERS, parser_name
 
-QUICK = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 CALLS = [("now", {}), ("weather", ARGUMENTS)]
 Mutation = tuple[str, float, int]
 MUTATIONS = st.lists(

@@ -19,7 +19,7 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 LIVE = Path("tests", "live")
-LONGEST_FIRST = ("the real engine", "the counting engine")
+LONGEST_FIRST = ("the real engine", "the embedder", "the counting engine")
 """What a worker takes next: a long group at the end would leave the others idle."""
 
 
@@ -53,6 +53,8 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not follo
 def _scope(nodeid: str) -> str:
     """What runs on one worker, from first to last."""
     file = Path(nodeid.partition("::")[0])
+    if LIVE / "real" / "embeddings" in file.parents:
+        return "the embedder"
     if LIVE / "real" in file.parents:
         return "the real engine"
     return str(file)

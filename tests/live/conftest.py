@@ -1,8 +1,8 @@
-"""Marks the tests in this folder, and starts the browser for those that need one."""
+"""Marks the tests in this folder, and starts the browser and the commands for those that need them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.live.browser.chromium import NoBrowser, launched, left_out
+from tests.live.servers.command import Command
 
 HERE = Path(__file__).parent
 
@@ -31,3 +32,19 @@ async def browser() -> AsyncIterator[Browser]:
             yield browser
     except NoBrowser as problem:
         pytest.fail(str(problem), pytrace=False)
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Command]]:
+    """Start commands; whatever of them is left at the end is killed."""
+    commands: list[Command] = []
+
+    def start(*command: str, env: dict[str, str] | None = None) -> Command:
+        commands.append(Command(*command, env=env))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        for process in command.session():
+            process.kill()
+        command.process.wait(10)

@@ -177,6 +177,10 @@ class Cable:
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def lead_to(self, url: str) -> None:
+        """Connect to another server from now on."""
+        self._to = urlsplit(url)
+
     def cut(self) -> None:
         """End every connection that there is."""
         for writer in self._writers:

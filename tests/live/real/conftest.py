@@ -1,6 +1,6 @@
-"""One server with the real engine and the bundled model, shared by all tests that ask for `server`.
+"""Two servers with the real engine and the bundled model, one of them shared by all tests that ask for `server`.
 
-It computes in float32, so that greedy text does not depend on what else is in the batch.
+They compute in float32, so that greedy text does not depend on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import pytest
 
 from tests.live.servers.held import BRAKE_ARGS, BRAKE_FILE, braked
 from tests.live.servers.server import START_TIMEOUT_S, Server, start_server, stop_server
+from tests.otlp import Collector, collecting
+
+STALL_S = 8.0
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +32,22 @@ def shared_server(brake_file: Path) -> Iterator[Server]:
     flags = ("--dtype", "float32", "--ws-max-running", "64", "--ws-max-waiting", "64")
     timeouts = ("--send-timeout-s", "120", "--body-timeout-s", "20")
     server = start_server(*flags, *timeouts, "--engine-args", BRAKE_ARGS, env={BRAKE_FILE: str(brake_file)})
+    yield server
+    assert stop_server(server) == 0, "".join(server.log[-60:])
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Takes the traces of `other_server`."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def other_server(collector: Collector) -> Iterator[Server]:
+    """For what the shared one is not started with: traces, and a watchdog that soon replaces an engine that hangs."""
+    watchdog = ("--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "1")
+    server = start_server("--dtype", "float32", *watchdog, "--otlp-endpoint", collector.url)
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])
 

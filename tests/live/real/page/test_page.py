@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import signal
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.live.browser.pages import LAST_ANSWER, Cable, Chat, opened
-from tests.live.servers.held import BRAKE_ARGS, BRAKE_FILE, braked
-from tests.live.servers.server import MODEL, Server, start_server, stop_server
+from tests.live.servers.server import MODEL, Server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -251,27 +247,22 @@ async def test_what_is_set_is_what_is_asked_with(chat: Chat) -> None:
     assert 0 < usage["completion"] <= 7
 
 
-@pytest.mark.timeout(900)
-async def test_a_server_that_is_killed_in_mid_answer_is_waited_for(browser: Browser, tmp_path: Path) -> None:
-    file = tmp_path / "step_s"
-
-    async def start(*flags: str) -> Server:
-        slowed = ("--engine-args", BRAKE_ARGS)
-        return await asyncio.to_thread(start_server, "--dtype", "float32", *slowed, *flags, env={BRAKE_FILE: str(file)})
-
-    server = await start()
-    try:
-        async with opened(browser, server.url, sampling=GREEDY) as chat:
-            with braked(file):
-                await chat.ask(QUESTION)
-                await chat.streaming(40)
-                await asyncio.to_thread(stop_server, server, signal.SIGKILL)
-            await chat.status("reconnecting", "connecting")
-            begun = (await chat.answer())["text"]
-            server = await start("--port", str(server.port))
-            await chat.kept("done")
-            answer = await chat.answer()
-            assert answer["answer"]["restarts"] == 1
-            assert answer["text"].startswith(begun)
-    finally:
-        await asyncio.to_thread(stop_server, server)
+async def test_an_answer_whose_server_is_gone_is_continued_by_another(
+    browser: Browser, server: Server, other_server: Server, slow_engine: Callable[[], None]
+) -> None:
+    """As by the same server, killed and started again: what it knew of the answer is gone. On the counting engine it
+    is killed: `test_a_server_that_restarts_in_mid_answer`."""
+    async with Cable(server.url) as cable, opened(browser, cable.url, sampling=GREEDY) as chat:
+        await chat.ask(QUESTION)
+        await chat.streaming(40)
+        cable.is_torn = True
+        cable.cut()
+        await chat.status("reconnecting", "connecting")
+        begun = (await chat.answer())["text"]
+        slow_engine()
+        cable.lead_to(other_server.url)
+        cable.is_torn = False
+        await chat.kept("done")
+        answer = await chat.answer()
+        assert answer["answer"]["restarts"] == 1
+        assert answer["text"].startswith(begun)

@@ -6,27 +6,24 @@ A stopped process (SIGSTOP) is one that hangs: it is there, its sockets are open
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.live.real.engine.test_engine_death import find_core, find_worker
-from tests.live.servers.server import MODEL, START_TIMEOUT_S, Server, start_server, stop_server
+from tests.live.servers.server import MODEL, START_TIMEOUT_S, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * START_TIMEOUT_S)]
 
-STALL_S, BEAT_S = 8.0, 1.0
 # Long, so that it still runs when its engine is stopped, however fast that is.
 LONG = {"model": MODEL, "messages": [{"role": "user", "content": "Tell me."}], "stream": True, "n": 32}
 LONG |= {"max_tokens": 1900, "ignore_eos": True}
 
 
-@pytest.fixture(scope="module")
-def watched() -> Iterator[Server]:
-    server = start_server("--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", str(BEAT_S))
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
+@pytest.fixture
+def watched(other_server: Server) -> Server:
+    other_server.wait_until(other_server.is_ready, START_TIMEOUT_S, "it is not ready")
+    return other_server
 
 
 def wait_replaced(server: Server, restarts: float) -> None:
@@ -40,7 +37,6 @@ def wait_replaced(server: Server, restarts: float) -> None:
 @pytest.mark.parametrize("find_victim", [find_core, find_worker], ids=["engine core", "worker"])
 def test_a_busy_engine_that_hangs_is_replaced_and_its_clients_are_told(watched: Server, find_victim: object) -> None:
     assert callable(find_victim)
-    watched.wait_until(watched.is_ready, START_TIMEOUT_S, "it is not ready")
     restarts, hangs = watched.metric("twowire_engine_restarts"), watched.metric("twowire_engine_hangs_total")
     old = [find_core(watched), find_worker(watched)]
     with httpx.stream("POST", f"{watched.url}/v1/chat/completions", json=LONG, timeout=START_TIMEOUT_S) as response:
@@ -60,7 +56,6 @@ def test_a_busy_engine_that_hangs_is_replaced_and_its_clients_are_told(watched: 
 
 
 def test_an_idle_engine_that_hangs_is_replaced(watched: Server) -> None:
-    watched.wait_until(watched.is_ready, START_TIMEOUT_S, "it is not ready")
     restarts, beats = watched.metric("twowire_engine_restarts"), watched.metric("twowire_engine_heartbeats_total")
     watched.wait_until(
         lambda: watched.metric("twowire_engine_heartbeats_total") > beats,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.live.clients.channels import PATH, opened
-from tests.live.servers.server import MODEL, Server, start_server, stop_server
-from tests.otlp import Collector, attributes, children, collecting
+from tests.live.servers.server import MODEL, START_TIMEOUT_S, Server
+from tests.otlp import Collector, attributes, children
 
 pytestmark = pytest.mark.slow
 
@@ -22,17 +21,15 @@ PROMPT = "Tell me about two wires. " * 40
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 20, "ignore_eos": True}
 
 
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as collector:
-        yield collector
+@pytest.fixture
+def traced(other_server: Server) -> Server:
+    other_server.wait_until(other_server.is_ready, START_TIMEOUT_S, "it is not ready")
+    return other_server
 
 
-@pytest.fixture(scope="module")
-def traced(collector: Collector) -> Iterator[Server]:
-    server = start_server("--otlp-endpoint", collector.url)
-    yield server
-    assert stop_server(server) == 0, "".join(server.log[-60:])
+def ours(collector: Collector) -> list[Span]:
+    """The spans of this caller's trace: other tests use the same server."""
+    return [span for span in list(collector.spans) if span.trace_id.hex() == TRACE]
 
 
 def parts_of(collector: Collector, span: Span) -> dict[str, float]:
@@ -50,9 +47,9 @@ async def test_the_callers_trace_goes_on_in_both_wires(traced: Server, collector
         await channel.finish()
     # The library sends what it has every few seconds.
     names = {f"POST {PATH}", f"chat.completion.create {PATH}"}
-    traced.wait_until(lambda: names <= {span.name for span in collector.spans}, 30, "the spans did not come")
-    for span in [span for span in collector.spans if span.name in names]:
-        assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+    traced.wait_until(lambda: names <= {span.name for span in ours(collector)}, 30, "the spans did not come")
+    for span in [span for span in ours(collector) if span.name in names]:
+        assert span.parent_span_id.hex() == PARENT
         assert attributes(span)["gen_ai.usage.output_tokens"] == 20
         parts = parts_of(collector, span)
         assert list(parts) == ["queue", "prefill", "decode"]

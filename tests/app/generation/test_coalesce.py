@@ -16,7 +16,7 @@ from protocol.chat.chunks import ChatChunks
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import until
-from tests.app.generation.test_fast_path import Outlet
+from tests.app.generation.outlet import Outlet
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import generation_of
 

@@ -8,39 +8,21 @@ from typing import Any
 import orjson
 import pytest
 
-from app.channel.local_backend import ChannelBackend
-from app.channel.session import Channel
-from app.config.channel import ChannelLimits
 from app.generation.coalesce import Pace
 from app.generation.fast_path import EventSender
 from app.generation.stream import LiveStream
-from app.generation.table import CHAT
-from app.security.caller import Caller
 from engine.api import FastPath
 from engine.generation import Generation
 from protocol import sse
-from protocol.channel.codec import ChannelCodec
 from protocol.chat.chunks import ChatChunks
 from protocol.completions.chunks import CompletionChunks
 from protocol.output import Delta, FinishReason
-from tests.app.channel.channels import CHUNK, CREATED, DONE, Harness, Peer, open_harness, turn, until
+from tests.app.channel.channels import turn, until
+from tests.app.generation.outlet import Outlet
 from tests.engine.fakes import FakeStream
 from tests.engine.test_generation import PREPARED, Recorder, generation_of
 
 TEXTS = ["a", "", 'quotes " and \\', "한국어", "line\n\tbreak\x00\x7f", "\u2028 😀"]
-
-
-class Outlet:
-    """A socket that takes writes at once, or refuses them."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.is_open = True
-
-    def write(self, part: bytes) -> bool:
-        if self.is_open:
-            self.parts.append(part)
-        return self.is_open
 
 
 def response_of(generation: Generation, encoder: type[ChatChunks] | type[CompletionChunks], **more: Any) -> LiveStream:
@@ -225,78 +207,3 @@ async def test_what_takes_the_fast_path_is_counted_and_observed() -> None:
     await generation.close()
     assert not fast_path("c", 1), "nothing is sent for what has ended"
     assert generation.sequences == PREPARED.sequences
-
-
-def peer_with(harness: Harness, outlet: Outlet) -> Peer:
-    """A client whose channel writes to `outlet` on the fast path."""
-    backend = ChannelBackend(harness.services, CHAT, Caller.of(None, None), "connection")
-    peer = Peer(
-        lambda peer: Channel(
-            "c", backend, ChannelCodec(), peer.take, ChannelLimits(), write=lambda part: deliver(peer, part)
-        )
-    )
-
-    def deliver(peer: Peer, part: bytes) -> bool:
-        if outlet.write(part):
-            peer.raw.append(part)
-            peer.frames.append(orjson.loads(part))
-            return True
-        return False
-
-    harness.peers.append(peer)
-    peer.channel.start()
-    return peer
-
-
-async def test_a_channel_numbers_all_its_chunks_in_order() -> None:
-    async with open_harness() as harness:
-        outlet = Outlet()
-        peer = peer_with(harness, outlet)
-        await peer.create("a")
-        await peer.wait_for(CREATED)
-        await until(lambda: harness.streams)
-        for number, text in enumerate("abcdef"):
-            # Two by the fast path, then one by the ordinary path.
-            outlet.is_open = number % 3 != 2
-            harness.streams[0].feed(Delta(0, text, 1))
-            said = "abcdef"[: number + 1]
-            await until(lambda said=said: peer.text("a") == said)  # type: ignore[misc]  # bound now
-        assert 0 < len(outlet.parts) < 6
-        harness.streams[0].feed(Delta(0, "", 1, "stop"))
-        harness.streams[0].end()
-        done = await peer.wait_for(DONE)
-        assert [frame["seq"] for frame in peer.of(CHUNK)] == list(range(1, 9))
-        assert (done["seq"], done["usage"]["completion_tokens"]) == (8, 7)
-
-
-async def test_a_channel_whose_socket_is_busy_takes_no_fast_path() -> None:
-    async with open_harness() as harness:
-        outlet = Outlet()
-        peer = peer_with(harness, outlet)
-        await peer.create("a")
-        await peer.create("b")
-        await until(lambda: len(harness.streams) == 2)
-        for stream in harness.streams:
-            stream.feed(Delta(0, "x", 1))
-        await until(lambda: peer.text("a") == peer.text("b") == "x")
-        written = len(outlet.parts)
-        peer.takes.clear()
-        outlet.is_open = False
-        harness.streams[0].feed(Delta(0, "1", 1))
-        await until(lambda: peer.text("a") == "x1")
-        outlet.is_open = True
-        harness.streams[1].feed(Delta(0, "1", 1))
-        assert len(outlet.parts) == written, "a frame waits for the socket, and this one waits behind it"
-        peer.takes.set()
-        await until(lambda: peer.text("b") == "x1")
-
-
-async def test_a_resumable_stream_takes_the_ordinary_path_through_its_buffer() -> None:
-    async with open_harness() as harness:
-        outlet = Outlet()
-        peer = peer_with(harness, outlet)
-        await peer.create("a", resume={"grace_s": 5})
-        await until(lambda: harness.streams)
-        harness.streams[0].feed(Delta(0, "x", 1))
-        await until(lambda: peer.text("a") == "x")
-        assert not outlet.parts

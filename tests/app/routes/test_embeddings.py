@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,9 +14,7 @@ from structlog.testing import capture_logs
 
 from app.config.load import load_settings
 from app.factory import create_app
-from app.server.wiring import DEFAULT_EMBEDDING_MODEL, choose_embedder, make_services
-from engine.api import EngineStartError
-from engine.embeddings.manager import Embedder
+from app.server.wiring import make_services
 from engine.manager import AdmissionLimits, EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import FakeBackend, FakeEmbedderFactory, fake_embedder, until
@@ -262,68 +259,6 @@ async def test_health_is_that_of_the_chats_and_tells_of_the_embedder() -> None:
         assert "twowire_embedder_hangs_total 0.0" in metrics
 
 
-# -- which models there are -------------------------------------------------------------------------------------------
-
-
-def chosen(*flags: str) -> Embedder:
-    return choose_embedder(load_settings(["--served-model-name", "chat", *flags], {}))
-
-
-def test_switched_off_there_are_none() -> None:
-    embedder = chosen("--no-embeddings")
-    assert not embedder.models
-    manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
-    services = make_services(load_settings([], {}), manager, embedder)
-    with pytest.raises(TwowireError, match=r"There is no model for embeddings: .* \(--no-embeddings\)\."):
-        services.models.check("x", "embeddings")
-
-
-def test_without_the_library_there_are_none_unless_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: False)
-    embedder = chosen()
-    assert not embedder.models
-    assert "not installed" in embedder.reason
-    with pytest.raises(EngineStartError, match="not installed"):
-        chosen("--reranker", "x=some/model")
-
-
-def test_without_the_default_models_package_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("app.server.wiring.bundled_embedding_model", lambda: None)
-    assert not chosen().models
-    ranking = chosen("--reranker", "x=some/model")
-    assert ranking.models == {"x": "reranker"}
-
-
-def test_named_models_take_the_place_of_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("app.server.wiring.bundled_embedding_model", lambda: tmp_path)
-    assert chosen().models == {DEFAULT_EMBEDDING_MODEL: "embedding"}
-    flags = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b", "--reranker", "c=some/c"]
-    models = chosen(*flags).models
-    assert models == {"a": "embedding", "b": "embedding", "c": "reranker"}
-
-
-@pytest.mark.parametrize(
-    ("flags", "truncated"),
-    [
-        ([], set()),
-        (["--embedding-truncate", "refuse"], set()),
-        (["--embedding-truncate", "end"], {"a", "b"}),
-        (["--embedding-truncate", "a=end"], {"a"}),
-        (["--embedding-truncate", "end,a=refuse"], {"b"}),
-    ],
-)
-def test_which_models_cut_what_is_too_long(
-    flags: list[str], truncated: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
-    models = ["--embedding-model", "a=some/a", "--embedding-model", "b=some/b"]
-    assert chosen(*models, *flags).truncated == truncated
-
-
 async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> None:
     async with served(truncated=["small"]) as (app, backend):
         for model, fields in (
@@ -334,23 +269,3 @@ async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> No
         ):
             assert (await post(app, EMBED, model=model, **fields))[0] == 200
         assert [job.truncate for job in backend.jobs] == [True, False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--embedding-model", "chat=some/a"], "another model's"),
-        (["--embedding-model", "a=some/a", "--reranker", "a=some/b"], "another model's"),
-        (["--embedding-model", "a=./no-such-folder"], "there is no folder"),
-        (["--reranker", "a=./no-such-folder"], "--reranker: there is no folder"),
-        (["--embedding-model", "a=some/a", "--embedding-matryoshka", "b"], "there is no embedding model 'b'"),
-        (["--embedding-model", "a=some/a", "--embedding-truncate", "b=end"], "--embedding-truncate: there is no emb"),
-    ],
-)
-def test_models_that_cannot_be_served_stop_the_start(
-    flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.server.wiring.is_installed", lambda package: True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with pytest.raises(EngineStartError, match=words):
-        chosen(*flags)

@@ -136,7 +136,8 @@ class ContainCrashes(TCPServer):
     """hypercorn 0.18 lets an exception out of a connection's task; here it is logged and ends that connection alone.
 
     asyncio would log it in its own format. While the server stops, the first one aborts the shutdown, with a traceback
-    and exit code 1. Test: `tests/app/middleware/test_guard_sockets.py::test_a_connection_that_crashes_while_the_server_stops`.
+    and exit code 1. Test: `test_a_connection_that_crashes_while_the_server_stops` in
+    `tests/app/middleware/test_guard_sockets.py`.
     """
 
     async def run(self) -> None:

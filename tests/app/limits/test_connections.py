@@ -7,7 +7,7 @@ import pytest
 from app.config.channel import ChannelCapacity
 from app.limits.connections import Connections
 from protocol.errors import Fault, TwowireError
-from tests.app.channel.channels import Peer, open_harness
+from tests.app.channel.channels import Peer, open_harness, until
 
 
 def refusal(connections: Connections, owner: str | None) -> TwowireError:
@@ -63,4 +63,6 @@ async def test_all_of_them_hear_of_a_drain() -> None:
         for peer in peers:
             connections.add(peer.channel, None)
         connections.drain()
+        # What was answered before, if only the greeting, is sent first.
+        await until(lambda: all(peer.channel.ended.done() for peer in peers))
         assert [peer.channel.ended.result().code for peer in peers] == [1012] * 3

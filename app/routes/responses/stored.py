@@ -10,6 +10,7 @@ from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
 from app.generation.kept_stream import cancelled
+from app.generation.replay_reader import Follower
 from app.observability.record import record_of
 from app.routes.http import json_response
 from app.routes.responses.paging import page_response
@@ -78,7 +79,9 @@ async def _stream(services: Services, api: GenerationApi[Any], response_id: str)
         )
         raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
     record.wire, record.is_work = "sse", True
-    reader = buffer.attach(starting_after)
+    # Whoever else reads it goes on, and a slow client does not hold the generation up.
+    reader = Follower(buffer, starting_after)
+    buffer.follow(reader)
     await record.adopt(None, reader.leave)
     record.hand_over(reader)
     return stream_response(reader, api)

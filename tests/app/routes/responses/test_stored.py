@@ -161,6 +161,20 @@ async def test_a_response_in_the_background_needs_no_reader() -> None:
         assert await events_of(app, "GET", f"{path}?stream=true&starting_after=3") == events[4:]
 
 
+async def test_two_read_a_response_in_the_background_at_once() -> None:
+    async with open_app([], ends=False) as app:
+        made = await app.ok("POST", RESPONSES, BODY | {"background": True})
+        path = f"{RESPONSES}/{made['id']}?stream=true"
+        readers = [asyncio.create_task(events_of(app, "GET", path)) for _ in range(2)]
+        await until(lambda: app.engine.opened)
+        app.engine.opened[0].feed(Delta(0, "so", 1))
+        app.engine.opened[0].feed(Delta(0, " be it", 1, "stop"))
+        app.engine.opened[0].end()
+        first, second = await asyncio.gather(*readers)
+        assert first == second
+        assert first[-1]["type"] == "response.completed"
+
+
 async def test_a_streamed_response_in_the_background_survives_its_connection() -> None:
     async with open_app([], ends=False) as app:
         async with app.app.test_client().request(RESPONSES, method="POST", headers=JSON) as connection:

@@ -14,7 +14,18 @@ import orjson
 from protocol.encoder import Event, NamedEvent
 from protocol.errors import Fault, TwowireError
 from protocol.messages.errors import error_body
-from protocol.messages.response import SIGNATURE, Block, End, MessageHead, is_object, opens_block, usage_object
+from protocol.messages.response import (
+    SIGNATURE,
+    Block,
+    End,
+    MessageHead,
+    is_object,
+    opens_block,
+    text_block,
+    tool_use_block,
+    usage_object,
+    whole_usage,
+)
 from protocol.output import Delta, ToolCallArguments, ToolCallStart, Usage
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -64,6 +75,7 @@ class MessageEvents:
             "stop_reason": stop_reason,
             "stop_sequence": self._end.stop_string if stop_reason == "stop_sequence" else None,
             "stop_details": None,
+            "container": None,
         }
         return [
             *events,
@@ -79,7 +91,7 @@ class MessageEvents:
             return []
         self._is_started = True
         usage = Usage(self._usage.prompt_tokens, 0, self._usage.cached_tokens)
-        return [_event(b"message_start", message=self._head.message() | {"usage": usage_object(usage)})]
+        return [_event(b"message_start", message=self._head.message() | {"usage": whole_usage(usage)})]
 
     def _start_block(self, block: Block) -> Event:
         self._block, index = block, self._blocks
@@ -87,13 +99,13 @@ class MessageEvents:
         empty: dict[str, Any]
         if isinstance(block.kind, ToolCallStart):
             self._has_calls = True
-            empty = {"type": "tool_use", "id": block.kind.id, "name": block.kind.name, "input": {}}
+            empty = tool_use_block(block.kind, {})
             kind, field = "input_json_delta", "partial_json"
         elif block.kind == "thinking":
             empty = {"type": "thinking", "thinking": "", "signature": ""}
             kind, field = "thinking_delta", "thinking"
         else:
-            empty = {"type": "text", "text": ""}
+            empty = text_block("")
             kind, field = "text_delta", "text"
         before = b'{"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
         self._before_text = NamedEvent(_DELTA, before % (index, kind.encode(), field.encode()))

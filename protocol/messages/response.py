@@ -38,6 +38,7 @@ class MessageHead:
             "stop_reason": None,
             "stop_sequence": None,
             "stop_details": None,
+            "container": None,
             "usage": {},
         }
 
@@ -76,16 +77,37 @@ class End:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Anthropic's `Usage`, cumulative. What came from the prefix cache is not part of `input_tokens`."""
-    counted: dict[str, Any] = {
+    """Anthropic's `MessageDeltaUsage`, cumulative. What came from the prefix cache is not part of `input_tokens`."""
+    return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens} if usage.reasoning_tokens else None,
+        "server_tool_use": None,
     }
-    if usage.reasoning_tokens:
-        counted["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return counted
+
+
+def whole_usage(usage: Usage) -> dict[str, Any]:
+    """Anthropic's `Usage`, of a message."""
+    return usage_object(usage) | {"cache_creation": None, "inference_geo": None, "service_tier": "standard"}
+
+
+def text_block(text: str) -> dict[str, Any]:
+    """A block of text."""
+    return {"type": "text", "text": text, "citations": None}
+
+
+def tool_use_block(call: ToolCallStart, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A block of a call."""
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments,
+        # As opposed to code that runs on the server.
+        "caller": {"type": "direct"},
+    }
 
 
 def is_object(arguments: str) -> bool:
@@ -144,21 +166,21 @@ class MessageCollector:
 
     def body(self, usage: Usage) -> bytes:
         """The message as JSON."""
-        content = [self._content(block) for block in self._blocks] or [{"type": "text", "text": ""}]
+        content = [self._content(block) for block in self._blocks] or [text_block("")]
         has_calls = any(block["type"] == "tool_use" for block in content)
         stop_reason = self._end.stop_reason(self._head, usage, has_calls=has_calls)
         made = {
             "content": content,
             "stop_reason": stop_reason,
             "stop_sequence": self._end.stop_string if stop_reason == "stop_sequence" else None,
-            "usage": usage_object(usage),
+            "usage": whole_usage(usage),
         }
         return orjson.dumps(self._head.message() | made)
 
     def _content(self, block: Block) -> dict[str, Any]:
         text = "".join(block.texts)
         if block.kind == "text":
-            return {"type": "text", "text": text}
+            return text_block(text)
         if block.kind == "thinking":
             shown = "" if self._head.display == "omitted" else text
             return {"type": "thinking", "thinking": shown, "signature": SIGNATURE}
@@ -166,8 +188,8 @@ class MessageCollector:
         arguments = _input(text, is_cut=block is self._blocks[-1] and self._is_cut)
         if arguments is None:
             # Without its arguments, the client would run the tool with none.
-            return {"type": "text", "text": f'{{"name": "{call.name}", "arguments": {text}}}'}
-        return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+            return text_block(f'{{"name": "{call.name}", "arguments": {text}}}')
+        return tool_use_block(call, arguments)
 
     @property
     def _is_cut(self) -> bool:

@@ -19,7 +19,7 @@ class OutputTokensDetails(BaseModel):
     thinking_tokens: int = Field(description="Tokens of thoughts.")
 
 
-class MessageUsage(BaseModel):
+class MessageDeltaUsage(BaseModel):
     """Tokens counted so far. The three kinds of input tokens together are the prompt's."""
 
     input_tokens: int = Field(description="Tokens of the prompt that were computed.")
@@ -27,8 +27,17 @@ class MessageUsage(BaseModel):
     cache_read_input_tokens: int = Field(description="Tokens of the prompt taken from the prefix cache.")
     output_tokens: int = Field(description="Tokens generated, thoughts included.")
     output_tokens_details: OutputTokensDetails | None = Field(
-        default=None, description="Breakdown of the output; absent unless the model thought."
+        description="Breakdown of the output; null unless the model thought."
     )
+    server_tool_use: None = Field(description="Always null.")
+
+
+class MessageUsage(MessageDeltaUsage):
+    """Tokens of a message."""
+
+    cache_creation: None = Field(description="Always null.")
+    inference_geo: None = Field(description="Always null.")
+    service_tier: Literal["standard"] = Field(description="Always `standard`.")
 
 
 class MessageText(BaseModel):
@@ -36,6 +45,7 @@ class MessageText(BaseModel):
 
     type: Literal["text"] = Field(description="Always `text`.")
     text: str = Field(description="The text.")
+    citations: None = Field(description="Always null.")
 
 
 class MessageThinking(BaseModel):
@@ -46,6 +56,12 @@ class MessageThinking(BaseModel):
     signature: str = Field(description="Send it back with the block. Any is taken.")
 
 
+class DirectCaller(BaseModel):
+    """That the model calls, and no code."""
+
+    type: Literal["direct"] = Field(description="Always `direct`.")
+
+
 class MessageToolUse(BaseModel):
     """A call that the model asks for."""
 
@@ -53,6 +69,7 @@ class MessageToolUse(BaseModel):
     id: str = Field(description="The call's id, for the `tool_result` that answers it.")
     name: str = Field(description="The tool's name.")
     input: dict[str, Any] = Field(description="The arguments.")
+    caller: DirectCaller = Field(description="The model.")
 
 
 MessageBlock = Annotated[MessageText | MessageThinking | MessageToolUse, Field(discriminator="type")]
@@ -74,6 +91,7 @@ class MessageResponse(BaseModel):
     stop_reason: StopReason | None = Field(description=_STOP_REASON)
     stop_sequence: str | None = Field(description="The one of `stop_sequences` that ended the answer.")
     stop_details: None = Field(description="Always null.")
+    container: None = Field(description="Always null.")
     usage: MessageUsage = Field(description="The tokens of the request.")
 
 
@@ -141,6 +159,7 @@ class MessageEnd(BaseModel):
     stop_reason: StopReason | None = Field(description=_STOP_REASON)
     stop_sequence: str | None = Field(description="The one of `stop_sequences` that ended the answer.")
     stop_details: None = Field(description="Always null.")
+    container: None = Field(description="Always null.")
 
 
 class MessageDelta(BaseModel):
@@ -148,7 +167,7 @@ class MessageDelta(BaseModel):
 
     type: Literal["message_delta"] = Field(description="Always `message_delta`.")
     delta: MessageEnd = Field(description="Why it ended.")
-    usage: MessageUsage = Field(description="The tokens of the whole request.")
+    usage: MessageDeltaUsage = Field(description="The tokens of the whole request.")
 
 
 class MessageStop(BaseModel):

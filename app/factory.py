@@ -20,6 +20,7 @@ from app.routes.models import model_routes
 from app.routes.pages import page_routes
 from app.routes.responses.compact import compact_routes
 from app.routes.responses.conversations import conversation_routes
+from app.routes.responses.input_tokens import input_token_routes
 from app.routes.responses.stored import stored_response_routes
 from app.routes.resume import resumable_routes
 from app.routes.tickets import ticket_routes
@@ -56,6 +57,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(model_routes(services), origins))
     app.register_blueprint(allow_origins(messages_routes(services), origins))
     app.register_blueprint(allow_origins(resumable_routes(services), origins))
+    app.register_blueprint(allow_origins(input_token_routes(services), origins))
     app.register_blueprint(allow_origins(stored_response_routes(services), origins))
     app.register_blueprint(allow_origins(compact_routes(services), origins))
     app.register_blueprint(allow_origins(conversation_routes(services), origins))

@@ -14,6 +14,7 @@ from app.observability.record import record_of
 from app.routes.generation import BLUEPRINT as GENERATION
 from app.routes.messages import COUNT_TOKENS
 from app.routes.responses.compact import ENDPOINT as COMPACT
+from app.routes.responses.input_tokens import INPUT_TOKENS
 from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
@@ -42,7 +43,8 @@ from them, and could not send such a request; see `HostCheck.check`."""
 def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
-    return frozenset(generation | {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, COMPACT})
+    others = {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, INPUT_TOKENS, COMPACT}
+    return frozenset(generation | others)
 
 
 def add_checks(app: Quart, services: Services) -> None:

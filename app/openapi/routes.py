@@ -9,6 +9,7 @@ from app.generation.api import GenerationApi
 from app.openapi.channel import channel_routes
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.generation import generation_route
+from app.openapi.input_tokens import input_tokens_route
 from app.openapi.messages import count_tokens_route
 from app.openapi.responses import response_routes
 from app.openapi.route import Route
@@ -21,6 +22,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
     return (
         *generation,
         count_tokens_route(model),
+        input_tokens_route(model),
         *response_routes(model, apis),
         *EMBEDDING_ROUTES,
         *channel_routes(apis),

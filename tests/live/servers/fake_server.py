@@ -183,7 +183,7 @@ class PacedEngine:
         return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
 
     async def count(self, request: GenerationRequest) -> int:
-        return 3
+        return (await self.prepare(request)).prompt_tokens
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         if isinstance(prompt.sampling, Answer):

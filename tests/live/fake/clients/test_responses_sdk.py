@@ -109,6 +109,18 @@ async def test_the_asynchronous_client_does_the_same(async_sdk: openai.AsyncOpen
     assert parsed.output_parsed == Report(city="Rome", degrees=21)
 
 
+def test_the_tokens_of_an_input_are_counted(sdk: openai.OpenAI) -> None:
+    asked = asking("It is sunny.", "Still sunny.")
+    first = sdk.responses.create(**asked)
+    assert first.usage
+    counted = sdk.responses.input_tokens.count(**asked)
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", first.usage.input_tokens)
+    later: Any = {"model": MODEL, "input": "And now?", "previous_response_id": first.id}
+    second = sdk.responses.create(**later)
+    assert second.usage
+    assert sdk.responses.input_tokens.count(**later).input_tokens == second.usage.input_tokens
+
+
 def test_an_error_is_the_sdks(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="web_search"):
         sdk.responses.create(**asking("Hi."), tools=[{"type": "web_search"}])

@@ -13,9 +13,10 @@ import { Library } from "./state/conversations.js";
 import { readKey, readPreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
 import { SettingsView } from "./views/settings-view.js";
+import { takeFiles } from "./views/dropped-files.js";
 import { keepInView, toggleChats } from "./views/shell.js";
 import { Sidebar } from "./views/sidebar.js";
-import { StatusView, statusText } from "./views/status-view.js";
+import { StatusView, waitingText } from "./views/status-view.js";
 import { openStore } from "./state/store.js";
 import { ThreadView } from "./views/thread-view.js";
 import { toast } from "./toast.js";
@@ -43,7 +44,7 @@ const thread = new ThreadView(byId("scroller"), byId("thread"), {
   isRunning: (message) => library.isRunning(message.id),
   isLast: (message) => library.conversation(message.conversation)?.leaf === message.id,
   answerCalls: (message, results) => void library.answerCalls(message, results).then(() => thread.goToEnd()),
-  waitingFor: () => (connection.isReady ? t("waiting") : statusText(connection.status)),
+  waitingFor: (isEmpty) => waitingText(connection.status, isEmpty),
 }, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
 const composer = new Composer(byId("composer"), {
   send: async (text) => {
@@ -52,9 +53,10 @@ const composer = new Composer(byId("composer"), {
     thread.goToEnd();
   },
   stop: stopAnswer,
+  last: () => (current === null ? [] : library.path(current)).findLast(({ role }) => role === "user")?.text ?? "",
 });
 const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
-const status = new StatusView(() => connection.unlock(readKey()));
+const status = new StatusView({ again: () => connection.unlock(readKey()), key: () => settings.askForKey("") });
 const chips = new Chips({
   settings: () => settings.open(),
   think: (thinking) => {
@@ -115,6 +117,8 @@ async function show() {
   const isAnother = asked !== current || byId("thread").childElementCount === 0;
   current = asked !== null && library.conversation(asked) !== undefined ? asked : null;
   const shown = current;
+  library.shown = document.hidden ? null : shown;
+  if (shown !== null && library.conversation(shown)?.isUnread) void library.change(shown, { isUnread: false });
   if (shown !== null) await library.load(shown);
   // The reader may have chosen another one meanwhile.
   if (shown !== current) return;
@@ -135,7 +139,8 @@ function showThread() {
 
 function showState() {
   const title = (current === null ? undefined : library.conversation(current))?.title ?? "";
-  document.title = title ? `${title} · twowire` : "twowire";
+  const unread = library.conversations.filter(({ isUnread }) => isUnread).length;
+  document.title = `${unread > 0 ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}twowire`;
   byId("title").textContent = title || t("newChat");
   composer.update(current !== null && library.runningIn(current) !== undefined);
   showChips();
@@ -179,7 +184,7 @@ function showConnection() {
   if (now.kind !== "locked") isKeyDeclined = false;
   // A waiting answer says what it is waiting for.
   const waiting = current === null ? undefined : library.runningIn(current);
-  if (waiting !== undefined && waiting.text === "") thread.changed(waiting);
+  if (waiting !== undefined) thread.changed(waiting);
 }
 
 let isKeyDeclined = false;
@@ -218,6 +223,7 @@ for (const place of document.querySelectorAll("[data-icon]")) {
 }
 translate(document);
 keepInView();
+takeFiles((text) => composer.add(text), (problem) => toast(byId("toasts"), problem));
 
 connection.addEventListener("change", showConnection);
 library.addEventListener("list", () => {
@@ -259,6 +265,10 @@ byId("import-file").addEventListener("change", async () => {
   input.value = "";
 });
 addEventListener("popstate", () => void show());
+document.addEventListener("visibilitychange", () => {
+  library.shown = document.hidden ? null : current;
+  if (current !== null && !document.hidden) void library.change(current, { isUnread: false });
+});
 addEventListener("keydown", (event) => {
   const isCommand = event.ctrlKey || event.metaKey;
   const isInDialog = document.querySelector("dialog[open]") !== null;

@@ -12,6 +12,11 @@ export function isSend(event) {
   return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
 }
 
+/** Whether the reader types on a screen. */
+export function isTouch() {
+  return touch.matches;
+}
+
 /**
  * Make a text box as high as its text; the style sheet sets the maximum.
  * @param {HTMLTextAreaElement} area

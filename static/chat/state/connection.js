@@ -21,7 +21,7 @@ import { ROOT } from "../root.js";
  * @typedef {object} Status
  * @property {Kind} kind
  * @property {string} reason The server's, if it gave one.
- * @property {number} seconds Since the engine entered its state.
+ * @property {number} seconds Since the engine entered its state, or the server has been away.
  * @property {"websocket" | "http"} wire What carries the answers.
  */
 
@@ -50,6 +50,8 @@ export class Connection extends EventTarget {
   asksForKey = false;
   /** @type {string[]} */
   models = [];
+  /** Since when there has been no connection; 0 if there is one. */
+  #awaySince = Date.now();
   /** The models that may think before they answer. @type {Set<string>} */
   thinkers = new Set();
 
@@ -67,9 +69,13 @@ export class Connection extends EventTarget {
   /** @returns {Status} */
   get status() {
     const health = this.#health;
-    const seconds = health ? Math.max(0, Math.round(health.timestamp - health.since)) : 0;
+    const inState = health ? Math.max(0, Math.round(health.timestamp - health.since)) : 0;
     /** @type {(kind: Kind, reason?: string) => Status} */
-    const status = (kind, reason = "") => ({ kind, reason, seconds, wire: this.#channel?.wire ?? "websocket" });
+    const status = (kind, reason = "") => {
+      const isAway = kind === "connecting" || kind === "reconnecting";
+      const seconds = isAway ? Math.round((Date.now() - (this.#awaySince || Date.now())) / 1000) : inState;
+      return { kind, reason, seconds, wire: this.#channel?.wire ?? "websocket" };
+    };
     if (this.#isLocked) return status("locked", this.#reason);
     if (this.#wire === "closed" || this.#wire === "reconnecting") return status(this.#wire, this.#reason);
     if (health === null) return status("connecting");
@@ -231,6 +237,9 @@ export class Connection extends EventTarget {
   }
 
   #changed() {
+    const { kind } = this.status;
+    if (kind !== "connecting" && kind !== "reconnecting") this.#awaySince = 0;
+    else this.#awaySince ||= Date.now();
     this.dispatchEvent(new Event("change"));
   }
 }

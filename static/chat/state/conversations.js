@@ -23,6 +23,8 @@ export class Library extends EventTarget {
   /** @type {Map<string, Conversation>} */
   #conversations = new Map();
   #loaded;
+  /** The conversation that the reader sees. @type {string | null} */
+  shown = null;
   #tabs = new Tabs((message) => this.#onTab(message));
 
   /**
@@ -262,7 +264,9 @@ export class Library extends EventTarget {
   #onAnswer(message) {
     this.#loaded.get(message.conversation)?.set(message.id, message);
     this.#tell("answer", message.conversation, message.id);
-    if (message.answer?.pieces === 0 || !this.isRunning(message.id)) {
+    const isOver = !this.isRunning(message.id);
+    if (isOver && this.shown !== message.conversation) void this.change(message.conversation, { isUnread: true });
+    if (message.answer?.pieces === 0 || isOver) {
       this.#tell("list");
       this.#tabs.post({ changed: message.conversation });
     }

@@ -42,6 +42,7 @@ export class RichText {
    * @param {boolean} isComplete
    */
   show(text, isComplete) {
+    if (!isComplete && this.#isSelected()) return;
     const wanted = text.replace(/\r\n?/g, "\n");
     if (markdown === null || markdown === undefined) return this.#showPlain(wanted);
     if (this.#isPlain || !wanted.startsWith(this.#text)) this.#clear();
@@ -49,6 +50,13 @@ export class RichText {
     if (isComplete && REFERENCE.test(wanted)) this.#clear();
     this.#grow(markdown, isComplete);
     if (isComplete) void colour(this.#root);
+  }
+
+  /** Whether the reader has selected text in the last block, which drawing it again would undo. */
+  #isSelected() {
+    const selection = getSelection();
+    if (selection === null || selection.isCollapsed) return false;
+    return this.#open.some((node) => selection.containsNode(node, true));
   }
 
   /** @param {string} text */

@@ -29,11 +29,14 @@ export function speedFacts(answer) {
   const facts = [];
   const { sent, first, last, usage, wasInterrupted, restarts } = answer;
   if (answer.state === "open") return facts;
-  if (first > 0 && !wasInterrupted) facts.push(t("firstToken", { seconds: decimal((first - sent) / 1000) }));
   // Without the first token, whose time is that of the prompt.
   const seconds = (last - first) / 1000;
-  if (usage !== null && usage.completion > 1 && seconds >= SPEED_MIN_S && !wasInterrupted) {
-    facts.push(t("speed", { rate: decimal((usage.completion - 1) / seconds) }));
+  if (first > 0 && !wasInterrupted) {
+    const hasSpeed = usage !== null && usage.completion > 1 && seconds >= SPEED_MIN_S;
+    if (hasSpeed || usage === null) facts.push(t("firstToken", { seconds: decimal((first - sent) / 1000) }));
+    // Not the time to the first token alone, which would make a quick answer look slow.
+    else facts.push(t("allIn", { seconds: decimal((last - sent) / 1000) }));
+    if (hasSpeed) facts.push(t("speed", { rate: decimal((usage.completion - 1) / seconds) }));
   }
   if (usage !== null) {
     const about = restarts > 0 ? "≈ " : "";

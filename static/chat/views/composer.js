@@ -3,18 +3,21 @@
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { readDraft, writeDraft } from "../state/preferences.js";
-import { fitHeight, isSend } from "../typing.js";
+import { fitHeight, isSend, isTouch } from "../typing.js";
 
 export class Composer {
   #area;
   #button;
   #of = "";
   #isRunning = false;
+  /** What was sent last from here. */
+  #sent = "";
   #callbacks;
 
   /**
    * @param {HTMLFormElement} form
-   * @param {{ send: (text: string) => Promise<void>, stop: () => void }} callbacks
+   * @param {{ send: (text: string) => Promise<void>, stop: () => void, last: () => string }} callbacks `last` is the last
+   *   question of the shown chat.
    */
   constructor(form, callbacks) {
     this.#callbacks = callbacks;
@@ -33,6 +36,7 @@ export class Composer {
       this.#drawButton();
     });
     this.#area.addEventListener("keydown", (event) => {
+      if (this.#recall(event)) event.preventDefault();
       if (!isSend(event)) return;
       event.preventDefault();
       void this.#send();
@@ -67,10 +71,36 @@ export class Composer {
     this.#drawButton();
   }
 
+  /**
+   * Add to the end of the text.
+   * @param {string} text
+   */
+  add(text) {
+    const before = this.#area.value;
+    this.fill(before.trim() === "" ? text : `${before.replace(/\n*$/, "\n\n")}${text}`);
+    this.focus();
+  }
+
+  /**
+   * In an empty box, Arrow Up brings the last question, and undo what was sent.
+   * @param {KeyboardEvent} event
+   */
+  #recall(event) {
+    if (this.#area.value !== "" || event.isComposing) return false;
+    const isUndo = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+    const text = isUndo ? this.#sent : event.key === "ArrowUp" ? this.#callbacks.last() : "";
+    if (text === "") return false;
+    this.fill(text);
+    return true;
+  }
+
   async #send() {
     const text = this.#area.value;
     if (text.trim() === "") return;
+    this.#sent = text;
     this.fill("");
+    // A click on the button takes the focus, and on phones a focus would open the keyboard again.
+    if (document.activeElement === this.#button && !isTouch()) this.focus();
     try {
       await this.#callbacks.send(text);
     } catch (error) {

@@ -107,7 +107,8 @@ export class Sidebar {
           this.#callbacks.open(id);
         } },
       element("span", { dir: "auto" }, title), isBusy ? element("span", { class: "busy", role: "img",
-        "aria-label": t("answering") }) : null),
+        "aria-label": t("answering") }) : conversation.isUnread ? element("span", { class: "unread", role: "img",
+        "aria-label": t("unread") }) : null),
       element("span", { class: "row-tools" },
         tool("edit", "rename", () => this.#rename(conversation)),
         tool("save", "export", () => this.#callbacks.save(conversation)),

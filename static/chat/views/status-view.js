@@ -10,7 +10,7 @@ import { t } from "../i18n.js";
 /** @type {Record<Kind, [Word, "good" | "busy" | "bad"]>} */
 const KINDS = {
   connecting: ["connecting", "busy"],
-  loading: ["loading", "busy"],
+  loading: ["starting", "busy"],
   unavailable: ["unavailable", "bad"],
   ready: ["connected", "good"],
   resumed: ["resumed", "good"],
@@ -18,6 +18,9 @@ const KINDS = {
   locked: ["locked", "bad"],
   closed: ["disconnected", "bad"],
 };
+
+/** A shorter absence is not worth a line. */
+const AWAY_S = 3;
 
 /** The stages of the engine's start that the server reports, in order. @type {[RegExp, Word][]} */
 const STAGES = [
@@ -38,12 +41,31 @@ export function statusText({ kind, reason, seconds }) {
   return t("loadingStage", { stage: stage ? t(stage[1]) : reason || t("loading"), seconds });
 }
 
+/**
+ * What a running answer is waiting for; empty if it is not.
+ * @param {Status} status
+ * @param {boolean} isEmpty Whether nothing of it has come.
+ */
+export function waitingText(status, isEmpty) {
+  if (status.kind === "ready" || status.kind === "resumed") return isEmpty ? t("waiting") : "";
+  if (status.kind === "loading") return t("waitingForModel");
+  return isAway(status) || !isEmpty ? t("waitingForServer") : statusText(status);
+}
+
+/** @param {Status} status */
+function isAway({ kind, seconds }) {
+  return (kind === "connecting" || kind === "reconnecting") && seconds >= AWAY_S;
+}
+
 export class StatusView {
   #shown = "";
+  #isLocked = false;
 
-  /** @param {() => void} again Reconnects after the connection was closed for good. */
-  constructor(again) {
-    byId("again").addEventListener("click", again);
+  /**
+   * @param {{ again: () => void, key: () => void }} callbacks `again` connects again, now; `key` asks for a key.
+   */
+  constructor({ again, key }) {
+    byId("again").addEventListener("click", () => (this.#isLocked ? key() : again()));
   }
 
   /** @param {Status} status */
@@ -59,18 +81,22 @@ export class StatusView {
     this.#shown = word;
     root.dataset.wire = status.wire;
     root.title = isOverHttp ? t("overHttpWhy") : status.reason;
-    byId("again").hidden = status.kind !== "closed";
+    this.#isLocked = status.kind === "locked";
+    byId("again").hidden = status.kind !== "closed" && !this.#isLocked && !isAway(status);
+    const label = t(this.#isLocked ? "enterKey" : isAway(status) ? "tryNow" : "connectAgain");
+    if (byId("again").textContent !== label) byId("again").textContent = label;
     this.#showProgress(status);
   }
 
   /** @param {Status} status */
   #showProgress(status) {
     const root = byId("progress");
-    const isShown = status.kind === "loading" || status.kind === "unavailable" || status.kind === "closed";
+    const isShown = status.kind === "loading" || status.kind === "unavailable" || status.kind === "closed" || isAway(status);
     root.hidden = !isShown;
     if (!isShown) return;
     const stage = STAGES.findIndex(([pattern]) => pattern.test(status.reason));
-    const text = status.kind === "loading" ? statusText(status) : status.reason;
+    const text = status.kind === "loading" ? statusText(status)
+      : isAway(status) ? t("away", { seconds: status.seconds }) : status.reason;
     const bar = root.querySelector("progress") ?? element("progress", { max: STAGES.length, "aria-label": t("loading") });
     bar.hidden = status.kind !== "loading";
     if (stage >= 0) bar.value = stage + 0.5;

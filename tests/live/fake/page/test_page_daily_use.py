@@ -1,0 +1,117 @@
+"""Small things that a reader does all day: dropping files, recalling a question, several chats, waiting."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.live.browser.pages import LAST_ANSWER, Cable, Chat, context, opened
+from tests.live.fake.page.texts import said
+from tests.live.servers.server import Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DROP = """([name, text, times]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([text.repeat(times)], name));
+  const init = { dataTransfer: data, bubbles: true, cancelable: true };
+  const isTaken = (type) => !document.body.dispatchEvent(new DragEvent(type, init));
+  return [isTaken("dragover"), isTaken("drop")];
+}"""
+
+SELECT = """async () => {
+  const { RichText, prepareRichText } = await import("/static/chat/text/rich-text.js");
+  await prepareRichText();
+  const root = document.createElement("div");
+  document.body.append(root);
+  const rich = new RichText(root);
+  rich.show("Some words", false);
+  getSelection().selectAllChildren(root.querySelector("p"));
+  rich.show("Some words and more", false);
+  const kept = String(getSelection());
+  getSelection().removeAllRanges();
+  rich.show("Some words and more", false);
+  const later = root.textContent.trim();
+  root.remove();
+  return [kept, later];
+}"""
+
+
+async def test_a_dropped_text_file_becomes_part_of_the_question(chat: Chat) -> None:
+    page = chat.page
+    await page.fill("#question", "What is this?")
+    assert await page.evaluate(DROP, ["notes.py", "x = '```'\r\n", 1]) == [True, True]
+    await expect(page.locator("#question")).to_have_value("What is this?\n\nnotes.py:\n````py\nx = '```'\n````\n")
+    await page.evaluate(DROP, ["picture.png", "PNG\0", 1])
+    await page.get_by_text("picture.png is not a text file.").wait_for()
+    await page.evaluate(DROP, ["long.txt", "A", 513 * 1024])
+    await page.get_by_text("long.txt is larger than 512 KB.").wait_for()
+
+
+async def test_a_question_is_recalled_and_the_box_keeps_the_focus(chat: Chat) -> None:
+    page = chat.page
+    await chat.ask("Say: one")
+    box = page.locator("#question")
+    await expect(box).to_be_focused()
+    await chat.finished()
+    await page.keyboard.press("ArrowUp")
+    await expect(box).to_have_value("Say: one")
+    await box.fill("")
+    await page.keyboard.press("ControlOrMeta+z")
+    await expect(box).to_have_value("Say: one")
+    # In a chat without questions there is nothing to recall.
+    await page.get_by_role("button", name="New chat").first.click()
+    await page.keyboard.press("ArrowUp")
+    await expect(box).to_have_value("")
+
+
+async def test_an_answer_that_ends_out_of_sight_leaves_a_mark(chat: Chat) -> None:
+    page = chat.page
+    await chat.ask("Count from 1 to 300")
+    await page.get_by_role("button", name="New chat").first.click()
+    await page.get_by_role("img", name="New answer").wait_for()
+    await expect(page).to_have_title("(1) twowire")
+    await page.get_by_role("link", name="Count from 1 to 300").click()
+    await expect(page).to_have_title("Count from 1 to 300 · twowire")
+    await expect(page.get_by_role("img", name="New answer")).to_have_count(0)
+
+
+async def test_selected_text_stays_selected_while_an_answer_grows(chat: Chat) -> None:
+    assert await chat.page.evaluate(SELECT) == ["Some words", "Some words and more"]
+
+
+async def test_a_table_on_a_phone_is_wider_than_the_phone(browser: Browser, server: Server) -> None:
+    async with opened(browser, server.url, viewport={"width": 390, "height": 800}) as chat:
+        words = "some words that go on for a while "
+        await said(chat, f"| One | Two | Three | Four |\n|---|---|---|---|\n|{'|'.join([words * 2] * 4)}|")
+        widths = await chat.page.locator(f"{LAST_ANSWER} td").evaluate_all("all => all.map((one) => one.offsetWidth)")
+        assert min(widths) > 150
+        assert await chat.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_a_key_that_was_not_given_can_be_given_later(browser: Browser, server: Server) -> None:
+    async with context(browser) as made:
+        refusal = {"error": {"message": "A key is needed.", "code": "invalid_api_key"}}
+        await made.route("**/v1/models", lambda route: route.fulfill(status=401, json=refusal))
+        chat = Chat(await made.new_page(), server.url)
+        await chat.page.goto(server.url)
+        await chat.page.locator("#key-dialog[open]").wait_for()
+        await chat.page.keyboard.press("Escape")
+        await chat.page.get_by_role("button", name="Enter API key").click()
+        await chat.page.locator("#key-dialog[open]").wait_for()
+
+
+async def test_a_server_that_is_away_is_waited_for_in_words(browser: Browser, server: Server) -> None:
+    async with Cable(server.url) as cable, opened(browser, cable.url) as chat:
+        page = chat.page
+        await chat.ask("Count from 1 to 2000")
+        await chat.counted(5)
+        cable.is_torn = True
+        cable.cut()
+        await page.get_by_text("The server has not answered for ").wait_for()
+        await expect(page.locator(f"{LAST_ANSWER} .notice")).to_contain_text("Waiting for the server")
+        cable.is_torn = False
+        await page.get_by_role("button", name="Try now").click()
+        await chat.finished()
+        assert await chat.numbers() == list(range(1, 2001))
+        await expect(page.locator("#progress")).to_be_hidden()

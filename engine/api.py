@@ -27,7 +27,7 @@ class PreparedPrompt:
 
     `engine_input`, `sampling` and `parsing` are the engine's own objects; `parsing` is None if the text is the answer
     as it is. `echo_text` is the prompt's text if the answer must begin with it; `drop_output` is set if it must also
-    end there (`max_tokens=0`).
+    end there (`max_tokens=0`). `constraint_field` is the field that the answer's grammar is made of, if it has one.
     """
 
     token_count: int
@@ -36,6 +36,7 @@ class PreparedPrompt:
     parsing: object = None
     echo_text: str | None = None
     drop_output: bool = False
+    constraint_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

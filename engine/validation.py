@@ -6,10 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, FieldNames, GenerationRequest
-
-SCHEMA_FIELD = FieldNames().schema
-"""The field at fault if the engine cannot compile a schema."""
+from protocol.generation import ChatPrompt, GenerationRequest
 
 MAX_WHOLE_LOGPROBS = 2_000_000
 """Candidates in an answer that is not streamed, which is held in memory until its end: some 500 MB."""

@@ -24,6 +24,7 @@ from engine.config import EngineConfig
 from engine.grammar.checker import GrammarChecker
 from engine.grammar.constraint import json_constraint
 from engine.grammar.figures import GrammarFigures
+from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
@@ -225,7 +226,7 @@ class VllmEngine:
     async def _checked(
         self, request: GenerationRequest, engine_inputs: list[Any], echoes: list[str | None], client: str
     ) -> Prepared:
-        n = request.n
+        n, field = request.n, request.constraint_field
         prompts, answer_tokens = [], 0
         for engine_input, echo in zip(engine_inputs, echoes, strict=True):
             prompt_ids = engine_input["prompt_token_ids"]
@@ -235,11 +236,10 @@ class VllmEngine:
                 request, answer.constraint, count, echo=echo is not None, keeps_tags=answer.parsing is not None
             )
             drops = request.sampling.max_tokens == 0
-            prompts.append(PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops))
+            prompts.append(PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops, field))
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
-        if answer.constraint is not None:
-            await self.grammars.check(answer.constraint, client, request.constraint_field)
+        await check_constraint(self.grammars, answer.constraint, request, client)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
@@ -274,7 +274,7 @@ class VllmEngine:
             drop_output=prompt.drop_output,
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
             translate=refusal,
-            has_schema=sampling.structured_outputs is not None,
+            schema_field=prompt.constraint_field if sampling.structured_outputs is not None else None,
             request_fast_path=fast_path_of(state, queue),
         )
         parsing = prompt.parsing

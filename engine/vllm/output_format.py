@@ -56,6 +56,9 @@ SIGNS: tuple[tuple[str, str], ...] = (
 )
 """What stands in the chat template of a model, and the format of calls that this means. The first that is found."""
 
+HARMONY = ("<|start|>", "<|channel|>")
+"""In the chat template of gpt-oss. What its tags mean goes beyond calls and thoughts."""
+
 SWITCHES = ("enable_thinking", "thinking")
 """Arguments of chat templates that turn thoughts on and off."""
 
@@ -205,6 +208,11 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
     Raises `EngineStartError` for a name that cannot be used with this tokenizer.
     """
     text = template or ""
+    if calls == "openai" or (AUTO in (calls, thoughts) and all(tag in text for tag in HARMONY)):
+        raise EngineStartError(
+            "gpt-oss writes its answers in Harmony's channels, which this server does not read; with "
+            "--tool-call-parser none and --reasoning-parser none it is served, and answers contain the channels."
+        )
     named_calls = _found(text) if calls == AUTO else None if calls == NONE else calls
     named_thoughts = _thoughts_of(text) if thoughts == AUTO else None if thoughts == NONE else thoughts
     if named_thoughts is not None and named_thoughts not in THOUGHTS:

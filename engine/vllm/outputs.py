@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.api import FastPath
-from engine.validation import SCHEMA_FIELD
 from engine.vllm.fast_path import RequestFastPath
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
@@ -54,7 +53,7 @@ class VllmStream:
         drop_output: bool,
         abort: Callable[[], Awaitable[None]],
         translate: Callable[[Exception], TwowireError],
-        has_schema: bool = False,
+        schema_field: str | None = None,
         request_fast_path: RequestFastPath | None = None,
     ) -> None:
         self.cached_tokens = 0
@@ -66,7 +65,7 @@ class VllmStream:
         self._drop_output = drop_output
         self._abort = abort
         self._translate = translate
-        self._has_schema = has_schema
+        self._schema_field = schema_field
         self._request_fast_path = request_fast_path
         self._first = True
         self._ended = False
@@ -155,10 +154,10 @@ class VllmStream:
 
     def _failure(self) -> TwowireError:
         """The error for a failed output, which carries no cause."""
-        if self._has_schema:
+        if self._schema_field is not None:
             # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
             message = "The engine cannot follow this JSON schema; make it simpler."
-            return TwowireError(Fault.INVALID_SCHEMA, message, param=SCHEMA_FIELD)
+            return TwowireError(Fault.INVALID_SCHEMA, message, param=self._schema_field)
         return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
 
     def _echoed(self, echo: Echo, output: Any) -> list[Delta]:

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from protocol.chat.messages import FunctionOrCustom
@@ -143,7 +143,16 @@ def _shape(value: Any) -> Any:
     return value
 
 
-ToolChoiceField = Annotated[ChoiceWord | ToolChoiceObject, BeforeValidator(_shape)]
+def _kind(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<object>"
+
+
+# Told apart by their shape, so that an error names the field of the object that is wrong.
+ToolChoiceField = Annotated[
+    Annotated[ChoiceWord, Tag("<word>")] | Annotated[ToolChoiceObject, Tag("<object>")],
+    Discriminator(_kind),
+    BeforeValidator(_shape),
+]
 
 
 def tools_of(
@@ -230,7 +239,11 @@ def _legacy_shape(value: Any) -> Any:
     return value
 
 
-LegacyChoice = Annotated[Literal["none", "auto"] | NamedTool, BeforeValidator(_legacy_shape)]
+LegacyChoice = Annotated[
+    Annotated[Literal["none", "auto"], Tag("<word>")] | Annotated[NamedTool, Tag("<object>")],
+    Discriminator(_kind),
+    BeforeValidator(_legacy_shape),
+]
 
 
 def legacy_tools(functions: list[FunctionDeclaration]) -> list[ToolDeclaration]:

@@ -216,6 +216,14 @@ def test_a_name_that_cannot_be_used_stops_the_start(calls: str, thoughts: str, n
         format_of(tokenizer, calls, thoughts)
 
 
+def test_gpt_oss_is_refused_unless_its_channels_are_wanted(tokenizer: Any) -> None:
+    template = "<|start|>assistant<|channel|>final<|message|>"
+    for names in (("auto", "none"), ("none", "auto"), ("openai", "none")):
+        with pytest.raises(EngineStartError, match="Harmony"):
+            format_of(tokenizer, *names, template=template)
+    assert format_of(tokenizer, "none", "none", template=template).calls is None
+
+
 def test_only_the_prompts_end_says_that_the_model_thinks(tokenizer: Any) -> None:
     found = format_of(tokenizer)
 

@@ -47,6 +47,10 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [named(name) for name in names]}}
 
 
+ALLOWED = "tool_choice.allowed_tools"
+ALLOWED_NAME = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": ["f"]}}
+
+
 @pytest.mark.parametrize(
     ("choice", "expected", "callable_now"),
     [
@@ -131,6 +135,11 @@ def test_no_tools_are_no_tools(fields: dict[str, Any]) -> None:
         ({"tools": [tool()], "tool_choice": 5}, Fault.INVALID_TYPE, "tool_choice"),
         ({"tools": [tool()], "tool_choice": named("x")}, Fault.INVALID_VALUE, "tool_choice.function.name"),
         ({"tools": [tool()], "tool_choice": allowed("auto", "x")}, Fault.INVALID_VALUE, "tool_choice.allowed_tools"),
+        ({"tools": [tool()], "tool_choice": {"type": "any"}}, Fault.INVALID_VALUE, "tool_choice.type"),
+        ({"tools": [tool()], "tool_choice": {"name": "f"}}, Fault.MISSING_FIELD, "tool_choice.type"),
+        ({"tools": [tool()], "tool_choice": allowed("none", "f")}, Fault.INVALID_VALUE, f"{ALLOWED}.mode"),
+        ({"tools": [tool()], "tool_choice": ALLOWED_NAME}, Fault.INVALID_TYPE, f"{ALLOWED}.tools[0]"),
+        ({"functions": [{"name": "f"}], "function_call": {}}, Fault.MISSING_FIELD, "function_call.name"),
         ({"tool_choice": "required"}, Fault.INVALID_VALUE, "tool_choice"),
         ({"tool_choice": named("f")}, Fault.INVALID_VALUE, "tool_choice"),
         ({"function_call": {"name": "f"}}, Fault.INVALID_VALUE, "function_call"),

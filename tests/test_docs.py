@@ -14,7 +14,8 @@ import pytest
 from app.config.load import SettingsError, load_settings
 from app.config.options import NO_FLAG, OPTIONS, RENAMED, flag_name, variable_name
 from app.openapi.errors import error_table
-from bench import embeddings, load, run
+from bench import load, run
+from bench.embeddings import __main__ as embeddings
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest

@@ -15,8 +15,8 @@ import h2.errors
 import h2.events
 import orjson
 
-from bench.soak_http import CANCELLED, CHAT, COMPLETED, LONG_TOKENS, chat_body, fate_of_error
-from bench.soak_ledger import Ask, Fate, Ledger
+from bench.soak.http import CANCELLED, CHAT, COMPLETED, LONG_TOKENS, chat_body, fate_of_error
+from bench.soak.ledger import Ask, Fate, Ledger
 
 
 @dataclass

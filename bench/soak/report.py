@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.soak_ledger import FATES, Ledger
-from bench.soak_server import Sample
+from bench.soak.ledger import FATES, Ledger
+from bench.soak.server import Sample
 
 
 def report(

@@ -21,14 +21,14 @@ from contextlib import AsyncExitStack
 
 import httpx
 
-from bench.soak_attacks import Attacker
-from bench.soak_channel import ChannelClient
-from bench.soak_http import HttpClient
-from bench.soak_http2 import ResettingClient
-from bench.soak_ledger import Ledger, Window
-from bench.soak_raw import RawClient
-from bench.soak_report import report
-from bench.soak_server import Sample, SoakServer
+from bench.soak.attacks import Attacker
+from bench.soak.channel import ChannelClient
+from bench.soak.http import HttpClient
+from bench.soak.http2 import ResettingClient
+from bench.soak.ledger import Ledger, Window
+from bench.soak.raw import RawClient
+from bench.soak.report import report
+from bench.soak.server import Sample, SoakServer
 
 CLIENT_LIMIT_S = 180.0
 """No client waits longer for anything; an engine that starts again takes a part of it."""
@@ -163,7 +163,7 @@ class Soak:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--engine", choices=("real", "counting"), default="real")
     parser.add_argument("--embeddings", action="store_true", help="ask for embeddings, too")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.soak_ledger import Ask, Fate, Ledger, Window
+from bench.soak.ledger import Ask, Fate, Ledger, Window
 
 Counts = Counter[tuple[str, str]]
 

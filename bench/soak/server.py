@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 Engine = Literal["real", "counting"]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 START_S = 300.0
 PROGRAMS: dict[Engine, str] = {"real": "app", "counting": "tests.live.servers.fake_server"}
 # Long enough for a client that a busy machine delays, short enough that what is left at the end is a leak.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from bench.soak_http import CANCELLED, CHAT, COMPLETED, LONG_TOKENS, chat_body, fate_of_error
-from bench.soak_ledger import Ask, Ledger
+from bench.soak.http import CANCELLED, CHAT, COMPLETED, LONG_TOKENS, chat_body, fate_of_error
+from bench.soak.ledger import Ask, Ledger
 
 BUFFER = 4096
 STUCK_S = 13.0

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 
-from bench.embeddings_load import Client, chat_gaps
+from bench.embeddings.load import Client, chat_gaps
 from bench.processes import free_port, process_of, wait_answer
 from engine.registry import bundled_embedding_model
 
@@ -84,7 +84,7 @@ def contenders(options: argparse.Namespace) -> list[Contender]:
     found = []
     for kind in options.textbook:
         port = free_port()
-        command = [sys.executable, "-m", "bench.embeddings_textbook", folder, str(port), threads, kind]
+        command = [sys.executable, "-m", "bench.embeddings.textbook", folder, str(port), threads, kind]
         found.append(Contender(f"textbook ({kind})", command, port, environment=limits))
     if options.infinity:
         port = free_port()
@@ -222,7 +222,9 @@ def pace(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.embeddings", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("throughput", "pace"))
     parser.add_argument("--texts", choices=("short", "mixed"), default="short")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -1,6 +1,6 @@
 """The server that a tutorial would have one write: FastAPI, and one `encode` for each request.
 
-    python -m bench.embeddings_textbook FOLDER PORT THREADS {async,threads}
+    python -m bench.embeddings.textbook FOLDER PORT THREADS {async,threads}
 
 With `async` the handler encodes in the event loop, with `threads` FastAPI's pool of threads does.
 """

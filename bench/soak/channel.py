@@ -17,7 +17,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from bench.soak_http import (
+from bench.soak.http import (
     CANCELLED,
     CHAT,
     COMPLETED,
@@ -28,8 +28,8 @@ from bench.soak_http import (
     chat_body,
     fate_of_error,
 )
-from bench.soak_ledger import Ask, Fate, Ledger
-from bench.soak_raw import STUCK_S
+from bench.soak.ledger import Ask, Fate, Ledger
+from bench.soak.raw import STUCK_S
 
 CREATE, RESUME, CANCEL = (f"chat.completion.{verb}" for verb in ("create", "resume", "cancel"))
 WIRE = "websocket"

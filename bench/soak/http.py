@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
-from bench.soak_ledger import Ask, Fate, Ledger
+from bench.soak.ledger import Ask, Fate, Ledger
 
 CHAT, COMPLETION, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 LONG_TOKENS = 1500

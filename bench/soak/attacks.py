@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import orjson
 
-from bench.soak_http import CHAT, COMPLETED, REFUSED, chat_body, fate_of_error
-from bench.soak_ledger import Ask, Fate, Ledger
+from bench.soak.http import CHAT, COMPLETED, REFUSED, chat_body, fate_of_error
+from bench.soak.ledger import Ask, Fate, Ledger
 
 TICKETS = "/v1/ws/tickets"
 HOARD = 20

@@ -1,0 +1,1 @@
+"""What embeddings cost, beside other servers and beside chats."""

@@ -15,9 +15,9 @@ from engine.config import GUIDE
 from training.answering import Answering
 from training.dialogues import Message
 from training.noise import Language
+from training.schedule import STEPS
 from training.skills import counted
 from training.topics import HELD_OUT, Topic, read_toml, read_topics
-from training.train import STEPS
 
 CARD = Path(__file__).with_name("card.md")
 SEED = 11

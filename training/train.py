@@ -9,7 +9,6 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from training.dialogues import LAST_SHARES, Dialogues
 from training.encode import NO_KIND, Batch, answer_text, batches
 from training.initial import HALF, make_model
 from training.roles import NO_ROLE, TOOL_ROLES
+from training.schedule import STEPS, Part, parts
 from training.student import Student
 from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
 from training.warm_up import copying_batches, counting_batches, role_batches, sorting_batches
@@ -32,26 +32,15 @@ SEED = 7
 WORDS_SEED, COPIES_SEED, QUESTIONS_SEED, ROLES_SEED, COUNTS_SEED, BATCHES_SEED = 3, 6, 9, 20, 78, 100
 PRACTICE_SEEDS, TALK_SEEDS, LAST_SEEDS, AGAIN_SEEDS = -1, 0, 10, 20
 """What is added to the seeds in each part."""
-STEPS = 4500
 TOKENIZER_DIALOGUES = 40_000
 DIALOGUES_AT_ONCE = 8000
 # A batch holds dialogues of one length, and lengths tell exercises from talk: two of them make a step less one-sided.
 BATCH_TOKENS, BATCHES_PER_STEP = 4096, 2
 # What a step practises, when it does nothing else and later: how many copies, questions, questions with roles and short
 # counts, and the share of a batch that each counts. Later, not each step does.
-PRACTICE_STEPS = 200
 PRACTICE = ((64, 1.0), (128, 1.0), (64, 1.0), (48, 1.0))
 BESIDE = ((16, 0.2), (48, 0.5), (96, 0.5), (24, 0.2))
 PRACTISED_EVERY = 3
-RISE_STEPS = 20
-FALL_SHARE = 0.85
-"""The last part of the steps, in which the rates fall to nothing."""
-# Practice has few ways to go wrong. Beside the dialogues, so fast a step would tread down what was practised.
-PRACTICE_MATRIX_RATE, MATRIX_RATE = 0.02, 0.009
-OTHER_RATE = 2e-3
-# The last two parts begin anew, each with two thirds of the rates before, and have other shares of dialogues.
-LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 1300, 0.006, 1.2e-3
-AGAIN_STEPS, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE = 800, 0.004, 8e-4
 MEAN_SHARES = (0.15, 0.4, 0.45)
 """Of the weights after the dialogues and after each of the last two parts in what is kept."""
 WEIGHT_DECAY = 0.05
@@ -89,36 +78,6 @@ class Losses(NamedTuple):
     text: float
     sorting: float
     roles: float
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the training: how many steps, and at which rates. They rise, stay, and fall to nothing in the end."""
-
-    steps: int
-    matrix_rate: float
-    other_rate: float
-    rise_steps: float = RISE_STEPS
-    fall_steps: float = 1
-
-    def rates_at(self, step: int) -> tuple[float, float]:
-        """Of the matrices and of the rest."""
-        share = min(1.0, (step + 1) / self.rise_steps, (self.steps - step) / self.fall_steps)
-        return share * self.matrix_rate, share * self.other_rate
-
-
-def parts(steps: int) -> tuple[Part, Part, Part, Part]:
-    """Practice, dialogues, and twice dialogues with more to be copied exactly, where all take so many steps."""
-    practice = min(steps, PRACTICE_STEPS)
-    last = min(LAST_STEPS, (steps - practice) // 2)
-    again = min(AGAIN_STEPS, (steps - practice - last) // 2)
-    talk = steps - practice - last - again
-    return (
-        Part(practice, PRACTICE_MATRIX_RATE, OTHER_RATE),
-        Part(talk, MATRIX_RATE, OTHER_RATE, 2 * RISE_STEPS, (talk + practice) * FALL_SHARE),
-        Part(last, LAST_MATRIX_RATE, LAST_OTHER_RATE, 2 * RISE_STEPS, last),
-        Part(again, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE, 2 * RISE_STEPS, again),
-    )
 
 
 def learn(student: Student, batch: Batch, share: float = 1.0) -> Losses:

@@ -27,11 +27,12 @@ from training.roles import (
     marked_prompt,
     stands,
 )
+from training.schedule import STEPS, parts
 from training.skills import Skills
 from training.spintax import draw
 from training.tools import Tools
 from training.topics import DATA, LANGUAGES, read_toml
-from training.train import NOT_LEARNED, PLACES, STEPS, learned_places, marked_places, parts
+from training.train import NOT_LEARNED, PLACES, learned_places, marked_places
 from training.warm_up import counting_batches, role_batches
 
 TOOLS: list[dict[str, Any]] = read_toml(DATA / "tools.toml")["tool"]

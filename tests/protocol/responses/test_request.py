@@ -108,6 +108,8 @@ def test_hosted_tools_are_refused_by_name_unless_the_client_can_do_without() -> 
         ({"input": 5}, Fault.INVALID_TYPE, "input"),
         ({"prompt": {"id": "pmpt_1"}}, Fault.UNSUPPORTED_FIELD, "prompt"),
         ({"messages": []}, Fault.UNSUPPORTED_FIELD, "messages"),
+        ({"chat_template_kwargs": {"a": 1}}, Fault.UNSUPPORTED_FIELD, "chat_template_kwargs"),
+        ({"reasoning_effort": "low"}, Fault.UNSUPPORTED_FIELD, "reasoning_effort"),
         ({"max_tokens": 5}, Fault.UNSUPPORTED_FIELD, "max_tokens"),
         ({"text": {"verbosity": "low"}}, Fault.UNSUPPORTED_FIELD, "text.verbosity"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, Fault.MISSING_FIELD, "text.format.schema"),

@@ -42,6 +42,22 @@ def test_a_chat_is_answered_whole(server: Server) -> None:
     assert answer.model == MODEL
 
 
+def test_a_response_has_the_text_of_the_chat(server: Server) -> None:
+    seeded = {"seed": 7, "min_tokens": 8}
+    chat = ask(server, **OPEN, temperature=1, extra_body=seeded)
+    asked: dict[str, object] = {"model": MODEL, "input": "Hello", "max_output_tokens": 24, "temperature": 1}
+    with server.sdk() as sdk:
+        whole = sdk.responses.create(**asked, extra_body=seeded)  # type: ignore[call-overload]  # built from a dict
+        events = list(sdk.responses.create(**asked, stream=True, extra_body=seeded))  # type: ignore[call-overload]  # likewise
+        counted = sdk.responses.input_tokens.count(model=MODEL, input="Hello")
+    assert whole.output_text == events[-1].response.output_text == chat.choices[0].message.content
+    texts = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(texts) == whole.output_text
+    assert chat.usage is not None
+    assert whole.usage.input_tokens == counted.input_tokens == chat.usage.prompt_tokens
+    assert whole.usage.output_tokens == chat.usage.completion_tokens
+
+
 def test_a_chat_is_streamed_from_its_role_to_its_usage(server: Server) -> None:
     chunks = list(
         server.sdk().chat.completions.create(

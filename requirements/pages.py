@@ -22,6 +22,8 @@ LIBRARIES = {
     "marked.js": "marked/lib/marked.esm.js",
     "purify.js": "dompurify/dist/purify.es.mjs",
     "highlight/core.js": "@highlightjs/cdn-assets/es/core.min.js",
+    "katex/katex.min.js": "katex/dist/katex.min.js",
+    "katex/katex.min.css": "katex/dist/katex.min.css",
     "swagger-ui/swagger-ui-bundle.js": "swagger-ui-dist/swagger-ui-bundle.js",
     "swagger-ui/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
 }
@@ -31,6 +33,7 @@ LICENCES = {
     "marked": "marked/LICENSE",
     "dompurify": "dompurify/LICENSE",
     "highlight.js": "@highlightjs/cdn-assets/LICENSE",
+    "katex": "katex/LICENSE",
     "swagger-ui": "swagger-ui-dist/LICENSE",
     "swagger-ui-notice": "swagger-ui-dist/NOTICE",
     "swagger-ui-bundle": "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",
@@ -88,8 +91,10 @@ def copy_libraries() -> str | None:
         return problem
     shutil.rmtree(VENDOR, ignore_errors=True)
     languages = {f"highlight/{name}.js": f"@highlightjs/cdn-assets/es/languages/{name}.min.js" for name in LANGUAGES}
+    # Every browser that the pages run in takes this format.
+    fonts = {f"katex/fonts/{path.name}": path for path in (MODULES / "katex/dist/fonts").glob("*.woff2")}
     licences = {f"licences/{name}.txt": source for name, source in LICENCES.items()}
-    for target, source in (LIBRARIES | languages | licences).items():
+    for target, source in (LIBRARIES | languages | fonts | licences).items():
         (VENDOR / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(MODULES / source, VENDOR / target)
     stamp.write_text(wanted)

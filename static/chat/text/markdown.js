@@ -3,6 +3,7 @@
 
 import { element } from "../../dom.js";
 import { codeFigure } from "./code.js";
+import { typeset } from "./math.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
@@ -102,7 +103,7 @@ const renderer = {
   },
 };
 
-// Formulas are shown as written: Markdown would interpret their underscores and backslashes.
+// Formulas are kept as written, for `math.js`: Markdown would interpret their underscores and backslashes.
 
 /** @type {import("marked").TokenizerAndRendererExtension} */
 const mathBlock = {
@@ -149,6 +150,7 @@ function finished(fragment) {
     const name = /(?:^|\s)language-(\S+)/.exec(code?.className ?? "")?.[1] ?? "";
     pre.replaceWith(codeFigure(name, code?.textContent ?? ""));
   }
+  for (const formula of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".math"))) typeset(formula);
   for (const table of fragment.querySelectorAll("table")) {
     const label = [...table.querySelectorAll("th")].map((cell) => cell.textContent).join(", ");
     // So that the keyboard can scroll a wide table.

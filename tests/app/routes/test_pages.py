@@ -82,6 +82,7 @@ async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client:
         "script-src": "'self'",
         "style-src": "'self'",
         "img-src": "'self' data:",
+        "font-src": "'self'",
         "connect-src": "'self'",
         "manifest-src": "'self'",
         "base-uri": "'none'",
@@ -330,7 +331,7 @@ def test_no_word_is_missing_and_none_is_left_over() -> None:
     assert not {word for word in words("en") if not re.search(rf'"{word}"', text)}
 
 
-@pytest.mark.parametrize("package", ["marked", "dompurify", "@highlightjs/cdn-assets", "swagger-ui-dist"])
+@pytest.mark.parametrize("package", ["marked", "dompurify", "katex", "@highlightjs/cdn-assets", "swagger-ui-dist"])
 def test_the_libraries_are_pinned_and_the_lock_names_no_registry(package: str) -> None:
     wanted = orjson.loads((static_folder() / "package.json").read_bytes())
     text = (static_folder() / "package-lock.json").read_text("utf-8")

@@ -50,7 +50,26 @@ async def test_markdown_is_shown_as_what_it_means(chat: Chat) -> None:
     assert await body.locator("td").all_inner_texts() == ["HTTP", "events"]
     assert (await body.locator("pre").inner_text()).strip() == "for n in range(3):\n    print(n)"
     await body.locator("pre .hljs-keyword").first.wait_for()
-    assert await body.locator(".math").all_inner_texts() == ["$a_1 + b_1$", "\\(c_2 * d_2\\)"]
+    await expect(body.locator(".math.typeset")).to_have_count(2)
+    assert await body.locator(".math annotation").all_text_contents() == ["a_1 + b_1", "c_2 * d_2"]
+
+
+async def test_formulas_are_typeset_by_a_library_that_comes_with_the_first(chat: Chat) -> None:
+    page = chat.page
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    await said(chat, "No formula: $5 and $6")
+    assert not [url for url in loaded if "katex" in url]
+    formulas = ["x^2", "\\unknown{x}", "\\href{javascript:alert(1)}{x}"]
+    block = r"$$\sum_{i=1}^n \sqrt{\frac{x_i}{2}} = \begin{pmatrix} a & b \\ c & d \end{pmatrix}$$"
+    await said(chat, f"{block}\n\n" + " and ".join(f"${formula}$" for formula in formulas))
+    body = page.locator(f"{LAST_ANSWER} .body")
+    await expect(body.locator("p.math .katex-display")).to_have_count(1)
+    await expect(body.locator("span.math.typeset")).to_have_count(2)
+    # What is not known stays as it was written, and nothing becomes a link.
+    await expect(body.locator("span.math:not(.typeset)")).to_have_text("$\\unknown{x}$")
+    assert await body.locator("a").count() == 0
+    assert any(url.endswith(".woff2") for url in loaded)
 
 
 async def test_code_that_is_still_written_is_shown_as_it_stands(chat: Chat) -> None:

@@ -24,8 +24,12 @@ def messages_routes(services: Services) -> Blueprint:
     async def count_tokens() -> Response:
         """The number of tokens of a prompt, which is rendered as for an answer. Anthropic's reference: Count tokens."""
         body = await parsed_body(CountTokensRequest, services.parser, services.settings.requests.body_timeout_s)
-        transport = HttpTransport(record_of(request.scope), "http")
+        record = record_of(request.scope)
+        transport = HttpTransport(record, "http")
         tokens = await services.generation.count(MESSAGES, body, body.generation_request(), transport)
-        return json_response(orjson.dumps({"input_tokens": tokens}))
+        response = json_response(orjson.dumps({"input_tokens": tokens}))
+        if MESSAGES.request_id_header is not None:
+            response.headers[MESSAGES.request_id_header] = record.request_id
+        return response
 
     return routes

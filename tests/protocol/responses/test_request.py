@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from protocol.errors import Fault
 from protocol.generation import JsonOutput, ToolChoice
 from protocol.responses.objects import response_object
+from protocol.responses.request import ResponseRequest
+from protocol.sampling import TokenFields
 from tests.protocol.responses.requests import CITY, WEATHER, refused, request
 
 SEARCH = {"type": "web_search"}
@@ -134,3 +138,10 @@ def test_hosted_tools_are_refused_by_name_unless_the_client_can_do_without() -> 
 def test_what_is_wrong_is_refused_by_name(body: dict[str, Any], fault: Fault, param: str) -> None:
     error = refused(**body)
     assert (error.fault, error.param) == (fault, param)
+
+
+def test_every_field_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "responses.md").read_text("utf-8")
+    table = page.partition("## Requests")[2].partition("### Items")[0]
+    named = set(re.findall(r"`(\w+)(?:\.\w+)?`", table))
+    assert ResponseRequest.model_fields.keys() - TokenFields.model_fields.keys() <= named

@@ -257,7 +257,9 @@ byId("model").addEventListener("change", (/** @type {Event} */ event) => {
   writePreferences(preferences);
   showConnection();
 });
-byId("export-all").addEventListener("click", () => void saveChats(library, library.conversations));
+for (const [id, format] of /** @type {const} */ ([["export-all", "json"], ["export-jsonl", "jsonl"], ["export-md", "md"]])) {
+  document.getElementById(id)?.addEventListener("click", () => void saveChats(library, library.conversations, format));
+}
 byId("import").addEventListener("click", () => byId("import-file").click());
 byId("import-file").addEventListener("change", async () => {
   const input = byId("import-file");

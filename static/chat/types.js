@@ -8,6 +8,7 @@
  * @property {number} created Milliseconds since 1970, like all times here.
  * @property {number} updated
  * @property {string | null} leaf The last message of the shown branch.
+ * @property {boolean} [isPinned] Whether it is listed before the others.
  * @property {boolean} [isUnread] Whether an answer was finished while it was not shown.
  * @property {Sampling} [sampling] For its next answers. Chats from before chats had their own have none.
  */

@@ -66,6 +66,7 @@ function conversationFrom(one, rename) {
   return {
     id: rename(one.id), title: string(one.title), isNamed: one.isNamed === true, created: number(one.created),
     updated: number(one.updated), leaf: one.leaf === null ? null : rename(one.leaf),
+    ...(one.isPinned === true ? { isPinned: true } : {}),
     ...(one.sampling ? { sampling: samplingFrom(one.sampling) } : {}),
   };
 }
@@ -114,7 +115,7 @@ function thoughtsFrom({ text, began, ended, tokens }) {
  * @param {any} given
  * @returns {import("../types.js").ToolCall}
  */
-function callFrom({ id, function: called, custom }) {
+export function callFrom({ id, function: called, custom }) {
   if (custom) {
     return { id: string(id), type: "custom", custom: { name: string(custom.name), input: string(custom.input) } };
   }

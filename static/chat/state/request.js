@@ -37,7 +37,7 @@ export function requestFor(message, answer, history) {
  * A message as the API takes it.
  * @param {Message} message
  */
-function turnOf({ role, text, answer, call }) {
+export function turnOf({ role, text, answer, call }) {
   /** @type {Record<string, unknown>} */
   const turn = { role, content: text };
   if (answer?.thoughts) turn.reasoning = answer.thoughts.text;

@@ -2,6 +2,7 @@
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
+import { fromJsonLines, isJsonLines, toJsonLines, toMarkdown } from "../state/formats.js";
 import { fromFile, toFile } from "../state/import-export.js";
 import { toast } from "../toast.js";
 
@@ -10,14 +11,24 @@ import { toast } from "../toast.js";
 
 const REVOKE_MS = 60_000;
 
+/** @typedef {"json" | "jsonl" | "md"} Format */
+
 /**
  * @param {Library} library
  * @param {Conversation[]} conversations
+ * @param {Format} [format] `json` is the page's own, with all branches; the others have the shown one.
  */
-export async function saveChats(library, conversations) {
+export async function saveChats(library, conversations, format = "json") {
   const { messages } = await library.everything();
-  const day = new Date().toISOString().slice(0, 10);
-  download(`twowire-chats-${day}.json`, "application/json", toFile(conversations, messages));
+  const name = `twowire-chats-${new Date().toISOString().slice(0, 10)}.${format}`;
+  if (format === "md") download(name, "text/markdown", toMarkdown(conversations, messages, headingOf));
+  else if (format === "jsonl") download(name, "application/jsonl", toJsonLines(conversations, messages));
+  else download(name, "application/json", toFile(conversations, messages));
+}
+
+/** @param {import("../types.js").Message} message */
+function headingOf({ role, call }) {
+  return call ? t("resultOf", { name: call.name }) : t(role === "user" ? "question" : "answer");
 }
 
 /**
@@ -26,7 +37,8 @@ export async function saveChats(library, conversations) {
  */
 export async function importChats(library, file) {
   try {
-    const { conversations, messages } = fromFile(await file.text());
+    const text = await file.text();
+    const { conversations, messages } = isJsonLines(text) ? fromJsonLines(text) : fromFile(text);
     await library.add(conversations, messages);
     toast(byId("toasts"), t("imported", { count: conversations.length }));
   } catch (error) {

@@ -73,11 +73,12 @@ export class Sidebar {
     const list = byId("conversations");
     const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     const at = focused && list.contains(focused) ? focused.dataset.focus : undefined;
-    const shown = this.#library.conversations.filter(({ id }) => this.#found === null || this.#found.has(id));
+    const shown = this.#library.conversations.filter(({ id }) => this.#found === null || this.#found.has(id))
+      .sort((a, b) => Number(b.isPinned ?? false) - Number(a.isPinned ?? false));
     /** @type {Map<string, HTMLElement[]>} */
     const groups = new Map();
     for (const conversation of shown) {
-      const name = period(conversation.updated);
+      const name = conversation.isPinned ? t("pinned") : period(conversation.updated);
       const group = groups.get(name) ?? [];
       group.push(this.#row(conversation));
       groups.set(name, group);
@@ -110,6 +111,8 @@ export class Sidebar {
         "aria-label": t("answering") }) : conversation.isUnread ? element("span", { class: "unread", role: "img",
         "aria-label": t("unread") }) : null),
       element("span", { class: "row-tools" },
+        tool("pin", conversation.isPinned ? "unpin" : "pin",
+          () => void this.#library.change(id, { isPinned: !conversation.isPinned })),
         tool("edit", "rename", () => this.#rename(conversation)),
         tool("save", "export", () => this.#callbacks.save(conversation)),
         tool("delete", "delete", () => this.#callbacks.remove(conversation))));

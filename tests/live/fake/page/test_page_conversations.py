@@ -158,3 +158,56 @@ async def test_what_is_saved_to_a_file_can_be_brought_in_elsewhere(browser: Brow
             await there.page.get_by_text("This file cannot be imported").wait_for()
             await there.page.evaluate("document.querySelector('#toasts').replaceChildren()")
         assert await there.stored() == kept
+
+
+LINE = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Rain?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning": "Look it up.",
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+        },
+        {"role": "tool", "content": "No rain", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "It is dry."},
+    ],
+    "tools": [{"type": "function", "function": {"name": "weather"}}],
+}
+
+
+async def test_chats_are_exchanged_with_other_programs(chat: Chat) -> None:
+    page = chat.page
+    await import_chats(chat, json.dumps(LINE) + "\n")
+    await page.get_by_role("link", name="Rain?").click()
+    await page.get_by_role("heading", name="Result of weather").wait_for()
+    await page.get_by_role("button", name="Settings", exact=True).click()
+
+    async def saved(name: str) -> str:
+        async with page.expect_download() as saving:
+            await page.get_by_role("button", name=name).click()
+        file = await (await saving.value).path()
+        return await asyncio.to_thread(Path(file).read_text, "utf-8")
+
+    assert json.loads(await saved("Export as OpenAI messages")) == LINE
+    text = await saved("Export as Markdown")
+    assert text.startswith("# Rain?\n\n## Your question\n\nRain?\n\n## Answer\n\n```json\n")
+    assert text.endswith("## Result of weather\n\nNo rain\n\n## Answer\n\nIt is dry.\n")
+    await page.keyboard.press("Escape")
+    await import_chats(chat, json.dumps(LINE) + '\n{"messages": [{"role": "king"}]}')
+    await page.get_by_text('This file cannot be imported: line 2: the role "king" is not known.').wait_for()
+
+
+async def test_a_pinned_chat_stays_on_top(chat: Chat) -> None:
+    page = chat.page
+    for text in ("Say: one", "Say: two"):
+        await page.get_by_role("button", name="New chat").first.click()
+        await chat.ask(text)
+        await chat.finished()
+    links = page.locator("#conversations a")
+    await links.nth(1).hover()
+    await page.get_by_role("button", name="Pin: Say: one").click()
+    await expect(links).to_have_text(["Say: one", "Say: two"])
+    await page.reload()
+    await expect(page.locator("#conversations h2")).to_have_text(["Pinned", "Today"])

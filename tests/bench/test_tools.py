@@ -1,0 +1,12 @@
+"""The bench of tools: its answers are what it says they are, and it has a row for each format."""
+
+from __future__ import annotations
+
+from bench.tools import BEFORE, measured, table
+
+
+async def test_each_format_has_a_row() -> None:
+    costs = await measured(1)
+    lines = table(costs).splitlines()
+    assert [line.split("`")[1] for line in lines[3:]] == list(BEFORE)
+    assert all(cost > 0 for of_case in costs.values() for cost in of_case)

@@ -206,7 +206,7 @@ class VllmEngine:
         )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
-        return await self._prompts.chat(chat.messages, params, tokens, tool_chars=tool_chars)
+        return await self._prompts.chat(self._format.messages(chat), params, tokens, tool_chars=tool_chars)
 
     async def _tokenize(self, prompt: TextPrompt, param: str) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""

@@ -23,7 +23,7 @@ from engine.parsing.tagged import TaggedParser, Tags
 from engine.vllm.parsed_stream import Parsing
 from engine.vllm.parser import VllmTextParser, vllm_tools
 from protocol.errors import Fault, TwowireError
-from protocol.generation import GenerationRequest, Tools
+from protocol.generation import ChatPrompt, GenerationRequest, Tools
 
 AUTO, NONE = "auto", "none"
 
@@ -76,6 +76,8 @@ class OutputFormat:
     """vLLM's class, where it parses the calls."""
     switch: str | None = None
     thinks_by_default: bool = False
+    knows_developers: bool = True
+    """The template has a place for messages of the role `developer`."""
 
     @property
     def is_own(self) -> bool:
@@ -88,6 +90,14 @@ class OutputFormat:
         return CALL_FORMATS.get(self.calls or "")
 
     # -- the prompt ---------------------------------------------------------------------------------------------
+
+    def messages(self, chat: ChatPrompt) -> list[dict[str, Any]]:
+        """The messages for the template. Most templates leave out a role that they do not know, in silence."""
+        if self.knows_developers or all(message["role"] != "developer" for message in chat.messages):
+            return chat.messages
+        return [
+            message | {"role": "system"} if message["role"] == "developer" else message for message in chat.messages
+        ]
 
     @property
     def allowed_kwargs(self) -> tuple[str, ...]:
@@ -227,7 +237,10 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
         if named_calls is not None:
             parser = _vllm_parser(named_calls, tokenizer, model, is_asked=calls != AUTO)
             named_calls = None if parser is None else named_calls
-    found = OutputFormat(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser)
+    found = OutputFormat(
+        *(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser),
+        knows_developers="developer" in text,
+    )
     if named_thoughts is None:
         return found
     switch = next((name for name in SWITCHES if name in text), None)

@@ -253,3 +253,12 @@ def test_the_template_is_given_the_tools(tokenizer: Any) -> None:
         {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": SCHEMA}},
         {"type": "function", "function": {"name": "now", "parameters": NO_ARGUMENTS}},
     ]
+
+
+def test_a_developer_is_the_system_to_a_template_that_does_not_know_developers(tokenizer: Any) -> None:
+    prompt = ChatPrompt([{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi."}])
+    assert format_of(tokenizer).messages(prompt) is prompt.messages
+    without = format_of(tokenizer, template="{{ messages }}").messages(prompt)
+    assert without == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
+    plain = ChatPrompt([{"role": "user", "content": "Hi."}])
+    assert format_of(tokenizer, template="{{ messages }}").messages(plain) is plain.messages

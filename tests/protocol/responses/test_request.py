@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import Fault
-from protocol.generation import JsonOutput, ToolChoice
+from protocol.generation import ChatPrompt, JsonOutput, ToolChoice
 from protocol.responses.objects import response_object
 from protocol.responses.request import ResponseRequest
 from protocol.sampling import TokenFields
@@ -145,3 +145,47 @@ def test_every_field_is_documented() -> None:
     table = page.partition("## Requests")[2].partition("### Items")[0]
     named = set(re.findall(r"`(\w+)(?:\.\w+)?`", table))
     assert ResponseRequest.model_fields.keys() - TokenFields.model_fields.keys() <= named
+
+
+CODEX: dict[str, Any] = {
+    "instructions": "You are a coding agent.",
+    "input": [
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "<permissions>"}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Fix it."}]},
+        {"type": "reasoning", "summary": [], "content": None, "encrypted_content": None},
+        {"type": "custom_tool_call", "call_id": "c1", "name": "apply_patch", "input": "*** Begin Patch"},
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": "Done."},
+    ],
+    "tools": [
+        {"type": "function", "name": "shell", "strict": False, "parameters": CITY},
+        {
+            "type": "custom",
+            "name": "apply_patch",
+            "description": "Edits files.",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "start: begin_patch"},
+        },
+        {"type": "namespace", "name": "mcp__files__", "description": "Files.", "tools": [WEATHER]},
+    ],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": "medium", "summary": "auto"},
+    "store": False,
+    "stream": True,
+    "include": ["reasoning.encrypted_content"],
+    "prompt_cache_key": "019a",
+    "client_metadata": {"x-codex-installation-id": "1"},
+}
+"""What Codex sends, in short."""
+
+
+def test_codex_is_understood() -> None:
+    asked = request(**CODEX)
+    wanted = asked.generation_request()
+    assert asked.unknown_fields == ("client_metadata",)
+    assert wanted.tools is not None
+    assert [tool.name for tool in wanted.tools.tools] == ["shell", "apply_patch", "mcp__files__weather"]
+    assert isinstance(wanted.prompt, ChatPrompt)
+    assert [message["role"] for message in wanted.prompt.messages] == [
+        *("system", "developer", "user", "assistant", "tool")
+    ]
+    assert request(**CODEX | {"hosted_tools": "omit", "tools": [SEARCH]}).generation_request().tools is None

@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol.generation import ChatPrompt
 from tests.app.channel.channels import Harness
-from tests.app.channel.test_lanes import Client, connect, connected
+from tests.app.channel.lane_clients import Client, connect, connected, until
 from tests.engine.fakes import words
 
 UNKNOWN_CALL = [{"type": "function_call_output", "call_id": "call_unknown", "output": "1"}]
@@ -26,7 +26,8 @@ async def refused(client: Client, lane: str | None = None, **more: Any) -> tuple
     """The status and code of the error that a create gets."""
     errors = client.of("error")
     await client.ask(lane=lane, **more)
-    error = await client.wait_for("error", count=len(errors) + 1)
+    await until(lambda: len(client.of("error")) > len(errors))
+    error = client.of("error")[-1]
     assert error.get("stream_id") == lane
     return error["status"], error["error"]["code"]
 

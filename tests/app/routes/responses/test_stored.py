@@ -10,7 +10,7 @@ import pytest
 
 from protocol.generation import ChatPrompt
 from protocol.output import Delta
-from tests.app.channel.channels import until
+from tests.app.channel.lane_clients import until
 from tests.app.routes.responses.apps import ALICE, BOB, CONVERSATIONS, KEYS, RESPONSES, App, open_app
 
 BODY: dict[str, Any] = {"model": "guide", "input": "one"}

@@ -76,6 +76,15 @@ class EngineConfig:
             metavar="NAME",
         ),
     ] = "auto"
+    tool_parser_plugin: Annotated[
+        str | None,
+        Option(
+            "A Python file that registers more of vLLM's parsers of tool calls, to be named by --tool-call-parser. It "
+            "runs in the server's process.",
+            shown="none",
+            metavar="FILE",
+        ),
+    ] = None
     thought_parser: Annotated[
         str,
         Option(

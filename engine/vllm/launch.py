@@ -43,6 +43,7 @@ from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 from engine.vllm.output_format import OutputFormat, find_format
+from engine.vllm.plugins import load_tool_parsers
 
 log = structlog.get_logger(__name__)
 
@@ -227,5 +228,6 @@ class _Preparation:
         if template is None:
             template = getattr(tokenizer, "chat_template", None)
             check_template(template, config)
+        load_tool_parsers(config.tool_parser_plugin)
         self.format = find_format(template, tokenizer, config.tool_call_parser, config.thought_parser, config.model)
         return made

@@ -98,6 +98,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
         allowed-template-kwargs = []
         model-alias = ["claude-*=one"]
         tool-call-parser = "hermes"
+        tool-parser-plugin = "mine.py"
         reasoning-parser = "none"
         max-model-len = 1024
         max-num-seqs = 8

@@ -10,7 +10,7 @@ import { t, translate, useLanguage } from "./i18n.js";
 import { icon } from "./icons.js";
 import { installWorker, keepStorage } from "./offline.js";
 import { Library } from "./state/conversations.js";
-import { readKey, readPreferences, writeKey, writePreferences } from "./state/preferences.js";
+import { readKey, readPreferences, sharePreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
 import { SettingsView } from "./views/settings-view.js";
 import { takeFiles } from "./views/dropped-files.js";
@@ -70,15 +70,21 @@ const settings = new SettingsView(preferences, {
   isInChat: () => current !== null,
   changed: () => {
     writePreferences(preferences);
-    document.documentElement.dataset.theme = preferences.theme;
-    void speak();
-    showConnection();
+    showPreferences();
   },
   key: (key) => {
     writeKey(key);
     connection.unlock(key);
   },
 });
+
+function showPreferences() {
+  document.documentElement.dataset.theme = preferences.theme;
+  void speak();
+  showConnection();
+}
+
+sharePreferences(preferences, showPreferences);
 
 // -- the settings of answers ------------------------------------------------------------------------------------------
 

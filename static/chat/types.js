@@ -63,6 +63,7 @@
  * @property {string} id
  * @property {string} token
  * @property {number} seq The number of the last chunk in the message's text.
+ * @property {string} [follow] With it, other tabs read along.
  */
 
 /**

@@ -1,5 +1,6 @@
 // The conversations and everything that can be done with them. Dispatches an event when something changes.
 
+import { Following } from "./following.js";
 import { Answers } from "./generations.js";
 import { newId, newestLeaf, pathTo, siblings } from "./branches.js";
 import { LoadedMessages } from "./loaded.js";
@@ -19,6 +20,7 @@ import { Tabs } from "./tabs.js";
 export class Library extends EventTarget {
   #store;
   #answers;
+  #following;
   #defaults;
   /** @type {Map<string, Conversation>} */
   #conversations = new Map();
@@ -39,8 +41,10 @@ export class Library extends EventTarget {
     this.#defaults = defaults;
     this.#answers = new Answers(connection, store, {
       changed: (message) => this.#onAnswer(message),
+      started: ({ conversation }) => this.#tabs.post({ changed: conversation }),
       history: async (message) => pathTo(await this.load(message.conversation), message.parent),
     });
+    this.#following = new Following(connection, (message) => this.#onFollowed(message));
   }
 
   /** Load what is stored, and resume unfinished answers. */
@@ -59,19 +63,29 @@ export class Library extends EventTarget {
   conversation(id) { return this.#conversations.get(id); }
 
   /** @param {string} id Of a message. */
-  isRunning(id) { return this.#answers.isRunning(id); }
+  isRunning(id) { return this.#answers.isRunning(id) || this.#following.has(id); }
 
   /** The running answer in the shown branch of a conversation. @param {string} conversation */
   runningIn(conversation) {
     const shown = new Set(this.path(conversation).map(({ id }) => id));
-    return this.#answers.running.find(({ id }) => shown.has(id));
+    return this.#running.find(({ id }) => shown.has(id));
   }
 
   /** @param {string} conversation */
-  isBusy(conversation) { return this.#answers.running.some((message) => message.conversation === conversation); }
+  isBusy(conversation) { return this.#running.some((message) => message.conversation === conversation); }
+
+  /** The answers that this tab receives or follows. */
+  get #running() { return [...this.#answers.running, ...this.#following.messages]; }
 
   /** The messages of a conversation. @param {string} conversation */
-  load(conversation) { return this.#loaded.load(conversation); }
+  async load(conversation) {
+    const messages = await this.#loaded.load(conversation);
+    for (const message of messages.values()) {
+      if (message.answer?.state === "open") void this.#follow(message);
+      else this.#following.stop(message.id);
+    }
+    return messages;
+  }
 
   /** The shown branch; empty before `load`. @param {string} conversation */
   path(conversation) {
@@ -262,7 +276,9 @@ export class Library extends EventTarget {
 
   /** @param {Message} message */
   #onAnswer(message) {
-    this.#loaded.get(message.conversation)?.set(message.id, message);
+    this.#following.stop(message.id);
+    if (!this.#answers.isRunning(message.id) || message.answer?.pieces === 0) this.#loaded.set(message);
+    else this.#loaded.get(message.conversation)?.set(message.id, message);
     this.#tell("answer", message.conversation, message.id);
     const isOver = !this.isRunning(message.id);
     if (isOver && this.shown !== message.conversation) void this.change(message.conversation, { isUnread: true });
@@ -270,6 +286,18 @@ export class Library extends EventTarget {
       this.#tell("list");
       this.#tabs.post({ changed: message.conversation });
     }
+  }
+
+  /** @param {Message} message An open answer. */
+  async #follow(message) {
+    // Should the other tab be closed, this one receives the rest.
+    if (!this.#answers.isRunning(message.id) && (await this.#following.start(message))) this.#answers.adopt(message.id);
+  }
+
+  /** @param {Message} message */
+  #onFollowed(message) {
+    this.#tell("answer", message.conversation, message.id);
+    if (!this.isRunning(message.id)) this.#tell("list");
   }
 
   /** @param {import("./tabs.js").TabMessage} message */
@@ -280,8 +308,11 @@ export class Library extends EventTarget {
       this.#loaded.forget(removed);
       this.#tell("list");
     }
-    if (changed !== undefined && !this.isBusy(changed)) {
-      for (const one of await this.#store.conversations()) this.#conversations.set(one.id, one);
+    if (changed !== undefined) {
+      // The answers that this tab receives are ahead of what is stored, and stay.
+      for (const one of await this.#store.conversations()) {
+        this.#conversations.set(one.id, Object.assign(this.#conversations.get(one.id) ?? one, one));
+      }
       this.#loaded.forget(changed);
       this.#tell("list");
       this.#tell("thread", changed);

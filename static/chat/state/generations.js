@@ -23,6 +23,7 @@ import { exclusively } from "./tabs.js";
 /**
  * @typedef {object} Callbacks
  * @property {(message: Message) => void} changed Its text or state changed.
+ * @property {(message: Message) => void} started It is saved with its position in the stream: others can follow it.
  * @property {(message: Message) => Promise<Message[]>} history The turns before it.
  */
 
@@ -38,6 +39,8 @@ export class Answers {
   #callbacks;
   /** @type {Map<string, Running>} */
   #running = new Map();
+  /** Answers that this tab receives once the tab that does so now is gone. @type {Set<string>} */
+  #awaited = new Set();
 
   /**
    * @param {Connection} connection
@@ -85,20 +88,26 @@ export class Answers {
 
   /** Resume the answers that were running when the page was left, unless another tab reads them. */
   async restore() {
-    for (const { id } of await this.#store.openAnswers()) {
-      void exclusively(id, async () => {
-        const message = await this.#store.message(id);
-        if (message?.answer?.state !== "open" || this.#running.has(id)) return;
-        if (Date.now() - Math.max(message.answer.last, message.answer.sent) > MAX_ABSENCE_MS) {
-          message.answer.state = "stopped";
-          await this.#save(message);
-          this.#callbacks.changed(message);
-          return;
-        }
-        message.answer.wasInterrupted = true;
-        await this.#run(this.#begin(message));
-      });
-    }
+    for (const { id } of await this.#store.openAnswers()) this.adopt(id);
+  }
+
+  /** Receive this open answer as soon as no other tab does. @param {string} id */
+  adopt(id) {
+    if (this.#awaited.has(id) || this.#running.has(id)) return;
+    this.#awaited.add(id);
+    void exclusively(id, async () => {
+      this.#awaited.delete(id);
+      const message = await this.#store.message(id);
+      if (message?.answer?.state !== "open" || this.#running.has(id)) return;
+      if (Date.now() - Math.max(message.answer.last, message.answer.sent) > MAX_ABSENCE_MS) {
+        message.answer.state = "stopped";
+        await this.#save(message);
+        this.#callbacks.changed(message);
+        return;
+      }
+      message.answer.wasInterrupted = true;
+      await this.#run(this.#begin(message));
+    });
   }
 
   // -- one answer ----------------------------------------------------------------------------------------------------
@@ -187,9 +196,10 @@ export class Answers {
     const { message, stop } = running;
     const generation = await this.#open(running, answer);
     if (generation.resumeToken === null) await generation.created;
-    answer.cursor = { id: generation.id ?? "", token: generation.resumeToken ?? "", seq: generation.seq };
+    const follow = generation.followToken ?? answer.cursor?.follow;
+    answer.cursor = { id: generation.id ?? "", token: generation.resumeToken ?? "", seq: generation.seq, follow };
     // Save at once: after a reload without it, the page would ask again and leave this generation running.
-    void this.#save(message);
+    void this.#save(message).then(() => this.#callbacks.started(message));
     const growth = new Growth(message, answer);
     for await (const chunk of generation) {
       const choice = chunk.choices[0];

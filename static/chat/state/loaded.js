@@ -7,6 +7,8 @@ export class LoadedMessages {
   #running;
   /** @type {Map<string, Map<string, Message>>} */
   #loaded = new Map();
+  /** How often something changed that a read in progress may have missed. */
+  #forgotten = 0;
 
   /**
    * @param {import("./store.js").Store} store
@@ -26,14 +28,30 @@ export class LoadedMessages {
   /** @param {string} conversation A new one. */
   create(conversation) { this.#loaded.set(conversation, new Map()); }
 
-  /** @param {string} conversation */
-  forget(conversation) { this.#loaded.delete(conversation); }
+  /** A message of a conversation was changed, and saved unless its answer runs. @param {Message} message */
+  set(message) {
+    const messages = this.#loaded.get(message.conversation);
+    if (messages === undefined) this.#forgotten += 1;
+    else messages.set(message.id, message);
+  }
 
   /** @param {string} conversation */
+  forget(conversation) {
+    this.#forgotten += 1;
+    this.#loaded.delete(conversation);
+  }
+
+  /**
+   * @param {string} conversation
+   * @returns {Promise<Map<string, Message>>}
+   */
   async load(conversation) {
     const known = this.#loaded.get(conversation);
     if (known !== undefined) return known;
+    const forgotten = this.#forgotten;
     const stored = await this.#store.messages(conversation);
+    // It was changed while it was read.
+    if (forgotten !== this.#forgotten) return this.load(conversation);
     const messages = new Map(stored.map((message) => [message.id, message]));
     // Running answers are ahead of what is stored.
     for (const message of this.#running()) {

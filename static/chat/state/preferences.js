@@ -27,6 +27,19 @@ export function readPreferences() {
   }
 }
 
+/**
+ * Call `changed` when another tab has written the preferences, which are then in `preferences`.
+ * @param {Preferences} preferences
+ * @param {() => void} changed
+ */
+export function sharePreferences(preferences, changed) {
+  addEventListener("storage", ({ key }) => {
+    if (key !== NAME) return;
+    Object.assign(preferences, readPreferences());
+    changed();
+  });
+}
+
 /** @param {Preferences} preferences */
 export function writePreferences(preferences) {
   write(localStorage, NAME, JSON.stringify(preferences));
@@ -51,7 +64,8 @@ export function writeKey(key) {
  */
 export function readDraft(of) {
   try {
-    return localStorage.getItem(DRAFTS + of) ?? "";
+    // This tab's own, if it has one: another tab may write another.
+    return sessionStorage.getItem(DRAFTS + of) ?? localStorage.getItem(DRAFTS + of) ?? "";
   } catch {
     return "";
   }
@@ -63,6 +77,11 @@ export function readDraft(of) {
  */
 export function writeDraft(of, text) {
   write(localStorage, DRAFTS + of, text);
+  try {
+    sessionStorage.setItem(DRAFTS + of, text);
+  } catch {
+    // As above.
+  }
 }
 
 /**

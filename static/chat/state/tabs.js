@@ -21,6 +21,18 @@ export class Tabs {
   }
 }
 
+/** @param {string} id */
+const lockOf = (id) => `twowire-answer-${id}`;
+
+/**
+ * Whether a tab receives this answer now. Without locks, nobody knows.
+ * @param {string} id
+ */
+export async function isTaken(id) {
+  const state = await navigator.locks?.query();
+  return (state?.held ?? []).some(({ name }) => name === lockOf(id));
+}
+
 /**
  * Run `action` in one tab at a time for this answer. Pages that came over plain HTTP from another machine have no locks:
  * there it runs at once, and the server gives the generation to the latest reader.
@@ -29,5 +41,5 @@ export class Tabs {
  */
 export async function exclusively(id, action) {
   if (navigator.locks === undefined) return action();
-  return navigator.locks.request(`twowire-answer-${id}`, action);
+  return navigator.locks.request(lockOf(id), action);
 }

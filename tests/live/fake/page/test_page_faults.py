@@ -105,22 +105,6 @@ async def test_a_tab_that_is_closed_in_mid_answer_and_opened_again(
         assert first.problems == second.problems == []
 
 
-async def test_two_tabs_do_not_take_an_answer_from_each_other(browser: Browser, server: Server, leash: Leash) -> None:
-    leash.reaches(60)
-    async with context(browser) as made:
-        first = Chat(await made.new_page(), server.url)
-        await first.open()
-        await first.ask(QUESTION)
-        await first.counted(60)
-        second = Chat(await made.new_page(), server.url)
-        await second.open("/" + await first.page.evaluate("location.hash"))
-        await second.page.get_by_text("Another tab is receiving this answer.").wait_for()
-        leash.reaches(LAST)
-        await assert_counted(first)
-        await assert_counted(second)
-        assert first.problems == second.problems == []
-
-
 async def test_a_socket_that_is_cut_in_mid_answer(browser: Browser, server: Server, leash: Leash) -> None:
     leash.reaches(1)
     async with Cable(server.url) as cable, opened(browser, cable.url) as chat:

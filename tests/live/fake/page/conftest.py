@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
-from tests.live.browser.pages import Chat, opened
+from tests.live.browser.pages import LIMIT_MS, Chat, opened
 from tests.live.clients.node import packages
 from tests.live.servers.server import Server, fake_server
+
+# Playwright's own five seconds are too few on a machine that runs other tests.
+expect.set_options(timeout=LIMIT_MS)
 
 
 @pytest.fixture(scope="session")

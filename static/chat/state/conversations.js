@@ -311,7 +311,9 @@ export class Library extends EventTarget {
     if (changed !== undefined) {
       // The answers that this tab receives are ahead of what is stored, and stay.
       for (const one of await this.#store.conversations()) {
-        this.#conversations.set(one.id, Object.assign(this.#conversations.get(one.id) ?? one, one));
+        const known = this.#conversations.get(one.id);
+        // A question that was asked here while they were read is not yet among them.
+        if (known === undefined || known.updated <= one.updated) this.#conversations.set(one.id, Object.assign(known ?? one, one));
       }
       this.#loaded.forget(changed);
       this.#tell("list");

@@ -38,7 +38,9 @@ export class Following {
     const stop = new AbortController();
     this.#followed.set(message.id, { message, stop });
     const isElsewhere = await isTaken(message.id);
-    if (isElsewhere) void this.#read(message, cursor, stop.signal);
+    // Meanwhile it may have been stopped, or started anew.
+    if (stop.signal.aborted) return false;
+    if (isElsewhere) void this.#read(message, cursor, stop);
     else this.#end(message, stop);
     return isElsewhere;
   }
@@ -52,13 +54,13 @@ export class Following {
   /**
    * @param {Message} message
    * @param {import("../types.js").Cursor} cursor
-   * @param {AbortSignal} signal
+   * @param {AbortController} stop
    */
-  async #read(message, { id, follow = "", seq }, signal) {
+  async #read(message, { id, follow = "", seq }, stop) {
     const answer = /** @type {import("../types.js").Answer} */ (message.answer);
     const growth = new Growth(message, answer);
     const { channel } = this.#connection;
-    const followed = this.#followed.get(message.id);
+    const { signal } = stop;
     try {
       for await (const chunk of channel.follow({ id, followToken: follow, startingAfter: seq, signal })) {
         const choice = chunk.choices[0];
@@ -68,7 +70,7 @@ export class Following {
     } catch {
       // What has come stays. The other tab recovers the answer, and says when it has ended.
     } finally {
-      if (followed !== undefined) this.#end(message, followed.stop);
+      this.#end(message, stop);
     }
   }
 

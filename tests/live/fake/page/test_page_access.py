@@ -51,7 +51,7 @@ async def test_the_colours_are_the_systems_or_the_readers(browser: Browser, serv
         await page.emulate_media(color_scheme="light")
         light = await page.evaluate(colour)
         assert dark != light
-        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_role("button", name="Settings", exact=True).click()
         await page.locator("[name=theme]").select_option("dark")
         assert await page.evaluate(colour) == dark
         await page.reload()
@@ -128,5 +128,5 @@ async def test_axe_finds_nothing_serious(browser: Browser, server: Server, axe: 
         if width < 800:
             await page.get_by_role("button", name="Show or hide chats").first.click()
             await look("the list over the conversation")
-        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_role("button", name="Settings", exact=True).click()
         await look("settings")

@@ -133,7 +133,7 @@ async def test_what_is_saved_to_a_file_can_be_brought_in_elsewhere(browser: Brow
         await here.tool("Regenerate")
         await here.page.get_by_text("2 / 2").wait_for()
         await here.finished()
-        await here.page.get_by_role("button", name="Settings").click()
+        await here.page.get_by_role("button", name="Settings", exact=True).click()
         async with here.page.expect_download() as saving:
             await here.page.get_by_role("button", name="Export all chats").click()
         file = await (await saving.value).path()

@@ -225,7 +225,7 @@ async def test_what_is_set_is_what_is_asked_with(chat: Chat) -> None:
     socket = await opening.value
     socket.on("framesent", lambda frame: sent.append(json.loads(frame)))
     await chat.ready()
-    await chat.page.get_by_role("button", name="Settings").click()
+    await chat.page.get_by_role("button", name="Settings", exact=True).click()
     form = chat.page.locator("#settings-form")
     values = {"system": "Be brief.", "temperature": "0.5", "top_p": "0.9", "max_completion_tokens": "7", "seed": "11"}
     for name, value in values.items():

@@ -19,25 +19,23 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+from app.client.connection import (
+    MAX_MESSAGE_BYTES,
+    ClientConnection,
+    ConnectionClosed,
+    channel_uri,
+    connected_socket,
+    ping_regularly,
+    send,
+)
 from app.client.generation import ChannelError, ConnectionLost, Generation
 from app.client.message import Json
 
-try:
-    from websockets.asyncio.client import ClientConnection, connect
-    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-    from websockets.typing import Subprotocol
-except ImportError as missing:
-    raise ImportError("app.client needs the package websockets: pip install 'twowire[client]'") from missing
-
-PATH = "/v1/chat/completions"
-SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
 """Not worth a reconnect: a broken protocol, abuse, a revoked credential, another reader."""
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """A handshake refused with one of these may be retried."""
-MAX_MESSAGE_BYTES = 64 << 20
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 
 
@@ -47,7 +45,7 @@ class Channel:
     def __init__(
         self, url: str, api_key: str | None, reconnect_attempts: int, open_timeout_s: float, max_buffered_chars: int
     ) -> None:
-        self._uri = _uri(url)
+        self._uri = channel_uri(url)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._reconnect_attempts = reconnect_attempts
         self._open_timeout_s = open_timeout_s
@@ -121,7 +119,7 @@ class Channel:
             stream_id, self._cancel, is_resumable=resume_grace_s is not None, max_chars=self._max_buffered_chars
         )
         try:
-            await _send(socket, text)
+            await send(socket, text)
             await generation.wait_started()
         except asyncio.CancelledError:
             await generation.__aexit__()
@@ -141,7 +139,7 @@ class Channel:
         )
         generation.follow(answer_id, follow_token, starting_after)
         try:
-            await _send(socket, json.dumps(_come_back(generation)))
+            await send(socket, json.dumps(_come_back(generation)))
             await generation.wait_started()
         except asyncio.CancelledError:
             await generation.__aexit__()
@@ -150,7 +148,7 @@ class Channel:
 
     async def _cancel(self, stream_id: str) -> None:
         if self._socket is not None:
-            await _send(self._socket, json.dumps({"type": "chat.completion.cancel", "stream_id": stream_id}))
+            await send(self._socket, json.dumps({"type": "chat.completion.cancel", "stream_id": stream_id}))
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -167,46 +165,21 @@ class Channel:
 
     async def _open(self) -> ClientConnection:
         """Connect, and resume what was interrupted. The caller holds the lock."""
-        socket = self._socket = await self._shake_hands()
+        socket, self._limits = await connected_socket(self._uri, self._headers, self._open_timeout_s)
+        self._socket = socket
         task = asyncio.create_task(self._read(socket))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         for stream_id, generation in list(self._generations.items()):
             generation.is_answered = False
-            await _send(socket, json.dumps(_come_back(generation)))
+            await send(socket, json.dumps(_come_back(generation)))
             if generation.is_cancelled:
                 await self._cancel(stream_id)
         return socket
 
-    async def _shake_hands(self) -> ClientConnection:
-        opening = connect(
-            self._uri,
-            subprotocols=[Subprotocol("twowire.v1")],
-            additional_headers=self._headers,
-            compression=None,
-            open_timeout=self._open_timeout_s,
-            close_timeout=2,
-            max_size=MAX_MESSAGE_BYTES,
-            # The channel has its own heartbeat; this one would fail while a slow reader blocks the socket.
-            ping_interval=None,
-        )
-        try:
-            socket = await opening
-            try:
-                async with asyncio.timeout(self._open_timeout_s):
-                    self._limits = json.loads(await socket.recv())["limits"]
-            except BaseException:
-                socket.transport.abort()
-                raise
-        except InvalidStatus as refused:
-            raise _refusal(refused) from None
-        except (OSError, WebSocketException, ValueError, KeyError) as error:
-            raise ConnectionLost(f"{self._uri} cannot be reached: {error}") from error
-        return socket
-
     async def _read(self, socket: ClientConnection) -> None:
         """Hand out messages; when the connection is lost, resume what can be resumed."""
-        beat = asyncio.create_task(_beat(socket, self._limits.get("ping_interval_s", 25.0)))
+        beat = asyncio.create_task(ping_regularly(socket, self._limits.get("ping_interval_s", 25.0)))
         silence_s = self._limits.get("idle_timeout_s", 60.0)
         try:
             while True:
@@ -229,7 +202,7 @@ class Channel:
         frame = json.loads(message)
         kind, generation = frame["type"], self._generations.get(frame.get("stream_id"))
         if kind == "ping":
-            await _send(socket, json.dumps({"type": "pong", "t": frame.get("t")}))
+            await send(socket, json.dumps({"type": "pong", "t": frame.get("t")}))
         elif generation is None:
             pass  # Of a stream that has ended here, or of the connection, which is about to close.
         elif kind == "chat.completion.chunk":
@@ -286,22 +259,6 @@ class Channel:
             generation.end("failed")
 
 
-def _uri(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.netloc:
-        raise ValueError(f"url must be like http://127.0.0.1:8000, got {url!r}")
-    return f"{SCHEMES[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}{PATH}"
-
-
-def _refusal(refused: InvalidStatus) -> ChannelError:
-    retry_after = refused.response.headers.get("Retry-After", "")
-    try:
-        error = dict(json.loads(refused.response.body or b"")["error"])
-    except (ValueError, KeyError, TypeError):  # From a proxy, for example.
-        error = {}
-    return ChannelError(refused.response.status_code, error, float(retry_after) if retry_after.isdecimal() else None)
-
-
 def _come_back(generation: Generation) -> Json:
     """The frame that resumes or follows it after its last chunk."""
     verb = "follow" if generation.is_follower else "resume"
@@ -309,18 +266,3 @@ def _come_back(generation: Generation) -> Json:
     frame: Json = {"type": f"chat.completion.{verb}", "stream_id": generation.stream_id}
     frame |= {"event_id": generation.stream_id, "id": generation.id, f"{verb}_token": token}
     return frame | {"starting_after": generation.seq}
-
-
-async def _send(socket: ClientConnection, message: str) -> None:
-    """Send, unless the connection has ended: the reading task handles that."""
-    try:
-        await socket.send(message)
-    except ConnectionClosed:
-        pass
-
-
-async def _beat(socket: ClientConnection, interval_s: float) -> None:
-    """Ping the server, also while the reading task waits for a slow reader."""
-    while True:
-        await asyncio.sleep(interval_s)
-        await _send(socket, json.dumps({"type": "ping"}))

@@ -5,6 +5,7 @@ None of this needs a key, so none of it may reveal what a key protects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -64,15 +65,7 @@ def page_routes(services: Services) -> Blueprint:
     @cache
     def document() -> bytes:
         """Made on the first request, so that the server starts sooner."""
-        return orjson.dumps(
-            openapi_document(
-                version=installed_version(),
-                model=PLACEHOLDER_MODEL if services.keys else services.models.names[0],
-                keys_required=bool(services.keys),
-                public_metrics=services.settings.access.public_metrics,
-                apis=services.apis,
-            )
-        )
+        return _openapi_json(services)
 
     @routes.get("/")
     async def index() -> Response:
@@ -107,17 +100,33 @@ def page_routes(services: Services) -> Blueprint:
 
     @routes.after_request
     async def add_headers(response: Response) -> Response:
-        response.headers.update(PAGE_HEADERS)
-        policy = (DOCS_POLICY if request.endpoint == "pages.docs" else POLICY) | {"frame-ancestors": embedders}
-        response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
-        if response.status_code >= 400:
-            response.headers["Cache-Control"] = "no-store"
-        else:
-            # Most keep their name when their content changes, so a browser has to revalidate them.
-            response.headers.setdefault("Cache-Control", REVALIDATED)
-        return response
+        policy = DOCS_POLICY if request.endpoint == "pages.docs" else POLICY
+        return _with_headers(response, policy | {"frame-ancestors": embedders})
 
     return routes
+
+
+def _openapi_json(services: Services) -> bytes:
+    return orjson.dumps(
+        openapi_document(
+            version=installed_version(),
+            model=PLACEHOLDER_MODEL if services.keys else services.models.names[0],
+            keys_required=bool(services.keys),
+            public_metrics=services.settings.access.public_metrics,
+            apis=services.apis,
+        )
+    )
+
+
+def _with_headers(response: Response, policy: Mapping[str, str]) -> Response:
+    response.headers.update(PAGE_HEADERS)
+    response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
+    if response.status_code >= 400:
+        response.headers["Cache-Control"] = "no-store"
+    else:
+        # Most keep their name when their content changes, so a browser has to revalidate them.
+        response.headers.setdefault("Cache-Control", REVALIDATED)
+    return response
 
 
 def static_folder() -> Path:

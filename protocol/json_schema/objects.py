@@ -39,17 +39,8 @@ def rewritten_object(
     node = _with_named_keys(node, place, root)
     required = strings("required", node.get("required", []), place.at)
     required += [name for name in place.required if name not in required]
-    named = an_object("properties", node.get("properties", {}), place.at)
-    patterns = an_object("patternProperties", node.get("patternProperties", {}), place.at)
-    if len(named) > bounds.MAX_OBJECT_PROPERTIES:
-        limit = f"at most {bounds.MAX_OBJECT_PROPERTIES}, got {len(named)}"
-        raise wrong(f"has properties of which there must be {limit} in one object", place.at)
-    if len(patterns) > bounds.MAX_PATTERN_PROPERTIES:
-        limit = f"at most {bounds.MAX_PATTERN_PROPERTIES}, got {len(patterns)}"
-        raise wrong(f"has patternProperties of which there must be {limit}", place.at)
+    named, patterns = _named_and_patterns(node, place)
     sums.add("properties and enum values", len(named) + len(patterns) + len(required), place.at)
-    for name in (*named, *patterns):
-        constant("properties", name, place.at)
     out: dict[str, Any] = {}
     properties = {name: subschema(value, place.child("properties", name)) for name, value in named.items()}
     pattern_schemas = {
@@ -87,6 +78,21 @@ def rewritten_object(
     if required:
         out["required"] = required
     return out | _counts(node, out, place)
+
+
+def _named_and_patterns(node: dict[str, Any], place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`properties` and `patternProperties`, neither of them too many."""
+    named = an_object("properties", node.get("properties", {}), place.at)
+    patterns = an_object("patternProperties", node.get("patternProperties", {}), place.at)
+    if len(named) > bounds.MAX_OBJECT_PROPERTIES:
+        limit = f"at most {bounds.MAX_OBJECT_PROPERTIES}, got {len(named)}"
+        raise wrong(f"has properties of which there must be {limit} in one object", place.at)
+    if len(patterns) > bounds.MAX_PATTERN_PROPERTIES:
+        limit = f"at most {bounds.MAX_PATTERN_PROPERTIES}, got {len(patterns)}"
+        raise wrong(f"has patternProperties of which there must be {limit}", place.at)
+    for name in (*named, *patterns):
+        constant("properties", name, place.at)
+    return named, patterns
 
 
 def _in_order(names: frozenset[str], required: list[str]) -> list[str]:

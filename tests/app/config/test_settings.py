@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -14,6 +15,7 @@ from app.config.options import OPTIONS
 from engine.config import GUIDE
 from tests.certificates import make_certificate
 
+HERE = Path(__file__).parent
 KEY, OTHER_KEY = "first-key-0123456789", "second-key-0123456789"
 OPEN_HOST = ("--host", "0.0.0.0")
 
@@ -76,98 +78,9 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
     template = write(tmp_path, "{{ messages }}", "chat.jinja")
     keys = write(tmp_path, OTHER_KEY, "keys.txt")
     cert, key = make_certificate(tmp_path)
-    text = f"""
-        host = "0.0.0.0"
-        port = 0
-        backlog = 100
-        root-path = "/chat"
-        api-keys = ["{KEY}"]
-        api-keys-file = '{keys}'
-        allow-unauthenticated = false
-        cors-origins = ["https://a.example"]
-        allowed-hosts = ["chat.example"]
-        frame-ancestors = ["https://intranet.example.com"]
-        public-metrics = true
-        api-server-count = 1
-        api-server-balance-by = "connection"
-        certfile = '{cert}'
-        keyfile = '{key}'
-        model = "folder"
-        served-model-name = "one"
-        chat-template = '{template}'
-        allowed-template-kwargs = []
-        model-alias = ["claude-*=one"]
-        tool-call-parser = "hermes"
-        tool-parser-plugin = "mine.py"
-        reasoning-parser = "none"
-        max-model-len = 1024
-        max-num-seqs = 8
-        gpu-memory-utilization = 0.5
-        tensor-parallel-size = 2
-        dtype = "float32"
-        enable-prefix-caching = false
-        enforce-eager = true
-        cpu-kv-cache-gib = 1
-        engine-args = {{ seed = 1 }}
-        embeddings = true
-        embedding-model = ["small=./small"]
-        reranker = ["rank=some-org/rank"]
-        embedding-device = "cuda:1"
-        embedding-dtype = "bfloat16"
-        embedding-threads = 4
-        embedding-nice = 5
-        embedding-batch-tokens = 2048
-        embedding-max-queued = 100
-        embedding-matryoshka = ["small"]
-        embedding-truncate = ["end"]
-        embedding-token-ids = "allow"
-        first-token-timeout-s = 5
-        request-timeout-s = 60
-        max-running-per-key = 4
-        grammar-compile-timeout-s = 3.5
-        grammar-memory-mib = 128
-        requests-per-minute = 100
-        tokens-per-minute = 10000
-        max-queued = 0
-        max-body-bytes = 1000
-        body-timeout-s = 5
-        keepalive-s = 1
-        drain-timeout-s = 0
-        max-connections = 100
-        max-connections-per-address = 50
-        max-streams-per-connection = 20
-        max-header-bytes = 2048
-        max-headers = 50
-        header-timeout-s = 3
-        idle-timeout-s = 20
-        send-timeout-s = 4
-        coalesce-ms = 20
-        ws-max-message-bytes = 2048
-        ws-max-messages-per-s = 5
-        ws-max-running = 2
-        ws-max-waiting = 0
-        ws-max-connections = 3
-        ws-max-connections-per-key = 2
-        ws-ping-interval-s = 1
-        ws-idle-timeout-s = 2
-        ws-send-timeout-s = 3
-        ws-unused-timeout-s = 3
-        ws-max-age-s = 4
-        resume-grace-max-s = 5
-        resume-keep-finished-s = 6
-        resume-log-max-bytes = 8192
-        resume-logs-max-bytes = 8192
-        responses-store = "sqlite:responses.db"
-        responses-max-bytes = 2000000
-        responses-max-per-key = 20
-        responses-keep-s = 3600
-        responses-max-background = 2
-        heartbeat-interval-s = 9.0
-        stall-timeout-s = 90.0
-        otlp-endpoint = "http://127.0.0.1:4318"
-        log-format = "json"
-        log-level = "debug"
-    """
+    text = Template((HERE / "every_option.toml").read_text()).substitute(
+        api_key=KEY, keys=keys, cert=cert, key=key, template=template
+    )
     settings = load_settings(["--config", write(tmp_path, text)], {})
     assert {key.replace("-", "_") for key in tomllib.loads(text)} == OPTIONS.keys() - {"config"}
     assert keys_of(settings) == [KEY, OTHER_KEY]

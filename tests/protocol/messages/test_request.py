@@ -55,12 +55,14 @@ def test_the_system_prompt_comes_first(system: Any, expected: str | None) -> Non
     assert rendered(system=system) == [*first, USER]
 
 
-def test_a_dialogue_renders_as_the_same_chat_does() -> None:
+CALLS = [{"id": f"call_{city}", "name": "weather", "arguments": {"city": city}} for city in ("Rome", "Seoul")]
+
+
+def dialogue() -> list[dict[str, Any]]:
     """Two calls at once, thoughts, and a reminder in the middle."""
-    calls = [{"id": f"call_{city}", "name": "weather", "arguments": {"city": city}} for city in ("Rome", "Seoul")]
-    uses = [{"type": "tool_use", "id": one["id"], "name": one["name"], "input": one["arguments"]} for one in calls]
-    results = [{"type": "tool_result", "tool_use_id": str(one["id"]), "content": "sun"} for one in calls]
-    ours = [
+    uses = [{"type": "tool_use", "id": one["id"], "name": one["name"], "input": one["arguments"]} for one in CALLS]
+    results = [{"type": "tool_result", "tool_use_id": str(one["id"]), "content": "sun"} for one in CALLS]
+    return [
         USER,
         message("assistant", {"type": "thinking", "thinking": "Hm.", "signature": ""}, text("I look."), *uses),
         message("user", *results, text("Well?")),
@@ -68,30 +70,36 @@ def test_a_dialogue_renders_as_the_same_chat_does() -> None:
         message("assistant", text("Sun.")),
         message("user", text("Thanks.")),
     ]
+
+
+def dialogue_as_chat() -> list[dict[str, Any]]:
     functions = [
         {
             "id": one["id"],
             "type": "function",
             "function": {"name": one["name"], "arguments": json.dumps(one["arguments"])},
         }
-        for one in calls
+        for one in CALLS
     ]
-    chat = [
+    return [
         {"role": "system", "content": "You help."},
         USER,
         {"role": "assistant", "content": "I look.", "reasoning": "Hm.", "tool_calls": functions},
-        *({"role": "tool", "tool_call_id": one["id"], "content": "sun"} for one in calls),
+        *({"role": "tool", "tool_call_id": one["id"], "content": "sun"} for one in CALLS),
         {"role": "user", "content": "Well?"},
         {"role": "system", "content": "Be brief."},
         {"role": "assistant", "content": "Sun."},
         {"role": "user", "content": "Thanks."},
     ]
+
+
+def test_a_dialogue_renders_as_the_same_chat_does() -> None:
     function = {"name": "weather", "parameters": TOOL["input_schema"]}
     as_chat = request_from_object(
         ChatCompletionRequest,
         {
             "model": "guide",
-            "messages": chat,
+            "messages": dialogue_as_chat(),
             "max_tokens": 8,
             "reasoning_effort": "high",
             "tools": [{"type": "function", "function": function}],
@@ -101,7 +109,7 @@ def test_a_dialogue_renders_as_the_same_chat_does() -> None:
         MessagesRequest,
         asking(
             system="You help.",
-            messages=ours,
+            messages=dialogue(),
             tools=[TOOL],
             thinking={"type": "enabled", "budget_tokens": 1024},
             output_config={"effort": "high"},

@@ -30,7 +30,7 @@ class TextPart(RequestPart):
 
 
 class RefusalPart(RequestPart):
-    """What the assistant said instead of an answer, in the history of a chat."""
+    """What the assistant said instead of an answer."""
 
     type: Literal["refusal"]
     refusal: Text

@@ -1,26 +1,13 @@
-"""The content of items: text, in one piece or in parts."""
+"""The content of items: text, in one piece or in parts, as chat has it; and what the model thought."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import Field
 
-from protocol.chat.messages import MAX_CONTENT_PARTS, TEXT_PARTS, TextPart
-from protocol.errors import Fault
-from protocol.validation.request import RequestPart, Text, quoted, refusal
-
-
-class RefusalContent(RequestPart):
-    """What the assistant said instead of an answer."""
-
-    type: Literal["refusal"]
-    refusal: Text
-
-    @property
-    def text(self) -> str:
-        """What it said."""
-        return self.refusal
+from protocol.chat.messages import MAX_CONTENT_PARTS, RefusalPart, TextPart
+from protocol.validation.request import RequestPart, Text
 
 
 class ReasoningText(RequestPart):
@@ -30,40 +17,11 @@ class ReasoningText(RequestPart):
     text: Text
 
 
-def _refuse_other_media(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in (*TEXT_PARTS, "refusal"):
-        predicate = f"{quoted(kind)} is not supported: this server reads text only, and fetches nothing."
-        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
-    return part
-
-
-def _part_kind(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
-    return "<refusal>" if kind == "refusal" else "<text>"
-
-
-def _content_shape(value: Any) -> str | None:
-    return "<text>" if isinstance(value, str) else "<parts>" if isinstance(value, list) else None
-
-
-ContentPart = Annotated[
-    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalContent, Tag("<refusal>")],
-    Discriminator(_part_kind),
-    BeforeValidator(_refuse_other_media),
-]
-Content = Annotated[
-    Annotated[Text, Tag("<text>")]
-    | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True), Tag("<parts>")],
-    Discriminator(
-        _content_shape,
-        custom_error_type=Fault.INVALID_TYPE.name,
-        custom_error_message="must be a string or a list of content parts",
-    ),
-]
 ReasoningParts = Annotated[list[ReasoningText], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True)]
 
 
-def text_of(content: str | list[TextPart | RefusalContent]) -> str:
+def text_of(content: str | list[TextPart | RefusalPart]) -> str:
     """The text of a content: its parts joined with nothing between."""
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+    if isinstance(content, str):
+        return content
+    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)

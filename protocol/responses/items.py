@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from protocol.chat.messages import MAX_MESSAGES, Name, arguments_object
+from protocol.chat.messages import MAX_MESSAGES, Content, Name, arguments_object
 from protocol.errors import Fault
-from protocol.responses.content import Content, ReasoningParts
+from protocol.responses.content import ReasoningParts
 from protocol.responses.summary import opened
 from protocol.validation.request import RequestPart, Text, quoted, refusal
 from protocol.validation.structure import excess_of

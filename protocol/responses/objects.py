@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from protocol.chat.messages import RefusalPart
 from protocol.errors import TwowireError
 from protocol.output import TokenLogprob, Usage
-from protocol.responses.content import RefusalContent
 from protocol.responses.items import (
     AnyItem,
     CallOutputItem,
@@ -171,7 +171,7 @@ def _parts(item: MessageItem) -> list[Object]:
     is_answer = item.role == "assistant"
     parts: list[Object] = []
     for part in [item.content] if isinstance(item.content, str) else item.content:
-        if isinstance(part, RefusalContent):
+        if isinstance(part, RefusalPart):
             parts.append({"type": "refusal", "refusal": part.refusal})
         else:
             text = part if isinstance(part, str) else part.text

@@ -135,8 +135,9 @@ class ToolChoiceObject(RequestPart):
 ChoiceWord = Literal["none", "auto", "required"]
 
 
-def _shape(value: Any) -> Any:
-    if not isinstance(value, (str, dict, ToolChoiceObject)):
+def word_or_object(value: Any) -> Any:
+    """`tool_choice`, if it is one of its words or an object; for a pydantic validator: raises a refusal."""
+    if not isinstance(value, (str, dict, RequestPart)):
         raise refusal(Fault.INVALID_TYPE, "must be 'none', 'auto', 'required', or an object that names a tool.")
     if isinstance(value, str) and value not in ("none", "auto", "required"):
         raise refusal(Fault.INVALID_VALUE, f"must be 'none', 'auto' or 'required', got {quoted(value)}.")
@@ -151,7 +152,7 @@ def _kind(value: Any) -> str:
 ToolChoiceField = Annotated[
     Annotated[ChoiceWord, Tag("<word>")] | Annotated[ToolChoiceObject, Tag("<object>")],
     Discriminator(_kind),
-    BeforeValidator(_shape),
+    BeforeValidator(word_or_object),
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from protocol.chat.tools import MAX_TOOLS, Parameters
+from protocol.chat.tools import MAX_TOOLS, ChoiceWord, Parameters, word_or_object
 from protocol.errors import Fault
 from protocol.validation.request import RequestPart, Text, quoted, refusal
 
@@ -126,17 +126,6 @@ class ToolChoiceObject(ToolReference):
     )
 
 
-ChoiceWord = Literal["none", "auto", "required"]
-
-
-def _shape(value: Any) -> Any:
-    if not isinstance(value, (str, dict, ToolChoiceObject)):
-        raise refusal(Fault.INVALID_TYPE, "must be 'none', 'auto', 'required', or an object that names a tool.")
-    if isinstance(value, str) and value not in ("none", "auto", "required"):
-        raise refusal(Fault.INVALID_VALUE, f"must be 'none', 'auto' or 'required', got {quoted(value)}.")
-    return value
-
-
-ToolChoiceField = Annotated[ChoiceWord | ToolChoiceObject, BeforeValidator(_shape)]
+ToolChoiceField = Annotated[ChoiceWord | ToolChoiceObject, BeforeValidator(word_or_object)]
 
 NamespaceTool.model_rebuild()

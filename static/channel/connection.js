@@ -1,6 +1,6 @@
 // One connection of a channel: its ticket, its socket, its heartbeat, and what to do when it ends.
 
-import { ChannelError } from "./generation.js";
+import { ChannelError } from "./errors.js";
 
 /**
  * @typedef {object} Target

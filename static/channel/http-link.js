@@ -1,7 +1,7 @@
 // The channel over HTTP, for networks that block WebSockets: takes the same frames as a `Link` and gives the same ones
 // back, with a request and server-sent events for each generation.
 
-import { ChannelError } from "./generation.js";
+import { ChannelError } from "./errors.js";
 import { events } from "./sse.js";
 
 /** @typedef {import("./connection.js").Target} Target */

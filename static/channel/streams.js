@@ -1,12 +1,13 @@
 // A channel's generations: sends them, dispatches frames to them, and resumes them on the next connection.
 
+import { ChannelError, connectionLost } from "./errors.js";
 import { cancelFrame, createFrame, isTerminal, oversize, refusesCancel, resumeFrame } from "./frames.js";
-import { ChannelError, Run } from "./generation.js";
 import { ResumeCount } from "./resume-count.js";
 
 /** @typedef {import("./connection.js").Ending} Ending */
 /** @typedef {import("./connection.js").Frame} Frame */
 /** @typedef {import("./connection.js").Limits} Limits */
+/** @typedef {import("./generation.js").Run} Run */
 /** @typedef {{ send: (frame: string) => void }} Link */
 
 /**
@@ -108,10 +109,7 @@ export class Streams {
     } else if (run.phase === "creating" && ending.code !== TOO_BIG && run.sends < MAX_SENDS) {
       run.phase = "queued";
     } else {
-      const what = run.phase === "creating" ? "could not be sent" : "lost its connection and cannot be resumed";
-      const more = { closeCode: ending.code, cause: ending.error };
-      const lost = new ChannelError("connection_lost", `The generation ${what}: ${ending.reason}`, more);
-      this.#finish(run, "failed", null, run.error ?? lost);
+      this.#finish(run, "failed", null, run.error ?? connectionLost(run.phase !== "creating", ending));
     }
   }
 

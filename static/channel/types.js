@@ -1,6 +1,6 @@
 // What a channel's users pass to it and get from it. Types only: nothing here runs.
 
-/** @typedef {import("./generation.js").ChannelError} ChannelError */
+/** @typedef {import("./errors.js").ChannelError} ChannelError */
 
 /** @typedef {"idle" | "connecting" | "ready" | "reconnecting" | "resumed" | "closed"} State */
 

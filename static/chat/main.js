@@ -1,6 +1,6 @@
 // Puts the chat together: which conversation is shown, and what the parts do to each other.
 
-import { byId, element } from "../dom.js";
+import { byId } from "../dom.js";
 import { Announcer } from "./views/announcer.js";
 import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
@@ -19,6 +19,7 @@ import { Sidebar } from "./views/sidebar.js";
 import { StatusView, waitingText } from "./views/status-view.js";
 import { openStore } from "./state/store.js";
 import { ThreadView } from "./views/thread-view.js";
+import { showTries } from "./views/tries.js";
 import { toast } from "./toast.js";
 
 /** @typedef {import("./types.js").Conversation} Conversation */
@@ -183,7 +184,10 @@ function showConnection() {
   const now = connection.status;
   status.show(now);
   settings.showModels(connection.models, model());
-  showTries();
+  showTries(connection.models.length === 0 ? "" : model(), (question) => {
+    composer.fill(question);
+    byId("composer").requestSubmit();
+  });
   showChips();
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
@@ -194,21 +198,6 @@ function showConnection() {
 }
 
 let isKeyDeclined = false;
-let triesFor = "";
-
-function showTries() {
-  const isGuide = model() === "guide";
-  /** @type {import("./i18n.js").Word[]} */
-  const words = isGuide ? ["try1", "try2", "try3", "try4"] : ["tryAny1", "tryAny2", "tryAny3", "tryAny4"];
-  const texts = connection.models.length === 0 ? [] : words.map((word) => t(word));
-  if (texts.join() === triesFor) return;
-  triesFor = texts.join();
-  byId("tries").replaceChildren(...texts.map((text) => element("li", {}, element("button", { type: "button",
-    onclick: () => {
-      composer.fill(text);
-      byId("composer").requestSubmit();
-    } }, text))));
-}
 
 async function speak() {
   const before = document.documentElement.lang;

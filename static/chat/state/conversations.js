@@ -4,14 +4,15 @@ import { Following } from "./following.js";
 import { Answers } from "./generations.js";
 import { newId, newestLeaf, pathTo, siblings } from "./branches.js";
 import { LoadedMessages } from "./loaded.js";
-import { MAX_TITLE, matching, newAnswer, newConversation, newQuestion, newResults, titleOf } from "./messages.js";
+import { MAX_TITLE, matching, newConversation } from "./messages.js";
+import { Questions } from "./questions.js";
 import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../types.js").Message} Message */
-/** @typedef {import("../types.js").Sampling} Sampling */
+/** @typedef {import("./questions.js").Asked} Asked */
 
 /**
  * Events: `list` (a conversation was added or removed, or its title or state changed), `thread` (other messages are
@@ -21,7 +22,7 @@ export class Library extends EventTarget {
   #store;
   #answers;
   #following;
-  #defaults;
+  #questions;
   /** @type {Map<string, Conversation>} */
   #conversations = new Map();
   #loaded;
@@ -32,17 +33,28 @@ export class Library extends EventTarget {
   /**
    * @param {Store} store
    * @param {Connection} connection
-   * @param {() => { model: string, sampling: Sampling }} defaults For new answers.
+   * @param {() => Asked} defaults For new answers.
    */
   constructor(store, connection, defaults) {
     super();
     this.#store = store;
     this.#loaded = new LoadedMessages(store, () => this.#answers.running);
-    this.#defaults = defaults;
     this.#answers = new Answers(connection, store, {
       changed: (message) => this.#onAnswer(message),
       started: ({ conversation }) => this.#tabs.post({ changed: conversation }),
       history: async (message) => pathTo(await this.load(message.conversation), message.parent),
+    });
+    this.#questions = new Questions({
+      conversation: (id) => this.#conversations.get(id),
+      create: (id) => this.#create(id, defaults()),
+      load: (id) => this.load(id),
+      defaults,
+      start: (message) => this.#answers.start(message),
+      added: (conversation, messages) => {
+        this.#tell("thread", conversation.id);
+        this.#tell("list");
+        return this.#save([conversation], messages);
+      },
     });
     this.#following = new Following(connection, (message) => this.#onFollowed(message));
   }
@@ -103,50 +115,19 @@ export class Library extends EventTarget {
    * @param {string | null} id
    * @param {string} text
    */
-  async ask(id, text) {
-    const conversation = (id === null ? undefined : this.#conversations.get(id)) ?? this.#create(id);
-    await this.load(conversation.id);
-    await this.#askAt(conversation, conversation.leaf, text);
-    return conversation.id;
-  }
+  ask(id, text) { return this.#questions.ask(id, text); }
 
-  /**
-   * Ask another question in place of `message`; both stay.
-   * @param {Message} message
-   * @param {string} text
-   */
-  async edit(message, text) {
-    const conversation = this.#conversations.get(message.conversation);
-    if (conversation !== undefined) await this.#askAt(conversation, message.parent, text);
-  }
+  /** Ask another question in place of `message`; both stay. @param {Message} message @param {string} text */
+  edit(message, text) { return this.#questions.edit(message, text); }
 
   /** Ask for another answer in place of `message`; both stay. @param {Message} message */
-  async regenerate(message) {
-    const conversation = this.#conversations.get(message.conversation);
-    if (conversation !== undefined) await this.#answer(conversation, message.parent, []);
-  }
+  regenerate(message) { return this.#questions.regenerate(message); }
 
-  /**
-   * Answer the calls of `message`, and ask for what follows.
-   * @param {Message} message
-   * @param {string[]} results One for each call.
-   */
-  async answerCalls(message, results) {
-    const conversation = this.#conversations.get(message.conversation);
-    const made = newResults(message, results);
-    if (conversation !== undefined) await this.#answer(conversation, made.at(-1)?.id ?? null, made);
-  }
+  /** Answer the calls of `message`, and ask for what follows. @param {Message} message @param {string[]} results */
+  answerCalls(message, results) { return this.#questions.answerCalls(message, results); }
 
   /** Continue an answer from the end of its text. @param {Message} message */
-  continueAnswer(message) {
-    const { answer } = message;
-    if (answer === undefined || answer.state === "open") return;
-    answer.state = "open";
-    answer.error = null;
-    answer.limitBase = answer.pieces;
-    answer.wasInterrupted = true;
-    this.#answers.start(message);
-  }
+  continueAnswer(message) { this.#questions.continueAnswer(message); }
 
   /** @param {string} id Of a message. */
   stop(id) {
@@ -226,43 +207,12 @@ export class Library extends EventTarget {
 
   // -- within --------------------------------------------------------------------------------------------------------
 
-  /** @param {string | null} id */
-  #create(id) {
-    const conversation = newConversation(id ?? newId(), this.#defaults().sampling);
+  /** @param {string | null} id @param {Asked} asked */
+  #create(id, { sampling }) {
+    const conversation = newConversation(id ?? newId(), sampling);
     this.#conversations.set(conversation.id, conversation);
     this.#loaded.create(conversation.id);
     return conversation;
-  }
-
-  /**
-   * @param {Conversation} conversation
-   * @param {string | null} parent
-   * @param {string} text
-   */
-  async #askAt(conversation, parent, text) {
-    const question = newQuestion(conversation.id, parent, text);
-    if (!conversation.isNamed && parent === null) conversation.title = titleOf(text);
-    await this.#answer(conversation, question.id, [question]);
-  }
-
-  /**
-   * @param {Conversation} conversation
-   * @param {string | null} parent
-   * @param {Message[]} before
-   */
-  async #answer(conversation, parent, before) {
-    const { model, sampling } = this.#defaults();
-    const own = structuredClone(conversation.sampling ?? sampling);
-    const message = newAnswer(conversation.id, parent, { model, sampling: own });
-    const messages = await this.load(conversation.id);
-    for (const one of [...before, message]) messages.set(one.id, one);
-    conversation.leaf = message.id;
-    conversation.updated = message.created;
-    this.#tell("thread", conversation.id);
-    this.#tell("list");
-    // Saved before it is sent, so that no question is lost.
-    await this.#save([conversation], [...before, message]);
-    this.#answers.start(message);
   }
 
   /**

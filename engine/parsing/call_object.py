@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from engine.parsing.call_reader import NotACallError
+from engine.parsing.call_reader import CallText, NotACallError
 from engine.parsing.json_value import NestedValue
 from engine.parsing.parts import CallArguments, CallStart, Content, Part
 
@@ -21,40 +21,22 @@ KEYS = frozenset({"name", "type", "id", "function", *ARGUMENTS})
 """What a call consists of. What a model writes under other keys becomes content."""
 
 
-class CallObject:
+class CallObject(CallText):
     """Call `number` of an answer. `name` is None until it is known; the keys may come in any order.
 
     `is_bare`: no tag says that it is a call; a key that no call has says that it is none.
     """
 
     def __init__(self, number: int, *, is_bare: bool = False) -> None:
+        super().__init__("open")
         self.name: str | None = None
-        self.is_done = False
-        self.is_announced = False
-        """Its start has been taken."""
         self._number = number
         self._is_bare = is_bare
-        self._text = ""
-        """What has come and is not read yet."""
-        self._state = "open"
         self._key = ""
         self._nested = NestedValue()
         self._left = ""
         """Of a value that belongs to no call."""
-        self._out: list[Part] = []
-        """What was written, and is not taken yet."""
         self._has_arguments = False
-
-    @property
-    def rest(self) -> str:
-        """What came after the object."""
-        return self._text
-
-    def feed(self, text: str) -> None:
-        """Read more. Raises `NotACallError`."""
-        self._text += text
-        while not self.is_done and getattr(self, f"_read_{self._state}")():
-            pass
 
     def take(self) -> list[Part]:
         """What has come since the last time, as parts; nothing until the name is known."""
@@ -87,7 +69,7 @@ class CallObject:
         return self._text[:1]
 
     def _go(self, state: str, *, skip: int = 0) -> bool:
-        self._state = state
+        self._mode = state
         self._text = self._text[skip:]
         return True
 
@@ -174,7 +156,7 @@ class CallObject:
         self._leave(self._left)
         self._left = ""
         self._nested = NestedValue()
-        self._state = "key"
+        self._mode = "key"
         return True
 
     def _write(self, text: str) -> None:

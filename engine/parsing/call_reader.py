@@ -30,3 +30,33 @@ class CallReader(Protocol):
 
     def finish(self) -> list[Part]:
         """What completes the call when the model, not a limit, has ended the answer within it."""
+
+
+class CallText:
+    """The text of a call as it comes, read step by step: the base of most `CallReader`s.
+
+    `_mode` names the step: `_read_MODE` reads on, and returns False where it needs more text.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.is_done = False
+        self.is_announced = False
+        self._mode = mode
+        self._text = ""
+        """What has come and is not read yet."""
+        self._out: list[Part] = []
+        """What was read, and is not taken yet."""
+
+    @property
+    def rest(self) -> str:
+        return self._text
+
+    def feed(self, text: str) -> None:
+        self._text += text
+        while not self.is_done and getattr(self, f"_read_{self._mode}")():
+            pass
+
+    def take(self) -> list[Part]:
+        parts, self._out = self._out, []
+        self.is_announced = self.is_announced or bool(parts)
+        return parts

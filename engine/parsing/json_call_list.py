@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from engine.parsing.call_object import CallObject
-from engine.parsing.call_reader import NotACallError
+from engine.parsing.call_reader import CallText, NotACallError
 from engine.parsing.parts import CallArguments, Part
 
 
-class JsonCallList:
+class JsonCallList(CallText):
     """Calls from number `first` on, as JSON objects in a list."""
 
     def __init__(self, first: int) -> None:
-        self.is_done = False
-        self.is_announced = False
+        super().__init__("list")
         self._number = first
-        self._text = ""
         self._is_open = False
         self._call: CallObject | None = None
         self._raw: list[str] = []
         """The text of the call so far."""
-        self._out: list[Part] = []
 
-    @property
-    def rest(self) -> str:
-        return self._text
-
-    def feed(self, text: str) -> None:
-        self._text += text
-        while not self.is_done and self._read():
-            pass
-
-    def _read(self) -> bool:
+    def _read_list(self) -> bool:
         if self._call is not None:
             return self._read_call(self._call)
         self._text = self._text.lstrip(", \t\r\n" if self._is_open else None)
@@ -66,11 +54,6 @@ class JsonCallList:
         self._text, self._call = call.rest, None
         self._number += 1
         return True
-
-    def take(self) -> list[Part]:
-        parts, self._out = self._out, []
-        self.is_announced = self.is_announced or bool(parts)
-        return parts
 
     def finish(self) -> list[Part]:
         return self._call.finish() if self._call is not None else []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engine.parsing.argument_types import is_text, json_of, kind_of
-from engine.parsing.call_reader import NotACallError
+from engine.parsing.call_reader import CallText, NotACallError
 from engine.parsing.headed_call import MAX_HEADER_CHARS, plain_name
 from engine.parsing.parts import CallArguments, CallStart, Content, Part, first_of, held_back
 from engine.parsing.spacing import Spacing
@@ -63,19 +63,16 @@ class Markup:
         return (*(("\n" + closing,) if self.lined else ()), closing, "\n" + opening, *more)
 
 
-class MarkedCall:
+class MarkedCall(CallText):
     """Call `number` of an answer."""
 
     def __init__(self, number: int, markup: Markup, types: Types) -> None:
-        self.is_done = False
-        self.is_announced = False
+        super().__init__("name")
         self._number = number
         self._markup = markup
         self._tags_between = (markup.argument[0], markup.closing, *markup.ends, *TAGS_OF_THOUGHTS)
         self._value_ends = markup.value_ends
         self._types = types
-        self._text = ""
-        self._mode = "name"
         self._name = ""
         self._arguments = 0
         self._argument = ArgumentHeader("")
@@ -85,16 +82,6 @@ class MarkedCall:
         """An argument that is not handed on until it is complete."""
         self._spacing = Spacing(is_after_tag=True)
         """Of what stands between the arguments."""
-        self._out: list[Part] = []
-
-    @property
-    def rest(self) -> str:
-        return self._text
-
-    def feed(self, text: str) -> None:
-        self._text += text
-        while not self.is_done and getattr(self, f"_read_{self._mode}")():
-            pass
 
     def take(self) -> list[Part]:
         if self._mode == "name":

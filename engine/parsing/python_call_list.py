@@ -8,7 +8,7 @@ import re
 import warnings
 from typing import Any
 
-from engine.parsing.call_reader import NotACallError
+from engine.parsing.call_reader import CallText, NotACallError
 from engine.parsing.parts import CallArguments, CallStart, Part
 
 _CALL = re.compile(r"([A-Za-z_][\w.]*)\s*\(\s*")
@@ -24,16 +24,13 @@ _WORDS = {"true": True, "false": False, "null": None}
 MAX_ESCAPE_CHARS = 10
 
 
-class PythonCallList:
+class PythonCallList(CallText):
     """Calls from number `first` on, as Python writes them, with named arguments that are literals."""
 
     def __init__(self, first: int) -> None:
-        self.is_done = False
-        self.is_announced = False
+        super().__init__("open")
         self._count = 0
         self._first = first
-        self._text = ""
-        self._mode = "open"
         self._pending: str | None = None
         """The name of the call that is read, until an argument, or its end, says that it is one."""
         self._is_open = False
@@ -42,21 +39,6 @@ class PythonCallList:
         self._key = ""
         self._quote = ""
         self._literal = _Literal()
-        self._out: list[Part] = []
-
-    @property
-    def rest(self) -> str:
-        return self._text
-
-    def feed(self, text: str) -> None:
-        self._text += text
-        while not self.is_done and getattr(self, f"_read_{self._mode}")():
-            pass
-
-    def take(self) -> list[Part]:
-        parts, self._out = self._out, []
-        self.is_announced = self.is_announced or bool(parts)
-        return parts
 
     def finish(self) -> list[Part]:
         """The model has stopped within a call: its string and its brackets are closed."""

@@ -13,7 +13,7 @@ from protocol.output import Status, Usage
 
 
 class FrameCodec(Protocol):
-    """One wire protocol's frames. A method that may return None does so where the protocol has no such frame."""
+    """One wire protocol's frames. A method that may return None does so unless the protocol has such a frame."""
 
     def decode(self, message: str | bytes | None) -> Any:
         """What a text frame asks for; `message` is bytes or None for any other frame. Raises `FrameRefused`.
@@ -23,6 +23,7 @@ class FrameCodec(Protocol):
 
     def ready(self, connection_id: str, limits: Mapping[str, Any]) -> bytes | None:
         """The first frame of a connection."""
+        return None
 
     def created(
         self,
@@ -34,9 +35,11 @@ class FrameCodec(Protocol):
         follow_token: str | None,
     ) -> bytes | None:
         """A create was admitted."""
+        return None
 
     def resumed(self, stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes | None:
         """A resume or follow was admitted: the chunks from `first_seq` on come; `last_seq` is the last one there is."""
+        return None
 
     def chunk_head(self, stream_id: str) -> bytes:
         """The beginning that all chunk frames of a stream share; made once per stream."""
@@ -53,6 +56,7 @@ class FrameCodec(Protocol):
 
     def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> bytes | None:
         """The end of a stream whose last chunk was number `seq`, 0 if there was none."""
+        return None
 
     def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
         """A stream has failed midway; `done` follows. `events` are those that its API's encoder has for the error."""
@@ -71,9 +75,11 @@ class FrameCodec(Protocol):
 
     def ping(self, t: float) -> bytes | None:
         """The server's heartbeat; `t` is its clock in seconds."""
+        return None
 
     def pong(self, t: str | float | None) -> bytes | None:
         """The answer to a client's ping."""
+        return None
 
 
 class ChannelCodec:

@@ -9,16 +9,16 @@ https://platform.openai.com/docs/guides/websocket-mode
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from protocol.channel.client_frames import ClientFrame, CreateFrame, FrameRefused, PongFrame
+from protocol.channel.codec import FrameCodec
 from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError, error_object
-from protocol.output import Status, Usage
 from protocol.validation.parse import parse_json_object
 
 SUBPROTOCOL = "openai.responses"
@@ -37,8 +37,8 @@ class SteerFrame:
     input: Any
 
 
-class ResponsesCodec:
-    """Implements `protocol.channel.codec.FrameCodec`."""
+class ResponsesCodec(FrameCodec):
+    """Has only chunks and errors."""
 
     def decode(self, message: str | bytes | None) -> ClientFrame | SteerFrame:
         """What a frame asks for. Control frames that are not known, such as Codex sends, ask for nothing."""
@@ -62,23 +62,6 @@ class ResponsesCodec:
         # Not validated: its name may be empty, and its type is this protocol's.
         return CreateFrame.model_construct(type="chat.completion.create", stream_id=lane, body=body)
 
-    def ready(self, connection_id: str, limits: Mapping[str, Any]) -> bytes | None:
-        return None
-
-    def created(
-        self,
-        stream_id: str,
-        event_id: str | None,
-        answer_id: str,
-        resume_token: str | None,
-        rate_limits: Sequence[Mapping[str, Any]],
-        follow_token: str | None,
-    ) -> bytes | None:
-        return None
-
-    def resumed(self, stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> bytes | None:
-        return None
-
     def chunk_head(self, stream_id: str) -> bytes:
         """What takes the place of an event's last brace; nothing for the lane without a name."""
         return b',"stream_id":%b}' % orjson.dumps(stream_id) if stream_id else b""
@@ -89,9 +72,6 @@ class ResponsesCodec:
     def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes | None, bytes]:
         before_text, after_text = text_template
         return before_text, None, self.chunk(self.chunk_head(stream_id), 0, after_text)
-
-    def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> bytes | None:
-        return None
 
     def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
         head = self.chunk_head(stream_id)
@@ -126,12 +106,6 @@ class ResponsesCodec:
                 },
             }
         )
-
-    def ping(self, t: float) -> bytes | None:
-        return None
-
-    def pong(self, t: str | float | None) -> bytes | None:
-        return None
 
 
 def _object(message: str | bytes | None) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import orjson
 
@@ -12,11 +11,11 @@ from protocol.channel.client_frames import CancelFrame, ClientFrame, CreateFrame
 from protocol.channel.codec import FrameCodec
 from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
-from protocol.output import Delta, Status, Usage
+from protocol.output import Delta
 from tests.app.channel.channels import BODY, Clock, open_harness, until
 
 
-class TerseCodec:
+class TerseCodec(FrameCodec):
     """`{"go": lane, …the body…}` starts a stream, `{"stop": lane}` cancels it; chunks come as they are, labelled."""
 
     def decode(self, message: str | bytes | None) -> ClientFrame:
@@ -28,23 +27,6 @@ class TerseCodec:
             return CancelFrame(type="chat.completion.cancel", stream_id=asked["stop"])
         raise FrameRefused(TwowireError(Fault.INVALID_VALUE, "go or stop"))
 
-    def ready(self, connection_id: str, limits: Mapping[str, Any]) -> None:
-        return None
-
-    def created(
-        self,
-        stream_id: str,
-        event_id: str | None,
-        answer_id: str,
-        resume_token: str | None,
-        rate_limits: Sequence[Mapping[str, Any]],
-        follow_token: str | None,
-    ) -> None:
-        return None
-
-    def resumed(self, stream_id: str, event_id: str | None, first_seq: int, last_seq: int) -> None:
-        return None
-
     def chunk_head(self, stream_id: str) -> bytes:
         return b'{"lane":"%b","number":' % stream_id.encode()
 
@@ -54,9 +36,6 @@ class TerseCodec:
     def text_frame(self, stream_id: str, text_template: tuple[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
         before, after = text_template
         return self.chunk_head(stream_id), b"," + before[1:], after
-
-    def done(self, stream_id: str, seq: int, status: Status, usage: Usage) -> None:
-        return None
 
     def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
         return [b'{"lane":"%b","broken":%b}' % (stream_id.encode(), event) for event in events]
@@ -69,12 +48,6 @@ class TerseCodec:
         body: bytes | None = None,
     ) -> bytes:
         return orjson.dumps({"lane": stream_id, "wrong": fault.message})
-
-    def ping(self, t: float) -> None:
-        return None
-
-    def pong(self, t: str | float | None) -> None:
-        return None
 
 
 TERSE: FrameCodec = TerseCodec()

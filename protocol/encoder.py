@@ -7,12 +7,13 @@ share is encoded when the stream starts, and a plain delta is one concatenation 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
 import orjson
 
 from protocol.errors import TwowireError, error_bytes
-from protocol.output import Delta, FinishReason, Usage
+from protocol.output import Delta, FinishReason, TokenLogprob, Usage
 
 OBFUSCATION_BLOCK = 64
 """With obfuscation, every chunk's length is a multiple of this many bytes, so that it tells little of the text's."""
@@ -79,6 +80,21 @@ class FillingEncoder:
     def sent(self, text: str) -> None:
         """Note that the text has been sent, on the fast path."""
         raise NotImplementedError
+
+
+def logprob_objects(tokens: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """The log probabilities of a text's tokens, as chats and responses write them."""
+    return [
+        {
+            "token": token.token,
+            "logprob": token.logprob,
+            "bytes": list(token.utf8),
+            "top_logprobs": [
+                {"token": top.token, "logprob": top.logprob, "bytes": list(top.utf8)} for top in token.top
+            ],
+        }
+        for token in tokens
+    ]
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 import orjson
 
 from protocol.chat.style import PLAIN, ChatStyle
-from protocol.encoder import ChunkEncoder, Event, pad
+from protocol.encoder import ChunkEncoder, Event, logprob_objects, pad
 from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
 
 
@@ -95,16 +95,6 @@ def reasoning_fields(text: str) -> dict[str, str]:
 def chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
     """The `logprobs` object of a chat's choice."""
     return {
-        "content": [
-            {
-                "token": token.token,
-                "logprob": token.logprob,
-                "bytes": list(token.utf8),
-                "top_logprobs": [
-                    {"token": top.token, "logprob": top.logprob, "bytes": list(top.utf8)} for top in token.top
-                ],
-            }
-            for token in tokens
-        ],
+        "content": logprob_objects(tokens),
         "refusal": None,
     }

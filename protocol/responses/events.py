@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import orjson
 
-from protocol.encoder import Event, FillingEncoder, NamedEvent, pad
+from protocol.encoder import Event, FillingEncoder, NamedEvent, logprob_objects, pad
 from protocol.errors import TwowireError
 from protocol.output import Delta, Usage
 from protocol.responses.answer import Answer, has_something
-from protocol.responses.objects import Object, logprob_objects
+from protocol.responses.objects import Object
 from protocol.responses.output import ItemStatus, OutputItem
 from protocol.responses.request import ResponseRequest
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from protocol.chat.messages import RefusalPart
+from protocol.encoder import logprob_objects
 from protocol.errors import TwowireError
 from protocol.output import TokenLogprob, Usage
 from protocol.responses.items import (
@@ -121,21 +122,6 @@ def error_of(error: TwowireError) -> Object:
 def text_part(text: str, logprobs: Iterable[TokenLogprob] = ()) -> Object:
     """A part of an answer's message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprob_objects(logprobs)}
-
-
-def logprob_objects(tokens: Iterable[TokenLogprob]) -> list[Object]:
-    """The log probabilities of a text's tokens."""
-    return [
-        {
-            "token": token.token,
-            "logprob": token.logprob,
-            "bytes": list(token.utf8),
-            "top_logprobs": [
-                {"token": top.token, "logprob": top.logprob, "bytes": list(top.utf8)} for top in token.top
-            ],
-        }
-        for token in tokens
-    ]
 
 
 def item_object(item: AnyItem, new_id: Callable[[str], str]) -> Object:

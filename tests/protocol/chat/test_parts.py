@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,8 +15,8 @@ from protocol.completions.chunks import CompletionChunks
 from protocol.completions.response import CompletionCollector
 from protocol.encoder import OBFUSCATION_BLOCK
 from protocol.output import Delta, Part, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
+from tests.openai_document import MISSING, VALIDATOR, validator
 
-VALIDATOR = Path(__file__).resolve().parents[4] / "shared" / "conformance" / "validate.py"
 COMMON: dict[str, Any] = {"answer_id": "chatcmpl-1", "model": "m", "created": 5}
 USAGE = Usage(7, 14, 2)
 LOGPROBS = (TokenLogprob("now", -0.5, b"now"),)
@@ -139,13 +137,9 @@ def test_a_completion_leaves_out_all_but_the_content() -> None:
     assert (choice["text"], choice["logprobs"], choice["finish_reason"]) == ("One moment.", None, "stop")
 
 
-@pytest.mark.skipif(not VALIDATOR.is_file(), reason="OpenAI's schemas are not beside this checkout")
+@pytest.mark.skipif(not VALIDATOR.is_file(), reason=MISSING)
 def test_chunks_and_response_conform_to_openais_document() -> None:
-    spec = importlib.util.spec_from_file_location("openai_validate", VALIDATOR)
-    assert spec is not None
-    assert spec.loader is not None
-    validate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(validate)
+    validate = validator()
     assert validate.problems("CreateChatCompletionResponse", {"object": "chat.completion"})
     assert validate.problems("CreateChatCompletionResponse", collected(SCRIPT, ChatCollector)) == []
     assert validate.problems("CreateCompletionResponse", collected(SCRIPT, CompletionCollector)) == []

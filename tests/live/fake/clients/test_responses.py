@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.fake.clients.openai_schemas import assert_valid
 from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 from tests.live.servers.server import MODEL, Server
+from tests.openai_document import assert_valid
 from tests.protocol.responses.streams import final_response, text_of
 
 PARAMETERS = {

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -14,10 +11,10 @@ import pytest
 
 from protocol.embeddings.embed import embedding_answer
 from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
+from tests.openai_document import MISSING, VALIDATOR, assert_valid, validator
 
-VALIDATOR = Path(__file__).resolve().parents[5] / "shared" / "conformance" / "validate.py"
 if not VALIDATOR.is_file():
-    pytest.skip("OpenAI's schemas are not beside this checkout (../shared/conformance)", allow_module_level=True)
+    pytest.skip(MISSING, allow_module_level=True)
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tell me, 안녕 🙂."}]
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 12, "seed": 5}
@@ -58,23 +55,6 @@ STREAM_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def load_validator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("openai_validate", VALIDATOR)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-VALIDATE = load_validator()
-
-
-def assert_valid(schema: str, thing: object) -> None:
-    problems = VALIDATE.problems(schema, thing)
-    assert problems == [], f"{schema}: {problems}\n{json.dumps(thing, ensure_ascii=False)[:2000]}"
-
-
 def without_first_echoed(answer: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     """The answer without the logprobs of an echoed prompt's first token.
 
@@ -96,15 +76,15 @@ def post(url: str, body: dict[str, Any], **options: Any) -> httpx.Response:
 def stream_chunks(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     response = post(url, body | {"stream": True})
     assert response.status_code == 200, response.text
-    payloads, is_done = VALIDATE.sse_data(response.text)
+    payloads, is_done = validator().sse_data(response.text)
     assert is_done
     assert len(payloads) > 1
     return [json.loads(payload) for payload in payloads]
 
 
 def test_the_validator_refuses_what_is_wrong() -> None:
-    assert VALIDATE.problems("CreateChatCompletionResponse", {"id": "x", "object": "chat.completion"})
-    assert VALIDATE.problems("ErrorResponse", {"error": {"message": "no"}})
+    assert validator().problems("CreateChatCompletionResponse", {"id": "x", "object": "chat.completion"})
+    assert validator().problems("ErrorResponse", {"error": {"message": "no"}})
 
 
 @pytest.mark.parametrize("case", CHATS)
@@ -152,7 +132,7 @@ def test_obfuscation_and_usage_stand_where_they_were_asked_for(server: Server) -
 def test_vectors_conform() -> None:
     # OpenAI's schema knows lists alone, although its service sends base64, too.
     answer = json.loads(embedding_answer("all-MiniLM-L6-v2", [b"[0.5,-1.0]", b"[2.0]"], 7))
-    assert not VALIDATE.problems("CreateEmbeddingResponse", answer)
+    assert not validator().problems("CreateEmbeddingResponse", answer)
 
 
 def test_models_conform(server: Server) -> None:

@@ -1,18 +1,21 @@
-"""OpenAI's own document, where it is beside this checkout."""
+"""OpenAI's own document, where it is beside this checkout, and its validator."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import json
+import warnings
 from pathlib import Path
 from types import ModuleType
 
-VALIDATOR = Path(__file__).resolve().parents[5] / "shared" / "conformance" / "validate.py"
+VALIDATOR = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "validate.py"
+MISSING = "OpenAI's schemas are not beside this checkout (../shared/conformance)"
 
 
 @functools.cache
-def _validator() -> ModuleType:
+def validator() -> ModuleType:
+    """The module at `VALIDATOR`, which has to be there."""
     spec = importlib.util.spec_from_file_location("openai_validate", VALIDATOR)
     assert spec is not None
     assert spec.loader is not None
@@ -22,8 +25,9 @@ def _validator() -> ModuleType:
 
 
 def assert_valid(schema: str, thing: object) -> None:
-    """Hold `thing` against a schema of OpenAI's document; without the document, nothing is checked."""
+    """Hold `thing` against a schema of OpenAI's document; where that is missing, a warning says so."""
     if not VALIDATOR.is_file():
+        warnings.warn(MISSING, stacklevel=2)
         return
-    problems = _validator().problems(schema, thing)
+    problems = validator().problems(schema, thing)
     assert problems == [], f"{schema}: {problems}\n{json.dumps(thing, ensure_ascii=False)[:2000]}"

@@ -104,6 +104,10 @@ class GenerationApi(Generic[R]):
     has_lanes: bool = False
     """At `path`, WebSockets that do not ask for the channel speak OpenAI's protocol with lanes."""
 
+    def has_path(self, path: str) -> bool:
+        """Whether it is the API's own path, or one below it."""
+        return path == self.path or path.startswith(f"{self.path}/")
+
     def answer_id(self, generation_id: str) -> str:
         """The id that clients see."""
         return self.id_prefix + generation_id
@@ -119,7 +123,7 @@ def api_of(
     """The API that a request speaks: that of its path, or of the path above it, or else the one its headers show."""
     by_headers = None
     for api in apis:
-        if path == api.path or path.startswith(f"{api.path}/"):
+        if api.has_path(path):
             return api
         if any(map(has_header, api.client_headers)):
             by_headers = api

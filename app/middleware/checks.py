@@ -50,7 +50,7 @@ def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
 def add_checks(app: Quart, services: Services) -> None:
     """Check each request and WebSocket handshake before its route is called, and label each response."""
     settings, manager, metered = services.settings, services.manager, metered_endpoints(services.apis)
-    request_id_headers = {api.path: api.request_id_header for api in services.apis}
+    request_id_headers = [(api, name) for api in services.apis if (name := api.request_id_header) is not None]
     public = PUBLIC_ENDPOINTS | ({"status.metrics"} if settings.access.public_metrics else frozenset())
 
     @app.before_request
@@ -85,8 +85,9 @@ def add_checks(app: Quart, services: Services) -> None:
         record = record_of(request.scope)
         record.status = response.status_code
         response.headers["X-Request-Id"] = record.request_id
-        if (name := request_id_headers.get(record.path)) is not None:
-            response.headers[name] = record.request_id
+        for api, name in request_id_headers:
+            if api.has_path(record.path):
+                response.headers[name] = record.request_id
         if record.client is not None and request.endpoint in metered:
             response.headers.update(await services.rates.headers(record.client))
         if manager.state is EngineState.DRAINING:

@@ -24,12 +24,8 @@ def messages_routes(services: Services) -> Blueprint:
     async def count_tokens() -> Response:
         """The number of tokens of a prompt, which is rendered as for an answer. Anthropic's reference: Count tokens."""
         body = await parsed_body(CountTokensRequest, services.parser, services.settings.requests.body_timeout_s)
-        record = record_of(request.scope)
-        transport = HttpTransport(record, "http")
+        transport = HttpTransport(record_of(request.scope), "http")
         tokens = await services.generation.count(MESSAGES, body, body.generation_request(), transport)
-        response = json_response(orjson.dumps({"input_tokens": tokens}))
-        if MESSAGES.request_id_header is not None:
-            response.headers[MESSAGES.request_id_header] = record.request_id
-        return response
+        return json_response(orjson.dumps({"input_tokens": tokens}))
 
     return routes

@@ -71,6 +71,8 @@ export class ThreadView {
       } else {
         view.draw(message);
       }
+      // What waits to be drawn may be an older copy of it.
+      this.#changed.delete(message.id);
       if (view.root === next) next = next.nextSibling;
       else this.#list.insertBefore(view.root, next);
     }

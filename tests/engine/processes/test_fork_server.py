@@ -40,6 +40,7 @@ if __name__ == "__main__":
     process.join()
     if input() == "stop":
         stop_fork_server()
+        print(json.dumps({"stopped": True}), flush=True)
         input()
     os._exit(0)
 """
@@ -56,8 +57,13 @@ def started(tmp_path: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    return process, hear(process)
+
+
+def hear(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
-    return process, json.loads(process.stdout.readline())
+    heard: dict[str, Any] = json.loads(process.stdout.readline())
+    return heard
 
 
 def say(process: subprocess.Popen[str], text: str) -> None:
@@ -72,7 +78,8 @@ def test_processes_have_what_it_imported_and_the_environment_of_their_parent(tmp
     assert fork_server.parent() == psutil.Process(process.pid)
     assert (found["ate"], found["now"], found["later"]) == ("soup", None, "yes")
     say(process, "stop")
-    fork_server.wait(30)
+    assert hear(process) == {"stopped": True}
+    assert not fork_server.is_running()
     assert not list(tmp_path.glob("twowire-*"))
     say(process, "end")
     assert process.wait(30) == 0

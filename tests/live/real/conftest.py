@@ -60,7 +60,8 @@ def server(shared_server: Server) -> Iterator[Server]:
     yield shared_server
     assert shared_server.process.poll() is None, "the server died:\n" + "".join(shared_server.log[-60:])
     if shared_server.is_ready():
-        shared_server.wait_idle(5)
+        # An answer that its page left for another server goes on until it is whole: up to 700 tokens.
+        shared_server.wait_idle(60)
         shared_server.wait_until(lambda: not shared_server.metric("twowire_websockets"), 5, "a WebSocket was left open")
 
 

@@ -132,9 +132,9 @@ class Socket:
     async def say(self, frame: dict[str, Any] | str) -> None:
         await self._ws.send(frame if isinstance(frame, str) else orjson.dumps(frame).decode())
 
-    async def _open(self, kind: str, frame: dict[str, Any], after: int = 0) -> Stream:
-        ask = self._ledger.ask(f"{self._name}: {kind}", WIRE)
-        stream = self.streams[ask.id] = Stream(ask, after)
+    async def _open(self, kind: str, frame: dict[str, Any], old: Stream | None = None) -> Stream:
+        ask = self._ledger.ask(f"{self._name}: {kind}", WIRE, None if old is None else old.ask)
+        stream = self.streams[ask.id] = Stream(ask, 0 if old is None else old.seq)
         await self.say(frame | {"stream_id": ask.id, "event_id": ask.id})
         return stream
 
@@ -143,7 +143,7 @@ class Socket:
 
     async def resume(self, kind: str, old: Stream) -> Stream:
         more = {"id": old.id, "resume_token": old.token, "starting_after": old.seq}
-        return await self._open(kind, {"type": RESUME, **more}, old.seq)
+        return await self._open(kind, {"type": RESUME, **more}, old)
 
     async def cancel(self, stream: Stream) -> None:
         ask = self._ledger.ask(f"{self._name}: a cancel", WIRE)
@@ -200,8 +200,7 @@ class ChannelClient:
             self._over(stream)
         else:
             # Unless it has begun, the server may not have heard of it, or may have refused it at that moment.
-            fates = fates if stream.id else fates | CANCELLED | REFUSED | {None}
-            self.ledger.end(stream.ask, fates, fates)
+            self.ledger.leave(stream.ask, fates if stream.id else fates | CANCELLED | REFUSED | {None})
 
     async def many(self) -> None:
         """Many chats on one socket: most are read to their end, some cancelled; between them what is refused."""
@@ -246,15 +245,20 @@ class ChannelClient:
             self._lost(stream, CANCELLED)
         left = [stream for stream in kept if not stream.is_over]
         for stream in kept:
-            self._lost(stream, DETACHED)
-        for stream in left:
-            if stream.id and self.rng.random() < 0.3:
-                await self.http.read_on(stream.id, stream.token, stream.seq)
-            elif stream.id:
-                async with self._socket() as back:
-                    again = await back.resume("a chat, resumed", stream)
-                    await again.end()
-                self._over(again)
+            # They are short: the last chunks of one that was done may have been on their way.
+            self._lost(stream, DETACHED | COMPLETED)
+        # At once: the server keeps them for some seconds only.
+        begun = [stream for stream in left if stream.id]
+        await asyncio.gather(*(self._come_back(stream, on_http=place % 2 == 1) for place, stream in enumerate(begun)))
+
+    async def _come_back(self, stream: Stream, *, on_http: bool) -> None:
+        if on_http:
+            await self.http.read_on(stream.ask, stream.id, stream.token, stream.seq)
+            return
+        async with self._socket() as back:
+            again = await back.resume("a chat, resumed", stream)
+            await again.end()
+        self._over(again)
 
     async def stuck(self) -> None:
         """A socket that is never read: the server is to cut it, with all that runs on it."""

@@ -186,7 +186,7 @@ class HttpClient:
         if events.is_done:
             self._read(ask, events)
         else:
-            self.ledger.end(ask, fates, fates)
+            self.ledger.leave(ask, fates)
 
     async def left_answer(self) -> None:
         ask = self._ask("an answer in JSON, left", "http")
@@ -215,11 +215,11 @@ class HttpClient:
         if events.is_done or events.is_finished:
             return
         headers = events.response.headers
-        await self.read_on(headers["Twowire-Completion-Id"], headers["Twowire-Resume-Token"], events.last_id)
+        await self.read_on(ask, headers["Twowire-Completion-Id"], headers["Twowire-Resume-Token"], events.last_id)
 
-    async def read_on(self, id_: str, token: str, after: int) -> None:
+    async def read_on(self, begun: Ask, id_: str, token: str, after: int) -> None:
         """Come back to a generation that was begun on either wire, and read it to its end."""
-        ask = self._ask("a stream, read on", "sse")
+        ask = self.ledger.ask(f"{self.name}: a stream, read on", "sse", begun)
         headers = {"X-Request-Id": ask.id, "Twowire-Resume-Token": token}
         async with self.http.stream("GET", f"{CHAT}/{id_}/stream?starting_after={after}", headers=headers) as response:
             if response.status_code != 200:
@@ -242,9 +242,11 @@ class HttpClient:
             path = f"{CHAT}/{events.chunks[0]['id']}" if events.chunks else f"{CHAT}/none"
             response = await self.http.delete(path, headers={"X-Request-Id": cancel.id})
             saw: Fate = "completed" if response.status_code == 200 else "refused"
-            self.ledger.end(cancel, {saw}, COMPLETED, response.text)
             await events.read()
-        self._read(ask, events, CANCELLED)
+            # Before a slow client's cancel came, the stream may have ended.
+            is_late = events.is_finished
+            self.ledger.end(cancel, {saw}, COMPLETED | REFUSED if is_late else COMPLETED, response.text)
+        self._read(ask, events, COMPLETED if is_late else CANCELLED)
 
     async def wrong(self) -> None:
         path, body = self.rng.choice(WRONG)

@@ -90,7 +90,8 @@ class ResettingClient:
         if stream.status != 200 and stream.body:
             fates = frozenset({fate_of_error(orjson.loads(stream.body)["error"]["code"])})
         elif stream.is_to_be_reset:
-            fates = CANCELLED
+            self.ledger.leave(stream.ask, CANCELLED)
+            return
         elif b"data: [DONE]" in stream.body:
             fates = frozenset({"failed"}) if b'data: {"error"' in stream.body else COMPLETED
         self.ledger.end(stream.ask, fates, CANCELLED if stream.is_to_be_reset else COMPLETED)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 Fate = Literal["completed", "cancelled", "detached", "refused", "failed", "timed_out"]
 FATES: tuple[Fate, ...] = ("completed", "cancelled", "detached", "refused", "failed", "timed_out")
-MAX_SHOWN = 12
+BUSY_S = 3.0
+"""A client that took longer than this to leave may have been sent everything: its machine is busy."""
 
 
 @dataclass
@@ -55,9 +56,11 @@ class Ledger:
     _problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def ask(self, kind: str, wire: str) -> Ask:
-        """A new request, about to be sent under its `id`."""
-        ask = Ask(f"soak-{next(self._numbers)}", kind, wire, time.monotonic())
+    def ask(self, kind: str, wire: str, begun: Ask | None = None) -> Ask:
+        """A new request, about to be sent under its `id`; `begun` is the request whose generation it returns to."""
+        # A generation that died with the engine fails its later readers, too.
+        began_at = time.monotonic() if begun is None else begun.began_at
+        ask = Ask(f"soak-{next(self._numbers)}", kind, wire, began_at)
         self.asks[ask.id] = ask
         return ask
 
@@ -71,6 +74,12 @@ class Ledger:
                 ask.fates |= {"failed", "refused"}
         elif not ask.fates <= frozenset(meant):
             self.problem(f"{ask.kind}: saw {_words(ask.fates)}, was out for {_words(meant)}", f"{ask.id} {why}")
+
+    def leave(self, ask: Ask, fates: frozenset[Fate | None]) -> None:
+        """Its client left; `fates` fit, and `completed` does if it took so long that the server may have been done."""
+        if time.monotonic() - ask.began_at > BUSY_S:
+            fates |= {"completed"}
+        self.end(ask, fates, fates)
 
     def in_trouble(self, ask: Ask) -> bool:
         """The engine was gone, or going, during it."""

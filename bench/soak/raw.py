@@ -69,10 +69,9 @@ class RawClient:
             else:
                 while part := await loop.sock_recv(one, 1024):
                     received += part
-        # Where all of it went into the system's buffers, the server was done with it.
-        self._gone(ask, received, may_be_done=True)
+        self._gone(ask, received)
 
-    def _gone(self, ask: Ask, received: bytes, *, may_be_done: bool = False) -> None:
+    def _gone(self, ask: Ask, received: bytes) -> None:
         meant = CANCELLED | COMPLETED
         if not received.startswith(b"HTTP/1.1 200"):
             body = orjson.loads(received.partition(b"\r\n\r\n")[2])
@@ -80,7 +79,8 @@ class RawClient:
         elif b"data: [DONE]" in received:
             self.ledger.end(ask, {"failed"} if b'data: {"error"' in received else COMPLETED, meant)
         else:
-            self.ledger.end(ask, meant if may_be_done else CANCELLED, meant)
+            # Where all of it went into the system's buffers, the server was done with it.
+            self.ledger.leave(ask, CANCELLED)
 
     async def half(self) -> None:
         """Goes in the middle of its head, or of its body."""

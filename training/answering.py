@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.dialogues import Message
+from training.dialogues.dialogues import Message
 
 BATCH = 24
 

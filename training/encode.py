@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dialogues import COUNT, Dialogue, Dialogues, Message
-from training.roles import NO_ROLE, marked_answer, marked_prompt
+from training.dialogues.dialogues import COUNT, Dialogue, Dialogues, Message
+from training.dialogues.roles import NO_ROLE, marked_answer, marked_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,7 +34,7 @@ ANSWERS = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids, which of them are to be predicted, and their roles (`training.roles`), all of the shape (length,).
+    """Token ids, which of them are to be predicted, and their roles (see `roles`), all of the shape (length,).
 
     `asked` is the place before the last answer's first token, `kind` the number of what the last question is about.
     """

@@ -13,11 +13,11 @@ from typing import Any
 
 from engine.config import GUIDE
 from training.answering import Answering
-from training.dialogues import Message
-from training.noise import Language
+from training.dialogues.dialogues import Message
+from training.dialogues.skills import counted
+from training.dialogues.topics import HELD_OUT, Topic, read_toml, read_topics
+from training.language.noise import Language
 from training.schedule import STEPS
-from training.skills import counted
-from training.topics import HELD_OUT, Topic, read_toml, read_topics
 
 CARD = Path(__file__).with_name("card.md")
 SEED = 11

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dialogues import LAST_SHARES, Dialogues
+from training.dialogues.dialogues import LAST_SHARES, Dialogues
+from training.dialogues.roles import NO_ROLE, TOOL_ROLES
 from training.encode import NO_KIND, Batch, answer_text, batches
-from training.initial import HALF, make_model
-from training.roles import NO_ROLE, TOOL_ROLES
+from training.model.initial import HALF, make_model
+from training.model.student import Student
+from training.model.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
+from training.model.words import word_vectors
 from training.schedule import STEPS, Part, parts
-from training.student import Student
-from training.tokenizer import END_OF_TEXT, TURN_ENDS, train_tokenizer
 from training.warm_up import copying_batches, counting_batches, role_batches, sorting_batches
-from training.words import word_vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.dialogues import COPYING, COUNT, KOREAN_SHARE, Dialogues
-from training.encode import NO_KIND, Batch, Example, answer_text, padded
-from training.noise import Language
-from training.roles import (
+from training.dialogues.dialogues import COPYING, COUNT, KOREAN_SHARE, Dialogues
+from training.dialogues.roles import (
     CONTINUED,
     NO_ROLE,
     NOT_COPIED,
@@ -25,7 +23,9 @@ from training.roles import (
     marked_prompt,
     stands,
 )
-from training.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS, spaced_pairs
+from training.encode import NO_KIND, Batch, Example, answer_text, padded
+from training.language.noise import Language
+from training.model.tokenizer import CONTROL_TOKENS, MARKUP_TOKENS, TURN_ENDS, spaced_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

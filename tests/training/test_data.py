@@ -13,8 +13,8 @@ import pytest
 from app.config.options import OPTIONS, variable_name
 from app.openapi.document import openapi_document
 from tests.test_docs import FLAG, MAKE, VARIABLE, our_flags
-from training.spintax import normalised, pattern
-from training.topics import DATA, HELD_OUT, LANGUAGES, Topic, read_toml, read_topics
+from training.dialogues.topics import DATA, HELD_OUT, LANGUAGES, Topic, read_toml, read_topics
+from training.language.spintax import normalised, pattern
 
 ROOT = Path(__file__).parents[2]
 TOPICS = read_topics()

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.dialogues import LAST_SHARES, Dialogues
-from training.encode import BUCKETS, batches, example
-from training.roles import (
+from training.dialogues.dialogues import LAST_SHARES, Dialogues
+from training.dialogues.roles import (
     CONTINUED,
     FIRST_NUMBER,
     LAST_NUMBER,
@@ -27,11 +26,12 @@ from training.roles import (
     marked_prompt,
     stands,
 )
+from training.dialogues.skills import Skills
+from training.dialogues.tools import Tools
+from training.dialogues.topics import DATA, LANGUAGES, read_toml
+from training.encode import BUCKETS, batches, example
+from training.language.spintax import draw
 from training.schedule import STEPS, parts
-from training.skills import Skills
-from training.spintax import draw
-from training.tools import Tools
-from training.topics import DATA, LANGUAGES, read_toml
 from training.train import NOT_LEARNED, PLACES, learned_places, marked_places
 from training.warm_up import counting_batches, role_batches
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from engine.config import GUIDE
-from training.tokenizer import TEMPLATE
-from training.topics import read_topics
+from training.dialogues.topics import read_topics
+from training.model.tokenizer import TEMPLATE
 
 SIZE_MAX_BYTES = 16 * 2**20
 

@@ -14,7 +14,7 @@ TEXTS, TEXT_TOKENS = 16, 24
 def model(tokenizer: Any) -> Any:
     import torch
 
-    from training.initial import HALF, make_model
+    from training.model.initial import HALF, make_model
 
     torch.manual_seed(1)
     # As in use, most words say nothing of any topic.
@@ -28,7 +28,7 @@ def test_attention_looks_up_what_followed_a_token_before(model: Any, tokenizer: 
     """At first to tell it, then to write it. Each of two heads knows half of a token."""
     import torch
 
-    from training.initial import MIDDLE
+    from training.model.initial import MIDDLE
 
     rng = random.Random(1)
     texts = torch.tensor([rng.sample(range(2000, len(tokenizer)), TEXT_TOKENS) for _ in range(TEXTS)])
@@ -46,7 +46,7 @@ def test_a_place_that_looks_for_a_role_finds_the_token_that_has_it(model: Any) -
     """However far away; `LOOKING_TURN` keeps it from finding itself."""
     import torch
 
-    from training.initial import HALF, LOOKING_TURN, MIDDLE
+    from training.model.initial import HALF, LOOKING_TURN, MIDDLE
 
     torch.manual_seed(2)
     length, at = 300, 40
@@ -62,8 +62,8 @@ def test_a_place_that_looks_for_a_role_finds_the_token_that_has_it(model: Any) -
 def test_a_space_before_a_token_is_the_same_step_for_all(model: Any, tokenizer: Any) -> None:
     import torch
 
-    from training.initial import HALF, SPACED_SHARE
-    from training.tokenizer import spaced_pairs
+    from training.model.initial import HALF, SPACED_SHARE
+    from training.model.tokenizer import spaced_pairs
 
     identities = model.model.embed_tokens.weight[:, HALF:].detach()
     spaced, bare = torch.tensor(spaced_pairs(tokenizer)).T
@@ -75,7 +75,7 @@ def test_a_space_before_a_token_is_the_same_step_for_all(model: Any, tokenizer: 
 def test_a_number_lies_near_the_next_one(model: Any, tokenizer: Any) -> None:
     import torch
 
-    from training.initial import HALF
+    from training.model.initial import HALF
 
     identities = model.model.embed_tokens.weight[:, HALF:].detach()
     numbers = identities[tokenizer.convert_tokens_to_ids([str(number) for number in range(1000)])]

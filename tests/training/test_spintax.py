@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from training.spintax import SpintaxError, draw, normalised, parse, pattern
+from training.language.spintax import SpintaxError, draw, normalised, parse, pattern
 
 
 def drawn(text: str) -> set[str]:

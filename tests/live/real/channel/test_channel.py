@@ -18,7 +18,7 @@ import pytest
 
 from tests.live.clients.channels import PATH, Channel, Stream, body, forget, opened, posted, read_on, text_of
 from tests.live.servers.server import Server, left_as_found
-from training.topics import HELD_OUT, read_toml
+from training.dialogues.topics import HELD_OUT, read_toml
 
 MANY = 64
 TOKENS = 24

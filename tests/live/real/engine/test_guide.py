@@ -12,9 +12,9 @@ import pytest
 
 from engine.config import GUIDE
 from tests.live.servers.server import MODEL, Server
+from training.dialogues.skills import counted
+from training.dialogues.topics import HELD_OUT, read_toml
 from training.evaluate import DECLINED
-from training.skills import counted
-from training.topics import HELD_OUT, read_toml
 
 COMPARED = 20
 LIMIT_TOKENS = 700

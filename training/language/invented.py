@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from training.noise import Language
-from training.spintax import filled
+from training.language.noise import Language
+from training.language.spintax import filled
 
 STARTS = ("b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "pl", "qu", "r",
           "s", "sh", "sk", "st", "t", "tr", "v", "w", "y", "z", "")  # fmt: skip

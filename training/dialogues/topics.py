@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.noise import Language
+from training.language.noise import Language
 
-DATA = Path(__file__).with_name("data")
-HELD_OUT = Path(__file__).with_name("heldout")
+DATA = Path(__file__).parents[1] / "data"
+HELD_OUT = Path(__file__).parents[1] / "heldout"
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 

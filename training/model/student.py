@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.initial import HALF, LOOKING_TURN, MIDDLE
+from training.model.initial import HALF, LOOKING_TURN, MIDDLE
 
 SORTER_SHARE = 0.1
 USUAL_SHAPE = (21, 190)
@@ -32,7 +32,7 @@ class Student:
         return [*self.model.parameters(), *self.sorter.parameters(), *self.tagger.parameters()]
 
     def tagged(self, middle: Any) -> Any:
-        """Scores of the roles (`training.roles`), that of a token before that of a place that looks for it.
+        """Scores of the roles (`training.dialogues.roles`), that of a token before that of a place that looks for it.
 
         `middle` has the shape (places, hidden size), what is given (places, 2 x roles).
         """

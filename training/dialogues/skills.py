@@ -11,11 +11,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from training.invented import made_up
-from training.noise import Language
-from training.roles import FIRST_NUMBER, LAST_NUMBER, REPEATED, Marks
-from training.spintax import draw
-from training.topics import DATA, read_toml
+from training.dialogues.roles import FIRST_NUMBER, LAST_NUMBER, REPEATED, Marks
+from training.dialogues.topics import DATA, read_toml
+from training.language.invented import made_up
+from training.language.noise import Language
+from training.language.spintax import draw
 
 COUNT_MAX = 1000
 COUNT_DOWN_MAX, DOWN_SHARE = 300, 0.2

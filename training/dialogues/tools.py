@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from training.invented import invented
-from training.noise import Language
-from training.roles import TOOL_ROLES, Definition, Marks
-from training.spintax import draw, filled
-from training.topics import DATA, read_toml
+from training.dialogues.roles import TOOL_ROLES, Definition, Marks
+from training.dialogues.topics import DATA, read_toml
+from training.language.invented import invented
+from training.language.noise import Language
+from training.language.spintax import draw, filled
 
 # So that a call's words are copied from the prompt, and not known by heart.
 INVENTED_VALUE_SHARE = 0.5

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from training.korean import particle
+from training.language.korean import particle
 
 SLOT = re.compile(r"\{(r?\d+)(?::(~?)(\w+))?\}")
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.noise import Language, framed, roughened
-from training.roles import Definition, Marks
-from training.skills import FEW_LONG, Exchange, LongCounts, Skills
-from training.spintax import draw
-from training.tools import Case, Tools
-from training.topics import DATA, Topic, read_toml, read_topics
+from training.dialogues.roles import Definition, Marks
+from training.dialogues.skills import FEW_LONG, Exchange, LongCounts, Skills
+from training.dialogues.tools import Case, Tools
+from training.dialogues.topics import DATA, Topic, read_toml, read_topics
+from training.language.noise import Language, framed, roughened
+from training.language.spintax import draw
 
 Message = dict[str, Any]
 """As in OpenAI's interface."""

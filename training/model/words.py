@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from training.dialogues import TOOL, Dialogues
+from training.dialogues.dialogues import TOOL, Dialogues
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

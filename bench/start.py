@@ -1,4 +1,4 @@
-"""Measures a start, from the command to the line "ready": seconds, CPU seconds and memory of all its processes.
+"""Measures a start, from the command to the line "ready": time, CPU time and memory of all its processes.
 
 `python -m bench.start . ../other-checkout --rounds 3` compares checkouts, in turn, so that both see the same machine.
 """

@@ -45,7 +45,7 @@ LENGTHS = (1000, 4000)
 
 
 class Steps:
-    """An engine's stream of texts, a token each, as fast as they are read."""
+    """An engine's stream of texts, one token each, as fast as they are read."""
 
     cached_tokens = 0
     scheduled_at = None
@@ -109,7 +109,7 @@ async def cost_us(texts: Sequence[str], calls: str | None) -> float:
 
 
 async def measured(rounds: int) -> dict[str, list[float]]:
-    """The costs of each case, one for each round."""
+    """The cost of each case, per round."""
     words = [WORDS[number % len(WORDS)] for number in range(4000)]
     cases: dict[str, tuple[Sequence[str], str | None]] = {"plain": (words, None)}
     for name, before in BEFORE.items():

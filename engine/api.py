@@ -140,7 +140,7 @@ class TextEngine(Watched, Protocol):
         """
 
     async def count(self, request: GenerationRequest) -> int:
-        """Render and tokenize a request; the number of its prompts' tokens, however many. Raises `TwowireError`."""
+        """The number of prompt tokens of a request, rendered and tokenized, without a limit. Raises `TwowireError`."""
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Start to generate for one prompt. Raises `TwowireError`; then nothing was started."""

@@ -156,7 +156,7 @@ class EngineManager(HasSupervisor[TextEngine]):
         return await self._ready_engine().prepare(request, client)
 
     async def count(self, request: GenerationRequest) -> int:
-        """How many tokens the prompts of a request have; it needs no place in the queue. Raises `TwowireError`."""
+        """The number of prompt tokens of a request, without queueing. Raises `TwowireError`."""
         return await self._ready_engine().count(request)
 
     def check_open(self) -> None:

@@ -58,13 +58,13 @@ class StreamEncoder(Protocol):
 
 
 class KeptEncoder(StreamEncoder, Protocol):
-    """Encodes a stream whose response can be kept and read again.
+    """Encodes a stream whose response can be stored and read again.
 
     `error` may follow `closing`, whose last event was not sent then.
     """
 
     def response(self) -> bytes:
-        """The response object as in the last event that has it, in JSON."""
+        """The response object of the last event that has it, as JSON."""
 
 
 class FillingEncoder:
@@ -74,11 +74,11 @@ class FillingEncoder:
     """
 
     def fill(self, text: str) -> bytes:
-        """What stands between the halves of `text_template` for a text that may be sent next."""
+        """The bytes between the halves of `text_template` for a text that may be sent next."""
         raise NotImplementedError
 
     def sent(self, text: str) -> None:
-        """Note that the text has been sent, on the fast path."""
+        """Record that the text was sent, on the fast path."""
         raise NotImplementedError
 
 

@@ -74,7 +74,7 @@ class Fault(Enum):
     DEADLINE_EXCEEDED = (504, "server_error", "deadline_exceeded")
     # Ours.
     INTERNAL = (500, "server_error", "internal_error")
-    # The model's: in the stream of an API whose calls must be JSON.
+    # The model's fault: in streams of an API whose calls must be JSON.
     INVALID_TOOL_CALL = (500, "server_error", "invalid_tool_call")
 
     def __init__(self, status: int, error_type: str, code: str) -> None:

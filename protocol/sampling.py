@@ -156,17 +156,17 @@ class TokenFields(ApiRequest):
 
     @property
     def output_token_limit(self) -> int | None:
-        """The most tokens one answer may have; None to fill the rest of the context."""
+        """The maximum tokens of an answer; None for the rest of the context."""
         raise NotImplementedError
 
     @property
     def top_logprob_count(self) -> int | None:
-        """How many candidates to report beside each token; None where no logprobs are wanted."""
+        """How many candidates to report for each token; None without logprobs."""
         return None
 
     @model_validator(mode="after")
     def _check_minimum(self) -> TokenFields:
-        # vLLM's engine leaves this bound to its HTTP layer, and would generate for ever.
+        # vLLM's engine leaves this check to its HTTP layer; without it, it would generate forever.
         limit = self.output_token_limit
         if self.min_tokens is not None and limit is not None and self.min_tokens > limit:
             predicate = f"must be at most the limit of output tokens ({limit}), got {self.min_tokens}."
@@ -175,7 +175,7 @@ class TokenFields(ApiRequest):
 
 
 class SamplingFields(TokenFields):
-    """What chat and completions share beyond that."""
+    """More fields that chat and completions share."""
 
     n: int | None = Field(default=None, ge=1, le=128, description="How many answers to make; 1 by default.")
     max_tokens: int | None = Field(
@@ -190,7 +190,7 @@ class SamplingFields(TokenFields):
 
     @property
     def choice_count(self) -> int:
-        """How many answers are wanted for each prompt."""
+        """The number of answers per prompt."""
         return DEFAULT_N if self.n is None else self.n
 
     @property

@@ -22,5 +22,5 @@ def event(data: Event, number: int | None = None) -> bytes:
 
 
 def before(data: Event) -> bytes:
-    """What stands before an event's data, or before the beginning of it."""
+    """The bytes before an event's data, or before its first part."""
     return b"event: %b\ndata: " % data.name if isinstance(data, NamedEvent) else b"data: "

@@ -42,7 +42,7 @@ class Backend(Protocol):
         """Find the generation that the frame names."""
 
     async def follow(self, frame: FollowFrame) -> Started:
-        """Find the generation that the frame names, to read it beside its reader."""
+        """Follow the generation that the frame names, next to its own reader."""
 
     def error_body(self, frame: OpeningFrame, error: TwowireError) -> bytes:
         """`error` in the form of the API that the frame's stream belongs to."""

@@ -1,7 +1,7 @@
-"""The responses of one connection: those that are not to be stored can be continued while it lasts.
+"""The responses of one connection. Those created without `store` can be continued while the connection lasts.
 
-They are kept in a store in memory that all connections share, under the connection's id. A response remembers its lane:
-a request that fails makes its lane forget the response that it would have continued, and another lane's stays.
+They are kept in memory, in one store for all connections, under the connection's id. Each remembers its lane: when a
+request fails, its lane forgets the response that it would have continued, and other lanes forget nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LaneHistory:
         if body["status"] == "failed":
             await self.forget(body.get("previous_response_id"))
         elif not body["store"]:
-            # Nobody gets its object again, so the lane stands in its place.
+            # Nobody gets the object again, so its place holds the lane.
             entry = replace(entry_of(body, input_items, self._connection_id), body=self._name.encode())
             await self._cache.put(entry)
 

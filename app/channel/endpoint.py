@@ -68,7 +68,7 @@ def channel_routes(services: Services) -> Blueprint:
 
 
 def subprotocols_of(api: GenerationApi[Any]) -> tuple[str, ...]:
-    """What a client may offer at the API's path. Without an offer, it gets the last one's protocol."""
+    """The subprotocols that a client may offer at the API's path. Without an offer, it gets the last one."""
     return (SUBPROTOCOL, LANES_SUBPROTOCOL) if api.has_lanes else (SUBPROTOCOL,)
 
 

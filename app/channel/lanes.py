@@ -1,7 +1,7 @@
 """A connection of OpenAI's WebSocket protocol: each lane answers its creates one after another.
 
-Different lanes answer side by side. A create that is refused is answered in its turn, too, so that its error cannot be
-taken for that of the response before it.
+Different lanes answer side by side. A refused create is also answered in its turn, so that its error cannot be taken
+for that of the response before it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MAX_AGE_S = 3600.0
 
 
 def limits_of_lanes(limits: ChannelLimits) -> ChannelLimits:
-    """The limits of a connection: there is no heartbeat that a client could miss."""
+    """The limits of a connection. There is no heartbeat that a client could miss."""
     return replace(limits, idle_timeout_s=math.inf, max_age_s=min(limits.max_age_s, MAX_AGE_S))
 
 
 class LaneChannel(Channel):
-    """A channel whose `stream_id` is a lane. The limit of generations that run and wait is for all lanes together."""
+    """A channel whose `stream_id` is a lane. All lanes share the limit of running and waiting generations."""
 
     _codec: ResponsesCodec
 

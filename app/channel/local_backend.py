@@ -46,7 +46,7 @@ class ChannelBackend:
         connection_id: str,
         context: Context | None = None,
     ) -> None:
-        """`api`: the one whose requests the create frames hold that name none."""
+        """`api` is the API of create frames that name none."""
         self.requests = 0
         self._services = services
         self._api = api
@@ -87,7 +87,7 @@ class ChannelBackend:
         return Started(follower, last_seq=follower.buffer.last_seq)
 
     def _named(self, frame: CreateFrame) -> GenerationApi[Any]:
-        """The API that the create is for. Raises `TwowireError` for one that there is not."""
+        """The API that the create frame is for. Raises `TwowireError` if there is no such API."""
         api = self._api if frame.api is None else self._by_name.get(frame.api)
         if api is None:
             message = f"api must be one of: {', '.join(self._by_name)}."

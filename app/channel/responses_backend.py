@@ -55,5 +55,5 @@ class ResponsesBackend(ChannelBackend):
         return super()._labelled(CREATE if kind == "chat.completion.create" else kind, stream_id, event_id)
 
     def close(self) -> None:
-        """Forget the responses that lived with the connection."""
+        """Forget the connection's responses."""
         self._history.close()

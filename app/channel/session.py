@@ -215,7 +215,7 @@ class Channel:
             self._end_if_idle()
 
     def _freed(self, stream_id: str) -> None:
-        """The client can know that the stream of that id has ended."""
+        """Called once the client can know that the stream has ended."""
 
     def _answer(self, frame: bytes | None, tell: Callable[[], None] | None = None) -> None:
         """Send a frame that belongs to no stream's task as soon as the socket takes it; None: the codec has none."""

@@ -127,10 +127,10 @@ class Channel:
         return generation
 
     async def follow(self, answer_id: str, follow_token: str, *, starting_after: int = 0) -> Generation:
-        """Read along in a generation of somebody else's, who has passed on its `id` and `follow_token`.
+        """Follow somebody else's generation, given its `id` and `follow_token`.
 
-        `starting_after` is the number of the last chunk that is known. To cancel it ends the following, not the
-        generation. It is followed again after a lost connection. Raises as `create` does.
+        `starting_after` is the number of the last known chunk. Cancelling stops following, and leaves the generation
+        alone. After a lost connection it is followed again. Raises the same as `create`.
         """
         socket = await self._connected()
         stream_id = next(self._names)

@@ -1,4 +1,4 @@
-"""The client's connection: how it is opened, and what is sent on it."""
+"""Opens the client's connection, and sends on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.client.generation import ChannelError, ConnectionLost
 from app.client.message import Json
 
 try:
-    # Those named twice are imported from here by others, so that all get the error below.
+    # The names with `as` are re-exported: importing them from here gives the error below.
     from websockets.asyncio.client import ClientConnection as ClientConnection
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed as ConnectionClosed

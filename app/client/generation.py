@@ -128,7 +128,7 @@ class Generation:
         self.resumed()
 
     def follow(self, answer_id: str, follow_token: str, starting_after: int) -> None:
-        """Make it a follower of somebody else's generation."""
+        """Make this a follower of somebody else's generation."""
         self.id, self.follow_token, self.seq = answer_id, follow_token, starting_after
         self.is_follower = True
 

@@ -1,4 +1,4 @@
-"""Further names for the text model."""
+"""More names for the text model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_NAME = "default"
 
 
 def _check_aliases(aliases: tuple[str, ...]) -> tuple[str, ...]:
-    """Each is PATTERN=NAME, and no pattern stands twice."""
+    """Each is PATTERN=NAME; patterns are unique."""
     patterns = []
     for alias in aliases:
         pattern, mark, name = alias.partition("=")
@@ -25,7 +25,7 @@ def _check_aliases(aliases: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """Names of models that clients bring with them."""
+    """Model names that clients have built in."""
 
     model_alias: Annotated[
         tuple[str, ...],
@@ -40,5 +40,5 @@ class ModelNames:
 
     @property
     def aliases(self) -> tuple[tuple[str, str], ...]:
-        """The patterns with the names that they stand for, as they were given."""
+        """The patterns and the names they stand for, in the given order."""
         return tuple((pattern, name) for pattern, _, name in (alias.partition("=") for alias in self.model_alias))

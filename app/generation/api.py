@@ -1,4 +1,4 @@
-"""What an API that generates is made of: see `app.generation.table` for those that there are."""
+"""What makes up a generating API. The APIs themselves are in `app.generation.table`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ApiDescription:
     stream: str = ""
     """How a stream looks, in Markdown; `{chunk}` stands for the name of `chunk`."""
     stream_options: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the streamed example's request."""
+    """More fields for the streamed example's request."""
     error: type[BaseModel] = ErrorResponse
     """What `error_body` encodes."""
 
@@ -56,11 +56,11 @@ class Keeping(Generic[R]):
     """How an API's responses are continued and kept, for an API whose encoder is a `KeptEncoder`."""
 
     recall: Callable[[R, History], Awaitable[None]]
-    """Complete a request with the earlier items that it refers to. Raises `TwowireError` for what is not there."""
+    """Add the earlier items that a request refers to. Raises `TwowireError` if one is missing."""
     input_items: Callable[[R], Sequence[dict[str, Any]]]
     """The request's own items, each with an id."""
     is_background: Callable[[R], bool]
-    """Whether the response is to be generated without a reader."""
+    """Whether the response is generated without a reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,18 @@ class GenerationApi(Generic[R]):
     """Makes the collector of a whole body from the same, and the number of choices."""
     description: ApiDescription
     error_body: Callable[[TwowireError, str | None], bytes] = error_bytes
-    """An error as JSON: the body of a refusal; with the request's id, where the form has a place for it.
+    """An error as JSON, for the body of a refusal; with the request's id if the form has a place for it.
 
-    In a stream, the encoder has the events of an error.
+    In a stream, the encoder makes the error's events.
     """
     end_of_stream: bytes = sse.DONE
     """The bytes after a stream's last event, with their framing."""
     keepalive: bytes = sse.KEEPALIVE
-    """What a silent stream of server-sent events is kept alive with, framed."""
+    """The frame that keeps a silent stream of server-sent events alive."""
     client_headers: tuple[str, ...] = ()
-    """Headers that only clients of this API send. Errors they get outside of all APIs' paths have this API's form."""
+    """Headers that only this API's clients send. Outside all APIs' paths, they get errors in this API's form."""
     request_id_header: str | None = None
-    """This API's name for `X-Request-Id`, which its responses have too."""
+    """This API's name for `X-Request-Id`; its responses have both."""
     keeping: Keeping[R] | None = None
     """Its responses can be kept and continued: see `app.stores.responses.history`."""
     is_metered: bool = True
@@ -99,10 +99,10 @@ class GenerationApi(Generic[R]):
     is_resumable: bool = False
     """A stream may be kept for a client that loses its connection, and can be resumed over HTTP."""
     has_websocket: bool = False
-    """A channel can be opened at `path`, beside the POST, and a create on any channel may name this API."""
+    """A channel can be opened at `path`, and create frames on any channel may name this API."""
 
     has_lanes: bool = False
-    """At `path`, WebSockets that do not ask for the channel speak OpenAI's protocol with lanes."""
+    """At `path`, WebSockets that do not ask for the channel use OpenAI's protocol with lanes."""
 
     def has_path(self, path: str) -> bool:
         """Whether it is the API's own path, or one below it."""
@@ -120,7 +120,7 @@ class GenerationApi(Generic[R]):
 def api_of(
     apis: Iterable[GenerationApi[Any]], path: str, has_header: Callable[[str], bool]
 ) -> GenerationApi[Any] | None:
-    """The API that a request speaks: that of its path, or of the path above it, or else the one its headers show."""
+    """The API of a request: that of its path or the path above it, otherwise the one its headers show."""
     by_headers = None
     for api in apis:
         if api.has_path(path):

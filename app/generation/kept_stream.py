@@ -18,11 +18,11 @@ from protocol.errors import TwowireError
 log = structlog.get_logger(__name__)
 
 Keep = Callable[[bytes], Awaitable[None]]
-"""Keeps a response object; replaces an earlier state of it. Raises `TwowireError`."""
+"""Stores a response object, replacing its earlier state. Raises `TwowireError`."""
 
 
 class KeptStream(LiveStream):
-    """A failure is an event like others here: the failed response is kept too."""
+    """A failure is an event like any other: the failed response is kept too."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class KeptStream(LiveStream):
     async def leave(self) -> None:
         await super().leave()
         if self._is_kept and not self._ended:
-            # Nothing else would end what was kept while it ran.
+            # Otherwise the stored response would stay in progress.
             self._ended = True
             try:
                 await self.keep()
@@ -79,5 +79,5 @@ class KeptStream(LiveStream):
 
 
 def cancelled(response: bytes) -> bytes:
-    """A response object as that of a cancelled response."""
+    """The response object with the status of a cancelled response."""
     return orjson.dumps(orjson.loads(response) | {"status": "cancelled", "completed_at": None})

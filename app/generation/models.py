@@ -27,7 +27,7 @@ class ServedModels:
     """The names that requests may give as `model`."""
 
     def __init__(self, names: tuple[str, ...], embedder: Embedder, aliases: Sequence[tuple[str, str]] = ()) -> None:
-        """`names`: those of the text model, at least one. `aliases`: patterns, and the name that each stands for."""
+        """`names` are those of the text model, at least one; `aliases` are patterns with the names they stand for."""
         self.names = names
         self._aliases = [
             (re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL), name if name in names else names[0])
@@ -43,7 +43,7 @@ class ServedModels:
         return types | {name: EMBEDDER_TYPES[kind] for name, kind in self._embedder.models.items()}
 
     def check(self, name: str, wanted: ModelType | None = "chat") -> str:
-        """The served name that `name` stands for: itself, or that of an alias.
+        """The served name that `name` stands for: itself, or an alias's.
 
         Raises `TwowireError` (404) unless it is served for what is `wanted`, or for anything if that is None.
         """

@@ -1,4 +1,4 @@
-"""A response that generates nothing: the request was checked and rendered, and can be continued."""
+"""A response without a generation: the request was checked and rendered, and can be continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came before a response: its request is completed with earlier items, from the caller's history."""
+"""Completes a request with the earlier items it continues, from the caller's history."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from protocol.responses.request import ResponseRequest
 
 
 async def recall(request: ResponseRequest, history: History) -> None:
-    """Add the turns that the request goes on from, and replace references by what they refer to.
-
-    Raises `TwowireError` for what is not there.
-    """
+    """Add the turns that the request continues, and resolve references. Raises `TwowireError` if an item is missing."""
     items = request.input_items
     for number, item in enumerate(items):
         if isinstance(item, ReferenceItem):

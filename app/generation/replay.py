@@ -27,7 +27,7 @@ MAX_CHUNKS_PER_STEP = 64
 """How many chunks a reader that catches up gets at a time, so that others get their turn on the loop and the socket."""
 
 MAX_FOLLOWERS = 256
-"""How many may follow one generation. Each costs its frames, and nothing in the engine."""
+"""How many followers a generation may have. They cost frames, and nothing in the engine."""
 
 CHUNK_BYTES = 48
 BUFFER_BYTES = 4096
@@ -101,7 +101,7 @@ class ReplayBuffer:
 
     @property
     def is_background(self) -> bool:
-        """It needs no reader, and still runs."""
+        """Whether it runs without needing a reader."""
         return self.grace_s == math.inf and not self.is_finished
 
     @property
@@ -197,9 +197,9 @@ class ReplayBuffer:
             raise TwowireError(Fault.CHUNKS_GONE, message, param="starting_after")
 
     def follow(self, follower: ReplayReader) -> None:
-        """Add a follower, which reads beside the reader.
+        """Add a follower, which reads next to the reader.
 
-        Raises `TwowireError` as `attach` does, and where there are as many as there may be (429).
+        Raises `TwowireError` as `attach` does, and (429) if there are too many.
         """
         self._check_cursor(follower.seq)
         if len(self._followers) >= MAX_FOLLOWERS:
@@ -208,7 +208,7 @@ class ReplayBuffer:
         self._followers.add(follower)
 
     def unfollow(self, follower: ReplayReader) -> None:
-        """Remove a follower, if it is there."""
+        """Remove a follower, if present."""
         self._followers.discard(follower)
 
     def detach(self, reader: ReplayReader) -> None:
@@ -240,7 +240,7 @@ class ReplayBuffer:
         await self._stream.cancel()
 
     async def wait_finished(self) -> None:
-        """Wait until the last chunk is there."""
+        """Wait for the last chunk."""
         await asyncio.wait({self._pump})
 
     def _set_timer(self, delay_s: float) -> None:

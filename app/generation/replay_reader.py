@@ -1,4 +1,4 @@
-"""The readers of a replay buffer: the one whose generation it is, and those that follow it."""
+"""The readers of a replay buffer: the generation's own, and its followers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReadBuffer(Protocol):
     def generation(self) -> Generation: ...
 
     def read(self, after: int) -> list[bytes]:
-        """The next chunks after number `after`; none if there are none yet."""
+        """The next chunks after number `after`, or none yet."""
 
     def error_events(self, error: TwowireError) -> list[Event]:
         """The events that tell a reader that the stream has failed."""
@@ -122,9 +122,9 @@ class ReplayReader:
 
 
 class Follower(ReplayReader):
-    """Reads a buffer beside its reader. It neither keeps the generation alive nor ends it, and nothing waits for it.
+    """Reads a buffer next to its reader. It neither keeps the generation alive nor ends it.
 
-    What it has not read when the buffer drops it is gone: a follower that lags by a whole buffer is cut.
+    Nothing waits for it: a follower that lags by a whole buffer is cut off.
     """
 
     _has_stopped = False

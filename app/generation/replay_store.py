@@ -76,7 +76,7 @@ class ReplayStore:
         return buffer.attach(starting_after)
 
     async def follow(self, answer_id: str, token: str, starting_after: int) -> Follower:
-        """A new follower, whatever its key: who has the token was given it. Raises `TwowireError` as `resume` does."""
+        """A new follower, with any key: the token is the permission. Raises `TwowireError` as `resume` does."""
         location = await self._locate(answer_id)
         is_right = _is_right(token, location.follow_token if location is not None else "")
         buffer = self._buffer_at(location, answer_id) if location is not None and is_right else None
@@ -190,7 +190,7 @@ class _Location:
 
 
 def _is_right(token: str, wanted: str) -> bool:
-    # Compared even if there is no such generation, so that timing does not reveal it.
+    # Compared in any case, so that timing does not reveal whether the generation exists.
     is_equal = hmac.compare_digest(token.encode(), (wanted or secrets.token_urlsafe(TOKEN_BYTES)).encode())
     return is_equal and wanted != ""
 

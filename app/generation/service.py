@@ -79,7 +79,7 @@ class GenerationService:
         self._responses = responses
         self._pace = pace
         self.kept: weakref.WeakValueDictionary[str, KeptStream] = weakref.WeakValueDictionary()
-        """The streams, by id, whose responses will be kept."""
+        """The streams whose responses will be kept, by id."""
 
     async def start(
         self,
@@ -92,7 +92,7 @@ class GenerationService:
         grace_s: float | None = None,
         history: History | None = None,
     ) -> LiveStream | ReplayReader:
-        """Start a stream. Whoever reads it, leaves it. Raises `TwowireError`; then nothing is held.
+        """Start a stream. Its reader must leave it. Raises `TwowireError`, and then holds nothing.
 
         `timeout_s` is how long the client gives the request. With `grace_s`, a replay buffer keeps the stream for so
         many seconds after its connection is lost; with an infinite one, the stream needs no reader. `history` is what
@@ -172,7 +172,7 @@ class GenerationService:
     async def count(
         self, api: GenerationApi[Any], request: ApiRequest, wanted: GenerationRequest, transport: Transport
     ) -> int:
-        """How many tokens the prompt of a request to `api` has: one rendering, and nothing of the engine.
+        """The number of prompt tokens of a request to `api`, from one rendering, without the engine.
 
         Raises `TwowireError`.
         """
@@ -186,7 +186,7 @@ class GenerationService:
             self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))
 
     async def _recall(self, api: GenerationApi[R], request: R, caller: Caller, history: History | None) -> Keep | None:
-        """Complete the request with what it continues; returns how its response is kept, if the API's are."""
+        """Add what the request continues. Returns how its response is kept, or None if the API keeps none."""
         if api.keeping is None:
             return None
         history = history or StoredHistory(self._responses, caller.owner)

@@ -176,7 +176,7 @@ class LiveStream:
         return True
 
     def _send_filled(self, text: str) -> bool:
-        """`_send` for an encoder whose texts differ in more than themselves."""
+        """`_send` for an encoder whose events differ in more than their text."""
         filler = self._filler
         if self._sender is None or filler is None or not self._sender.send(self.seq + 1, filler.fill(text)):
             return False

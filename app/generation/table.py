@@ -1,4 +1,4 @@
-"""The table of the APIs that generate: one row for each.
+"""The table of the generating APIs, one row each.
 
 The routes, the WebSockets, the OpenAPI document and the rate limits all read it. To add an API, add its folder in
 `protocol` and a row here; CONTRIBUTING.md has an example.

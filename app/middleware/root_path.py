@@ -1,4 +1,4 @@
-"""Serves the app below a path, for a proxy that passes the paths of its own addresses on."""
+"""Serves the app below a path, for a proxy that forwards its own paths unchanged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from app.middleware.lifecycle import ASGIApp
 
 
 class RootPath:
-    """Removes `prefix` from the paths of requests that have it; the others are served as they are.
+    """Removes `prefix` from request paths that have it, and serves others unchanged.
 
-    The pages need no prefix: they refer to everything by relative addresses. Those only work at an address with a slash
-    at its end, so the bare prefix is redirected there.
+    The pages need no prefix: their URLs are relative. Relative URLs need a slash at the end of the page's own, so the
+    bare prefix is redirected.
     """
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:

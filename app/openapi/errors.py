@@ -80,7 +80,7 @@ def _status(fault: Fault) -> int:
 
 def _error_answer(status: int, faults: Iterable[Fault], error: type[BaseModel]) -> dict[str, Any]:
     codes = [f"`{code}`" for code in dict.fromkeys(fault.code for fault in faults)]
-    # Not every form shows the code; it still names the cause.
+    # Some forms leave out the code; it still names the cause.
     subject = "`code` is" if error is ErrorResponse else "The cause is"
     answer = json_answer(f"{subject} {'one of ' if len(codes) > 1 else ''}{', '.join(codes)}.", error)
     # RFC 6585, section 4, and RFC 9110, section 15.6.4.

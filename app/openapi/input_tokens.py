@@ -9,7 +9,7 @@ from protocol.responses.schemas import InputTokenCount
 
 
 def input_tokens_route(model: str) -> Route:
-    """The route, whose example asks for `model`."""
+    """The route; its example uses `model`."""
     return Route(
         path=f"{RESPONSES.path}/input_tokens",
         method="post",

@@ -9,7 +9,7 @@ from protocol.messages.schemas import MessagesErrorResponse, TokenCount
 
 
 def count_tokens_route(model: str) -> Route:
-    """The route, whose example asks for `model`."""
+    """The route; its example uses `model`."""
     example = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
     return Route(
         path=f"{MESSAGES.path}/count_tokens",

@@ -47,7 +47,7 @@ _PAGING = (
 
 
 def response_routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
-    """The routes of stored responses, if an API keeps them, and of conversations. Examples ask for `model`."""
+    """The routes of stored responses, if an API keeps them, and of conversations. Examples use `model`."""
     stored = (route for api in apis if api.keeping is not None for route in _stored(api))
     return (*stored, _compact(model), *_CONVERSATIONS)
 

@@ -77,7 +77,7 @@ async def respond_in_background(
     transport: HttpTransport,
     timeout_s: float | None,
 ) -> Response:
-    """Start a response that needs no reader, and answer with it as it is, or with its stream."""
+    """Start a response that needs no reader. Returns it as it is now, or its stream."""
     most = services.settings.responses.max_background
     if services.replays.background_count(caller.owner) >= most:
         message = f"{most} responses run in the background; wait until one has ended, or cancel it."

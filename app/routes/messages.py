@@ -22,7 +22,7 @@ def messages_routes(services: Services) -> Blueprint:
 
     @routes.post(f"{MESSAGES.path}/count_tokens")
     async def count_tokens() -> Response:
-        """The number of tokens of a prompt, which is rendered as for an answer. Anthropic's reference: Count tokens."""
+        """The number of tokens of a prompt, rendered as for an answer. Anthropic's reference: Count tokens."""
         body = await parsed_body(CountTokensRequest, services.parser, services.settings.requests.body_timeout_s)
         transport = HttpTransport(record_of(request.scope), "http")
         tokens = await services.generation.count(MESSAGES, body, body.generation_request(), transport)

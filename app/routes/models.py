@@ -38,7 +38,7 @@ def model_routes(services: Services) -> Blueprint:
 
 
 def _is_anthropics() -> bool:
-    """Whether a client of Anthropic's API asks."""
+    """Whether the client uses Anthropic's API."""
     return any(name in request.headers for name in MESSAGES.client_headers)
 
 

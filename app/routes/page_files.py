@@ -1,8 +1,8 @@
-"""The pages' files: what may be served of them, how they are compressed, and their addresses that never change.
+"""The pages' files: which are served, how they are compressed, and their permanent URLs.
 
-A file's address may contain a digest of the whole folder, `/static/DIGEST/…`. Browsers then keep it for good, since
-another content has another address. Imports between scripts are relative, so they stay below the same digest, and no
-file has to be rewritten for it but the HTML.
+A file's URL may contain a digest of the whole folder, `/static/DIGEST/…`. Browsers then keep it for good, since other
+content has another URL. Imports between scripts are relative, so they stay below the same digest, and only the HTML has
+to be rewritten.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PRELOAD = re.compile(r'^ *<link rel="(?:module)?preload" [^>]*href="static/(?P<
 
 
 class PageFiles:
-    """The files of one folder, each compressed once until it changes.
+    """The files of one folder, compressed once per change.
 
     Streams are never compressed: the size of a chunk would reveal the length of its token.
     """
@@ -53,7 +53,7 @@ class PageFiles:
         self._graphs: dict[str, tuple[str, ...]] = {}
 
     def digest(self) -> str:
-        """A digest of all files; computed again when the size or the time of one has changed."""
+        """A digest of all files, computed again when a size or a time has changed."""
         state = frozenset((name, path.stat().st_mtime_ns, path.stat().st_size) for name, path in self._served())
         if state != self._state:
             total = hashlib.sha256()
@@ -67,7 +67,7 @@ class PageFiles:
         return [(path.relative_to(self._folder).as_posix(), path) for path in paths]
 
     async def file(self, name: str) -> Response:
-        """A file by its name, with or without a digest before it. Aborts with 404 if there is none."""
+        """A file by its name, with or without a digest before it. Aborts with 404 if it does not exist."""
         match = _DIGEST.fullmatch(name)
         if match is None:
             return await self._answer(name)
@@ -80,7 +80,7 @@ class PageFiles:
     async def _answer(self, name: str) -> Response:
         suffix = Path(name).suffix
         media_type = MEDIA_TYPES.get(suffix)
-        # No hidden files; and on Windows a backslash separates folders.
+        # No hidden files, and no backslash, which separates folders on Windows.
         if media_type is None or "\\" in name or "\0" in name or any(part.startswith(".") for part in name.split("/")):
             abort(404)
         response = await send_from_directory(
@@ -93,7 +93,7 @@ class PageFiles:
         return await self._finish(name, response)
 
     async def rendered(self, name: str) -> Response:
-        """A page or script with addresses that never change, and the list of what a page loads at its start."""
+        """A page or script with permanent URLs, and a list of what the page loads first."""
         response = Response(self._with_digest(name), mimetype=MEDIA_TYPES[Path(name).suffix])
         return await self._finish(name, response)
 
@@ -103,7 +103,7 @@ class PageFiles:
         loaded = list(dict.fromkeys(part for script in scripts for part in self._graph(script)))
         parts = [part for part in loaded if part not in scripts]
         links = "".join(f'  <link rel="modulepreload" href="static/{part}">\n' for part in parts)
-        # The libraries are missing where npm was.
+        # Without npm, there are no libraries.
         text = _PRELOAD.sub(lambda link: link[0] if (self._folder / link["name"]).is_file() else "", text)
         text = text.replace("</head>", f"{links}</head>").replace('"static/', f'"static/{digest}/')
         return text.replace("DIGEST", digest)
@@ -148,7 +148,7 @@ class PageFiles:
 
 
 async def with_etag(response: Response) -> Response:
-    """Add an ETag of the content; answer 304 to a client that has it (RFC 9110, section 13.1.2)."""
+    """Add an ETag of the content; return 304 to a client that has it (RFC 9110, section 13.1.2)."""
     body = await response.get_data(as_text=False)
     response.set_etag(hashlib.sha256(body).hexdigest()[:32])
     return await response.make_conditional(request)

@@ -35,8 +35,8 @@ POLICY = {
 """The Content Security Policy.
 
 The pages load nothing from elsewhere: they work offline, and no other host learns who reads them. Inline scripts and
-styles are forbidden, and only DOMPurify may turn text into markup, so a model's text cannot run as a script. The policy
-`twowire` names the service worker, and nothing else.
+styles are forbidden, and only DOMPurify may turn text into markup, so a model's text cannot run as a script. The
+Trusted Types policy `twowire` only allows the service worker's URL.
 """
 
 # Swagger UI brings a DOMPurify of its own, and writes its output as a string, which the default policy in
@@ -57,7 +57,7 @@ PLACEHOLDER_MODEL = "MODEL"
 
 
 def page_routes(services: Services) -> Blueprint:
-    """`/`, `/docs`, `/openapi.json`, `/static/…`, and what makes the chat installable."""
+    """`/`, `/docs`, `/openapi.json`, `/static/…`, and the files that make the chat installable."""
     routes = Blueprint("pages", __name__)
     files = PageFiles(static_folder())
     embedders = " ".join(services.settings.access.frame_ancestors) or "'none'"

@@ -29,7 +29,7 @@ def resumable_routes(services: Services) -> Blueprint:
     """`GET …/{id}/stream` and `DELETE …/{id}` below the path of each API whose streams can be resumed."""
     routes = Blueprint("resumable", __name__)
     for api in services.apis:
-        # Where responses are kept, they can be streamed again: `app.routes.responses.stored`.
+        # Stored responses can be streamed again: `app.routes.responses.stored`.
         if api.is_resumable and api.keeping is None:
             path = f"{api.path}/<answer_id>"
             routes.add_url_rule(f"{path}/stream", f"resume_{api.name}", partial(resume, services, api))

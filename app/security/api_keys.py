@@ -23,8 +23,8 @@ class KeyRing:
     def check(self, authorization: Sequence[str], api_keys: Sequence[str] = ()) -> str | None:
         """The owner: the hex digest of the key in `authorization` or in `api_keys`.
 
-        These are all the request's headers `Authorization` and `x-api-key`; the latter is Anthropic's. Some of its
-        clients send both, with a key for another server in one of them: one that is known is enough.
+        They hold all the request's `Authorization` and `x-api-key` headers; the latter is Anthropic's. Some of its
+        clients send both, one with another server's key, so one known key is enough.
 
         None if the server has no keys. Raises `TwowireError` (401) unless there is at most one header of each name,
         with a valid key in one of them. A key is compared with every digest, in constant time, so that timing reveals

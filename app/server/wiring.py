@@ -37,7 +37,7 @@ QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
 """Polled every few seconds, so their log lines are for debugging only."""
 
 MAX_PER_SOCKET = 256
-"""How many responses a WebSocket keeps that are not to be stored."""
+"""How many responses created without `store` a WebSocket keeps."""
 
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 LIBRARY = "sentence_transformers"

@@ -1,1 +1,1 @@
-"""What embeddings cost, beside other servers and beside chats."""
+"""Measures what embeddings cost, compared with other servers and next to chats."""

@@ -1,4 +1,4 @@
-"""The server that a tutorial would have one write: FastAPI, and one `encode` for each request.
+"""The server of a typical tutorial: FastAPI, with one `encode` per request.
 
     python -m bench.embeddings.textbook FOLDER PORT THREADS {async,threads}
 

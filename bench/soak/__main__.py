@@ -147,7 +147,7 @@ class Soak:
             self.ledger.problem("tasks were left behind", f"{first.tasks} before, {self.server.sample().tasks} after")
         self.samples.append(self.server.sample())
         level, end = self.levels()
-        # What a busy end took for a moment is given back by now; a leak is not.
+        # A busy end's memory has been released by now; a leak has not.
         if min(end, self.samples[-1].rss_mib) > level * (
             MAX_GROWTH if self._options.minutes >= SHORT_MINUTES else MAX_GROWTH_WHEN_SHORT
         ):
@@ -162,7 +162,7 @@ class Soak:
                 self.ledger.problem(f"the server logged an error: {line['event']}", line)
 
     def _all_logged(self) -> bool:
-        """Every request that is counted has its line: the log comes through a pipe, later than the figures."""
+        """Whether every counted request has its log line: lines come through a pipe, later than the metrics."""
         return len(self.server.request_lines()) >= self.server.requests().total()
 
     def levels(self) -> tuple[float, float]:
@@ -170,7 +170,7 @@ class Soak:
         return self._level(LEVEL_AT, LEVEL_TO), self._level(0.9, 1.0)
 
     def _level(self, begin: float, end: float) -> float:
-        """The median memory between two parts of the time, or the sample next to them if a busy server gave none."""
+        """The median memory in a part of the run, or the nearest sample if a busy server gave none."""
         first, whole = self.samples[0].at, self._ends_at - self.samples[0].at
         begin, end = first + begin * whole, first + end * whole
         between = [one.rss_mib for one in self.samples if begin <= one.at <= end]

@@ -245,9 +245,9 @@ class ChannelClient:
             self._lost(stream, CANCELLED)
         left = [stream for stream in kept if not stream.is_over]
         for stream in kept:
-            # They are short: the last chunks of one that was done may have been on their way.
+            # They are short: the last chunks may have been on their way.
             self._lost(stream, DETACHED | COMPLETED)
-        # At once: the server keeps them for some seconds only.
+        # All at once: the server keeps them for seconds only.
         begun = [stream for stream in left if stream.id]
         await asyncio.gather(*(self._come_back(stream, on_http=place % 2 == 1) for place, stream in enumerate(begun)))
 

@@ -243,7 +243,7 @@ class HttpClient:
             response = await self.http.delete(path, headers={"X-Request-Id": cancel.id})
             saw: Fate = "completed" if response.status_code == 200 else "refused"
             await events.read()
-            # Before a slow client's cancel came, the stream may have ended.
+            # The stream may have ended before a slow client's cancel.
             is_late = events.is_finished
             self.ledger.end(cancel, {saw}, COMPLETED | REFUSED if is_late else COMPLETED, response.text)
         self._read(ask, events, COMPLETED if is_late else CANCELLED)

@@ -76,7 +76,7 @@ class Ledger:
             self.problem(f"{ask.kind}: saw {_words(ask.fates)}, was out for {_words(meant)}", f"{ask.id} {why}")
 
     def leave(self, ask: Ask, fates: frozenset[Fate | None]) -> None:
-        """Its client left; `fates` fit, and `completed` does if it took so long that the server may have been done."""
+        """Its client left. `fates` fit; so does `completed` if it took so long that the server may have been done."""
         if time.monotonic() - ask.began_at > BUSY_S:
             fates |= {"completed"}
         self.end(ask, fates, fates)

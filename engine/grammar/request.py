@@ -1,4 +1,4 @@
-"""Checks the grammar of a request's answer, and finds the field that is at fault if it is refused."""
+"""Checks the grammar of a request's answer, and finds the field to blame if it is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Checker(Protocol):
 async def check_constraint(
     grammars: Checker, constraint: Constraint | None, request: GenerationRequest, client: str
 ) -> None:
-    """Return once the engine can follow `constraint`, the grammar of the request's answer.
+    """Return once the engine can apply `constraint`, the grammar of the request's answer.
 
     Raises `TwowireError`, as the checker does. A grammar may be made of several schemas: the error names the one that
     is refused by itself, such as `tools[2]`, or the field of all tools.

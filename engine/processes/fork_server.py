@@ -1,7 +1,7 @@
 """Starts processes by fork from one that has already imported what they need: Python's fork server, with our preload.
 
-Python says nothing of the fork server's number, nor of its socket's place; we read both from where Python 3.11 to 3.14
-keep them.
+Python has no API for the fork server's process id or its socket's path; we read both where Python 3.11 to 3.14 keep
+them.
 
 Importing vLLM takes eight seconds of a processor. The engine's processes would each do it again; forked, they do not,
 and an engine that died is back in a few seconds. The fork server stays for the life of the server; its memory is
@@ -25,7 +25,7 @@ from typing import Any
 from engine.processes.children import interrupts_blocked
 
 ALLOWED_PROCESSORS = "TWOWIRE_FORK_SERVER_PROCESSORS"
-"""For the fork server: the processors that its parent may use, before OpenMP binds it to one."""
+"""For the fork server: the CPUs its parent may use, before OpenMP binds it to one."""
 
 
 def start_fork_server(preload: str, environment: Mapping[str, str]) -> bool:
@@ -47,7 +47,7 @@ def start_fork_server(preload: str, environment: Mapping[str, str]) -> bool:
 
 
 def is_fork_server_started() -> bool:
-    """Whether this process has started one."""
+    """Whether this process has started a fork server."""
     return _pid() is not None
 
 
@@ -109,7 +109,7 @@ def _own_folder() -> Iterator[None]:
         yield
     finally:
         config["tempdir"] = before
-        # The fork server may have been running, or there is another now.
+        # The fork server may have been running already, or have been replaced.
         shutil.rmtree(folder if of_old == _folder() else of_old, ignore_errors=True)
 
 

@@ -73,7 +73,7 @@ class ResumeFrame(TracedFrame):
 
 
 class FollowFrame(TracedFrame):
-    """Follow a generation that somebody else reads."""
+    """Follow somebody else's generation."""
 
     type: Literal["chat.completion.follow"]
     stream_id: StreamId
@@ -99,7 +99,7 @@ class PongFrame(RequestPart):
 
 
 OpeningFrame = CreateFrame | ResumeFrame | FollowFrame
-"""A frame that takes a `stream_id`."""
+"""A frame that starts a stream under its `stream_id`."""
 
 ClientFrame = OpeningFrame | CancelFrame | PingFrame | PongFrame
 

@@ -1,7 +1,7 @@
 """OpenAI's WebSocket protocol for responses: create frames in, the events of server-sent events out, one in a frame.
 
-A frame may name a lane, in `stream_id`; so do the events that answer it. "" stands for the lane without a name. Nothing
-stands around the events: no greeting, no acknowledgement, no end, no heartbeat. What is wrong is an event `error`.
+A frame may name a lane, in `stream_id`; so do the events that answer it. "" stands for the lane without a name. There
+is nothing but events: no greeting, no acknowledgement, no end, no heartbeat. Errors are events of type `error`.
 
 https://platform.openai.com/docs/guides/websocket-mode
 """
@@ -22,7 +22,7 @@ from protocol.errors import Fault, TwowireError, error_object
 from protocol.validation.parse import parse_json_object
 
 SUBPROTOCOL = "openai.responses"
-"""For browsers, which must offer one beside a ticket. OpenAI's clients offer none."""
+"""For browsers, which must offer a subprotocol besides their ticket. OpenAI's clients offer none."""
 CREATE, STEER = "response.create", "response.steer"
 DEFAULT_LANE = ""
 _LANE = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
@@ -41,7 +41,7 @@ class ResponsesCodec(FrameCodec):
     """Has only chunks and errors."""
 
     def decode(self, message: str | bytes | None) -> ClientFrame | SteerFrame:
-        """What a frame asks for. Control frames that are not known, such as Codex sends, ask for nothing."""
+        """What a frame asks for. Unknown control frames, such as Codex sends, ask for nothing."""
         fields = _object(message)
         kind, lane = fields.get("type"), fields.get("stream_id")
         if kind == STEER:

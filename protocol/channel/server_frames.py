@@ -58,7 +58,7 @@ def chunk(head: bytes, seq: int, data: Event) -> bytes:
 
 
 def _before_data(data: Event) -> bytes:
-    """What stands between a chunk's number and its data."""
+    """The bytes between a chunk's number and its data."""
     return b',"event":"%b","data":' % data.name if isinstance(data, NamedEvent) else b',"data":'
 
 

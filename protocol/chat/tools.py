@@ -136,7 +136,7 @@ ChoiceWord = Literal["none", "auto", "required"]
 
 
 def word_or_object(value: Any) -> Any:
-    """`tool_choice`, if it is one of its words or an object; for a pydantic validator: raises a refusal."""
+    """Check that `tool_choice` is one of its words or an object. For a pydantic validator: raises a refusal."""
     if not isinstance(value, (str, dict, RequestPart)):
         raise refusal(Fault.INVALID_TYPE, "must be 'none', 'auto', 'required', or an object that names a tool.")
     if isinstance(value, str) and value not in ("none", "auto", "required"):

@@ -17,7 +17,7 @@ class Conversation(BaseModel):
 
 
 class DeletedConversation(BaseModel):
-    """A conversation that is gone."""
+    """A deleted conversation."""
 
     id: str
     object: Literal["conversation.deleted"] = "conversation.deleted"
@@ -25,7 +25,7 @@ class DeletedConversation(BaseModel):
 
 
 class DeletedResponse(BaseModel):
-    """A response that is gone."""
+    """A deleted response."""
 
     id: str
     object: Literal["response"] = "response"
@@ -33,7 +33,7 @@ class DeletedResponse(BaseModel):
 
 
 class ItemPage(BaseModel):
-    """Some of a list of items."""
+    """A page of a list of items."""
 
     object: Literal["list"] = "list"
     data: list[dict[str, Any]] = Field(description="The items, each with an `id` and a `type`.")
@@ -43,7 +43,7 @@ class ItemPage(BaseModel):
 
 
 class ConversationItem(BaseModel):
-    """An item: a message, a call, its output, or what the model thought."""
+    """An item: a message, a call, a call's output, or the model's reasoning."""
 
     model_config = ConfigDict(extra="allow")
 

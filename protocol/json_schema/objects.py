@@ -81,7 +81,7 @@ def rewritten_object(
 
 
 def _named_and_patterns(node: dict[str, Any], place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`properties` and `patternProperties`, neither of them too many."""
+    """`properties` and `patternProperties`, within their limits."""
     named = an_object("properties", node.get("properties", {}), place.at)
     patterns = an_object("patternProperties", node.get("patternProperties", {}), place.at)
     if len(named) > bounds.MAX_OBJECT_PROPERTIES:

@@ -42,7 +42,7 @@ def compact_routes(services: Services) -> Blueprint:
 
 
 async def compact(services: Services) -> Response:
-    """Sum up a dialogue: that of the input, and what it continues."""
+    """Summarize a dialogue: the input and what it continues."""
     timeout_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
     body = await parsed_body(CompactRequest, services.parser, services.settings.requests.body_timeout_s)
     record = record_of(request.scope)

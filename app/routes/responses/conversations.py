@@ -29,7 +29,7 @@ PATH = "/v1/conversations"
 
 
 def conversation_routes(services: Services) -> Blueprint:
-    """`/v1/conversations`, and what is below it."""
+    """`/v1/conversations` and everything below it."""
     routes = Blueprint("conversations", __name__)
     one = f"{PATH}/<conversation_id>"
     for path, name, method, route in (
@@ -132,7 +132,7 @@ async def _entry(services: Services, conversation_id: str) -> Entry:
 
 
 async def _items(services: Services, given: Sequence[AnyItem]) -> tuple[Item, ...]:
-    """Items as they are kept: each with an id, and in place of a reference what it refers to."""
+    """Items as they are stored: each with an id, and references resolved."""
     objects: list[dict[str, Any]] = []
     for item in given:
         if isinstance(item, ReferenceItem):

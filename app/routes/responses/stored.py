@@ -53,7 +53,7 @@ async def _entry(services: Services, response_id: str) -> Entry:
 
 
 async def _current(services: Services, entry: Entry) -> dict[str, Any]:
-    """The response object. One that nobody generates any more, because the server died, has failed."""
+    """The response object. It has failed if the server died while generating it."""
     response = response_of(entry)
     if response.get("status") in UNFINISHED and services.settings.listening.api_server_count == 1:
         buffer = await services.replays.find(entry.id, entry.owner or None)
@@ -67,7 +67,7 @@ async def _current(services: Services, entry: Entry) -> dict[str, Any]:
 
 
 async def _stream(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
-    """The events of a response after number `starting_after`: of one that runs, or has ended not long ago."""
+    """The events after number `starting_after` of a response that runs or has ended recently."""
     starting_after = _starting_after()
     record = record_of(request.scope)
     buffer = await services.replays.find(response_id, record.owner)
@@ -79,7 +79,7 @@ async def _stream(services: Services, api: GenerationApi[Any], response_id: str)
         )
         raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
     record.wire, record.is_work = "sse", True
-    # Whoever else reads it goes on, and a slow client does not hold the generation up.
+    # Other readers go on, and a slow client does not hold up the generation.
     reader = Follower(buffer, starting_after)
     buffer.follow(reader)
     await record.adopt(None, reader.leave)
@@ -88,7 +88,7 @@ async def _stream(services: Services, api: GenerationApi[Any], response_id: str)
 
 
 def _starting_after() -> int:
-    """How many events the client has: their numbers begin with 0."""
+    """How many events the client has; their numbers begin with 0."""
     text = request.args.get("starting_after")
     if text is None:
         return 0
@@ -99,14 +99,14 @@ def _starting_after() -> int:
 
 
 async def cancel(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
-    """End a response that runs; one that has ended stays as it is. Returns it."""
+    """End a running response; one that has ended is left unchanged. Returns the response."""
     if (response := await _cancelled(services, response_id)) is not None:
         return json_response(response)
     return json_response(orjson.dumps(await _current(services, await _entry(services, response_id))))
 
 
 async def _cancelled(services: Services, response_id: str) -> bytes | None:
-    """Cancel a response if it runs; returns what it is now, or None if it does not run."""
+    """Cancel a running response and return its new state, or None if it does not run."""
     owner = record_of(request.scope).owner
     stream = services.generation.kept.get(response_id)
     if stream is None or stream.generation.owner != owner or stream.generation.outcome is not None:
@@ -116,12 +116,12 @@ async def _cancelled(services: Services, response_id: str) -> bytes | None:
     if buffer is not None:
         await buffer.wait_finished()
         return stream.response
-    # Its reader gets the end, and it is kept then.
+    # Its reader gets the end, which stores it.
     return cancelled(stream.response)
 
 
 async def delete(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
-    """Delete a response; one that runs is cancelled."""
+    """Delete a response, cancelling it if it runs."""
     owner = record_of(request.scope).owner
     if response_id.startswith(CONVERSATION_PREFIX):
         raise response_not_found(response_id)

@@ -1,7 +1,7 @@
 """The interface of a store of responses and conversations, and its limits.
 
-Everything belongs to an owner, the label of an API key, or "" where there are no keys. For another owner it does not
-exist. A store does not look into what it keeps: bodies and items are JSON to others.
+Everything belongs to an owner, the label of an API key, or "" without keys; for other owners it does not exist. A store
+does not parse the JSON of bodies and items.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.option import Option
 
 ENTRY_BYTES = 1024
 ITEM_BYTES = 256
-"""About what an entry and an item take beyond their own bytes. Counted too, or small ones would be free."""
+"""The approximate overhead of an entry and an item. It is counted, or small ones would be free."""
 
 FILE_PREFIX = "sqlite:"
 
@@ -70,7 +70,7 @@ class Entry:
     id: str
     owner: str
     body: bytes
-    """The object in JSON, with an empty list where the output is."""
+    """The object as JSON, with an empty list in place of the output."""
     items: tuple[Item, ...] = ()
     output: tuple[Item, ...] = ()
     parent: str | None = None
@@ -90,11 +90,12 @@ def size_of(items: Sequence[Item]) -> int:
 class ResponseStore(Protocol):
     """Keeps entries until they are deleted, too old, or have to make room.
 
-    Each method is atomic. What has returned is kept. Raises `TwowireError` (503) if the store does not work.
+    Each method is atomic, and its changes are stored when it returns. Raises `TwowireError` (503) if the store does
+    not work.
     """
 
     async def put(self, entry: Entry) -> bool:
-        """Keep `entry`, in place of one with its id. False: it alone is larger than the store may be."""
+        """Store `entry`, replacing one with the same id. False if it is too large for the store."""
 
     async def get(self, owner: str, entry_id: str) -> Entry | None:
         """The entry of that id."""
@@ -106,16 +107,16 @@ class ResponseStore(Protocol):
         """An item, in the input or output of any entry."""
 
     async def replace(self, owner: str, entry_id: str, body: bytes) -> bool:
-        """Give the entry another body. False if it is not there, or would be too large."""
+        """Replace the entry's body. False if there is no such entry, or it would be too large."""
 
     async def append(self, owner: str, entry_id: str, items: Sequence[Item]) -> bool:
-        """Add items to the end; the entry counts as used. False if it is not there, or would be too large."""
+        """Append items; the entry counts as used. False if there is no such entry, or it would be too large."""
 
     async def remove_item(self, owner: str, entry_id: str, item_id: str) -> bool:
-        """Remove one item of `items`. False if it is not there."""
+        """Remove one item of `items`. False if there is no such item."""
 
     async def delete(self, owner: str, entry_id: str) -> bool:
-        """Delete the entry. False if it is not there."""
+        """Delete the entry. False if there is no such entry."""
 
     async def close(self) -> None:
         """Release what the store holds."""

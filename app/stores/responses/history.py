@@ -1,4 +1,4 @@
-"""What a caller's responses continue, and where they are kept: all that creating one needs of the store.
+"""What a caller's responses continue, and where they are kept: all that creating one needs from the store.
 
 The route, and each socket, make a `History` for the caller. Creating a response asks it for the items before its own
 input, and gives it the finished object before the client gets the event that ends the response.
@@ -16,7 +16,7 @@ from app.stores.responses.base import Entry, Item, ResponseStore
 from protocol.errors import Fault, TwowireError
 
 CONVERSATION_PREFIX = "conv_"
-"""How the ids of conversations begin, and no others."""
+"""The prefix of conversation ids, which no other ids have."""
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ def response_not_found(response_id: str) -> TwowireError:
 
 
 def previous_not_found(response_id: str) -> TwowireError:
-    """There is no such response to continue, or one that it continues is gone."""
+    """There is no such response to continue, or an earlier one that it continues is gone."""
     return _not_found(Fault.PREVIOUS_RESPONSE_NOT_FOUND, "response", response_id, "previous_response_id")
 
 

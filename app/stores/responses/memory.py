@@ -18,7 +18,7 @@ class _Kept:
 
 
 class _Shelf:
-    """The entries of one owner, the longest unused first."""
+    """The entries of one owner, least recently used first."""
 
     def __init__(self) -> None:
         self.entries: dict[str, _Kept] = {}
@@ -32,7 +32,7 @@ class _Shelf:
             self.entries_of_item[item.id] = (*self.entries_of_item.get(item.id, ()), entry.id)
 
     def drop(self, entry_id: str) -> int:
-        """Drop an entry, if it is there; returns its size."""
+        """Drop an entry, if present, and return its size."""
         kept = self.entries.pop(entry_id, None)
         if kept is None:
             return 0
@@ -136,7 +136,7 @@ class MemoryResponses:
             self._drop_oldest(entry.owner)
         while self.bytes + entry.size > self._limits.max_bytes:
             self._drop_oldest(max(self._shelves, key=lambda owner: self._shelves[owner].bytes))
-        shelf = self._shelves.setdefault(entry.owner, shelf)  # An empty one has been dropped.
+        shelf = self._shelves.setdefault(entry.owner, shelf)  # Empty owners have been dropped.
         shelf.add(entry, self._clock())
         self.bytes += entry.size
 
@@ -152,7 +152,7 @@ class MemoryResponses:
             del self._shelves[owner]
 
     def _sweep(self) -> None:
-        """Drop what is too old, of all owners, now and then."""
+        """Drop expired entries of all owners, now and then."""
         now = self._clock()
         if now - self._swept_at < SWEEP_EVERY_S:
             return

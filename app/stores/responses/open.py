@@ -16,7 +16,7 @@ def open_store(options: ResponsesOptions) -> ResponseStore:
 
 
 def check_store(options: ResponsesOptions) -> None:
-    """Raise `StoreError` if the store cannot be opened; leaves its file with the tables of this version."""
+    """Raise `StoreError` if the store cannot be opened. Migrates its file to the tables of this version."""
     if (file := _file(options)) is not None:
         open_file(file).close()
 

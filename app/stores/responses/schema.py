@@ -1,4 +1,4 @@
-"""The tables of the SQLite store. A file's version is its `user_version`; a change of the tables is a new migration."""
+"""The tables of the SQLite store. A file's version is its `user_version`; to change the tables, add a migration."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Responses and conversations in an SQLite file, which survives a restart. One thread does all work with the file.
 
-Several API servers may use one file: it is in WAL mode, and its totals are kept by triggers. What was acknowledged
-survives the death of the process; the last of it may be lost if the machine loses power (`synchronous = NORMAL`).
+Several API servers may use one file: it is in WAL mode, and its totals are kept by triggers. Acknowledged changes
+survive the death of the process; the latest may be lost if the machine loses power (`synchronous = NORMAL`).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class SqliteResponses:
         return len(left) < len(entry.items) and self._put(replace(entry, items=left))
 
     def _make_room(self, owner: str, kept: int) -> None:
-        """Delete what is too old or too much, but not the entry with the key `kept`."""
+        """Delete expired entries and those beyond the limits, but not the entry with the key `kept`."""
         execute = self._database.execute
         execute("DELETE FROM entries WHERE used_at <= ?", (self._oldest_use(),))
         (count,) = execute("SELECT entries FROM totals WHERE owner = ?", (owner,)).fetchone()
@@ -201,7 +201,7 @@ class SqliteResponses:
             self._delete_oldest(owner, kept, count - self._limits.max_per_key)
         while execute("SELECT sum(bytes) FROM totals").fetchone()[0] > self._limits.max_bytes:
             owners = execute("SELECT owner FROM totals ORDER BY bytes DESC").fetchall()
-            # One whose only entry is `kept` has nothing to give.
+            # An owner whose only entry is `kept` has nothing to delete.
             if not any(self._delete_oldest(name, kept, 1) for (name,) in owners):
                 return
 
@@ -215,7 +215,7 @@ class SqliteResponses:
 
 @contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """One transaction that may write: it takes the lock at once, so that it cannot fail halfway because of another."""
+    """A transaction that may write. It takes the lock at once, so that another cannot make it fail halfway."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -234,7 +234,7 @@ def open_file(file: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA foreign_keys = ON")
-        # What was deleted is overwritten.
+        # Overwrite deleted data.
         database.execute("PRAGMA secure_delete = ON")
         with _transaction(database):
             _migrate(database, file)

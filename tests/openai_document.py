@@ -1,4 +1,4 @@
-"""OpenAI's own document, where it is beside this checkout, and its validator."""
+"""OpenAI's own OpenAPI document, where it is next to this checkout, and its validator."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ VARIABLES = (
     "KMP_BLOCKTIME",
     "KMP_TPAUSE",
 )
-"""What has to be the same in the fork server and in a worker."""
+"""The variables that must be the same in the fork server and in a worker."""
 
 SETTINGS = ("VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU", "CPU_VISIBLE_MEMORY_NODES")
-"""vLLM's own settings of this. With one of them, nothing is predicted."""
+"""vLLM's own settings for this. If one is set, nothing is predicted."""
 
 
 def is_cpu_build() -> bool:
-    """Whether the vLLM that is installed is the one for CPUs."""
+    """Whether the installed vLLM is the CPU build."""
     for name in ("vllm", "vllm-cpu"):
         try:
             return name == "vllm-cpu" or "cpu" in importlib.metadata.version(name)

@@ -206,7 +206,7 @@ def delta_of(output: Any, top_count: int | None) -> Delta:
         FINISH_REASONS.get(reason) if reason is not None else None,
         token_logprobs(token_ids, output.logprobs, top_count) if top_count is not None else None,
     )
-    # A stop token's is its id, and the end of the sequence has none.
+    # A stop token's reason is its id, and the end of the sequence has none.
     if reason is not None and isinstance(output.stop_reason, str):
         delta.stop_string = output.stop_reason
     return delta

@@ -1,4 +1,4 @@
-"""Files of the operator's that register parsers of tool calls with vLLM."""
+"""Loads an operator's files that register tool call parsers with vLLM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_tool_parsers(path: str | None) -> None:
     if not Path(path).is_file():
         raise EngineStartError(f"--tool-parser-plugin: {path!r} is not a file")
     try:
-        # vLLM's own function logs a failure and goes on.
+        # vLLM's own function only logs a failure.
         import_from_path(f"tool_parser_plugin_{Path(path).stem}", path)
     except Exception as error:
         raise EngineStartError(f"--tool-parser-plugin: {path!r}: {type(error).__name__}: {error}") from error

@@ -28,7 +28,7 @@ MODULES = (
     "vllm.model_executor.models.llama",
     "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
 )
-"""Most models need what these import."""
+"""Most models need what these modules import."""
 
 TITLE = "VLLM::ForkServer"
 PR_SET_PDEATHSIG = 1
@@ -63,11 +63,11 @@ def _prepare() -> None:
     # Python's fork server looks for its parent only when it has imported everything.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(ImportError):
-        # Now: it finds where to write the title through the environment, which will change.
+        # Now, because it finds the memory for the title through the environment, which will change.
         from setproctitle import setproctitle
 
         setproctitle(TITLE)
-    # OpenMP binds the thread that loads it. Some packages count the processors, others bring OpenMP along once more.
+    # OpenMP binds the thread that loads it. Some packages count CPUs; others bring another OpenMP.
     processors = {int(number) for number in os.environ.pop(ALLOWED_PROCESSORS).split(",")}
     os.sched_setaffinity(0, processors)
     gc.disable()
@@ -78,12 +78,12 @@ def _prepare() -> None:
         context = _WorkerContext()
         executor.get_mp_context = lambda: context
     except Exception:
-        # The engine's processes will fail at the same import, or with a worker that is spawned.
+        # The engine's processes will fail at the same import, or with a spawned worker.
         traceback.print_exc()
     os.sched_setaffinity(0, processors)
     gc.freeze()
     gc.enable()
-    # What is left in these buffers would be written again by each child.
+    # Each child would write what is left in these buffers again.
     sys.stdout.flush()
     sys.stderr.flush()
 

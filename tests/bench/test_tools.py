@@ -1,4 +1,4 @@
-"""The bench of tools: its answers are what it says they are, and it has a row for each format."""
+"""The tools benchmark: its answers are as intended, and it has a row per format."""
 
 from __future__ import annotations
 

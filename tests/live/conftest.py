@@ -1,4 +1,4 @@
-"""Marks the tests in this folder, and starts the browser and the commands for those that need them."""
+"""Marks the tests in this folder, and starts browsers and commands for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what stands in this folder: `-m "not live"` leaves it out."""
+    """Mark the tests in this folder: `-m "not live"` leaves them out."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.live)
@@ -36,7 +36,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def launch() -> Iterator[Callable[..., Command]]:
-    """Start commands; whatever of them is left at the end is killed."""
+    """Starts commands; those left at the end are killed."""
     commands: list[Command] = []
 
     def start(*command: str, env: dict[str, str] | None = None) -> Command:

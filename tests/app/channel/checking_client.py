@@ -1,4 +1,4 @@
-"""A client that fails at the first frame that it could not make sense of; what a client may rely on is written here."""
+"""A client that checks every guarantee of the channel, and fails at the first frame that breaks one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Action = tuple[Any, ...]
 
 
 class Client:
-    """Reads a channel's frames as a client would, and fails at the first that it could not make sense of."""
+    """Reads a channel's frames as a client would, and fails at the first that breaks a guarantee."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.known: list[tuple[str, str]] = []
-        """(id, token) of what can be resumed."""
+        """(id, token) of each resumable stream."""
         self._read = 0
         self._asked: dict[str, tuple[str, bool]] = {}
-        """What has not been answered yet: its event, with its stream's name and whether that was free."""
+        """Unanswered events, with their stream's name and whether it was free."""
         self._open: dict[str, tuple[str, int]] = {}
-        """The streams that run: their event and the number of the last chunk."""
+        """Running streams: their event and the number of their last chunk."""
         self._failed: set[str] = set()
-        """The streams that have had an error and must be done now."""
+        """Streams that have had an error, so that `done` must follow."""
 
     def ask(self, event: str, name: str) -> None:
         self.read()
@@ -45,7 +45,7 @@ class Client:
         return not self._asked and not self._open
 
     def read(self) -> None:
-        """Take in what has come since the last time."""
+        """Read the frames that have come since the last call."""
         while self._read < len(self.peer.frames):
             frame = self.peer.frames[self._read]
             self._read += 1

@@ -22,7 +22,7 @@ LAST = ("response.completed", "response.incomplete", "response.failed", "error")
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """As the channel's, for a machine that has much else to do."""
+    """As for the channel: enough for a busy machine."""
     await within(condition, LIMIT_S)
 
 

@@ -13,7 +13,7 @@ UNKNOWN_CALL = [{"type": "function_call_output", "call_id": "call_unknown", "out
 
 
 async def answered(client: Client, text: str, lane: str | None = None, **more: Any) -> str:
-    """The id of a response that is completed."""
+    """The id of a completed response."""
     count = sum(frame.get("stream_id") == lane and frame["type"] == "response.created" for frame in client.frames)
     await client.ask(text, lane, **more)
     last = await client.last(lane, count + 1)

@@ -53,7 +53,9 @@ async def test_a_lane_has_a_plain_name(lane: Any) -> None:
 
 async def test_the_connection_ends_after_an_hour() -> None:
     clock = Clock()
-    limits = replace(ChannelLimits(), send_timeout_s=0.04)  # How often the clock is looked at depends on the shortest.
+    limits = replace(
+        ChannelLimits(), send_timeout_s=0.04
+    )  # The clock is checked as often as the shortest of these requires.
     async with connected(limits, clock=clock) as (_, client):
         clock.now += 3601
         closing = await client.channel.ended

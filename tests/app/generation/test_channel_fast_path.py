@@ -44,7 +44,7 @@ async def test_a_channel_numbers_all_its_chunks_in_order() -> None:
         await peer.wait_for(CREATED)
         await until(lambda: harness.streams)
         for number, text in enumerate("abcdef"):
-            # Two by the fast path, then one by the ordinary path.
+            # Two on the fast path, then one on the ordinary path.
             outlet.is_open = number % 3 != 2
             harness.streams[0].feed(Delta(0, text, 1))
             said = "abcdef"[: number + 1]

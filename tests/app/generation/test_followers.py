@@ -1,4 +1,4 @@
-"""Followers: who may read along, what they get, and that they cost and change nothing. On a fake engine."""
+"""Followers: who may follow, what they get, and that they cost and change nothing. On a fake engine."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_hundred_followers_cost_the_engine_nothing_and_the_server_one_en
     await until(lambda: all(peer.text() == "abcdef" for peer in peers))
     readers = [await follower_of(harness.replays, followed) for _ in range(2)]
     chunks = [await reader.next() or [] for reader in readers]
-    # Not equal bytes, but the very same: each chunk was encoded once.
+    # The same object, not just equal bytes: each chunk was encoded once.
     assert all(one is other for one, other in zip(*chunks, strict=True))
 
 

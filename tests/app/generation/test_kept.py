@@ -1,4 +1,4 @@
-"""Responses that are kept: before the client can know that they have ended, failed ones too."""
+"""Responses are stored before the client can know that they have ended, failed ones too."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Encoder(ShoutEncoder):
 
 
 class Recorder:
-    """A history that notes what it is given."""
+    """A history that records what it is given."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[bytes, Sequence[dict[str, Any]]]] = []
@@ -77,7 +77,7 @@ def asked(**more: Any) -> ShoutRequest:
 
 
 async def events_of(harness: Harness, history: Recorder) -> list[tuple[Event, int]]:
-    """Each event, with how many times a response had been kept when it came."""
+    """Each event, with how often a response had been stored by then."""
     caller = Caller.of(None, "1")
     stream = await harness.services.generation.start(
         KEPT, asked(stream=True), caller, CHANNEL_TRANSPORT, history=history

@@ -1,4 +1,4 @@
-"""The names of the models, and what stands for them."""
+"""The names of the models, and their aliases."""
 
 from __future__ import annotations
 

@@ -63,6 +63,6 @@ async def test_all_of_them_hear_of_a_drain() -> None:
         for peer in peers:
             connections.add(peer.channel, None)
         connections.drain()
-        # What was answered before, if only the greeting, is sent first.
+        # Earlier answers, if only the greeting, are sent first.
         await until(lambda: all(peer.channel.ended.done() for peer in peers))
         assert [peer.channel.ended.result().code for peer in peers] == [1012] * 3

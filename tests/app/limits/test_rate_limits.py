@@ -1,4 +1,4 @@
-"""The accounts of requests and tokens, by the clock and by a model."""
+"""Request and token limits, by the clock and by a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits through the app: what requests cost on both wires, and what is said of it. On a fake engine."""
+"""Rate limits through the app: what requests cost on both wires, and the headers. On a fake engine."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_prompt_and_answer_are_taken_from_the_tokens(stream: bool) -> None
         client = app.test_client()
         answer = await post(client, None, stream=stream)
         await answer.get_data()
-        # A request that is wrong asks for no tokens, and tells what is left.
+        # An invalid request takes no tokens, and reports what is left.
         left = (await post(client, None, messages=[])).headers["x-ratelimit-remaining-tokens"]
         assert int(left) == 6000 - PROMPT_TOKENS - 2
         assert not services.rates._clients

@@ -1,4 +1,4 @@
-"""An app on a fake engine whose requests are followed to their ends."""
+"""An app on a fake engine, for tests that follow requests to their end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Harness:
         return [stream for engine in self.factory.engines for stream in engine.opened]
 
     def outcomes(self) -> dict[str, float]:
-        """How the generations ended, as `/metrics` tells it."""
+        """How the generations ended, according to `/metrics`."""
         return {
             sample.labels["outcome"]: sample.value
             for family in self.services.metrics.generations.collect()

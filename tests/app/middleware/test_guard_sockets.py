@@ -74,7 +74,7 @@ async def test_hypercorn_that_stops_ends_what_still_runs(unserved: Harness, stre
         async with asyncio.timeout(LIMIT_S):
             await asyncio.wait({client.serving})
         assert unserved.streams[0].closed
-        # The manager, which stops later, would have ended it as «failed».
+        # The manager, which stops later, would have ended it as `failed`.
         assert unserved.outcomes() == {"cancelled": 1}
 
 
@@ -97,7 +97,7 @@ async def test_a_connection_that_crashes_ends_its_generation(
         await until(lambda: unserved.streams[0].closed)
         assert unserved.outcomes() == {"cancelled": 1}
         assert unserved.manager.sequences == 0
-        # Quart's two tasks, which the crash left alone, have nothing to go on with.
+        # Quart's two tasks survive the crash, with nothing left to do.
         await until(lambda: len(asyncio.all_tasks()) < before)
 
 

@@ -1,4 +1,4 @@
-"""Which embedding models a server has, by its options and what is installed."""
+"""Which embedding models a server has, given its options and what is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anthropic's Messages at the front door: refusals in its form, keys, models, counting, pings, resuming."""
+"""Anthropic's Messages over HTTP: refusals in its form, keys, models, counting, pings, resuming."""
 
 from __future__ import annotations
 

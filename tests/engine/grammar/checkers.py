@@ -1,4 +1,4 @@
-"""A grammar checker whose process is a fake one."""
+"""A grammar checker with a fake process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Harness:
         return self.processes[-1]
 
     async def ask(self, text: str, client: str = "a") -> asyncio.Task[None]:
-        """A request that has come as far as it can by itself."""
+        """A request that has gone as far as it can by itself."""
         task = asyncio.create_task(self.checker.check(Constraint("json", text), client, "schema"))
         await settled()
         return task

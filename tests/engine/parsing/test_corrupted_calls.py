@@ -1,4 +1,4 @@
-"""Calls that are cut and corrupted, in every format: no exception, no lost text, no tag in the answer."""
+"""Truncated and corrupted calls, in every format: no exception, no lost text, no tag in the answer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_corrupted_answer_has_one_meaning_and_no_tags(
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_word_that_stands_anywhere_is_not_lost(writer: str) -> None:
-    """It is in the content, or in the name or the arguments of a call."""
+    """It ends up in the content, or in the name or the arguments of a call."""
     text, tags = WRITERS[writer](CALLS), tags_of(writer)
     within = {at + size for tag in tags for at in _places(tag, text) for size in range(1, len(tag))}
     for at in sorted(set(range(len(text))) - within):

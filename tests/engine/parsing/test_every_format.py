@@ -1,4 +1,4 @@
-"""Every format of calls: what is written arrives, however its text is cut into pieces."""
+"""Every call format: what is written arrives, however its text is cut into pieces."""
 
 from __future__ import annotations
 

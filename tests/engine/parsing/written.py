@@ -1,4 +1,4 @@
-"""Calls as models write them, in each format that is parsed by this server."""
+"""Calls as models write them, in each format that this server parses."""
 
 from __future__ import annotations
 
@@ -123,4 +123,4 @@ def parser_name(writer: str) -> str:
 
 
 BARE = frozenset({"llama3_json", "pythonic"})
-"""Formats whose calls have no tags: nothing may stand before them."""
+"""Formats whose calls have no tags: nothing may precede them."""

@@ -1,4 +1,4 @@
-"""The fork server, started by a program of its own: what its processes find, and how it ends."""
+"""The fork server, started by a program of its own: what its processes inherit, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is predicted of OpenMP in a worker's environment is what vLLM sets."""
+"""The predicted OpenMP environment of a worker is what vLLM sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.startup.openmp import SETTINGS, VARIABLES, is_cpu_build, worker_envi
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*SETTINGS, *VARIABLES):
-        # Twice: what vLLM sets is removed in the end, too.
+        # Twice: what vLLM sets is removed at the end, too.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

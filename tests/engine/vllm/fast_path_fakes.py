@@ -1,4 +1,4 @@
-"""vLLM's classes, as far as the fast path touches them."""
+"""The parts of vLLM's classes that the fast path touches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.engine.vllm.test_vllm_outputs import FakeCollector
 
 
 class Detokenizer:
-    """Text that is there, and how much of it has been asked for."""
+    """Available text, and how much of it has been read."""
 
     def __init__(self) -> None:
         self.output_text = ""
@@ -31,7 +31,7 @@ class Detokenizer:
 
 
 class State:
-    """vLLM's `RequestState`, as far as it matters."""
+    """The parts of vLLM's `RequestState` that matter."""
 
     def __init__(self, **more: Any) -> None:
         self.queue = FakeCollector()
@@ -102,7 +102,7 @@ class Opened:
 
 
 class Processor:
-    """vLLM's loop: it notes what comes to it, and deals with a token as the real one does."""
+    """vLLM's loop: it records its outputs, and handles a token as the real one does."""
 
     def __init__(self, **states: State) -> None:
         self.request_states = states

@@ -1,4 +1,4 @@
-"""Parsers of tool calls that a file of the operator's adds."""
+"""Tool call parsers from an operator's file."""
 
 from __future__ import annotations
 

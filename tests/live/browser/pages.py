@@ -19,7 +19,7 @@ LIMIT_MS = 60_000
 LAST_ANSWER = "article.assistant:last-of-type"
 LAST_ID = "(selector) => document.querySelector(selector)?.dataset.id ?? null"
 
-# What the browser itself says of a server that is away, or has a certificate of its own, as in some tests.
+# The browser's own messages about a server that is down or has a self-signed certificate, as in some tests.
 NETWORK = re.compile(r"Failed to load resource|WebSocket connection to|net::ERR_|An SSL certificate error")
 
 READ_STORE = """() => new Promise((resolve, reject) => {
@@ -198,7 +198,7 @@ class Cable:
         both = {writer, far_writer}
         self._writers |= both
         try:
-            # A handshake has a connection of its own, so its first bytes tell.
+            # A handshake has a connection of its own, so the first bytes are enough.
             first = await reader.read(65536)
             if self.blocks_websockets and b"upgrade: websocket" in first.lower():
                 writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

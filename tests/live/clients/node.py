@@ -33,7 +33,7 @@ def node(*files: str, env: dict[str, str] | None = None) -> str:
 
 
 def packages(what_for: str) -> Path:
-    """The folder with the packages of `static/package.json`, installed if they were not; skips the test without npm."""
+    """The folder with the packages of `static/package.json`, installed if necessary; skips the test without npm."""
     if os.environ.get("WITHOUT_NPM"):
         pytest.skip(f"WITHOUT_NPM is set: {what_for} is not there")
     command = [sys.executable, str(ROOT / "requirements" / "pages.py"), "tools"]

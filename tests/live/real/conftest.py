@@ -38,7 +38,7 @@ def shared_server(brake_file: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Takes the traces of `other_server`."""
+    """Receives the traces of `other_server`."""
     with collecting() as collector:
         yield collector
 

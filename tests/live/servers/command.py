@@ -1,4 +1,4 @@
-"""A command as a user meets it, in a session of its own, as in a terminal of its own.
+"""Runs a command as a user does, in a session of its own, as in its own terminal.
 
 Whatever is left in that session was left behind.
 """
@@ -28,7 +28,7 @@ CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content":
 
 
 class Command:
-    """A running command, and what it has written until now."""
+    """A running command, and what it has written so far."""
 
     def __init__(self, *command: str, env: dict[str, str] | None = None) -> None:
         self.started_at = time.monotonic()
@@ -62,7 +62,7 @@ class Command:
             time.sleep(0.02)  # Between two questions.
 
     def wait_url(self, pattern: str = r"ready: (http://\S+)") -> str:
-        """The URL in the line that `pattern` fits, once it is there."""
+        """The URL in the line that matches `pattern`, once it has come."""
         self.wait_until(lambda: re.search(pattern, self.output), START_TIMEOUT_S, f"no {pattern}")
         found = re.search(pattern, self.output)
         assert found is not None
@@ -96,7 +96,7 @@ class Stream(threading.Thread):
 
     def __init__(self, url: str, **fields: Any) -> None:
         super().__init__(daemon=True)
-        # Text that grows is copied with each piece, and so slow a reader lags behind the server.
+        # Concatenating text copies it each time, and a reader that slow lags behind the server.
         self._pieces: list[str] = []
         self._url = url
         self._body = CHAT | {"stream": True, "ignore_eos": True, "max_tokens": 1900} | fields

@@ -60,15 +60,15 @@ class Dialogue:
         self.fails_after = fails_after
 
     def __str__(self) -> str:
-        # In a form that no client changes, whatever it quotes, escapes or wraps.
+        # In a form that clients leave unchanged, whatever they quote, escape or wrap.
         return f"[[dialogue:{base64.urlsafe_b64encode(json.dumps(vars(self)).encode()).decode()}]]"
 
 
 def dialogue_in(messages: list[dict[str, Any]]) -> Dialogue | None:
-    """The dialogue that the messages contain; of several the last."""
+    """The last dialogue that the messages contain."""
     found = None
     for message in messages:
         for mark in _MARK.finditer(str(message["content"])):
-            fields = json.loads(base64.urlsafe_b64decode(mark[1] + "=="))  # JavaScript leaves the padding out
+            fields = json.loads(base64.urlsafe_b64decode(mark[1] + "=="))  # JavaScript leaves out the padding
             found = Dialogue(*fields.pop("turns"), **fields)
     return found

@@ -50,7 +50,7 @@ AROUND_CADDY = """
 
 @dataclass(frozen=True)
 class Setup:
-    """What a proxy stands before, and where."""
+    """The server that a proxy forwards to, and the proxy's address."""
 
     port: int
     server: str
@@ -70,7 +70,7 @@ class Proxy:
 
     @property
     def program(self) -> str | None:
-        # Debian has nginx where only root looks for programs.
+        # Debian installs nginx where only root looks for programs.
         return shutil.which(self.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
     @contextmanager

@@ -28,7 +28,7 @@ Reason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said to one request: the steps of all choices."""
+    """The answer to one request: the steps of all choices."""
 
     steps: list[list[Delta]]
     hangs_after: int | None = None

@@ -1,4 +1,4 @@
-"""Anthropic's events and messages, made of deltas."""
+"""Anthropic's events and messages, made from deltas."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def collected(given: list[Delta], head: MessageHead = HEAD) -> dict[str, Any]:
 
 
 def folded(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a client makes of the events."""
+    """The message that a client builds from the events."""
     message = dict(events[0]["message"])
     for event in events[1:]:
         if event["type"] == "content_block_start":

@@ -1,4 +1,4 @@
-"""Reading streams of events: the rules that every stream keeps, and what it amounts to."""
+"""Reads event streams: checks the rules that every stream keeps, and returns the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def text_of(item: dict[str, Any]) -> str:
 
 
 def final_response(events: list[Event]) -> dict[str, Any]:
-    """The last event's response, of a stream that keeps all the rules."""
+    """The last event's response, of a stream that keeps all rules."""
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     response: dict[str, Any] = events[-1]["response"]

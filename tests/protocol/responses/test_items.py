@@ -121,7 +121,7 @@ def test_a_stored_item_means_what_the_item_meant(item: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_wrong_with_an_item_is_named(item: Any, fault: Fault | None, param: str | None) -> None:
-    if fault is None:  # Arguments that are no object are none.
+    if fault is None:  # Arguments that are not an object become an empty one.
         assert messages(input=[item])[0]["tool_calls"][0]["function"]["arguments"] == {}
         return
     error = refused(input=[item])

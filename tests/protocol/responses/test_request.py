@@ -175,7 +175,7 @@ CODEX: dict[str, Any] = {
     "prompt_cache_key": "019a",
     "client_metadata": {"x-codex-installation-id": "1"},
 }
-"""What Codex sends, in short."""
+"""What Codex sends, shortened."""
 
 
 def test_codex_is_understood() -> None:

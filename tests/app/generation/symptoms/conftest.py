@@ -1,4 +1,4 @@
-"""The server that all tests of a file ask."""
+"""The server that a file's tests share."""
 
 from __future__ import annotations
 

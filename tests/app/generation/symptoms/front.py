@@ -1,4 +1,4 @@
-"""A model that says what it is told to, asked over HTTP as a stream and whole, and on the channel.
+"""A scripted model, asked over HTTP, streamed and whole, and on the channel.
 
 Its text comes a token at a time, merged at random, and in one piece. The message is the same.
 """
@@ -56,7 +56,7 @@ class ScriptedEngine(FakeEngine):
 
 @dataclass
 class Front:
-    """Both doors of one server."""
+    """One server over HTTP and on the channel."""
 
     app: Quart
     peer: Peer
@@ -90,7 +90,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Message:
-    """What an answer says; ids are left out, and arguments are JSON."""
+    """What an answer says, without ids, and with arguments parsed."""
 
     content: str = ""
     calls: tuple[tuple[str, Any], ...] = ()
@@ -150,7 +150,7 @@ def message_of(answer: dict[str, Any], choice_index: int = 0) -> Message:
 
 
 async def said(front: Front, name: str, text: str | list[str], *, choice: int = 0, **body: Any) -> Message:
-    """The message of `text`: the same however it comes, on both wires, with the same usage."""
+    """The message of `text`; fails unless it and its usage are the same however it comes, on both wires."""
     messages, usages = [], []
     for cut in CUTS:
         dialogue = Dialogue(text, calls=name, cut=cut)

@@ -1,4 +1,4 @@
-"""What went wrong elsewhere with the arguments of calls, at the front door, in every format."""
+"""What went wrong in other servers with the arguments of calls, tested end to end in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong elsewhere with thoughts, at the front door, in every format."""
+"""What went wrong in other servers with thoughts, tested end to end in every format."""
 
 from __future__ import annotations
 

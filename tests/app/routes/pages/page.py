@@ -1,4 +1,4 @@
-"""An app whose pages can be read, and what there is to read."""
+"""An app that serves the pages, and a list of their files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 def make_app(*flags: str) -> Quart:
     manager = EngineManager(FakeFactory(), AdmissionLimits(1, 1))
-    # A key is set, so that what is answered here is what everybody may see.
+    # A key is set, so these answers are what everybody may see.
     environment = {"TWOWIRE_API_KEYS": "a-key-for-tests-0123456789"}
     return create_app(make_services(load_settings(list(flags), environment), manager))
 
 
 class Page(HTMLParser):
-    """Collects what a page refers to, and fails where its elements do not nest."""
+    """Collects a page's references, and fails if its elements do not nest."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the pages hold: whole markup, scripts and texts that fit together, and nothing from elsewhere."""
+"""What is in the pages: valid markup, scripts and texts that fit together, and nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_page_is_well_formed_and_complete(client: TestClientProtocol, pa
     for reference in page.references:
         # Relative, so that a proxy may show the pages below a path of its own.
         assert not re.match(r"/|[a-z]+:", reference), reference
-        # The libraries are missing where npm is; the pages cope with that.
+        # Without npm there are no libraries; the pages cope with that.
         if re.match(r"static/\w+/", reference) and (reference[24:] in EVERYTHING or "/vendor/" not in reference):
             answer = await client.get(f"/{reference}")
             assert answer.status_code == 200, reference
@@ -57,7 +57,7 @@ async def test_the_chat_can_be_installed(client: TestClientProtocol) -> None:
 def test_a_file_loads_nothing_from_another_host_and_makes_no_markup(name: str) -> None:
     text = (static_folder() / name).read_text("utf-8")
     hosts = set(re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z.]+[a-z]", text))
-    # The name of a language, which nothing is fetched from; and a specification in a comment.
+    # An XML namespace, which nothing is fetched from, and a specification in a comment.
     assert hosts <= {"http://www.w3.org", "https://html.spec.whatwg.org"}
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import"):
         assert word not in text
@@ -84,7 +84,7 @@ def test_a_script_finds_the_elements_it_writes_to(name: str) -> None:
 
 
 def words(language: str) -> dict[str, str]:
-    """The texts of one language, with the names of what is filled in."""
+    """The texts of one language, with their placeholders."""
     text = (static_folder() / "chat" / "strings" / f"{language}.js").read_text("utf-8")
     return dict(re.findall(r'^  (\w+): "(.*)",$', text, re.MULTILINE))
 

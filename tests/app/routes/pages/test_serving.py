@@ -1,4 +1,4 @@
-"""How the pages are served: their headers, their caching, their addresses, and what is not served."""
+"""How the pages are served: headers, caching, URLs, and what is not served."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_a_changed_file_has_another_etag_although_its_time_and_size_are_th
 async def test_what_is_no_file_of_the_pages_is_an_unknown_url(client: TestClientProtocol, name: str) -> None:
     answer = await client.get(f"/static/{name}")
     body = orjson.loads(await answer.get_data(as_text=False))
-    # What is not even under /static may be refused for its missing key instead; nothing is told either way.
+    # Outside of /static, it may be refused for its missing key instead; neither reveals anything.
     assert (answer.status_code, body["error"]["code"]) in ((404, "unknown_url"), (401, "invalid_api_key"))
     assert set(body["error"]) == {"message", "type", "param", "code"}
 

@@ -1,4 +1,4 @@
-"""An app on a fake engine, called as clients call it, with one key or another."""
+"""An app on a fake engine, called as clients do, with different keys."""
 
 from __future__ import annotations
 

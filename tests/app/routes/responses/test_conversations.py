@@ -1,4 +1,4 @@
-"""Conversations over HTTP: their life, their items in pages, and whose they are."""
+"""Conversations over HTTP: their lifecycle, paging of items, and ownership."""
 
 from __future__ import annotations
 

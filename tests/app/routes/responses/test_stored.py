@@ -1,4 +1,4 @@
-"""Stored responses over HTTP: read, streamed again, cancelled, deleted, continued, and whose they are."""
+"""Stored responses over HTTP: read, streamed again, cancelled, deleted, continued, and their ownership."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GONE = (404, "response_not_found")
 
 
 async def events_of(app: App, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
-    """The events of a stream that is read to its end."""
+    """The events of a stream, read to its end."""
     more: dict[str, Any] = {} if body is None else {"json": body}
     response = await app.app.test_client().open(path, method=method, **more)
     assert response.mimetype == "text/event-stream", await response.get_data()

@@ -50,7 +50,7 @@ async def test_what_was_kept_survives_a_restart(tmp_path: Path) -> None:
 
 
 def acknowledged(file: Path) -> int:
-    """How many responses a process has kept until it was killed."""
+    """How many responses a process had stored when it was killed."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE)
     assert writer.stdout is not None
     told = [writer.stdout.readline() for _ in range(50)]

@@ -1,4 +1,4 @@
-"""Both stores of responses: what they keep, for whom, in which bounds."""
+"""Both stores of responses: what they keep, for whom, within which limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server with scripted answers for all clients, and nothing that clients send elsewhere."""
+"""One server with scripted answers for all clients, whose telemetry is off."""
 
 from __future__ import annotations
 

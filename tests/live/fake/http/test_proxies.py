@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_ends_its_generation(proxied: Proxied) -> Non
             if "17 " in line:
                 break
         assert proxied.server.in_engine() == 1
-    # In a thread, so that the cable goes on.
+    # In a thread, so that the event loop goes on.
     await asyncio.to_thread(proxied.server.wait_idle, 60)
 
 

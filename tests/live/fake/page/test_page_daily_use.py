@@ -1,4 +1,4 @@
-"""Small things that a reader does all day: dropping files, recalling a question, several chats, waiting."""
+"""Everyday actions: dropping files, recalling a question, several chats, waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the chat page is loaded: a second time, without a networkand below a path."""
+"""How the chat page is loaded: a second time, without a network and below a path."""
 
 from __future__ import annotations
 

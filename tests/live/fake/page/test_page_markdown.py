@@ -66,7 +66,7 @@ async def test_formulas_are_typeset_by_a_library_that_comes_with_the_first(chat:
     body = page.locator(f"{LAST_ANSWER} .body")
     await expect(body.locator("p.math .katex-display")).to_have_count(1)
     await expect(body.locator("span.math.typeset")).to_have_count(2)
-    # What is not known stays as it was written, and nothing becomes a link.
+    # Unknown markup stays as written, and nothing becomes a link.
     await expect(body.locator("span.math:not(.typeset)")).to_have_text("$\\unknown{x}$")
     assert await body.locator("a").count() == 0
     assert any(url.endswith(".woff2") for url in loaded)

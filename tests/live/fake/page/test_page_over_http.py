@@ -1,4 +1,4 @@
-"""The chat page where a proxy does not let WebSockets pass: over HTTP, and back to a socket once one opens."""
+"""The chat page behind a proxy that blocks WebSockets: over HTTP, and back to a socket once one opens."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_an_answer_moves_to_a_socket_once_one_opens(browser: Browser, cabl
         await chat.ask(QUESTION)
         await chat.counted(50)
         cable.blocks_websockets = False
-        # As when the machine has joined another network; otherwise it tries after 15 s.
+        # As if the machine had joined another network; otherwise it tries after 15 s.
         await chat.page.evaluate("dispatchEvent(new Event('online'))")
         await over(chat, "websocket")
         leash.reaches(LAST)

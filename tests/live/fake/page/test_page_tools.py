@@ -25,7 +25,7 @@ def thinking(*turns: str, **options: Any) -> Dialogue:
 
 
 async def with_sampling(chat: Chat, sampling: dict[str, Any]) -> None:
-    """Open the page anew with these settings."""
+    """Open the page again with these settings."""
     await chat.page.evaluate(
         "(text) => { localStorage['twowire-preferences'] = text; }", json.dumps({"sampling": sampling})
     )

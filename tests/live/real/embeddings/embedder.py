@@ -1,4 +1,4 @@
-"""What the embedder's tests share: how it is asked, and what is measured of it."""
+"""Helpers of the embedder's tests: requests to it, and measurements of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Client libraries get sentence-transformers' own vectors, or an error that names the remedy."""
+"""Client libraries get the vectors of sentence-transformers, or an error that says what to change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_llama_index_gets_the_same(embedder: Server, reference: Any) -> None:
     client = llama_index.OpenAILikeEmbedding(
         model_name=MODEL, api_base=f"{embedder.url}/v1", api_key="unused", embed_batch_size=3
     )
-    # It makes one line of each text before it sends it.
+    # It joins each text into one line before it sends it.
     texts = [text.replace("\n", " ") for text in TEXTS]
     assert farthest(client.get_text_embedding_batch(texts), reference.encode(texts)) < TOLERANCE
 

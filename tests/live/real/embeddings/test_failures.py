@@ -114,7 +114,7 @@ def test_a_killed_process_ends_every_request_and_is_replaced(embedder: Server) -
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_leaves_the_chats_alone(tmp_path: Path) -> None:
-    # Whole, as far as that can be seen without loading it: otherwise the server does not start.
+    # Complete as far as can be seen without loading it; otherwise the server would not start.
     (tmp_path / "config.json").write_text('{"model_type": "nosuch"}')
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
@@ -134,13 +134,13 @@ def test_a_model_that_cannot_be_loaded_leaves_the_chats_alone(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_one_that_hangs_is_replaced_and_its_clients_are_told() -> None:
-    # At the least priority, it would stand still for as long beside other tests.
+    # At the lowest priority, other tests could stall it for as long.
     flags = ("--embedding-nice", "0", "--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "1")
     server = start_fake_server("--embeddings", *flags)
     try:
         server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder is not ready")
         server.wait_until(lambda: server.metric("twowire_embedder_heartbeats_total") > 0, 60, "it has no heartbeat")
-        # A stopped process is there, its socket is open, and nothing comes back.
+        # A stopped process exists, its socket is open, and nothing comes back.
         find_embedder(server).send_signal(signal.SIGSTOP)
         answer = post(server, EMBED, model=MODEL, input="x")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")

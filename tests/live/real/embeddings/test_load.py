@@ -62,7 +62,7 @@ def test_a_huge_call_does_not_keep_others_waiting(embedder: Server) -> None:
         answer = client.post(f"{embedder.url}{EMBED}", json={"model": MODEL, "input": "x"})
         waited_s = time.monotonic() - asked_at
         assert answer.status_code == 200
-        # The huge one is far from done.
+        # The huge request is far from done.
         assert in_embedder(embedder) == 5000
         print(f"beside 5,000 texts, one took {waited_s:.2f} s")
 
@@ -92,7 +92,7 @@ def test_a_client_that_leaves_ends_its_work(embedder: Server) -> None:
     with Leaving(embedder, ["word " * 200] * 2000):
         assert in_embedder(embedder) == 2000
     embedder.wait_until(lambda: in_embedder(embedder) == 0, 2, "its texts are still there")
-    # The process has nothing left to do either: the next one does not wait behind what is left.
+    # The process has nothing left to do either: the next request does not wait.
     started = time.monotonic()
     vectors(embedder, input="x")
     assert embedder.metric("twowire_embedded_texts_total", model=MODEL) > 0

@@ -1,4 +1,4 @@
-"""Scripted answers at the front door: one message, however its text comes, on both wires."""
+"""Scripted answers end to end: one message, however its text comes, on both wires."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Weather(BaseModel):
 
 @pytest.fixture
 def litellm(server: Server) -> Any:
-    # Not before its environment is set: otherwise the import asks for a list of prices.
+    # After its environment is set: otherwise the import downloads a list of prices.
     import litellm
 
     return litellm

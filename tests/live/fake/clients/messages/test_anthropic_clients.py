@@ -59,7 +59,7 @@ def test_langchain_calls_tools_and_thinks(server: Server, streams: bool) -> None
 
 @pytest.mark.parametrize("streams", [False, True])
 def test_litellm_calls_tools_and_thinks(server: Server, streams: bool) -> None:
-    # Not before its environment is set: otherwise the import asks for a list of prices.
+    # After its environment is set: otherwise the import downloads a list of prices.
     import litellm
 
     tool = {

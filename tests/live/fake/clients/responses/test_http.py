@@ -42,7 +42,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def created(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
-    """A whole response, which must conform."""
+    """A whole response, checked for conformance."""
     answer = http.post("responses", json=body)
     assert answer.status_code == 200, answer.text
     response: dict[str, Any] = answer.json()
@@ -195,7 +195,7 @@ def test_instructions_are_not_inherited_and_all_items_are(http: httpx.Client) ->
 
 
 def test_logprobs_stand_in_the_deltas_and_in_the_item(http: httpx.Client) -> None:
-    # The counting engine gives none; the members are there all the same.
+    # The counting engine has none, but the members are present.
     body = asking(Dialogue("It rains."), include=["message.output_text.logprobs"], top_logprobs=2)
     assert final_response(events_of(http, body))["top_logprobs"] == 2
 

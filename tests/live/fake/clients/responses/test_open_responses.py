@@ -33,7 +33,7 @@ def scripted(case: test_case.TestCase) -> test_case.TestCase:
     return dataclasses.replace(case, build_request=build)
 
 
-# It uses an older interface of jsonschema.
+# It uses an older jsonschema API.
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_case_passes(case: test_case.TestCase, server: Server) -> None:

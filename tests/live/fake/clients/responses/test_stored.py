@@ -1,4 +1,4 @@
-"""OpenAI's SDK on what the server keeps: background responses, input items, conversations; and a restart."""
+"""OpenAI's SDK on stored objects: background responses, input items, conversations; and a restart."""
 
 from __future__ import annotations
 

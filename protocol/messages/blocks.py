@@ -27,7 +27,7 @@ class TextBlock(RequestPart):
 
 
 class ThinkingBlock(RequestPart):
-    """What the assistant thought. Any signature is taken: the text is what counts here."""
+    """What the assistant thought. Any signature is accepted: only the text matters here."""
 
     type: Literal["thinking"]
     thinking: Text
@@ -137,7 +137,7 @@ ResultContent = Annotated[Annotated[Text, _TEXT] | Annotated[list[Readable], *_B
 
 
 class ToolResultBlock(RequestPart):
-    """What a call gave."""
+    """The result of a call."""
 
     type: Literal["tool_result"]
     tool_use_id: CallId
@@ -146,7 +146,7 @@ class ToolResultBlock(RequestPart):
 
     @property
     def text(self) -> str:
-        """Its text; one that says that the call failed, if it did."""
+        """Its text, which says so if the call failed."""
         text = text_of(self.content)
         if self.is_error and not text.startswith(("Error", "<tool_use_error>")):
             return f"Error: {text}"
@@ -175,7 +175,7 @@ AssistantContent = Annotated[Annotated[Text, _TEXT] | Annotated[list[AssistantBl
 
 
 def text_of(content: str | list[Any] | None) -> str:
-    """The text of a content without calls, results and thoughts: its blocks, each on lines of its own."""
+    """The text of a content, without calls, results and thoughts: its blocks, separated by line breaks."""
     if content is None or isinstance(content, str):
         return content or ""
     return "\n".join(block.text for block in content)

@@ -28,7 +28,7 @@ it, no prompt would be found in the prefix cache."""
 
 
 class UserMessage(RequestPart):
-    """What the user says, and what calls gave."""
+    """What the user says, and the results of calls."""
 
     role: Literal["user"]
     content: UserContent
@@ -55,7 +55,7 @@ class AssistantMessage(RequestPart):
 
     @property
     def has_calls(self) -> bool:
-        """It calls tools."""
+        """Whether it calls tools."""
         return not isinstance(self.content, str) and any(isinstance(block, ToolUseBlock) for block in self.content)
 
     def template_messages(self) -> Iterator[TemplateMessage]:
@@ -64,14 +64,14 @@ class AssistantMessage(RequestPart):
         if isinstance(blocks, str):
             yield {"role": "assistant", "content": blocks}
             return
-        # Blocks of text were one text, which calls have divided.
+        # Text blocks were one text, divided by calls.
         text = "".join(block.text for block in blocks if isinstance(block, TextBlock))
         message: TemplateMessage = {"role": "assistant", "content": text}
         calls = [_template_call(block) for block in blocks if isinstance(block, ToolUseBlock)]
         if calls:
             message["tool_calls"] = calls
         if thoughts := "".join(block.thinking for block in blocks if isinstance(block, ThinkingBlock)):
-            # Some templates read one of these, some the other.
+            # Some templates read one of these, others the other.
             message["reasoning"] = message["reasoning_content"] = thoughts
         yield message
 
@@ -118,7 +118,7 @@ Message = Annotated[
 
 
 def system_messages(system: str | list[TextBlock] | None) -> list[TemplateMessage]:
-    """The message for the field `system`; none where nothing is left of it."""
+    """The message for the field `system`; None if nothing is left of it."""
     if system is None:
         return []
     texts = [system] if isinstance(system, str) else [block.text for block in system]

@@ -13,14 +13,14 @@ from protocol.messages.request import ThinkingDisplay
 from protocol.output import Delta, FinishReason, ToolCallArguments, ToolCallStart, Usage
 
 SIGNATURE = "dHdvd2lyZQ=="
-"""That of every thinking block. Clients send it back; nothing here needs it."""
+"""The signature of every thinking block. Clients send it back; nothing here needs it."""
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageHead:
-    """What a message has besides what the model made."""
+    """The members of a message that the model does not generate."""
 
     id: str
     model: str
@@ -28,7 +28,7 @@ class MessageHead:
     display: ThinkingDisplay | None
 
     def message(self) -> dict[str, Any]:
-        """The message before anything was made."""
+        """The message before anything is generated."""
         return {
             "id": self.id,
             "type": "message",
@@ -57,7 +57,7 @@ class End:
     stop_string: str | None = None
 
     def note(self, delta: Delta) -> None:
-        """Take what a delta says of the end."""
+        """Record what a delta says about the end."""
         if delta.finish_reason is not None:
             self.finish_reason, self.stop_string = delta.finish_reason, delta.stop_string
 
@@ -105,7 +105,7 @@ def tool_use_block(call: ToolCallStart, arguments: dict[str, Any]) -> dict[str, 
         "id": call.id,
         "name": call.name,
         "input": arguments,
-        # As opposed to code that runs on the server.
+        # Unlike code that runs on the server.
         "caller": {"type": "direct"},
     }
 

@@ -57,7 +57,7 @@ class MessageThinking(BaseModel):
 
 
 class DirectCaller(BaseModel):
-    """That the model calls, and no code."""
+    """The model makes the call, not code."""
 
     type: Literal["direct"] = Field(description="Always `direct`.")
 

@@ -9,7 +9,7 @@ from protocol.validation.unsupported_fields import ACCEPTED, FieldRule, only
 _RUNS_NO_TOOLS = "is not supported: this server runs no tools; remove it."
 
 MESSAGES_FIELDS: Mapping[str, FieldRule] = {
-    # Where and how a request is computed, and for whom: the answer stays the same.
+    # Where, how and for whom a request is computed: the answer stays the same.
     "cache_control": ACCEPTED,
     "metadata": ACCEPTED,
     "service_tier": ACCEPTED,
@@ -21,7 +21,7 @@ MESSAGES_FIELDS: Mapping[str, FieldRule] = {
     "betas": ACCEPTED,
     "anthropic_beta": ACCEPTED,
     "anthropic_version": ACCEPTED,
-    # What to drop from a chat that has become too long. Nothing is dropped here: it is the client's to shorten.
+    # What to drop from a chat that is too long. Nothing is dropped here; the client has to shorten it.
     "context_management": ACCEPTED,
     "container": FieldRule(predicate=_RUNS_NO_TOOLS),
     "mcp_servers": FieldRule(accepted=([],), predicate=_RUNS_NO_TOOLS),

@@ -23,7 +23,7 @@ from protocol.responses.tool_set import ToolName
 
 
 class Answer:
-    """A response that is being made. One item is open at a time; the next one closes it."""
+    """A response in progress. One item is open at a time; the next one closes it."""
 
     def __init__(self, request: ResponseRequest, answer_id: str, created: int) -> None:
         self.response = response_object(request, answer_id, created)
@@ -34,7 +34,7 @@ class Answer:
         self._finish_reason: FinishReason | None = None
 
     def item_for(self, part: Part | None) -> OutputItem:
-        """The item that a text of this part belongs to: the open one, or a new one, which is not yet open."""
+        """The item for a text of this part: the open one, or a new one, which is not yet open."""
         item = self.open
         match part:
             case None:
@@ -70,12 +70,12 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        """There is no item yet."""
+        """Whether there is no item yet."""
         return not self._items
 
     @property
     def end_status(self) -> ResponseStatus:
-        """How the response has ended; it was cancelled if no reason has come."""
+        """How the response has ended: without a reason, it was cancelled."""
         match self._finish_reason:
             case None:
                 return "cancelled"
@@ -132,5 +132,5 @@ class ResponseCollector:
 
 
 def has_something(delta: Delta) -> bool:
-    """Whether a delta adds to the answer. Steps whose text is held back, and the last one, may add nothing."""
+    """Whether a delta adds to the answer. The last step, and those whose text is held back, may not."""
     return bool(delta.text or delta.logprobs or isinstance(delta.part, ToolCallStart))

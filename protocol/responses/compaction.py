@@ -34,7 +34,7 @@ INSTRUCTION = (
 
 
 class CompactRequest(ResponseRequest):
-    """A dialogue to sum up: fields that shape an answer shape the summary."""
+    """A dialogue to summarize. Fields that shape an answer shape the summary."""
 
     @model_validator(mode="after")
     def _check_whole(self) -> CompactRequest:
@@ -49,7 +49,7 @@ class CompactRequest(ResponseRequest):
 
     @property
     def retained(self) -> list[AnyItem]:
-        """The items that stand beside the summary: rules, which no summary should weaken."""
+        """The items kept next to the summary: rules, which no summary should weaken."""
         return [
             item
             for item in (*self._earlier, *self.input_items)
@@ -57,7 +57,7 @@ class CompactRequest(ResponseRequest):
         ]
 
     def generation_request(self) -> GenerationRequest:
-        """The dialogue, and the question for its summary."""
+        """The dialogue, and the request for its summary."""
         asked = super().generation_request()
         assert isinstance(asked.prompt, ChatPrompt)
         messages = [*asked.prompt.messages, {"role": "user", "content": INSTRUCTION}]

@@ -26,11 +26,11 @@ from protocol.validation.request import RequestPart, Text, quoted, refusal
 from protocol.validation.structure import excess_of
 
 MAX_ITEMS = MAX_MESSAGES
-"""Those of one request, and those of a whole conversation."""
+"""Items of one request, and of a whole conversation."""
 
 
 def _check_arguments(arguments: str) -> str:
-    """Refuse what a template cannot write."""
+    """Refuse what a template cannot render."""
     arguments_object(arguments)
     return arguments
 
@@ -57,7 +57,7 @@ class MessageItem(InputItem):
 
 
 class FunctionCallItem(InputItem):
-    """A function that the model has called."""
+    """A call of a function."""
 
     type: Literal["function_call"]
     call_id: Name
@@ -67,7 +67,7 @@ class FunctionCallItem(InputItem):
 
 
 class CustomCallItem(InputItem):
-    """A custom tool that the model has called."""
+    """A call of a custom tool."""
 
     type: Literal["custom_tool_call"]
     call_id: Name
@@ -77,7 +77,7 @@ class CustomCallItem(InputItem):
 
 
 class CallOutputItem(InputItem):
-    """What a call gave."""
+    """The result of a call."""
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Name
@@ -156,7 +156,7 @@ def _known_item(item: Any) -> Any:
     if isinstance(kind, str) and kind not in _KINDS:
         predicate = f"{quoted(kind)} is not supported: this server's models read text, and it runs no tools."
         raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
-    # Clients send items back as they had them, with null where there was nothing.
+    # Clients send items back as they received them, with null for missing members.
     return {name: value for name, value in item.items() if value is not None}
 
 
@@ -175,7 +175,7 @@ AnyItem = (
     MessageItem | FunctionCallItem | CustomCallItem | CallOutputItem | ReasoningItem | ReferenceItem | CompactionItem
 )
 ITEMS: TypeAdapter[list[AnyItem]] = TypeAdapter(list[Item])
-"""Reads items that the server has written itself, from plain JSON values."""
+"""Reads items that the server itself wrote, from plain JSON values."""
 ItemList = Annotated[list[Item], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
 

@@ -111,7 +111,7 @@ def usage_of(usage: Usage) -> Object:
 
 
 def error_of(error: TwowireError) -> Object:
-    """OpenAI's `ResponseError`, whose codes are few."""
+    """OpenAI's `ResponseError`, which has few codes."""
     if error.fault.status == 429:
         code = "rate_limit_exceeded"
     else:

@@ -15,13 +15,13 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 class OutputItem:
-    """An item, to which deltas add text."""
+    """An item that deltas add text to."""
 
     id_prefix: ClassVar[str]
     delta_event: ClassVar[str]
     done_event: ClassVar[str]
     has_parts: ClassVar[bool] = True
-    """Its text stands in a content part, which has events, too."""
+    """Its text is in a content part, which also has events."""
     has_logprobs: ClassVar[bool] = False
     """The events of its text have the member `logprobs`."""
 
@@ -48,11 +48,11 @@ class OutputItem:
         raise NotImplementedError
 
     def done(self, text: str) -> Object:
-        """What the event of its complete text has."""
+        """The members of the event with its complete text."""
         raise NotImplementedError
 
     def object(self, status: ItemStatus) -> Object:
-        """The item as JSON; in progress, it is without its text."""
+        """The item as JSON, without its text while in progress."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""From the items of a dialogue to the messages of a chat.
+"""Turns the items of a dialogue into the messages of a chat.
 
 What a chat completion would have as one message of the assistant is several items here: reasoning, text, calls. They
 become one message again, so that the model reads the same prompt whichever API the client uses.
@@ -53,7 +53,7 @@ class _Dialogue:
         if instructions:
             self.messages.append({"role": "system", "content": instructions})
         self._turn: Message | None = None
-        """The assistant's message that further items may belong to."""
+        """The assistant's message that more items may belong to."""
         self._calls: set[str] = set()
 
     def add(self, item: AnyItem, at: str) -> None:
@@ -87,7 +87,7 @@ class _Dialogue:
 
     def _say(self, text: str) -> None:
         turn = self._turn
-        # A text right after a text is a message of its own; after a call, the model has gone on with its turn.
+        # A text right after a text is a message of its own; after a call, it continues the turn.
         if turn is None or (turn["content"] and "tool_calls" not in turn):
             turn = self._begin()
         turn["content"] += text
@@ -95,7 +95,7 @@ class _Dialogue:
     def _think(self, text: str) -> None:
         if text:
             turn = self._turn or self._begin()
-            # Some templates read one of these, some the other.
+            # Some templates read one of these, others the other.
             turn["reasoning"] = turn["reasoning_content"] = turn.get("reasoning", "") + text
 
     def _call(self, item: FunctionCallItem | CustomCallItem, arguments: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ Include = Literal[
 
 
 class TextFormat(RequestPart):
-    """The form an answer must take: any text, any JSON object, or JSON that satisfies a schema."""
+    """The form of an answer: any text, any JSON object, or JSON that satisfies a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
@@ -63,14 +63,14 @@ class TextFormat(RequestPart):
 
 
 class TextOptions(RequestPart):
-    """What the text of an answer is like."""
+    """The form and style of an answer's text."""
 
     format: TextFormat | None = Field(default=None, description="The form the answer must take.")
     verbosity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted where `medium`.")
 
 
 class ReasoningOptions(RequestPart):
-    """How the model thinks, and what is shown of it."""
+    """How the model thinks, and how much of it is shown."""
 
     effort: Effort | None = Field(
         default=None,
@@ -87,7 +87,7 @@ class ReasoningOptions(RequestPart):
 
 
 class ResponseStreamOptions(RequestPart):
-    """What a stream carries beside the text."""
+    """What a stream has besides the text."""
 
     include_obfuscation: bool | None = Field(
         default=None, description="Pad each delta so that its size does not tell the length of its text."
@@ -188,12 +188,12 @@ class ResponseRequest(TokenFields):
 
     @property
     def include_obfuscation(self) -> bool:
-        """Whether deltas are padded, so that their size does not tell the length of their text."""
+        """Whether deltas are padded, so that their size does not reveal the length of their text."""
         return self.stream_options is not None and bool(self.stream_options.include_obfuscation)
 
     @property
     def input_items(self) -> list[AnyItem]:
-        """`input` as items. A list that is changed changes the request."""
+        """`input` as items. Changing the list changes the request."""
         if isinstance(self.input, str):
             self.input = [MessageItem(role="user", content=self.input)]
         elif self.input is None:
@@ -208,7 +208,7 @@ class ResponseRequest(TokenFields):
 
     @property
     def tool_set(self) -> ToolSet:
-        """The tools, and their names."""
+        """The tools and their names."""
         return self._tools
 
     def go_on_from(self, items: Sequence[AnyItem]) -> None:

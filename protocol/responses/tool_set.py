@@ -1,4 +1,4 @@
-"""From the tools that a client declares to those that the engine takes, and back from their names."""
+"""Turns the tools that a client declares into the engine's, and their names back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ToolName:
-    """What the client calls a tool."""
+    """The client's name for a tool."""
 
     name: str
     namespace: str | None
@@ -43,7 +43,7 @@ class ToolSet:
 
     tools: Tools | None
     names: Mapping[str, ToolName]
-    """The client's names, by those that the model knows."""
+    """The client's names, by the model's."""
     hosted: tuple[tuple[int, str], ...]
     """Position and type of the tools that this server does not run, where the model may call them."""
 
@@ -52,7 +52,7 @@ NO_TOOLS = ToolSet(None, {}, ())
 
 
 def flat_name(name: str, namespace: str | None) -> str:
-    """The name by which the model knows a tool."""
+    """The model's name for a tool."""
     if namespace is None:
         return name
     return namespace + name if namespace.endswith(SEPARATOR) else namespace + SEPARATOR + name

@@ -11,7 +11,7 @@ from protocol.errors import Fault
 from protocol.validation.request import RequestPart, Text, quoted, refusal
 
 SEPARATOR = "__"
-"""Between a namespace and a name, where the model sees both as one."""
+"""Between a namespace and a name, which the model sees as one."""
 LONGEST_NAME = 128
 ToolName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}$")]
 

@@ -1,4 +1,4 @@
-"""Fields of responses that are known but not honoured."""
+"""Response fields that are known but not honoured."""
 
 from __future__ import annotations
 

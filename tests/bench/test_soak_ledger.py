@@ -112,3 +112,26 @@ def test_who_leaves_without_an_answer_may_not_have_been_heard() -> None:
     ledger.end(ask, {"cancelled", None}, {"cancelled", None})
     ledger.check([], Counter())
     assert ledger.problems == []
+
+
+@pytest.mark.parametrize(("took_s", "is_fine"), [(0.0, False), (60.0, True)])
+def test_only_a_slow_client_may_have_been_served_before_it_left(took_s: float, is_fine: bool) -> None:
+    ledger = Ledger()
+    ask = ledger.ask("a stream, left", "sse")
+    ask.began_at -= took_s
+    ledger.leave(ask, frozenset({"cancelled"}))
+    line = {"request_id": ask.id, "wire": "sse", "outcome": "completed"}
+    ledger.check([line], Counter({("sse", "completed"): 1}))
+    assert (ledger.problems == []) is is_fine
+
+
+def test_a_reader_that_returns_after_the_engine_died_may_find_a_failure() -> None:
+    ledger = Ledger()
+    begun = ledger.ask("a resumable stream, lost", "sse")
+    ledger.windows.append(Window(begun.began_at, begun.began_at))
+    late = ledger.ask("a stream, read on", "sse", begun)
+    ledger.end(late, {"failed"}, {"completed"})
+    assert ledger.problems == []
+    other = ledger.ask("a stream", "sse")
+    ledger.end(other, {"failed"}, {"completed"})
+    assert len(ledger.problems) == 1

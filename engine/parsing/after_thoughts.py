@@ -12,12 +12,8 @@ class AfterThoughts:
         self._thoughts = thoughts
         self._content = content
 
-    @property
-    def is_plain(self) -> bool:
-        return self._thoughts.is_plain and self._content.is_plain
-
-    def is_plain_text(self, text: str) -> bool:
-        return self._thoughts.is_plain_text(text) and self._content.is_plain_text(text)
+    def plain_check(self) -> None:
+        return None
 
     def feed(self, text: str) -> list[Part]:
         return self._through(self._thoughts.feed(text))

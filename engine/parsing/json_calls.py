@@ -10,16 +10,14 @@ from engine.parsing.parts import MAX_CALLS, Content, Part
 class JsonCallsParser:
     """Parses one such answer. What is no such list becomes content."""
 
-    is_plain = False
-
     def __init__(self) -> None:
         self._text = ""
         self._call: CallObject | None = None
         self._count = 0
         self._has_failed = False
 
-    def is_plain_text(self, text: str) -> bool:
-        return False
+    def plain_check(self) -> None:
+        return None
 
     def feed(self, text: str) -> list[Part]:
         if self._has_failed:

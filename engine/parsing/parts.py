@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,12 +47,11 @@ MAX_CALLS = 128
 class TextParser(Protocol):
     """Parses one answer. The parts that it returns, joined, do not depend on how the text was cut."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Text that `is_plain_text` accepts would come back as it is, as content."""
+    def plain_check(self) -> Callable[[str], bool] | None:
+        """What tells, until more is fed, of a text whether it would come back as it is, as content; None: none would.
 
-    def is_plain_text(self, text: str) -> bool:
-        """Nothing in `text` may begin a tag, or must be held back."""
+        The text is not empty and does not end with white space.
+        """
 
     def feed(self, text: str) -> list[Part]:
         """The parts that `text`, the next piece of the answer, completes."""

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from engine.parsing.call_object import CallObject
 from engine.parsing.call_reader import CallReader, NotACallError
-from engine.parsing.parts import MAX_CALLS, CallArguments, CallStart, Content, Part, Reasoning, first_of, held_back
+from engine.parsing.parts import (
+    MAX_CALLS,
+    CallArguments,
+    CallStart,
+    Content,
+    Part,
+    Reasoning,
+    first_of,
+    held_back,
+)
 from engine.parsing.spacing import Spacing
 
 
@@ -65,7 +74,7 @@ class TaggedParser:
         self._max_calls = max_calls
         self._tags_of_content = tags.markers(thinks=thinks, calls=calls)
         self._tags_of_thoughts = tags.markers(thinks=True, calls=calls)
-        self._first_characters = frozenset(tag[0] for tag in self._tags_of_content)
+        self._has_no_tag = frozenset(tag[0] for tag in self._tags_of_content).isdisjoint
         self._text = ""
         self._spacing = Spacing(is_after_tag=is_thinking)
         self._call: CallReader | None = None
@@ -77,13 +86,9 @@ class TaggedParser:
         """A call may follow without a tag."""
         self._out: list[Part] = []
 
-    @property
-    def is_plain(self) -> bool:
-        """Nothing is held back, and what comes is content until a tag begins."""
-        return self._mode == "content" and not self._text and not self._may_be_bare and self._spacing.is_clear
-
-    def is_plain_text(self, text: str) -> bool:
-        return self._first_characters.isdisjoint(text) and text[-1:].strip() != ""
+    def plain_check(self) -> Callable[[str], bool] | None:
+        is_plain = self._mode == "content" and not self._text and not self._may_be_bare and self._spacing.is_clear
+        return self._has_no_tag if is_plain else None
 
     def feed(self, text: str) -> list[Part]:
         self._text += text

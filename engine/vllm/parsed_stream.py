@@ -49,12 +49,15 @@ class ParsedStream:
             parsed += self._choices[delta.index].parsed(delta)
         return parsed
 
-    def _gated(self, fast_path: FastPath) -> FastPath:
+    def _gated(self, fast_path: FastPath) -> FastPath | None:
         """The fast path for text of the first choice that is plain content now."""
-        parser = self._choices[0].parser
+        # It holds as long as the path: the parser is fed only behind it.
+        check = self._choices[0].parser.plain_check()
+        if check is None:
+            return None
 
         def gated(text: str, tokens: int) -> bool:
-            return parser.is_plain and parser.is_plain_text(text) and fast_path(text, tokens)
+            return text != "" and check(text) and not text[-1].isspace() and fast_path(text, tokens)
 
         return gated
 

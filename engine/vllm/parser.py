@@ -27,8 +27,6 @@ class VllmTextParser:
     Never plain: these parsers do not say what they hold back.
     """
 
-    is_plain = False
-
     def __init__(self, parser: Any, tools: list[Any], prompt_ids: list[int], *, parallel: bool) -> None:
         self._parser = parser
         self._request = SimpleNamespace(
@@ -44,8 +42,8 @@ class VllmTextParser:
         self._with_arguments: set[int] = set()
         self._has_failed = False
 
-    def is_plain_text(self, text: str) -> bool:
-        return False
+    def plain_check(self) -> None:
+        return None
 
     def feed(self, text: str) -> list[Part]:
         self._held += text

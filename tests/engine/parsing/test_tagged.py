@@ -94,18 +94,24 @@ def test_tags_are_text_where_they_mean_nothing() -> None:
 
 def test_plain_text_is_not_held_back() -> None:
     parser = TaggedParser(thinks=True)
-    assert parser.is_plain
-    assert parser.is_plain_text(" plain")
+    check = parser.plain_check()
+    assert check is not None
+    assert check(" plain\n\nand more")
     assert parser.feed("Some plain") == [Content("Some plain")]
     assert parser.feed(" text <") == [Content(" text")]
-    assert not parser.is_plain_text("a < b")
-    assert not parser.is_plain_text("a ")
+    assert parser.plain_check() is None, "something is held back"
+    assert not check("a < b")
 
 
 def test_what_may_begin_a_tag_depends_on_the_formats_tags() -> None:
     parser = TaggedParser(Tags(think=("[THINK]", "[/THINK]")), thinks=True, calls=False)
-    assert not parser.is_plain_text("[THINK")
-    assert parser.is_plain_text("a < b")
+    check = parser.plain_check()
+    assert check is not None
+    assert not check("[THINK")
+    assert check("a < b")
+    without_tags = TaggedParser(thinks=False, calls=False).plain_check()
+    assert without_tags is not None
+    assert without_tags("[a]\n<b>")
 
 
 def test_arguments_arrive_in_pieces() -> None:

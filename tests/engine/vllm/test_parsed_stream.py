@@ -97,11 +97,16 @@ async def test_only_plain_content_takes_the_fast_path() -> None:
     stream.end()
     parsed = ParsedStream(stream, parsing())
     gated = parsed._gated(fast_path)
+    assert gated is not None
     assert gated(" plain", 1)
     assert not gated(" a <", 1), "it may begin a tag"
-    assert not gated("line\n", 1), "white space before a call is dropped"
+    for text in ("line\n", " ", "a\u00a0"):
+        assert not gated(text, 1), "white space before a call is dropped"
+    assert not gated("", 1)
     parsed._choices[0].parser.feed("<think>")
-    assert not gated(" thoughts", 1)
+    assert parsed._gated(fast_path) is None, "thoughts"
     parsed._choices[0].parser.feed("Hm</think>\n\nYes")
-    assert gated(" again", 1)
+    again = parsed._gated(fast_path)
+    assert again is not None
+    assert again(" again", 1)
     assert sent == [" plain", " again"]

@@ -9,6 +9,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from protocol.chat.custom_tools import CustomDeclaration, custom_tool
 from protocol.chat.messages import FunctionOrCustom
 from protocol.errors import Fault
 from protocol.generation import Tool, ToolChoice, Tools
@@ -44,29 +45,6 @@ class FunctionDeclaration(RequestPart):
     strict: bool | None = Field(default=None, description="Arguments must satisfy the schema, held by a grammar.")
 
 
-class CustomDeclaration(RequestPart):
-    """A tool whose input is text."""
-
-    name: ToolName
-    description: Text | None = None
-    format: dict[str, Any] | None = None
-
-
-CUSTOM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
-
-
-def _refuse_grammar(declaration: CustomDeclaration) -> CustomDeclaration:
-    kind = (declaration.format or {}).get("type", "text")
-    if kind != "text":
-        raise refusal(Fault.UNSUPPORTED_FIELD, "other than {'type': 'text'} is not supported yet.", ("format",))
-    return declaration
-
-
 def _known_type(tool: Any) -> Any:
     kind = tool.get("type") if isinstance(tool, dict) else None
     if isinstance(kind, str) and kind not in ("function", "custom"):
@@ -81,7 +59,7 @@ class ToolDeclaration(FunctionOrCustom):
 
     type: Literal["function", "custom"] = "function"
     function: FunctionDeclaration | None = None
-    custom: Annotated[CustomDeclaration, AfterValidator(_refuse_grammar)] | None = None
+    custom: CustomDeclaration | None = None
 
     @property
     def declared(self) -> FunctionDeclaration | CustomDeclaration:
@@ -187,13 +165,16 @@ def tools_of(
 
 def _is_strict(declaration: ToolDeclaration) -> bool:
     declared = declaration.declared
-    return isinstance(declared, FunctionDeclaration) and bool(declared.strict)
+    if isinstance(declared, CustomDeclaration):
+        return declared.grammar is not None and declared.grammar[0] == "regex"
+    return bool(declared.strict)
 
 
 def _tool(number: int, declaration: ToolDeclaration, *, is_held: bool) -> Tool:
     declared = declaration.declared
     if isinstance(declared, CustomDeclaration):
-        return Tool(declared.name, declared.description, CUSTOM_SCHEMA, CUSTOM_SCHEMA, is_custom=True)
+        definition = ("tools", number, "custom", "format", "grammar", "definition")
+        return custom_tool(declared.name, declared.description, declared.grammar, definition)
     schema = declared.parameters or {"type": "object", "properties": {}}
     followed = None
     if is_held:

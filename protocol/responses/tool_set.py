@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import orjson
 from pydantic_core import PydanticCustomError
 
-from protocol.chat.tools import CUSTOM_SCHEMA, MAX_TOOLS, MAX_TOOLS_BYTES
+from protocol.chat.custom_tools import Syntax, custom_tool
+from protocol.chat.tools import MAX_TOOLS, MAX_TOOLS_BYTES
 from protocol.errors import Fault
 from protocol.generation import Tool, ToolChoice, Tools
 from protocol.json_schema import check_schema
@@ -100,13 +101,16 @@ def _flattened(declared: Iterable[Declared]) -> Iterator[tuple[Path, str | None,
 
 
 def _is_strict(tool: FunctionTool | CustomTool) -> bool:
-    return isinstance(tool, FunctionTool) and bool(tool.strict)
+    if isinstance(tool, FunctionTool):
+        return bool(tool.strict)
+    grammar = _grammar(tool)
+    return grammar is not None and grammar[0] == "regex"
 
 
 def _tool(tool: FunctionTool | CustomTool, namespace: str | None, at: Path, *, is_held: bool) -> Tool:
     name = flat_name(tool.name, namespace)
     if isinstance(tool, CustomTool):
-        return Tool(name, _described(tool), CUSTOM_SCHEMA, CUSTOM_SCHEMA, is_custom=True)
+        return custom_tool(name, tool.description, _grammar(tool), (*at, "format", "definition"))
     schema = tool.parameters or {"type": "object", "properties": {}}
     followed = None
     if is_held:
@@ -119,13 +123,12 @@ def _tool(tool: FunctionTool | CustomTool, namespace: str | None, at: Path, *, i
     return Tool(name, tool.description, schema, followed, bool(tool.strict))
 
 
-def _described(tool: CustomTool) -> str | None:
-    """The description of a custom tool; where it has a grammar, with that, which nothing else can show to the model."""
+def _grammar(tool: CustomTool) -> tuple[Syntax, str] | None:
+    """What the input must follow: syntax and definition."""
     form = tool.format
     if form is None or form.type == "text" or not form.definition:
-        return tool.description
-    grammar = f"The input must follow this {form.syntax or 'lark'} grammar:\n{form.definition}"
-    return f"{tool.description}\n\n{grammar}" if tool.description else grammar
+        return None
+    return form.syntax or "lark", form.definition
 
 
 def _choice(choice: str | ToolChoiceObject | None, names: Mapping[str, ToolName]) -> ToolChoice:

@@ -62,7 +62,9 @@ class CustomTool(RequestPart):
     type: Literal["custom"]
     name: ToolName
     description: Text | None = None
-    format: CustomFormat | None = Field(default=None, description="A grammar is shown to the model, and not enforced.")
+    format: CustomFormat | None = Field(
+        default=None, description="An expression (regex) is held by a grammar; a grammar (lark) is shown to the model."
+    )
 
 
 class NamespaceTool(RequestPart):

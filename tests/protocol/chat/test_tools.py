@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from protocol.chat.custom_tools import CUSTOM_SCHEMA
 from protocol.chat.request import ChatCompletionRequest
-from protocol.chat.tools import CUSTOM_SCHEMA, MAX_TOOLS, MAX_TOOLS_BYTES
+from protocol.chat.tools import MAX_TOOLS, MAX_TOOLS_BYTES
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest, ToolChoice, Tools
 from protocol.validation.parse import parse_request
@@ -104,6 +105,33 @@ def test_a_custom_tool_has_one_text() -> None:
     (one,) = tools_of(tools=[SHELL], tool_choice={"type": "custom", "custom": {"name": "shell"}}).tools
     assert one.is_custom
     assert one.followed == CUSTOM_SCHEMA
+
+
+def with_grammar(syntax: str, definition: str) -> dict[str, Any]:
+    grammar = {"syntax": syntax, "definition": definition}
+    return {"type": "custom", "custom": {"name": "shell", "format": {"type": "grammar", "grammar": grammar}}}
+
+
+@pytest.mark.parametrize("expression", ["ls|pwd", "^ls|pwd$"])
+def test_an_expression_holds_the_input_of_a_custom_tool(expression: str) -> None:
+    (one,) = tools_of(tools=[with_grammar("regex", expression)]).tools
+    assert (one.is_custom, one.is_strict) == (True, True)
+    assert one.followed is not None
+    assert one.followed["properties"]["input"]["pattern"] == "^(?:ls|pwd)$"
+
+
+def test_a_grammar_is_shown_to_the_model() -> None:
+    (one,) = tools_of(tools=[with_grammar("lark", "start: /x+/")]).tools
+    assert one.description is not None
+    assert "start: /x+/" in one.description
+    assert not one.is_strict
+
+
+def test_an_expression_that_cannot_be_held_is_refused() -> None:
+    with pytest.raises(TwowireError) as caught:
+        asked(tools=[with_grammar("regex", "(?=a)b")])
+    assert caught.value.fault is Fault.INVALID_SCHEMA
+    assert caught.value.param == "tools[0].custom.format.grammar.definition"
 
 
 def test_functions_are_tools_in_their_older_form() -> None:

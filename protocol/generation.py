@@ -138,6 +138,10 @@ class GenerationRequest:
     """Whether the model is to think before it answers; None leaves it to the model's default."""
     effort: str | None = None
     """How much it is to think, in OpenAI's words; an argument of the chat template."""
+    max_thoughts: int | None = None
+    """The most tokens that it may think; None leaves it to the model."""
+    must_limit_thoughts: bool = False
+    """Refuse the request where `max_thoughts` cannot be held."""
     is_streamed: bool = False
     """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
     fields: FieldNames = FieldNames()

@@ -8,8 +8,10 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from engine.parsing import call_shape
 from engine.parsing.call_object import CallObject
 from engine.parsing.call_reader import CallReader, NotACallError
+from engine.parsing.call_shape import CallShape
 from engine.parsing.headed_call import HeadedCall, Header, Named, plain_name
 from engine.parsing.json_call_list import JsonCallList
 from engine.parsing.marked_call import ArgumentHeader, MarkedCall, Markup, Types
@@ -29,8 +31,8 @@ class CallFormat:
     sections: tuple[str, ...] = ()
     bare: str = ""
     separator: str = ""
-    is_json: bool = False
-    """A call is a JSON object between tags, as `engine.parsing.grammar` writes it."""
+    shape: CallShape | None = None
+    """How a grammar writes a call; None where arguments are not JSON."""
 
     def tags(self, think: tuple[str, str] = THINK) -> Tags:
         """The tags, with those of thoughts."""
@@ -38,11 +40,13 @@ class CallFormat:
 
 
 def _json_object(opening: str, closing: str) -> CallFormat:
-    return CallFormat((opening, closing), lambda _, number: CallObject(number), is_json=True)
+    return CallFormat(
+        (opening, closing), lambda _, number: CallObject(number), shape=call_shape.tagged_object(opening, closing)
+    )
 
 
-def _headed(call: tuple[str, str], header: Header, *sections: str) -> CallFormat:
-    return CallFormat(call, lambda _, number: HeadedCall(number, header), sections)
+def _headed(call: tuple[str, str], header: Header, shape: CallShape, *sections: str) -> CallFormat:
+    return CallFormat(call, lambda _, number: HeadedCall(number, header), sections, shape=shape)
 
 
 def _marked(call: tuple[str, str], markup: Markup, *sections: str) -> CallFormat:
@@ -155,9 +159,10 @@ def _invokes(dsml: str, header: Callable[[str], ArgumentHeader | None], *section
     return _marked((opening, closing), Markup(">", argument, closing, False, header, ends), *sections)
 
 
-def _deepseek(closing: str) -> CallFormat:
+def _deepseek(closing: str, shape: CallShape) -> CallFormat:
     sections = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>")
-    return _headed(("<｜tool▁call▁begin｜>", closing), Header(("{",), kept=("{",), named=_deepseek_name), *sections)
+    header = Header(("{",), kept=("{",), named=_deepseek_name)
+    return _headed(("<｜tool▁call▁begin｜>", closing), header, shape, *sections)
 
 
 _HERMES = _json_object("<tool_call>", "</tool_call>")
@@ -169,9 +174,16 @@ _GLM = _marked(
 _KIMI = _headed(
     ("<|tool_call_begin|>", "<|tool_call_end|>"),
     Header(("<|tool_call_argument_begin|>",), closing="<|tool_call_end|>", named=_kimi_name),
+    call_shape.KIMI,
     *("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
 )
-_LLAMA = CallFormat(("<|python_tag|>", ""), lambda _, number: CallObject(number, is_bare=True), bare="{", separator=";")
+_LLAMA = CallFormat(
+    ("<|python_tag|>", ""),
+    lambda _, number: CallObject(number, is_bare=True),
+    bare="{",
+    separator=";",
+    shape=call_shape.LLAMA,
+)
 
 CALL_FORMATS: Mapping[str, CallFormat] = {
     "hermes": _HERMES,
@@ -186,10 +198,10 @@ CALL_FORMATS: Mapping[str, CallFormat] = {
     "minimax_m2": _invokes("", _bare_header, "<minimax:tool_call>", "</minimax:tool_call>"),
     "deepseek_v32": _invokes(_DSML, _attributes_header, f"<{_DSML}function_calls>", f"</{_DSML}function_calls>"),
     "deepseek_v4": _invokes(_DSML, _attributes_header, f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>"),
-    "deepseek_v31": _deepseek("<｜tool▁call▁end｜>"),
-    "deepseek_v3": _deepseek("```<｜tool▁call▁end｜>"),
+    "deepseek_v31": _deepseek("<｜tool▁call▁end｜>", call_shape.DEEPSEEK_V31),
+    "deepseek_v3": _deepseek("```<｜tool▁call▁end｜>", call_shape.DEEPSEEK_V3),
     "kimi_k2": _KIMI,
-    "mistral": CallFormat(("[TOOL_CALLS]", ""), lambda _, number: MistralCalls(number)),
+    "mistral": CallFormat(("[TOOL_CALLS]", ""), lambda _, number: MistralCalls(number), shape=call_shape.MISTRAL),
     "llama3_json": _LLAMA,
     "llama4_json": _LLAMA,
     "pythonic": CallFormat(("", ""), lambda _, number: PythonCallList(number), bare="["),

@@ -1,4 +1,4 @@
-"""Grammars, in llguidance's Lark, for answers that must call tools, and for JSON behind thoughts.
+"""Grammars, in llguidance's Lark, for answers that must call tools, and for what stands behind thoughts.
 
 A tag that is one token of the tokenizer's added vocabulary is written by its id: text cannot contain it, so that where
 it begins is never in doubt. Any other tag is found in the text, as early as possible (`[lazy]`).
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.grammar.constraint import schema_text
+from engine.parsing.call_shape import NAME, NUMBER, CallShape
 from engine.parsing.tagged import Tags
 from protocol.generation import ANY_OBJECT, Tool, Tools
 
@@ -19,30 +20,54 @@ from protocol.generation import ANY_OBJECT, Tool, Tools
 class GrammarWriter:
     """Writes grammars for one answer. `token_ids`: the model's added tokens, by their text.
 
-    `thinks`: the answer may begin with thoughts. `is_thinking`: the prompt has begun them.
+    `thinks`: the answer may begin with thoughts. `is_thinking`: the prompt has begun them. `max_thoughts`: how many
+    tokens they may have, where `can_limit`. `shape`: how calls are written; needed for what has `calls` in its name.
     """
 
-    def __init__(self, tags: Tags, token_ids: Mapping[str, int], *, thinks: bool, is_thinking: bool) -> None:
+    def __init__(
+        self,
+        tags: Tags,
+        token_ids: Mapping[str, int],
+        *,
+        thinks: bool,
+        is_thinking: bool,
+        max_thoughts: int | None = None,
+        shape: CallShape | None = None,
+    ) -> None:
         self._tags = tags
         self._token_ids = token_ids
         self._thoughts = "thoughts_end " if is_thinking else "thoughts? " if thinks else ""
+        self._max_thoughts = max_thoughts
+        self._shape = shape
+
+    def text(self) -> str:
+        """Any answer behind thoughts, whose length is limited. They do not begin anew."""
+        opening = self._token_ids[self._tags.think[0]]
+        return self._written("rest?", [f"rest: <[^{opening}]>+"])
 
     def calls(self, tools: Tools) -> str:
         """At least one call of the callable tools; if they are not parallel, exactly one."""
-        return self._written(f"ws {_repeated(tools)} ws", self._call_rules(tools.callable))
+        return self._written("ws calls ws", self._call_rules(tools))
 
     def calls_or_text(self, tools: Tools) -> str:
-        """Text and calls of the callable tools, whose arguments satisfy their schemas."""
-        opening = self._tags.call[0]
-        until = f"until_call{self._lazy(opening)}: TEXT? {self._literal(opening)}"
-        rules = self._call_rules(tools.callable, with_opening=False)
-        repeated = "(until_call call)*" if tools.is_parallel else "(until_call call)?"
-        return self._written(f"{repeated} TEXT?", [until, *rules])
+        """Text and calls of the callable tools, whose arguments satisfy their schemas.
+
+        If they are not parallel, the answer ends behind a call.
+        """
+        shape, rules = self._known_shape, self._call_rules(tools)
+        if shape.is_bare:
+            # A call is the beginning of an answer, so that text begins otherwise.
+            tag = shape.before[0]
+            without = "" if tag in self._token_ids else f" & ~/(?s:.*){_escaped(tag)}(?s:.*)/"
+            return self._written("(calls ws | PLAIN?)", [*rules, f"PLAIN: /\\s*[^\\s{{](?s:.*)/{without}"])
+        first = shape.before[0] if shape.section is None else shape.section[0]
+        until = f"until_call{self._lazy(first)}: TEXT? {self._literal(first)}"
+        answer = "(until_call begun)* TEXT?" if tools.is_parallel else "(until_call begun ws | TEXT?)"
+        return self._written(answer, [until, *rules])
 
     def calls_or_json(self, tools: Tools, schema: Mapping[str, Any]) -> str:
         """Either calls of the callable tools, or JSON that satisfies `schema`."""
-        rules = [*self._call_rules(tools.callable), f"answer: {_json(schema)}", f"calls: {_repeated(tools)} ws"]
-        return self._written("ws (calls | answer)", rules)
+        return self._written("ws (calls ws | answer)", [*self._call_rules(tools), f"answer: {_json(schema)}"])
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """JSON that satisfies `schema`."""
@@ -64,38 +89,62 @@ class GrammarWriter:
             schema["maxItems"] = 1
         return self.json(schema)
 
+    @property
+    def _known_shape(self) -> CallShape:
+        assert self._shape is not None
+        return self._shape
+
     def _written(self, answer: str, rules: Iterable[str]) -> str:
         """The grammar of `answer`, behind thoughts if there may be any."""
         lines = [f"start: {self._thoughts}{answer}", *rules, "ws: /\\s{0,8}/", "TEXT: /(?s:.+)/"]
         if self._thoughts:
             opening, closing = self._tags.think
-            lines += [
-                f"thoughts: {self._literal(opening)} thoughts_end",
-                f"thoughts_end{self._lazy(closing)}: TEXT? {self._literal(closing)}",
-            ]
+            lines.append(f"thoughts: {self._literal(opening)} thoughts_end")
+            limit = self._max_thoughts
+            if limit is None:
+                lines.append(f"thoughts_end{self._lazy(closing)}: TEXT? {self._literal(closing)}")
+            elif limit == 0:
+                lines.append(f"thoughts_end: {self._literal(closing)}")
+            else:
+                lines.append(f"thoughts_end: within_limit? {self._literal(closing)}")
+                lines.append(f"within_limit[max_tokens={limit}]: TEXT")
         return "\n".join(lines) + "\n"
 
-    def _call_rules(self, tools: Iterable[Tool], *, with_opening: bool = True) -> list[str]:
-        opening, closing = self._tags.call
-        rules, names = [], []
-        for number, tool in enumerate(tools):
-            begin = json.dumps(f'\n{{"name": "{tool.name}", "arguments": ')
-            rules += [f"call_{number}: {begin} arguments_{number}", f"arguments_{number}: {_json(_arguments(tool))}"]
-            names.append(f"call_{number}")
-        before = f"{self._literal(opening)} " if with_opening else ""
-        end = json.dumps("}\n")
-        return [f"call: {before}({' | '.join(names)}) {end} {self._literal(closing)}", *rules]
+    def _call_rules(self, tools: Tools) -> list[str]:
+        """Rules for `calls`, all of an answer, and `begun`: what follows the tag that opens their section, or one."""
+        shape = self._known_shape
+        names = [f"call_{number}" for number, _ in enumerate(tools.callable)]
+        rules = [f"after_tag: ({' | '.join(names)}){self._pieces(shape.after)}"]
+        opening = self._literal(shape.before[0])
+        between = "ws" if shape.between is None else json.dumps(shape.between)
+        one = "after_tag" if shape.is_bare else "call"
+        further = f" ({between} {one})*" if tools.is_parallel else ""
+        if shape.section is not None:
+            first, last = map(self._literal, shape.section)
+            rules += [f"begun: call{further} ws {last}", f"calls: {first} begun"]
+        else:
+            rules += ["begun: after_tag", f"calls: {opening}{'?' if shape.is_bare else ''} after_tag{further}"]
+        if not shape.is_bare:
+            rules.append(f"call: {opening} after_tag")
+        for number, tool in enumerate(tools.callable):
+            before = self._pieces(piece.replace(NAME, tool.name) for piece in shape.before[1:])
+            rules += [f"call_{number}:{before} arguments_{number}", f"arguments_{number}: {_json(_arguments(tool))}"]
+        return rules
+
+    def _pieces(self, pieces: Iterable[str]) -> str:
+        return "".join(" /[0-9]{1,3}/" if piece == NUMBER else f" {self._literal(piece)}" for piece in pieces)
 
     def _lazy(self, tag: str) -> str:
         return "" if tag in self._token_ids else "[lazy]"
 
     def _literal(self, tag: str) -> str:
         token_id = self._token_ids.get(tag)
-        return json.dumps(tag) if token_id is None else f"<[{token_id}]>"
+        return json.dumps(tag, ensure_ascii=False) if token_id is None else f"<[{token_id}]>"
 
 
-def _repeated(tools: Tools) -> str:
-    return "call (ws call)*" if tools.is_parallel else "call"
+def can_limit(tags: Tags, token_ids: Mapping[str, int]) -> bool:
+    """Whether a grammar can count the tokens of thoughts: their tags must be tokens."""
+    return all(tag in token_ids for tag in tags.think)
 
 
 def _arguments(tool: Tool) -> Mapping[str, Any]:
@@ -104,3 +153,8 @@ def _arguments(tool: Tool) -> Mapping[str, Any]:
 
 def _json(schema: Mapping[str, Any]) -> str:
     return f"%json {schema_text(schema)}"
+
+
+def _escaped(tag: str) -> str:
+    """For an expression between slashes."""
+    return "".join(f"\\{character}" if character in "|/.()[]{}*+?\\^$" else character for character in tag)

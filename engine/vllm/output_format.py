@@ -1,4 +1,4 @@
-"""How a model writes tool calls and thoughts: found from its chat template, or named by the operator.
+"""How a model writes tool calls and thoughts, and what that means for its prompts and answers.
 
 The usual formats of calls, and all thoughts between tags, are parsed by `engine.parsing`; other formats of calls by
 vLLM's parsers.
@@ -7,16 +7,16 @@ vLLM's parsers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engine.api import EngineStartError
 from engine.grammar.constraint import Constraint, json_constraint
 from engine.parsing.after_thoughts import AfterThoughts
 from engine.parsing.argument_types import argument_types
-from engine.parsing.formats import CALL_FORMATS, THINK, CallFormat
-from engine.parsing.grammar import GrammarWriter
+from engine.parsing.call_shape import MISTRAL, CallShape
+from engine.parsing.formats import CALL_FORMATS, CallFormat
+from engine.parsing.grammar import GrammarWriter, can_limit
 from engine.parsing.json_calls import JsonCallsParser
 from engine.parsing.parts import MAX_CALLS, TextParser
 from engine.parsing.tagged import TaggedParser, Tags
@@ -25,42 +25,12 @@ from engine.vllm.parser import VllmTextParser, vllm_tools
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Tools
 
-AUTO, NONE = "auto", "none"
-
-_THINK_FORMATS = (
-    *("qwen3", "deepseek_r1", "deepseek_v3", "deepseek_v4", "glm45", "glm47", "kimi_k2", "minimax_m2", "nemotron_v3"),
-    *("mimo", "step3", "step3p5", "ernie45", "plamo3", "ling3", "olmo3", "hunyuan_a13b", "minicpmv"),
-)
-THOUGHTS: Mapping[str, tuple[str, str]] = {
-    **dict.fromkeys(_THINK_FORMATS, THINK),
-    "seed_oss": ("<seed:think>", "</seed:think>"),
-    "mistral": ("[THINK]", "[/THINK]"),
-}
-"""vLLM's names for formats of thoughts, and their tags."""
-
-SIGNS: tuple[tuple[str, str], ...] = (
-    ("<｜DSML｜tool_calls", "deepseek_v4"),
-    ("<｜DSML｜", "deepseek_v32"),
-    ("<｜tool▁calls▁begin｜>", "deepseek_v31"),
-    ("<|tool_calls_section_begin|>", "kimi_k2"),
-    ("<minimax:tool_call>", "minimax_m2"),
-    ("<seed:tool_call>", "seed_oss"),
-    ("<longcat_tool_call>", "longcat"),
-    ("<arg_key>", "glm45"),
-    ("<function=", "qwen3_coder"),
-    ("[TOOL_CALLS]", "mistral"),
-    ("<|tool_call>", "gemma4"),
-    ("<|tool_call|>", "granite"),
-    ("<|python_tag|>", "llama3_json"),
-    ("<tool_call>", "hermes"),
-)
-"""What stands in the chat template of a model, and the format of calls that this means. The first that is found."""
-
-HARMONY = ("<|start|>", "<|channel|>")
-"""In the chat template of gpt-oss. What its tags mean goes beyond calls and thoughts."""
-
 SWITCHES = ("enable_thinking", "thinking")
 """Arguments of chat templates that turn thoughts on and off."""
+
+
+THOUGHTS_BY_EFFORT: Mapping[str, int] = {"minimal": 256, "low": 1024}
+"""The most tokens of thoughts for a `reasoning_effort` that the chat template does not use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +46,17 @@ class OutputFormat:
     """vLLM's class, where it parses the calls."""
     switch: str | None = None
     thinks_by_default: bool = False
+    knows_efforts: bool = False
+    """The template is told how much the model is to think, and uses it."""
     knows_developers: bool = True
     """The template has a place for messages of the role `developer`."""
 
     @property
-    def is_own(self) -> bool:
-        """A grammar can hold calls in the model's own form."""
-        return self.call_format is not None and self.call_format.is_json
+    def shape(self) -> CallShape | None:
+        """How a grammar holds calls in the model's own form; None where it cannot."""
+        shape = None if self.call_format is None else self.call_format.shape
+        # Mistral's older models write calls in another form, and their tokenizers do not know this tag.
+        return None if shape is MISTRAL and "[ARGS]" not in self.token_ids else shape
 
     @property
     def call_format(self) -> CallFormat | None:
@@ -125,6 +99,9 @@ class OutputFormat:
         if request.tools is not None and self.calls is None:
             message = "This model's format of tool calls is not known; the server's --tool-call-parser can name it."
             raise TwowireError(Fault.UNSUPPORTED_FIELD, message, param="tools")
+        if request.must_limit_thoughts and self.thoughts is not None and not can_limit(self.tags, self.token_ids):
+            message = "This model's thoughts cannot be limited: their tags are not tokens of their own."
+            raise TwowireError(Fault.UNSUPPORTED_FIELD, message, param="thinking_token_budget")
 
     def answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
         """How the answer to a prompt is constrained and parsed."""
@@ -135,10 +112,11 @@ class OutputFormat:
             tools = None
         constraint = self._constraint(request, tools, thinks=thinks, is_thinking=is_thinking)
         tagged = partial(TaggedParser, self.tags, thinks=thinks, is_thinking=is_thinking)
-        if tools is None:
+        is_json = request.constraint is not None and tools is not None and tools.choice.mode != "required"
+        if tools is None or (is_json and not self._calls_or_json):
             return Answer(constraint, Parsing(partial(tagged, calls=False)) if thinks else None)
         new: Callable[[], TextParser]
-        if tools.choice.mode == "required" and not self.is_own:
+        if tools.choice.mode == "required" and self.shape is None:
             new = _behind(JsonCallsParser, tagged, thinks=thinks)
         elif (call_format := self.call_format) is not None:
             types = {tool.name: argument_types(tool.parameters) for tool in tools.tools}
@@ -172,17 +150,40 @@ class OutputFormat:
     def _constraint(
         self, request: GenerationRequest, tools: Tools | None, *, thinks: bool, is_thinking: bool
     ) -> Constraint | None:
-        output = request.constraint
-        writer = GrammarWriter(self.tags, self.token_ids, thinks=thinks, is_thinking=is_thinking)
+        output, limit = request.constraint, self._max_thoughts(request) if thinks else None
+        writer = GrammarWriter(
+            *(self.tags, self.token_ids),
+            thinks=thinks,
+            is_thinking=is_thinking,
+            max_thoughts=limit,
+            shape=self.shape,
+        )
         if tools is not None and tools.choice.mode == "required":
-            return Constraint("grammar", writer.calls(tools) if self.is_own else writer.call_list(tools))
-        if tools is not None and self.is_own and output is not None:
+            return Constraint("grammar", writer.call_list(tools) if self.shape is None else writer.calls(tools))
+        if tools is not None and output is not None and self._calls_or_json:
             return Constraint("grammar", writer.calls_or_json(tools, output.schema))
-        if tools is not None and self.is_own and _binds(tools):
+        if tools is not None and output is None and self.shape is not None and _binds(tools):
             return Constraint("grammar", writer.calls_or_text(tools))
-        if output is None:
+        if output is not None:
+            return Constraint("grammar", writer.json(output.schema)) if thinks else json_constraint(output.schema)
+        return None if limit is None else Constraint("grammar", writer.text())
+
+    @property
+    def _calls_or_json(self) -> bool:
+        """Whether an answer may be either: where calls have no tag, JSON could be taken for one."""
+        return self.shape is not None and not self.shape.is_bare
+
+    def _max_thoughts(self, request: GenerationRequest) -> int | None:
+        """How many tokens the thoughts may have; None for any number."""
+        if not can_limit(self.tags, self.token_ids):
             return None
-        return Constraint("grammar", writer.json(output.schema)) if thinks else json_constraint(output.schema)
+        if request.max_thoughts is not None:
+            return request.max_thoughts
+        sampling = request.sampling
+        if self.knows_efforts or sampling.ignore_eos or sampling.allowed_token_ids:
+            # The last two could leave no token that the grammar allows.
+            return None
+        return THOUGHTS_BY_EFFORT.get(request.effort or "")
 
 
 def _behind(
@@ -210,80 +211,3 @@ def _binds(tools: Tools) -> bool:
 def _declaration(tool: Any) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
-
-
-def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str, model: str) -> OutputFormat:
-    """The format of a model with this chat template. `calls`, `thoughts`: vLLM's names, `auto` or `none`.
-
-    Raises `EngineStartError` for a name that cannot be used with this tokenizer.
-    """
-    text = template or ""
-    if calls == "openai" or (AUTO in (calls, thoughts) and all(tag in text for tag in HARMONY)):
-        raise EngineStartError(
-            "gpt-oss writes its answers in Harmony's channels, which this server does not read; with "
-            "--tool-call-parser none and --reasoning-parser none it is served, and answers contain the channels."
-        )
-    named_calls = _found(text) if calls == AUTO else None if calls == NONE else calls
-    named_thoughts = _thoughts_of(text) if thoughts == AUTO else None if thoughts == NONE else thoughts
-    if named_thoughts is not None and named_thoughts not in THOUGHTS:
-        known = ", ".join(sorted(THOUGHTS))
-        raise EngineStartError(f"--reasoning-parser {named_thoughts} is not known; choose of: {known}, none.")
-    think = THOUGHTS.get(named_thoughts or "", THINK)
-    parser = None
-    if (known_calls := CALL_FORMATS.get(named_calls or "")) is not None:
-        tags = known_calls.tags(think)
-    else:
-        tags = Tags(think)
-        if named_calls is not None:
-            parser = _vllm_parser(named_calls, tokenizer, model, is_asked=calls != AUTO)
-            named_calls = None if parser is None else named_calls
-    found = OutputFormat(
-        *(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser),
-        knows_developers="developer" in text,
-    )
-    if named_thoughts is None:
-        return found
-    switch = next((name for name in SWITCHES if name in text), None)
-    return replace(found, switch=switch, thinks_by_default=switch is not None and _thinks(tokenizer, text, switch))
-
-
-def _found(template: str) -> str | None:
-    found = next((name for sign, name in SIGNS if sign in template), None)
-    # Of DeepSeek's older form there are two; V3 and R1 put arguments into backticks.
-    return "deepseek_v3" if found == "deepseek_v31" and "```json" in template else found
-
-
-def _thoughts_of(template: str) -> str | None:
-    for name in ("seed_oss", "mistral"):
-        if THOUGHTS[name][0] in template:
-            return name
-    return "qwen3" if THINK[0] in template or THINK[1] in template else None
-
-
-def _vllm_parser(name: str, tokenizer: Any, model: str, *, is_asked: bool) -> Any:
-    from vllm.parser import ParserManager
-
-    try:
-        return ParserManager.get_parser(
-            tool_parser_name=name, enable_auto_tools=True, model_name=model, tokenizer=tokenizer
-        )
-    except (TypeError, ImportError) as error:
-        if is_asked:
-            raise EngineStartError(str(error).splitlines()[0]) from error
-        return None
-
-
-def _thinks(tokenizer: Any, template: str, switch: str) -> bool:
-    """Whether the template without its switch renders as with the switch on."""
-    chat = [{"role": "user", "content": "Hello"}]
-
-    def rendered(**kwargs: Any) -> str:
-        text: str = tokenizer.apply_chat_template(
-            chat, chat_template=template, tokenize=False, add_generation_prompt=True, **kwargs
-        )
-        return text
-
-    try:
-        return rendered() == rendered(**{switch: True}) != rendered(**{switch: False})
-    except Exception:  # The template may want more than this; then nothing is known.
-        return False

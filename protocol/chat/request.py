@@ -111,6 +111,9 @@ class ChatCompletionRequest(SamplingFields):
         description="`none`: answer without thinking. Anything else: think, if the model can; its chat template is told"
         " how much.",
     )
+    thinking_token_budget: int | None = Field(
+        default=None, ge=-1, le=MAX_INT32, description="The most tokens that the model may think; -1 for no limit."
+    )
     include_reasoning: bool = Field(default=True, description="Send what the model thought beside its answer.")
 
     continue_final_message: bool = Field(
@@ -139,6 +142,7 @@ class ChatCompletionRequest(SamplingFields):
             self.chat_template_kwargs or {},
             self.continue_final_message,
         )
+        budget = None if self.thinking_token_budget == -1 else self.thinking_token_budget
         return GenerationRequest(
             prompt,
             self.sampling,
@@ -147,6 +151,8 @@ class ChatCompletionRequest(SamplingFields):
             tools=self._tools,
             thinks=self._thinks,
             effort=self.reasoning_effort,
+            max_thoughts=budget,
+            must_limit_thoughts=budget is not None,
             is_streamed=self.stream,
             fields=FIELD_NAMES,
         )

@@ -27,5 +27,6 @@ COMPLETION_FIELDS: Mapping[str, FieldRule] = {
     "safety_identifier": ACCEPTED,
     "chat_template": UNTRUSTED,
     "documents": UNTRUSTED_ARGUMENT,
+    "thinking_token_budget": only(-1),
     **VLLM_FIELDS,
 }

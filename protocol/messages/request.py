@@ -29,7 +29,7 @@ class Thinking(RequestPart):
 
     type: Literal["enabled", "adaptive", "between_tools", "disabled"]
     budget_tokens: int | None = Field(
-        default=None, ge=1024, le=MAX_INT32, description="Required with `enabled`. Accepted; `max_tokens` is the limit."
+        default=None, ge=1024, le=MAX_INT32, description="Required with `enabled`: the most tokens of thoughts."
     )
     display: ThinkingDisplay | None = Field(
         default=None, description="`omitted`: thinking blocks come without their text."
@@ -136,6 +136,7 @@ class PromptFields(ApiRequest):
             tools=self._tools,
             thinks=self.thinks,
             effort=self.output_config.effort if self.output_config is not None else None,
+            max_thoughts=self.thinking.budget_tokens if self.thinking is not None else None,
             is_streamed=self.stream,
             fields=FIELD_NAMES,
         )

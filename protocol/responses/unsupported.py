@@ -47,5 +47,6 @@ RESPONSES_FIELDS: Mapping[str, FieldRule] = {
     "media_io_kwargs": only({}),
     "mm_processor_kwargs": only({}),
     "prompt_embeds": REFUSED,
+    "thinking_token_budget": only(-1),
     **VLLM_FIELDS,
 }

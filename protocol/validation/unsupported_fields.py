@@ -80,7 +80,6 @@ VLLM_FIELDS: dict[str, FieldRule] = {
     "length_penalty": only(1),
     "logits_processors": only([]),
     "repetition_detection": REFUSED,
-    "thinking_token_budget": only(-1),
     "vllm_xargs": only({}),
     "watermarking": only(False),
     # Constrained output.

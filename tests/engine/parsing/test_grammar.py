@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import GUIDE
+from engine.parsing.formats import CALL_FORMATS
 from engine.parsing.grammar import GrammarWriter
 from engine.parsing.tagged import Tags
 from protocol.generation import Tool, ToolChoice, Tools
+from tests.engine.parsing.accepting import accepts
 
 SCHEMA = {
     "type": "object",
@@ -29,24 +30,11 @@ BEFORE = {(False, False): "", (True, False): "<think>\nHm {\n</think>\n\n", (Tru
 """What may stand before an answer, by whether it may think and whether the prompt has begun the thoughts."""
 
 
-def accepts(grammar: str, text: str, *, by_bytes: bool = False) -> bool:
-    """Whether `text` may be generated, and may end there; with the guide's tokens, or with one token per byte."""
-    import llguidance
-    from tokenizers import Tokenizer
-
-    file = (GUIDE / "tokenizer.json").read_text("utf-8")
-    tokenizer = llguidance.LLTokenizer("byte" if by_bytes else file, eos_token=None if by_bytes else 2)
-    matcher = llguidance.LLMatcher(tokenizer, llguidance.grammar_from("grammar", grammar), log_level=0)
-    assert not matcher.get_error(), matcher.get_error()
-    if by_bytes:
-        tokens = list(text.encode())
-    else:
-        tokens = Tokenizer.from_str(file).encode(text, add_special_tokens=False).ids
-    return all(matcher.consume_token(token) for token in tokens) and matcher.is_accepting()
+HERMES = CALL_FORMATS["hermes"].shape
 
 
 def writer(thinks: bool, is_thinking: bool, token_ids: Mapping[str, int] = TAGS) -> GrammarWriter:
-    return GrammarWriter(Tags(), token_ids, thinks=thinks, is_thinking=is_thinking)
+    return GrammarWriter(Tags(), token_ids, thinks=thinks, is_thinking=is_thinking, shape=HERMES)
 
 
 @pytest.mark.parametrize("by_bytes", [False, True], ids=["tags are tokens", "tags are text"])

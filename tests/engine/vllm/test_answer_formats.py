@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from transformers import AutoTokenizer
 from engine.api import EngineStartError
 from engine.config import GUIDE
 from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, joined
-from engine.vllm.output_format import OutputFormat, find_format
+from engine.vllm.find_format import find_format
+from engine.vllm.output_format import OutputFormat
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, Sampling, Tool, ToolChoice, Tools
 
@@ -158,6 +160,65 @@ def test_a_forced_call_in_a_foreign_format_is_a_list(tokenizer: Any) -> None:
 def test_a_grammar_is_made_where_one_must_hold(request_: GenerationRequest, kind: str | None, tokenizer: Any) -> None:
     constraint = format_of(tokenizer).answer(request_, [0]).constraint
     assert (constraint and constraint.kind) == kind
+
+
+STRICT = Tool("weather", None, SCHEMA, SCHEMA, is_strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_held"),
+    [("kimi_k2", True), ("deepseek_v31", True), ("llama3_json", True), ("mistral", False), ("glm45", False)],
+)
+def test_a_strict_call_is_held_where_arguments_are_json(name: str, is_held: bool, tokenizer: Any) -> None:
+    # The guide's tokenizer does not know `[ARGS]`, as those of Mistral's older models.
+    found = format_of(tokenizer, name, "none")
+    assert (found.answer(chat(Tools((STRICT,))), [0]).constraint is not None) == is_held
+    assert (found.shape is not None) == is_held
+
+
+def test_json_that_looks_like_a_call_without_tags_is_json(tokenizer: Any) -> None:
+    found = format_of(tokenizer, "llama3_json", "none")
+    answer = found.answer(chat(Tools((WEATHER,)), constraint=JsonOutput(SCHEMA)), [0])
+    assert (answer.constraint and answer.constraint.kind, answer.parsing) == ("json", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"thinks": True, "max_thoughts": 7}, 7),
+        ({"thinks": True, "max_thoughts": 7, "constraint": JsonOutput(SCHEMA)}, 7),
+        ({"thinks": True, "max_thoughts": 7, "tools": Tools((WEATHER,))}, 7),
+        ({"thinks": True, "max_thoughts": 7, "tools": Tools((WEATHER,), ToolChoice("required"))}, 7),
+        ({"thinks": True, "effort": "low"}, 1024),
+        ({"thinks": True, "effort": "low", "max_thoughts": 7}, 7),
+        ({"thinks": True, "effort": "high"}, None),
+        ({"thinks": False, "max_thoughts": 7}, None),
+    ],
+)
+def test_thoughts_are_limited_by_grammar(fields: dict[str, Any], limit: int | None, tokenizer: Any) -> None:
+    constraint = format_of(tokenizer).answer(chat(**fields), [0]).constraint
+    text = constraint.text if constraint is not None else ""
+    assert ("max_tokens" in text) == (limit is not None)
+    assert limit is None or f"[max_tokens={limit}]" in text
+
+
+def test_a_template_that_knows_efforts_limits_the_thoughts_itself(tokenizer: Any) -> None:
+    template = tokenizer.chat_template + "{% if reasoning_effort is defined %}{% endif %}"
+    assert format_of(tokenizer, template=template).answer(chat(thinks=True, effort="low"), [0]).constraint is None
+
+
+def test_an_effort_limits_nothing_where_the_answer_may_not_end(tokenizer: Any) -> None:
+    request = replace(chat(thinks=True, effort="low"), sampling=Sampling(ignore_eos=True))
+    assert format_of(tokenizer).answer(request, [0]).constraint is None
+
+
+def test_thoughts_whose_tags_are_no_tokens_cannot_be_limited(tokenizer: Any) -> None:
+    found = format_of(tokenizer, thoughts="mistral")
+    found.check(chat(thinks=True, max_thoughts=7))
+    with pytest.raises(TwowireError) as caught:
+        found.check(chat(thinks=True, max_thoughts=7, must_limit_thoughts=True))
+    assert (caught.value.fault, caught.value.param) == (Fault.UNSUPPORTED_FIELD, "thinking_token_budget")
+    format_of(tokenizer, thoughts="none").check(chat(max_thoughts=7, must_limit_thoughts=True))
 
 
 def test_an_empty_schema_allows_any_json(tokenizer: Any) -> None:

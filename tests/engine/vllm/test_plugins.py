@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from engine.api import EngineStartError
 from engine.config import GUIDE
-from engine.vllm.output_format import find_format
+from engine.vllm.find_format import find_format
 from engine.vllm.plugins import load_tool_parsers
 
 PLUGIN = """

@@ -20,7 +20,7 @@ grammar is missing: where the request forces a form, the script must have it. `s
 - `opened`: the prompt has opened the thoughts, as some chat templates do: the text begins within them.
 - `hangs_after`, `fails_after`: after so many tokens, it waits until it is cancelled, or the engine dies.
 - A turn that is `THE_REQUEST` is answered with what the engine was asked, as JSON: messages, tools, choice, thinks,
-  effort, schema (see `scripted.asked`).
+  effort, max_thoughts, schema (see `scripted.asked`).
 - A turn that is a list has a text for each choice (`n`).
 """
 

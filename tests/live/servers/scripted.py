@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from engine.api import EngineStream, FastPath, PreparedPrompt
 from engine.config import GUIDE
 from engine.parsing.formats import CALL_FORMATS
-from engine.vllm.output_format import NONE, OutputFormat, find_format
+from engine.vllm.find_format import NONE, find_format
+from engine.vllm.output_format import OutputFormat
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
@@ -106,6 +107,7 @@ def asked(request: GenerationRequest) -> dict[str, Any]:
         "is_parallel": request.tools.is_parallel if request.tools else None,
         "thinks": request.thinks,
         "effort": request.effort,
+        "max_thoughts": request.max_thoughts,
         "schema": dict(request.constraint.schema) if request.constraint else None,
     }
 

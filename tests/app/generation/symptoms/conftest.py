@@ -1,4 +1,4 @@
-"""The server that a file's tests share."""
+"""A server for each module of symptoms."""
 
 from __future__ import annotations
 

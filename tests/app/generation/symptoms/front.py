@@ -1,7 +1,4 @@
-"""A scripted model, asked over HTTP, streamed and whole, and on the channel.
-
-Its text comes a token at a time, merged at random, and in one piece. The message is the same.
-"""
+"""Both doors of one server, whose engine says what a test has written, and what a client makes of its answers."""
 
 from __future__ import annotations
 
@@ -25,6 +22,8 @@ PATH = "/v1/chat/completions"
 CUTS: tuple[str | int, ...] = ("tokens", 1, 2, "whole")
 FORMATS = ("hermes", "qwen3_coder", "glm45", "kimi_k2", "deepseek_v32", "mistral", "llama3_json", "pythonic")
 TAGGED = tuple(name for name in FORMATS if name not in BARE)
+FORCED = ("hermes", "kimi_k2", "llama3_json")
+"""Those whose calls a grammar holds in their own form, with the guide's tokens."""
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -56,7 +55,7 @@ class ScriptedEngine(FakeEngine):
 
 @dataclass
 class Front:
-    """One server over HTTP and on the channel."""
+    """Both doors of one server."""
 
     app: Quart
     peer: Peer
@@ -90,7 +89,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Message:
-    """What an answer says, without ids, and with arguments parsed."""
+    """What an answer says; ids are left out, and arguments are JSON."""
 
     content: str = ""
     calls: tuple[tuple[str, Any], ...] = ()
@@ -150,7 +149,7 @@ def message_of(answer: dict[str, Any], choice_index: int = 0) -> Message:
 
 
 async def said(front: Front, name: str, text: str | list[str], *, choice: int = 0, **body: Any) -> Message:
-    """The message of `text`; fails unless it and its usage are the same however it comes, on both wires."""
+    """The message of `text`: the same however it comes, on both wires, with the same usage."""
     messages, usages = [], []
     for cut in CUTS:
         dialogue = Dialogue(text, calls=name, cut=cut)
@@ -178,3 +177,8 @@ def written(name: str, *calls: tuple[str, dict[str, Any]]) -> str:
 def called(*calls: tuple[str, Any], **more: Any) -> Message:
     fields: dict[str, Any] = {"finish_reason": "tool_calls"} | more
     return Message(calls=calls or (("weather", ROME),), **fields)
+
+
+def forced(name: str) -> str:
+    """A call to Rome as a grammar makes the model write it."""
+    return written(name) if name in FORCED else json.dumps([{"name": "weather", "parameters": ROME}])

@@ -1,25 +1,95 @@
-"""What went wrong in other servers with the ids, number and end of calls, tested end to end in every format."""
+"""What went wrong elsewhere with tool calls, at the front door, in every format.
+
+The text of a model comes a token at a time, merged at random, and in one piece; over HTTP as a stream and whole, and
+on the channel. The message is the same.
+"""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.app.generation.symptoms.front import FORMATS, ROME, TAGGED, TOOLS, Front, Message, called, said, written
+from tests.app.generation.symptoms.front import (
+    FORMATS,
+    ROME,
+    TAGGED,
+    TOOLS,
+    Front,
+    Message,
+    called,
+    forced,
+    gathered,
+    said,
+    written,
+)
 from tests.live.servers.dialogue import Dialogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# -- the arguments of calls --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_arguments_are_broken_or_doubled(front: Front, name: str) -> None:
+    given = {"city": 'a "b" \\ </tool_call> {x}', "days": -3, "more": {"days": [1, {"b": "}"}]}}
+    assert await said(front, name, written(name, ("weather", given))) == called(("weather", given))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_call_without_arguments_takes_those_of_the_next(front: Front, name: str) -> None:
+    calls = [("now", {}), ("weather", ROME), ("now", {})]
+    assert await said(front, name, written(name, *calls)) == called(*calls)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_characters_become_escapes(front: Front, name: str) -> None:
+    dialogue = Dialogue(written(name, ("weather", {"city": "서울 😀 ü"})), calls=name)
+    body = {"model": "guide", "messages": [{"role": "user", "content": str(dialogue)}], "tools": TOOLS}
+    (call,) = (await front.whole(body))["choices"][0]["message"]["tool_calls"]
+    assert "서울 😀 ü" in call["function"]["arguments"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_long_argument_comes_only_at_its_end(front: Front, name: str) -> None:
+    city = "so long a story " * 30
+    body = {
+        "model": "guide",
+        "messages": [
+            {"role": "user", "content": str(Dialogue(written(name, ("weather", {"city": city})), calls=name))}
+        ],
+        "tools": TOOLS,
+    }
+    chunks = await front.streamed(body)
+    assert gathered(chunks) == called(("weather", {"city": city}))
+    assert len(chunks) > 100
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("tokens", [6, 14])
+async def test_cut_arguments_seem_complete(front: Front, name: str, tokens: int) -> None:
+    text = written(name, ("weather", {"city": "Rome, the eternal city, and all that is around it"}))
+    message = await said(front, name, text, max_tokens=tokens)
+    assert message.finish_reason == "length"
+    for call_name, arguments in message.calls:
+        assert (call_name, type(arguments)) == ("weather", str), "a cut object is no JSON"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_invalid_arguments_end_in_an_error(front: Front, name: str) -> None:
+    message = await said(front, name, written(name).replace("Rome", 'Ro"me\\'))
+    assert "Ro" in str(message)
+    assert "me" in str(message)
+
+
+# -- identity, number and end of calls ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_the_finish_reason_does_not_fit(front: Front, name: str) -> None:
     assert (await said(front, name, "No call.")) == Message("No call.")
     assert (await said(front, name, written(name))).finish_reason == "tool_calls"
-    forced = written(name) if name == "hermes" else json.dumps([{"name": "weather", "parameters": ROME}])
-    assert await said(front, name, forced, tool_choice="required") == called()
+    assert await said(front, name, forced(name), tool_choice="required") == called()
     named = {"type": "function", "function": {"name": "weather"}}
-    assert await said(front, name, forced, tool_choice=named) == called(finish_reason="stop")
+    assert await said(front, name, forced(name), tool_choice=named) == called(finish_reason="stop")
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,4 +1,4 @@
-"""What went wrong in other servers with thoughts, tested end to end in every format."""
+"""What went wrong elsewhere with thoughts, at the front door, in every format. As in `test_calls`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from tests.app.generation.symptoms.front import FORMATS, ROME, TAGGED, Front, Message, called, said, written
+from tests.app.generation.symptoms.front import (
+    FORMATS,
+    PATH,
+    TAGGED,
+    TOOLS,
+    Front,
+    Message,
+    called,
+    forced,
+    gathered,
+    said,
+    written,
+)
+from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 THINKS: dict[str, Any] = {"reasoning_effort": "low"}
 
 
@@ -44,8 +56,7 @@ async def test_a_call_within_thoughts_is_lost(front: Front, name: str) -> None:
 async def test_a_call_behind_thoughts_is_lost(front: Front, name: str) -> None:
     thought = "<think>\nThe weather.\n</think>\n\n"
     assert await said(front, name, thought + written(name), **THINKS) == called(reasoning="The weather.")
-    forced = written(name) if name == "hermes" else json.dumps([{"name": "weather", "parameters": ROME}])
-    message = await said(front, name, thought + forced, tool_choice="required", **THINKS)
+    message = await said(front, name, thought + forced(name), tool_choice="required", **THINKS)
     assert message == called(reasoning="The weather.")
 
 
@@ -62,3 +73,38 @@ async def test_the_last_thoughts_are_lost(front: Front, name: str) -> None:
     message = await said(front, name, "<think>I think and think", max_tokens=4, **THINKS)
     assert message.finish_reason == "length"
     assert "I think".startswith(message.reasoning) or message.reasoning.startswith("I think")
+
+
+async def asked_of_the_engine(front: Front, messages: list[dict[str, Any]], **body: Any) -> dict[str, Any]:
+    """What reaches the engine of a request that ends with `messages`, on all ways the same."""
+    dialogue = Dialogue(THE_REQUEST, THE_REQUEST, cut="whole")
+    first = {"role": "user", "content": str(dialogue)}
+    sent = {"model": "guide", "messages": [first, *messages]} | body
+    whole = (await front.whole(sent))["choices"][0]["message"]["content"]
+    assert gathered(await front.streamed(sent)).content == gathered(await front.on_channel(sent)).content
+    asked: dict[str, Any] = json.loads(whole)
+    return asked
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_thoughts_that_are_handed_back_are_lost(front: Front, field: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    said = {"role": "assistant", "content": None, field: "I need the time.", "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "12:30"}
+    asked = await asked_of_the_engine(front, [said, result], tools=TOOLS)
+    handed = asked["messages"][1]
+    assert handed["reasoning"] == handed["reasoning_content"] == "I need the time."
+
+
+@pytest.mark.parametrize(("budget", "limit"), [(64, 64), (0, 0), (-1, None), (None, None)])
+async def test_a_budget_of_thoughts_is_ignored(front: Front, budget: int | None, limit: int | None) -> None:
+    asked = await asked_of_the_engine(front, [], thinking_token_budget=budget)
+    assert asked["max_thoughts"] == limit
+
+
+async def test_a_budget_of_thoughts_is_ignored_where_it_cannot_hold(front: Front) -> None:
+    dialogue = Dialogue("Hello.", thoughts="mistral")
+    body = {"model": "guide", "messages": [{"role": "user", "content": str(dialogue)}], "thinking_token_budget": 9}
+    answer = await front.app.test_client().post(PATH, json=body)
+    error = (await answer.get_json())["error"]
+    assert (answer.status_code, error["param"]) == (400, "thinking_token_budget")

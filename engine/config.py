@@ -93,6 +93,16 @@ class EngineConfig:
             metavar="NAME",
         ),
     ] = "auto"
+    thought_parser_plugin: Annotated[
+        str | None,
+        Option(
+            "A Python file that registers more of vLLM's parsers of thoughts, to be named by --reasoning-parser; their "
+            "tags are read. It runs in the server's process.",
+            name="reasoning_parser_plugin",
+            shown="none",
+            metavar="FILE",
+        ),
+    ] = None
     max_model_len: Annotated[
         int | None,
         Option("The longest context, prompt and output together, in tokens.", shown="the model's own limit", ge=1),

@@ -44,7 +44,7 @@ from engine.vllm.fast_path import freeze_heap
 from engine.vllm.find_format import find_format
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 from engine.vllm.output_format import OutputFormat
-from engine.vllm.plugins import load_tool_parsers
+from engine.vllm.plugins import load_parsers
 
 log = structlog.get_logger(__name__)
 
@@ -229,6 +229,7 @@ class _Preparation:
         if template is None:
             template = getattr(tokenizer, "chat_template", None)
             check_template(template, config)
-        load_tool_parsers(config.tool_parser_plugin)
+        load_parsers(config.tool_parser_plugin, "--tool-parser-plugin")
+        load_parsers(config.thought_parser_plugin, "--reasoning-parser-plugin")
         self.format = find_format(template, tokenizer, config.tool_call_parser, config.thought_parser, config.model)
         return made

@@ -142,6 +142,8 @@ class GenerationRequest:
     """The most tokens that it may think; None leaves it to the model."""
     must_limit_thoughts: bool = False
     """Refuse the request where `max_thoughts` cannot be held."""
+    may_truncate: bool = False
+    """The oldest turns of a chat that is too long may be left out."""
     is_streamed: bool = False
     """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
     fields: FieldNames = FieldNames()

@@ -1,7 +1,8 @@
 """The one way in: every request to generate starts here, whichever API and connection it came by.
 
 Model name, deadline, `EngineManager.prepare`, tokens from the rate limit, `EngineManager.run`: in this order. What
-comes out is a stream to send, or a whole body. Nothing else calls the manager's `prepare` and `run`.
+comes out is a stream to send, or a whole body. Nothing else calls the manager's `run`, nor its `prepare`, but for
+`app.generation.truncation`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from app.generation.prepared_stream import NothingToGenerate, PreparedStream
 from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import ReplayStore
 from app.generation.stream import LiveStream
+from app.generation.truncation import prepare_truncated
 from app.limits.rate_limits import RateLimits
 from app.observability.metrics import Metrics
 from app.observability.outcome import Wire
 from app.security.caller import Caller
 from app.stores.responses.base import ResponseStore
 from app.stores.responses.history import History, StoredHistory
+from engine.api import Prepared
 from engine.generation import Generation
 from engine.manager import EngineManager
 from protocol.encoder import KeptEncoder
@@ -131,7 +134,7 @@ class GenerationService:
         self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
         assert keep is not None
-        prepared = await self._manager.prepare(api.generation_request(request), caller.client)
+        prepared = await self._prepare(api.generation_request(request), caller)
         generation = Generation(
             uuid.uuid4().hex, prepared, NothingToGenerate(), on_end=lambda ended: None, owner=caller.owner
         )
@@ -193,13 +196,18 @@ class GenerationService:
         await api.keeping.recall(request, history)
         return partial(history.keep, input_items=api.keeping.input_items(request))
 
+    async def _prepare(self, request: GenerationRequest, caller: Caller) -> Prepared:
+        if request.may_truncate:
+            return await prepare_truncated(self._manager, request, caller.client)
+        return await self._manager.prepare(request, caller.client)
+
     async def _run(
         self, request: GenerationRequest, caller: Caller, transport: Transport, timeout_s: float | None
     ) -> Generation:
         """Prepare, reserve, run. The transport is in charge of what is returned."""
         deadlines = self._deadlines.starting_now(timeout_s)
         async with deadlines.limit():
-            prepared = await self._manager.prepare(request, caller.client)
+            prepared = await self._prepare(request, caller)
         await self._rates.reserve(caller.client, prepared.prompt_tokens)
         try:
             generation = await self._manager.run(

@@ -7,6 +7,7 @@ The routes, the WebSockets, the OpenAPI document and the rate limits all read it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from protocol.messages.schemas import MessageResponse, MessagesErrorResponse, Me
 from protocol.responses.answer import ResponseCollector
 from protocol.responses.events import ResponseEvents
 from protocol.responses.objects import ID_PREFIX
-from protocol.responses.request import ResponseRequest
+from protocol.responses.request import HostedTools, ResponseRequest
 from protocol.responses.schemas import ResponseEvent, ResponseObject
 
 
@@ -213,3 +214,9 @@ MESSAGES = GenerationApi(
 )
 
 APIS: tuple[GenerationApi[Any], ...] = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
+
+
+def apis_with(hosted_tools: HostedTools) -> tuple[GenerationApi[Any], ...]:
+    """The table of a server that refuses or omits hosted tools where a request does not say which."""
+    read = partial(ResponseRequest.generation_request, hosted_tools=hosted_tools)
+    return tuple(replace(api, generation_request=read) if api is RESPONSES else api for api in APIS)

@@ -10,6 +10,7 @@ from app.generation.coalesce import Pace
 from app.generation.models import ServedModels
 from app.generation.replay_store import ReplayStore
 from app.generation.service import GenerationService
+from app.generation.table import apis_with
 from app.limits.connections import Connections
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
@@ -103,6 +104,7 @@ def make_services(
         embedder=embedder,
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
+        apis=apis_with(settings.responses.hosted_tools),
         siblings=_siblings(one_of, manager, metrics) if one_of else None,
     )
 

@@ -20,7 +20,7 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
     "audio": REFUSED,
     "prediction": ACCEPTED,
     "store": only(False),
-    "verbosity": only("medium"),
+    "verbosity": ACCEPTED,
     "web_search_options": REFUSED,
     "moderation": REFUSED,
     "service_tier": ACCEPTED,

@@ -18,7 +18,7 @@ from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.output import Delta, Usage
 from protocol.responses.items import AnyItem, CompactionItem, MessageItem
 from protocol.responses.objects import Object, item_object, usage_of
-from protocol.responses.request import ResponseRequest
+from protocol.responses.request import HostedTools, ResponseRequest
 from protocol.responses.schemas import ResponseUsage
 from protocol.responses.summary import sealed
 from protocol.validation.request import refusal
@@ -56,12 +56,12 @@ class CompactRequest(ResponseRequest):
             if isinstance(item, MessageItem) and item.role in ("system", "developer")
         ]
 
-    def generation_request(self) -> GenerationRequest:
-        """The dialogue, and the request for its summary."""
-        asked = super().generation_request()
+    def generation_request(self, hosted_tools: HostedTools = "omit") -> GenerationRequest:
+        """The dialogue, and the question for its summary, which needs no tools. Nothing of it may be left out."""
+        asked = super().generation_request(hosted_tools)
         assert isinstance(asked.prompt, ChatPrompt)
         messages = [*asked.prompt.messages, {"role": "user", "content": INSTRUCTION}]
-        return replace(asked, prompt=ChatPrompt(messages), constraint=None, tools=None)
+        return replace(asked, prompt=ChatPrompt(messages), constraint=None, tools=None, may_truncate=False)
 
 
 class CompactionCollector:

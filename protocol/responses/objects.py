@@ -90,13 +90,13 @@ def _tool_choice(request: ResponseRequest) -> Any:
 
 def _text(request: ResponseRequest) -> Object:
     options = request.text
-    if options is None or options.format is None:
-        return {"format": {"type": "text"}}
-    form = options.format
-    if form.type != "json_schema":
-        return {"format": {"type": form.type}}
-    named: Object = {"type": form.type, "name": form.name, "schema": form.definition, "strict": form.strict}
-    return {"format": named | {"description": form.description}}
+    form = options.format if options is not None else None
+    shown: Object = {"format": {"type": form.type if form is not None else "text"}}
+    if form is not None and form.type == "json_schema":
+        shown["format"] |= {"name": form.name, "schema": form.definition, "strict": form.strict}
+        shown["format"] |= {"description": form.description}
+    # Open Responses takes no null for it.
+    return shown if options is None or options.verbosity is None else shown | {"verbosity": options.verbosity}
 
 
 def usage_of(usage: Usage) -> Object:

@@ -23,6 +23,8 @@ from protocol.validation.unsupported_fields import FieldRule
 FIELD_NAMES = FieldNames(prompt="input", logprobs="top_logprobs", schema="text.format.schema")
 LOGPROBS = "message.output_text.logprobs"
 
+HostedTools = Literal["refuse", "omit"]
+
 Include = Literal[
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
@@ -66,7 +68,9 @@ class TextOptions(RequestPart):
     """The form and style of an answer's text."""
 
     format: TextFormat | None = Field(default=None, description="The form the answer must take.")
-    verbosity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted where `medium`.")
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        default=None, description="Accepted; it changes nothing. To have short answers, ask for them in `instructions`."
+    )
 
 
 class ReasoningOptions(RequestPart):
@@ -155,14 +159,17 @@ class ResponseRequest(TokenFields):
         description="Whether the model may or must call tools, and which: none, auto, required, or an object.",
     )
     parallel_tool_calls: bool = Field(default=True, description="Allow several calls in one answer.")
-    hosted_tools: Literal["refuse", "omit"] = Field(
-        default="refuse",
+    hosted_tools: HostedTools | None = Field(
+        default=None,
         description="What becomes of tools that this server does not run, such as `web_search`: the request is"
-        " refused, or the model is not told of them.",
+        " refused, or the model is not told of them. By default, as the server's --responses-hosted-tools says.",
     )
     text: TextOptions | None = Field(default=None, description="The form of the answer.")
     reasoning: ReasoningOptions | None = Field(default=None, description="How the model thinks.")
-    truncation: Literal["auto", "disabled"] | None = Field(default=None, description="`disabled`.")
+    truncation: Literal["auto", "disabled"] | None = Field(
+        default=None,
+        description="`auto`: leave out the oldest turns if the input is too long; otherwise it is refused.",
+    )
     include: Annotated[list[Include], Field(max_length=16)] | None = Field(
         default=None, description=f"`{LOGPROBS}`; others are accepted and add nothing."
     )
@@ -215,9 +222,12 @@ class ResponseRequest(TokenFields):
         """Set the items of the earlier turns: those of `previous_response_id`, or of the conversation."""
         self._earlier = items
 
-    def generation_request(self) -> GenerationRequest:
-        """The request as the engine takes it. Raises `TwowireError` for hosted tools and outputs without a call."""
-        if self._tools.hosted and self.hosted_tools == "refuse":
+    def generation_request(self, hosted_tools: HostedTools = "refuse") -> GenerationRequest:
+        """The request as the engine takes it. Raises `TwowireError` for hosted tools and outputs without a call.
+
+        `hosted_tools` counts if the request has no word of its own.
+        """
+        if self._tools.hosted and (self.hosted_tools or hosted_tools) == "refuse":
             number, kind = self._tools.hosted[0]
             message = (
                 f"tools[{number}].type '{kind}' is not offered: this server runs no tools. Remove it, or send "
@@ -231,6 +241,7 @@ class ResponseRequest(TokenFields):
             tools=self._tools.tools,
             thinks=self._thinks,
             effort=self.reasoning.effort if self.reasoning is not None else None,
+            may_truncate=self.truncation == "auto",
             is_streamed=self.stream,
             fields=FIELD_NAMES,
         )
@@ -251,11 +262,7 @@ class ResponseRequest(TokenFields):
         return self
 
     @model_validator(mode="after")
-    def _check_what_is_not_done(self) -> ResponseRequest:
-        if self.truncation == "auto":
-            raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'disabled' is not supported yet.", ("truncation",))
-        if self.text is not None and self.text.verbosity not in (None, "medium"):
-            raise refusal(Fault.UNSUPPORTED_FIELD, "other than 'medium' is not supported yet.", ("text", "verbosity"))
+    def _check_combinations(self) -> ResponseRequest:
         if self.background and not self.store:
             raise refusal(Fault.INVALID_VALUE, "needs store: the response is read later.", ("background",))
         if self.stream_options is not None and not self.stream:

@@ -145,20 +145,23 @@ class FakeEngine:
 class FakeFactory:
     """Makes fake engines, one after another; `error` makes the next start fail."""
 
-    def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
+    def __init__(
+        self, steps: Sequence[list[Delta]] = (), *, ends: bool = True, engine: type[FakeEngine] = FakeEngine
+    ) -> None:
         self.engines: list[FakeEngine] = []
         self.error: Exception | None = None
         self.started = asyncio.Event()
         self.started.set()
         self._steps = steps
         self._ends = ends
+        self._engine = engine
 
     async def __call__(self, report: StageReport) -> FakeEngine:
         report("loading the fake")
         await self.started.wait()
         if self.error is not None:
             raise self.error
-        engine = FakeEngine(self._steps, ends=self._ends)
+        engine = self._engine(self._steps, ends=self._ends)
         self.engines.append(engine)
         return engine
 

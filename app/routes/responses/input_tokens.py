@@ -21,6 +21,7 @@ INPUT_TOKENS = f"{BLUEPRINT}.input_tokens"
 def input_token_routes(services: Services) -> Blueprint:
     """`POST /v1/responses/input_tokens`."""
     routes = Blueprint(BLUEPRINT, __name__)
+    api = next(one for one in services.apis if one.name == RESPONSES.name)
 
     @routes.post(f"{RESPONSES.path}/input_tokens")
     async def input_tokens() -> Response:
@@ -29,7 +30,7 @@ def input_token_routes(services: Services) -> Blueprint:
         record = record_of(request.scope)
         await recall(body, StoredHistory(services.responses, record.owner))
         transport = HttpTransport(record, "http")
-        tokens = await services.generation.count(RESPONSES, body, body.generation_request(), transport)
+        tokens = await services.generation.count(api, body, api.generation_request(body), transport)
         return json_response(orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
 
     return routes

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
 from engine.option import Option
+from protocol.responses.request import HostedTools
 
 ENTRY_BYTES = 1024
 ITEM_BYTES = 256
@@ -51,6 +52,13 @@ class ResponsesOptions:
     keep_s: Annotated[
         int, Option("For how many seconds a response or conversation is kept after it was last continued.", ge=1)
     ] = 2_592_000
+    hosted_tools: Annotated[
+        HostedTools,
+        Option(
+            "What becomes of requests with tools that this server does not run, such as web_search: refuse them, or "
+            "omit the tools. For clients that cannot send hosted_tools themselves."
+        ),
+    ] = "refuse"
     max_background: Annotated[
         int, Option("How many background responses of one API key may run or wait at a time.", ge=1)
     ] = 64

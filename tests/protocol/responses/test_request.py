@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import Fault
+from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, JsonOutput, ToolChoice
 from protocol.responses.objects import response_object
 from protocol.responses.request import ResponseRequest
@@ -104,6 +104,18 @@ def test_hosted_tools_are_refused_by_name_unless_the_client_can_do_without() -> 
         assert [tool["type"] for tool in response_object(asked, "resp_1", 0)["tools"]] == ["function"]
 
 
+def test_a_request_overrules_what_the_server_does_with_hosted_tools() -> None:
+    assert request(tools=[SEARCH]).generation_request("omit").tools is None
+    with pytest.raises(TwowireError, match="web_search"):
+        request(tools=[SEARCH], hosted_tools="refuse").generation_request("omit")
+
+
+def test_verbosity_is_taken_and_shown() -> None:
+    shown = response_object(request(text={"verbosity": "low"}), "resp_1", 0)["text"]
+    assert shown == {"format": {"type": "text"}, "verbosity": "low"}
+    assert response_object(request(), "resp_1", 0)["text"] == {"format": {"type": "text"}}
+
+
 @pytest.mark.parametrize(
     ("body", "fault", "param"),
     [
@@ -115,7 +127,8 @@ def test_hosted_tools_are_refused_by_name_unless_the_client_can_do_without() -> 
         ({"chat_template_kwargs": {"a": 1}}, Fault.UNSUPPORTED_FIELD, "chat_template_kwargs"),
         ({"reasoning_effort": "low"}, Fault.UNSUPPORTED_FIELD, "reasoning_effort"),
         ({"max_tokens": 5}, Fault.UNSUPPORTED_FIELD, "max_tokens"),
-        ({"text": {"verbosity": "low"}}, Fault.UNSUPPORTED_FIELD, "text.verbosity"),
+        ({"text": {"verbosity": "silent"}}, Fault.INVALID_VALUE, "text.verbosity"),
+        ({"truncation": "middle"}, Fault.INVALID_VALUE, "truncation"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, Fault.MISSING_FIELD, "text.format.schema"),
         ({"previous_response_id": "resp_1", "conversation": "conv_1"}, Fault.INVALID_VALUE, "conversation"),
         ({"stream_options": {"include_obfuscation": True}}, Fault.INVALID_VALUE, "stream_options"),

@@ -61,9 +61,10 @@ async def open_app(
     flags: Sequence[str] = (),
     env: dict[str, str] | None = None,
     ends: bool = True,
+    engine: type[FakeEngine] = FakeEngine,
 ) -> AsyncIterator[App]:
     """An app whose engine answers with `steps`."""
-    factory = FakeFactory(words("so", " be", " it") if steps is None else steps, ends=ends)
+    factory = FakeFactory(words("so", " be", " it") if steps is None else steps, ends=ends, engine=engine)
     manager = EngineManager(factory, AdmissionLimits(64, 64))
     services = make_services(load_settings(flags, env or {}), manager)
     app = create_app(services)

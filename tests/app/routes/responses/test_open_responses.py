@@ -236,3 +236,19 @@ async def test_websocket_compact_new_chain() -> None:
         assert is_whole(second)
         assert is_whole(third)
         assert asked(app)[0][1].startswith("Summary of the conversation so far:")
+
+
+async def test_a_server_may_omit_hosted_tools_for_all_clients() -> None:
+    body = ASK | {"tools": [WEATHER, {"type": "web_search"}]}
+    paths = (RESPONSES, f"{RESPONSES}/input_tokens")
+    async with open_app() as app:
+        for path in paths:
+            assert await app.refused("POST", path, body) == (400, "unsupported_content")
+        assert await app.ok("POST", f"{RESPONSES}/compact", body)
+    async with open_app(flags=("--responses-hosted-tools", "omit")) as app:
+        for path in paths:
+            assert await app.ok("POST", path, body)
+            assert await app.refused("POST", path, body | {"hosted_tools": "refuse"}) == (400, "unsupported_content")
+        tools = app.engine.prepared[-1].tools
+        assert tools is not None
+        assert [tool.name for tool in tools.tools] == ["get_weather"]

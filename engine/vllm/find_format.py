@@ -10,6 +10,7 @@ from engine.api import EngineStartError
 from engine.parsing.formats import CALL_FORMATS, THINK
 from engine.parsing.tagged import Tags
 from engine.vllm.output_format import SWITCHES, OutputFormat
+from engine.vllm.system_messages import find_system_place
 
 AUTO, NONE = "auto", "none"
 
@@ -72,6 +73,7 @@ def find_format(template: str | None, tokenizer: Any, calls: str, thoughts: str,
         *(named_calls, named_thoughts, tags, tokenizer.get_added_vocab(), tokenizer, parser),
         knows_efforts="reasoning_effort" in text,
         knows_developers="developer" in text,
+        system_place=find_system_place(tokenizer, text) if text else "anywhere",
     )
     if named_thoughts is None:
         return found

@@ -22,6 +22,7 @@ from engine.parsing.parts import MAX_CALLS, TextParser
 from engine.parsing.tagged import TaggedParser, Tags
 from engine.vllm.parsed_stream import Parsing
 from engine.vllm.parser import VllmTextParser, vllm_tools
+from engine.vllm.system_messages import SystemPlace, placed
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Tools
 
@@ -50,6 +51,7 @@ class OutputFormat:
     """The template is told how much the model is to think, and uses it."""
     knows_developers: bool = True
     """The template has a place for messages of the role `developer`."""
+    system_place: SystemPlace = "anywhere"
 
     @property
     def shape(self) -> CallShape | None:
@@ -67,11 +69,12 @@ class OutputFormat:
 
     def messages(self, chat: ChatPrompt) -> list[dict[str, Any]]:
         """The messages for the template. Most templates leave out a role that they do not know, in silence."""
-        if self.knows_developers or all(message["role"] != "developer" for message in chat.messages):
-            return chat.messages
-        return [
-            message | {"role": "system"} if message["role"] == "developer" else message for message in chat.messages
-        ]
+        messages = chat.messages
+        if not self.knows_developers and any(message["role"] == "developer" for message in messages):
+            messages = [
+                message | {"role": "system"} if message["role"] == "developer" else message for message in messages
+            ]
+        return placed(messages, self.system_place)
 
     @property
     def allowed_kwargs(self) -> tuple[str, ...]:

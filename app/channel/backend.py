@@ -44,8 +44,8 @@ class Backend(Protocol):
     async def follow(self, frame: FollowFrame) -> Started:
         """Follow the generation that the frame names, next to its own reader."""
 
-    def error_body(self, frame: OpeningFrame, error: TwowireError) -> bytes:
-        """`error` in the form of the API that the frame's stream belongs to."""
+    def error_body(self, frame: OpeningFrame | None, error: TwowireError) -> bytes:
+        """`error` in the form of the API that the frame's stream belongs to; without a frame, of the connection's."""
 
     def ended(self, ended: StreamEnd) -> None:
         """Log and count a stream; called once, at its end."""

@@ -100,8 +100,9 @@ class ChannelBackend:
         is_of = (api for api in self._by_name.values() if api.generation_id(frame.id) is not None)
         return next(is_of, self._api)
 
-    def error_body(self, frame: OpeningFrame, error: TwowireError) -> bytes:
-        return self._api_of(frame).error_body(error, None)
+    def error_body(self, frame: OpeningFrame | None, error: TwowireError) -> bytes:
+        api = self._api if frame is None else self._api_of(frame)
+        return api.error_body(error, None)
 
     def close(self) -> None:
         """The connection has ended."""

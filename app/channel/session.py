@@ -49,7 +49,6 @@ log = structlog.get_logger(__name__)
 
 MAX_ANSWERS = 256
 """Errors, pongs and the like that may wait for a busy socket; a client that causes more without reading is cut off."""
-
 PARSED_ASIDE_CHARS = 64 * 1024
 """Messages of this size and more are parsed in a thread: a hostile one of 8 MiB keeps a core busy for a second."""
 
@@ -134,9 +133,10 @@ class Channel:
         if name is None or name in self._streams or name in self._refused:
             # Without the name of a stream that goes on: it would seem to have ended.
             self._answer(self._codec.error(error, None, event_id))
-        else:
-            self._refused.add(name)
-            self._answer(self._codec.error(error, name, event_id), functools.partial(self._refused.discard, name))
+            return
+        self._refused.add(name)
+        body = self._backend.error_body(refused.frame, error)
+        self._answer(self._codec.error(error, name, event_id, body), functools.partial(self._refused.discard, name))
 
     def _dispatch(self, frame: ClientFrame) -> None:
         if not isinstance(frame, PingFrame | PongFrame):
@@ -160,7 +160,7 @@ class Channel:
             # A resume adds no work: it may save what runs already.
             error = TwowireError(Fault.DRAINING, "The server is shutting down.", retry_after_s=5)
         if error is not None:
-            raise FrameRefused(error, frame.stream_id, frame.event_id)
+            raise FrameRefused(error, frame.stream_id, frame.event_id, frame)
         self._begin(frame)
 
     def _begin(self, frame: OpeningFrame) -> None:

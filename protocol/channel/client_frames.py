@@ -117,14 +117,21 @@ class FrameRefused(Exception):
     """A client's frame is wrong: the error, and the ids that could be read, which tell the client which frame it was.
 
     `stream_id` is set only if the frame asked for a stream, which will not start: in an error it means that the stream
-    has ended.
+    has ended. `frame` is the frame, if it could be read.
     """
 
-    def __init__(self, error: TwowireError, stream_id: str | None = None, event_id: str | None = None) -> None:
+    def __init__(
+        self,
+        error: TwowireError,
+        stream_id: str | None = None,
+        event_id: str | None = None,
+        frame: OpeningFrame | None = None,
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.stream_id = stream_id
         self.event_id = event_id
+        self.frame = frame
 
 
 def parse_frame(message: str | bytes | None) -> ClientFrame:

@@ -161,20 +161,24 @@ async def test_a_stream_can_be_resumed_over_http() -> None:
         assert (await client.delete(f"{PATH}/{answer_id}")).status_code == 200
 
 
-async def test_a_channel_at_its_path_refuses_in_its_form() -> None:
-    async with serving(TWOWIRE_API_KEYS=KEY) as (app, _):
-        handshake = HANDSHAKE | {"x-api-key": KEY}
-        async with app.test_client().websocket(PATH, headers=handshake) as socket:
-            assert json.loads(await socket.receive())["type"] == "connection.ready"
-            create = {"type": "chat.completion.create", "stream_id": "s", "body": BODY | {"max_tokens": 0}}
-            await socket.send(orjson.dumps(create).decode())
-            frame = json.loads(await socket.receive())
-        assert (frame["status"], frame["error"]["param"], frame["error"]["code"]) == (
-            400,
-            "max_tokens",
-            "invalid_value",
-        )
-        assert frame["data"] == {
-            "type": "error",
-            "error": {"type": "invalid_request_error", "message": frame["error"]["message"]},
-        }
+@pytest.mark.parametrize(
+    ("create", "code"),
+    [
+        ({"body": BODY | {"max_tokens": 0}}, "invalid_value"),
+        ({"body": BODY}, "too_many_streams"),
+        ({"body": BODY, "timeout_s": "long"}, "invalid_type"),
+    ],
+)
+async def test_a_channel_at_its_path_refuses_in_its_form(create: dict[str, Any], code: str) -> None:
+    flags = ("--ws-max-running", "1", "--ws-max-waiting", str(int(code == "invalid_value")))
+    async with serving(*flags, TWOWIRE_API_KEYS=KEY) as (app, factory):
+        factory.engines[-1].ends = code != "too_many_streams"
+        async with app.test_client().websocket(PATH, headers=HANDSHAKE | {"x-api-key": KEY}) as socket:
+            for name, fields in (("first", {"body": BODY}), ("s", create)):
+                asked = {"type": "chat.completion.create", "stream_id": name, **fields}
+                await socket.send(orjson.dumps(asked).decode())
+            while (frame := json.loads(await socket.receive()))["type"] != "error":
+                pass
+        assert (frame["stream_id"], frame["error"]["code"]) == ("s", code)
+        kind = "rate_limit_error" if frame["status"] == 429 else "invalid_request_error"
+        assert frame["data"] == {"type": "error", "error": {"type": kind, "message": frame["error"]["message"]}}

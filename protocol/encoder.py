@@ -66,6 +66,10 @@ class KeptEncoder(StreamEncoder, Protocol):
     def response(self) -> bytes:
         """The response object of the last event that has it, as JSON."""
 
+    @property
+    def text_lengths(self) -> list[list[int]]:
+        """Of each item of the response, how many characters each delta had: what the response does not say."""
+
 
 class FillingEncoder:
     """A `StreamEncoder` that must see each text, because the events of two equal texts differ.

@@ -59,8 +59,10 @@ class LaneHistory:
         item: dict[str, Any] = orjson.loads(found)
         return item
 
-    async def keep(self, response: bytes, input_items: Sequence[dict[str, Any]]) -> None:
-        await self._stored.keep(response, input_items)
+    async def keep(
+        self, response: bytes, input_items: Sequence[dict[str, Any]], text_lengths: Sequence[Sequence[int]] = ()
+    ) -> None:
+        await self._stored.keep(response, input_items, text_lengths)
         body = orjson.loads(response)
         if body["status"] == "failed":
             await self.forget(body.get("previous_response_id"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.stores.responses.history import History
 from protocol import sse
-from protocol.encoder import StreamEncoder
+from protocol.encoder import Event, StreamEncoder
 from protocol.errors import TwowireError, error_bytes
 from protocol.generation import GenerationRequest
 from protocol.output import Delta, Usage
@@ -60,7 +60,9 @@ class Keeping(Generic[R]):
     input_items: Callable[[R], Sequence[dict[str, Any]]]
     """The request's own items, each with an id."""
     is_background: Callable[[R], bool]
-    """Whether the response is generated without a reader."""
+    """Whether the response is to be generated without a reader."""
+    events_again: Callable[[dict[str, Any], Sequence[Sequence[int]]], Iterator[Event]]
+    """The events of a response that has ended, from its object and the `text_lengths` of its `KeptEncoder`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, cast
 
 import orjson
 import structlog
@@ -17,8 +17,12 @@ from protocol.errors import TwowireError
 
 log = structlog.get_logger(__name__)
 
-Keep = Callable[[bytes], Awaitable[None]]
-"""Stores a response object, replacing its earlier state. Raises `TwowireError`."""
+
+class Keep(Protocol):
+    """Keeps a response object; replaces an earlier state of it. Raises `TwowireError`."""
+
+    def __call__(self, response: bytes, *, text_lengths: Sequence[Sequence[int]] = ()) -> Awaitable[None]:
+        """`text_lengths` are those of a `KeptEncoder`, for a response whose events may be read again."""
 
 
 class KeptStream(LiveStream):
@@ -46,7 +50,7 @@ class KeptStream(LiveStream):
 
     async def keep(self) -> None:
         """Keep the response as it is now."""
-        await self._keep(self.response)
+        await self._keep(self.response, text_lengths=cast(KeptEncoder, self._encoder).text_lengths)
         self._is_kept = True
 
     async def next(self, sender: Sender | None = None) -> list[Event] | None:

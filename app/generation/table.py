@@ -27,6 +27,7 @@ from protocol.messages.events import PING, MessageEvents
 from protocol.messages.request import MessagesRequest
 from protocol.messages.response import MessageCollector, MessageHead
 from protocol.messages.schemas import MessageResponse, MessagesErrorResponse, MessageStreamEvent
+from protocol.responses.again import events_again
 from protocol.responses.answer import ResponseCollector
 from protocol.responses.events import ResponseEvents
 from protocol.responses.objects import ID_PREFIX
@@ -147,7 +148,7 @@ RESPONSES = GenerationApi(
     id_prefix=ID_PREFIX,
     encoder=ResponseEvents,
     collector=lambda request, answer_id, created, choices: ResponseCollector(request, answer_id, created),
-    keeping=Keeping(recall, own_items, lambda request: request.background),
+    keeping=Keeping(recall, own_items, lambda request: request.background, events_again),
     is_resumable=True,
     has_websocket=True,
     has_lanes=True,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -13,16 +14,37 @@ from app.generation.fast_path import EventSender, Sender
 from app.generation.stream import ResponseStream
 from app.hypercorn import fast_writer_of
 from protocol import sse
+from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
 
 log = structlog.get_logger(__name__)
+
+EVENTS_AT_ONCE = 256
+"""How many are encoded before other requests have their turn."""
 
 
 def stream_response(stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Response:
     """Respond with the stream's events; `numbered` gives each an id, for a client that may come back."""
     writer = fast_writer_of(request.scope) if not numbered else None
     sender = EventSender(writer) if writer is not None else None
-    response = Response(_events(stream, api, numbered, sender), content_type=sse.CONTENT_TYPE)
+    return _response(_events(stream, api, numbered, sender))
+
+
+def events_response(events: Iterable[Event], api: GenerationApi[Any]) -> Response:
+    """Respond with events that are all there."""
+
+    async def body() -> AsyncIterator[bytes]:
+        framed = map(sse.event, events)
+        while some := b"".join(islice(framed, EVENTS_AT_ONCE)):
+            yield some
+        if api.end_of_stream:
+            yield api.end_of_stream
+
+    return _response(body())
+
+
+def _response(body: AsyncIterator[bytes]) -> Response:
+    response = Response(body, content_type=sse.CONTENT_TYPE)
     # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
     response.timeout = None
     response.headers["Cache-Control"] = "no-cache"

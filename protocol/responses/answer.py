@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import orjson
 
@@ -25,12 +25,14 @@ from protocol.responses.tool_set import ToolName
 class Answer:
     """A response in progress. One item is open at a time; the next one closes it."""
 
-    def __init__(self, request: ResponseRequest, answer_id: str, created: int) -> None:
-        self.response = response_object(request, answer_id, created)
+    def __init__(self, response: Object, names: Mapping[str, ToolName]) -> None:
+        """`response`: a new one, without output. `names`: those of its tools, by what the model calls them."""
+        self.response = response
         self.open: OutputItem | None = None
-        self._id = answer_id.removeprefix(ID_PREFIX)
+        self._id = str(response["id"]).removeprefix(ID_PREFIX)
         self._items = 0
-        self._names = request.tool_set.names
+        self._closed: list[OutputItem] = []
+        self._names = names
         self._finish_reason: FinishReason | None = None
 
     def item_for(self, part: Part | None) -> OutputItem:
@@ -55,6 +57,7 @@ class Answer:
         if item is None:
             return None
         closed = item.object(status)
+        self._closed.append(item)
         self.response["output"].append(closed)
         return closed
 
@@ -67,6 +70,11 @@ class Answer:
         """Keep the reason, if the answer ends with this delta."""
         if delta.finish_reason is not None:
             self._finish_reason = delta.finish_reason
+
+    @property
+    def text_lengths(self) -> list[list[int]]:
+        """Of each closed item, how many characters each of its deltas had."""
+        return [[len(text) for text in item.texts] for item in self._closed]
 
     @property
     def is_empty(self) -> bool:
@@ -101,11 +109,16 @@ class Answer:
         return orjson.dumps(self.response)
 
 
+def answer_to(request: ResponseRequest, answer_id: str, created: int) -> Answer:
+    """The response to a request, before anything was generated."""
+    return Answer(response_object(request, answer_id, created), request.tool_set.names)
+
+
 class ResponseCollector:
     """Collects a whole response."""
 
     def __init__(self, request: ResponseRequest, answer_id: str, created: int) -> None:
-        self._answer = Answer(request, answer_id, created)
+        self._answer = answer_to(request, answer_id, created)
 
     def add(self, deltas: Iterable[Delta]) -> None:
         """Add one step."""

@@ -18,7 +18,7 @@ import orjson
 from protocol.encoder import Event, FillingEncoder, NamedEvent, logprob_objects, pad
 from protocol.errors import TwowireError
 from protocol.output import Delta, Usage
-from protocol.responses.answer import Answer, has_something
+from protocol.responses.answer import Answer, answer_to, has_something
 from protocol.responses.objects import Object
 from protocol.responses.output import ItemStatus, OutputItem
 from protocol.responses.request import ResponseRequest
@@ -31,11 +31,15 @@ class ResponseEvents(FillingEncoder):
     """The events of one response."""
 
     def __init__(self, request: ResponseRequest, answer_id: str, created: int) -> None:
-        self.text_template: tuple[bytes, bytes] | None = None
-        self._whole = b""
-        self._answer = Answer(request, answer_id, created)
+        self._start(answer_to(request, answer_id, created))
         self._obfuscate = request.include_obfuscation
         self._shows_logprobs = request.top_logprob_count is not None
+
+    def _start(self, answer: Answer) -> None:
+        self.text_template: tuple[bytes, bytes] | None = None
+        self._whole = b""
+        self._answer = answer
+        self._obfuscate = self._shows_logprobs = False
         self._number = 0
         self._has_begun = False
         self._name = self._head = self._middle = b""
@@ -124,6 +128,10 @@ class ResponseEvents(FillingEncoder):
 
     def response(self) -> bytes:
         return self._whole or orjson.dumps(self._answer.response)
+
+    @property
+    def text_lengths(self) -> list[list[int]]:
+        return self._answer.text_lengths
 
     def _last(self, name: str) -> list[Event]:
         # It has the whole response, which is encoded already. Its number stays free for another one in its place.

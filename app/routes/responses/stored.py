@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,10 +15,10 @@ from app.generation.replay_reader import Follower
 from app.observability.record import record_of
 from app.routes.http import json_response
 from app.routes.responses.paging import page_response
-from app.routes.sse import stream_response
+from app.routes.sse import events_response, stream_response
 from app.services import Services
 from app.stores.responses.base import Entry
-from app.stores.responses.history import CONVERSATION_PREFIX, response_not_found, response_of
+from app.stores.responses.history import CONVERSATION_PREFIX, response_not_found, response_of, text_lengths_of
 from protocol.errors import Fault, TwowireError
 
 UNFINISHED = ("queued", "in_progress")
@@ -67,17 +68,12 @@ async def _current(services: Services, entry: Entry) -> dict[str, Any]:
 
 
 async def _stream(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
-    """The events after number `starting_after` of a response that runs or has ended recently."""
+    """The events of a response after number `starting_after`: as they come, from their buffer, or made again."""
     starting_after = _starting_after()
     record = record_of(request.scope)
     buffer = await services.replays.find(response_id, record.owner)
-    if buffer is None:
-        await _entry(services, response_id)
-        message = (
-            "Its events are not kept: those of background responses are, for "
-            f"{services.settings.resume.keep_finished_s:g} s after their end. Get it without stream."
-        )
-        raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
+    if buffer is None or (buffer.is_finished and starting_after + 1 < buffer.first_seq):
+        return await _stream_again(services, api, await _entry(services, response_id), starting_after)
     record.wire, record.is_work = "sse", True
     # Other readers go on, and a slow client does not hold up the generation.
     reader = Follower(buffer, starting_after)
@@ -85,6 +81,17 @@ async def _stream(services: Services, api: GenerationApi[Any], response_id: str)
     await record.adopt(None, reader.leave)
     record.hand_over(reader)
     return stream_response(reader, api)
+
+
+async def _stream_again(services: Services, api: GenerationApi[Any], entry: Entry, starting_after: int) -> Response:
+    """The events of a response that has ended, made again."""
+    response = await _current(services, entry)
+    if response.get("status") in UNFINISHED:
+        message = "It runs on another API server, and its events are there. Get it without stream."
+        raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
+    assert api.keeping is not None
+    events = api.keeping.events_again(response, text_lengths_of(entry))
+    return events_response(islice(events, starting_after, None), api)
 
 
 def _starting_after() -> int:

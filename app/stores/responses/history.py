@@ -18,6 +18,9 @@ from protocol.errors import Fault, TwowireError
 CONVERSATION_PREFIX = "conv_"
 """The prefix of conversation ids, which no other ids have."""
 
+TEXT_LENGTHS = "_text_lengths"
+"""A member of a kept response that clients do not see: see `protocol.encoder.KeptEncoder`."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,10 +36,13 @@ class History(Protocol):
     async def item(self, item_id: str) -> dict[str, Any]:
         """What an `item_reference` stands for. Raises `TwowireError` if there is no such item."""
 
-    async def keep(self, response: bytes, input_items: Sequence[dict[str, Any]]) -> None:
+    async def keep(
+        self, response: bytes, input_items: Sequence[dict[str, Any]], text_lengths: Sequence[Sequence[int]] = ()
+    ) -> None:
         """Keep a response object, if its `store` says so, and add to its conversation; replaces an earlier state.
 
-        `input_items` are those of the request itself, each with an id. Raises `TwowireError` if it cannot be kept.
+        `input_items` are those of the request itself, each with an id. `text_lengths` are those of its encoder. Raises
+        `TwowireError` if it cannot be kept.
         """
 
 
@@ -68,9 +74,11 @@ class StoredHistory:
         item: dict[str, Any] = orjson.loads(found)
         return item
 
-    async def keep(self, response: bytes, input_items: Sequence[dict[str, Any]]) -> None:
+    async def keep(
+        self, response: bytes, input_items: Sequence[dict[str, Any]], text_lengths: Sequence[Sequence[int]] = ()
+    ) -> None:
         body: dict[str, Any] = orjson.loads(response)
-        entry = entry_of(body, input_items, self.owner)
+        entry = entry_of(body | ({TEXT_LENGTHS: text_lengths} if text_lengths else {}), input_items, self.owner)
         if body.get("conversation") is not None and body["status"] not in ("queued", "in_progress"):
             conversation = body["conversation"]["id"]
             if not await self._store.append(self.owner, conversation, (*entry.items, *entry.output)):
@@ -106,7 +114,14 @@ def items_of(entry: Entry) -> list[dict[str, Any]]:
 def response_of(entry: Entry) -> dict[str, Any]:
     """An entry as a response object."""
     body: dict[str, Any] = orjson.loads(entry.body)
+    body.pop(TEXT_LENGTHS, None)
     return body | {"output": [orjson.loads(item.json) for item in entry.output]}
+
+
+def text_lengths_of(entry: Entry) -> list[list[int]]:
+    """What `History.keep` was given with the response; nothing for one that was not streamed."""
+    lengths: list[list[int]] = orjson.loads(entry.body).get(TEXT_LENGTHS, [])
+    return lengths
 
 
 def response_not_found(response_id: str) -> TwowireError:

@@ -37,6 +37,8 @@ class Encoder(ShoutEncoder):
         self.status = "failed"
         return super().error(error)
 
+    text_lengths: list[list[int]] = []  # noqa: RUF012  # read only
+
     def response(self) -> bytes:
         return self.status.encode()
 
@@ -54,7 +56,9 @@ class Recorder:
     async def item(self, item_id: str) -> dict[str, Any]:
         return {"question": f"what is {item_id}?"}
 
-    async def keep(self, response: bytes, input_items: Sequence[dict[str, Any]]) -> None:
+    async def keep(
+        self, response: bytes, input_items: Sequence[dict[str, Any]], text_lengths: Sequence[Sequence[int]] = ()
+    ) -> None:
         if self.failure is not None:
             raise self.failure
         self.kept.append((response, input_items))
@@ -67,7 +71,12 @@ async def recall(request: ShoutRequest, history: History) -> None:
 KEPT: GenerationApi[ShoutRequest] = replace(
     SHOUT,
     encoder=lambda request, answer_id, created: Encoder(),
-    keeping=Keeping(recall, lambda request: [{"id": "in", "question": request.question}], lambda request: False),
+    keeping=Keeping(
+        recall,
+        lambda request: [{"id": "in", "question": request.question}],
+        lambda request: False,
+        lambda *kept: iter(()),
+    ),
 )
 ASKED = [{"id": "in", "question": "what is q?"}]
 

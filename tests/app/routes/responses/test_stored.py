@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -248,10 +249,37 @@ async def test_a_stop_ends_what_runs_in_the_background() -> None:
         assert orjson.loads(entry.body)["status"] in ("failed", "cancelled")
 
 
-async def test_the_events_of_a_response_that_had_a_reader_are_not_kept() -> None:
+async def test_the_events_of_a_response_are_made_again_when_their_buffer_is_gone() -> None:
+    async with open_app() as app:
+        sent = await events_of(app, "POST", RESPONSES, BODY | {"stream": True, "background": True})
+        response_id = sent[0]["response"]["id"]
+        path = f"{RESPONSES}/{response_id}?stream=true"
+        for _ in range(2):
+            assert await events_of(app, "GET", path) == sent
+            assert await events_of(app, "GET", f"{path}&starting_after=5") == sent[6:]
+            assert await events_of(app, "GET", f"{path}&starting_after={len(sent) - 1}") == []
+            buffer = await app.services.replays.find(response_id, None)
+            if buffer is not None:
+                await app.services.replays.discard(buffer)
+        assert await app.ok("GET", f"{RESPONSES}/{response_id}") == sent[-1]["response"]
+
+
+async def test_a_response_that_was_not_streamed_has_events() -> None:
     async with open_app() as app:
         whole = await app.ok("POST", RESPONSES, BODY)
-        assert await app.refused("GET", f"{RESPONSES}/{whole['id']}?stream=true") == (410, "chunks_gone")
+        events = await events_of(app, "GET", f"{RESPONSES}/{whole['id']}?stream=true")
+        assert [event["delta"] for event in events if "delta" in event] == ["so be it"]
+        assert events[-1]["response"] == whole
+
+
+async def test_events_are_not_made_of_what_still_runs() -> None:
+    async with open_app([], ends=False, flags=("--api-server-count", "2", "--responses-store", "memory")) as app:
+        made = await app.ok("POST", RESPONSES, BODY | {"background": True})
+        entry = await app.services.responses.get("", made["id"])
+        assert entry is not None
+        await app.services.responses.put(replace(entry, id="resp_elsewhere"))
+        path = f"{RESPONSES}/resp_elsewhere?stream=true"
+        assert await app.refused("GET", path) == (410, "chunks_gone")
 
 
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "99999999999999999"])

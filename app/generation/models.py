@@ -65,6 +65,8 @@ class ServedModels:
             message = f"The model {name[:120]!r} is not served here."
         if wanted is None or wanted in types.values():
             message += f" Available: {known}."
+            if name not in types and wanted == "chat":
+                message += " The server's --model-alias can give them other names."
         else:
             because = f": {self._embedder.reason}" if not self._embedder.models and self._embedder.reason else ""
             message += f" There is no model for {wanted}{because}."

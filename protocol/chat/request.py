@@ -63,7 +63,7 @@ def _check_calls(messages: Any) -> Any:
     return messages
 
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """OpenAI's values of `reasoning_effort`."""
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from protocol.errors import Fault
-from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, quoted, refusal
+from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, quoted, refusal, shown
 
 MAX_BLOCKS = 1024
 MAX_INPUT_DEPTH = 64
@@ -87,6 +87,20 @@ class DocumentBlock(RequestPart):
         return "\n".join(part for part in (self.title, self.context, self.source.data) if part)
 
 
+class SearchResultBlock(RequestPart):
+    """What a search of the client's has found."""
+
+    type: Literal["search_result"]
+    source: Text
+    title: Text
+    content: Annotated[list[TextBlock], Field(max_length=MAX_BLOCKS, fail_fast=True)]
+
+    @property
+    def text(self) -> str:
+        """Title, source and text."""
+        return "\n".join(part for part in (self.title, self.source, *(block.text for block in self.content)) if part)
+
+
 def _kind(block: Any) -> str:
     # A block that is a model already comes from Python code, when a request is built by hand.
     kind = block.get("type") if isinstance(block, dict) else getattr(block, "type", None)
@@ -98,6 +112,8 @@ def _only(*kinds: str) -> BeforeValidator:
 
     def check(block: Any) -> Any:
         if not isinstance(block, dict):
+            if not isinstance(block, RequestPart):
+                raise refusal(Fault.INVALID_TYPE, f"must be an object, got {shown(block)}.")
             return block
         kind = block.get("type")
         if kind is None:
@@ -127,9 +143,11 @@ _TEXT_OR_BLOCKS = Discriminator(
 
 OnlyText = Annotated[TextBlock, _only("text")]
 Readable = Annotated[
-    Annotated[TextBlock, Tag("<text>")] | Annotated[DocumentBlock, Tag("<document>")],
+    Annotated[TextBlock, Tag("<text>")]
+    | Annotated[DocumentBlock, Tag("<document>")]
+    | Annotated[SearchResultBlock, Tag("<search_result>")],
     Discriminator(_kind),
-    _only("text", "document"),
+    _only("text", "document", "search_result"),
 ]
 
 
@@ -156,9 +174,10 @@ class ToolResultBlock(RequestPart):
 UserBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[DocumentBlock, Tag("<document>")]
+    | Annotated[SearchResultBlock, Tag("<search_result>")]
     | Annotated[ToolResultBlock, Tag("<tool_result>")],
     Discriminator(_kind),
-    _only("text", "document", "tool_result"),
+    _only("text", "document", "search_result", "tool_result"),
 ]
 AssistantBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]

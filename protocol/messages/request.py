@@ -77,6 +77,7 @@ class PromptFields(ApiRequest):
     )
     thinking: Thinking | None = Field(default=None, description="Without it, the model does not think, if it can help.")
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = Field(default=None, description="The older form of `output_config.format`.")
 
     @model_validator(mode="after")
     def _check_tools(self) -> Self:
@@ -124,7 +125,7 @@ class PromptFields(ApiRequest):
     @property
     def constraint(self) -> JsonOutput | None:
         """The form that the answer must take; None for any text."""
-        wanted = self.output_config and self.output_config.format
+        wanted = (self.output_config and self.output_config.format) or self.output_format
         return JsonOutput(wanted.definition) if wanted else None
 
     def generation_request(self) -> GenerationRequest:

@@ -93,6 +93,13 @@ def _known_type(tool: Any) -> Any:
     kind = tool.get("type") if isinstance(tool, dict) else None
     if isinstance(kind, str) and kind not in ("function", "custom", "namespace", *HOSTED_TOOLS):
         raise refusal(Fault.UNSUPPORTED_CONTENT, f"{quoted(kind)} is not known.", ("type",))
+    return _flat(tool)
+
+
+def _flat(tool: Any) -> Any:
+    """Refuse the form of chat completions, which has a tool's members in `function`."""
+    if isinstance(tool, dict) and isinstance(tool.get("function"), dict) and "name" not in tool:
+        raise refusal(Fault.MISSING_FIELD, "is required: what `function` has belongs beside `type` here.", ("name",))
     return tool
 
 
@@ -128,6 +135,8 @@ class ToolChoiceObject(ToolReference):
     )
 
 
-ToolChoiceField = Annotated[ChoiceWord | ToolChoiceObject, BeforeValidator(word_or_object)]
+ToolChoiceField = Annotated[
+    ChoiceWord | ToolChoiceObject, BeforeValidator(lambda value: _flat(word_or_object(value)))
+]
 
 NamespaceTool.model_rebuild()

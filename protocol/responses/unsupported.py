@@ -14,29 +14,34 @@ from protocol.validation.unsupported_fields import (
     only,
 )
 
+
+def _chats(here: str) -> FieldRule:
+    return FieldRule(predicate=f"is a field of chat completions; send {here} instead.")
+
+
 # https://platform.openai.com/docs/api-reference/responses/create
 RESPONSES_FIELDS: Mapping[str, FieldRule] = {
     "prompt": REFUSED,
     "moderation": REFUSED,
-    "context_management": REFUSED,
+    "context_management": only([]),
     "service_tier": ACCEPTED,
     "prompt_cache_options": ACCEPTED,
     "prompt_cache_retention": ACCEPTED,
     "image": REFUSED,
     "background_options": ACCEPTED,
-    "verbosity": only("medium"),
+    "verbosity": _chats("text.verbosity"),
     # Fields of the other routes.
     "n": only(1),
     "logprobs": only(False),
     "modalities": only(["text"]),
-    "functions": REFUSED,
-    "function_call": REFUSED,
-    "reasoning_effort": REFUSED,
+    "functions": _chats("tools"),
+    "function_call": _chats("tool_choice"),
+    "reasoning_effort": _chats("reasoning.effort"),
     "continue_final_message": only(False),
-    "messages": REFUSED,
-    "response_format": REFUSED,
-    "max_tokens": REFUSED,
-    "max_completion_tokens": REFUSED,
+    "messages": _chats("input"),
+    "response_format": _chats("text.format"),
+    "max_tokens": _chats("max_output_tokens"),
+    "max_completion_tokens": _chats("max_output_tokens"),
     # vLLM's.
     "chat_template": UNTRUSTED,
     "documents": UNTRUSTED_ARGUMENT,

@@ -171,7 +171,8 @@ _LENGTHS = {
 def _translate(error: ErrorDetails, body: dict[str, Any]) -> TwowireError:
     context: dict[str, Any] = error.get("ctx") or {}
     path, given = _locate(error["loc"], body)
-    if error["type"] == "missing":
+    # A member that is null may count as missing, and is in the path then.
+    if error["type"] == "missing" and not (given is None and path[-1:] == [error["loc"][-1]]):
         path.append(error["loc"][-1])
     path.extend(context.get("at", ()))
     fault, predicate = _explain(error, context, given)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from protocol.chat.request import ChatCompletionRequest
 from protocol.errors import Fault, TwowireError
 from protocol.messages.request import CountTokensRequest, MessagesRequest
 from protocol.validation.parse import parse_request, request_from_object
@@ -53,71 +52,6 @@ def text(said: str) -> dict[str, Any]:
 def test_the_system_prompt_comes_first(system: Any, expected: str | None) -> None:
     first = [] if expected is None else [{"role": "system", "content": expected}]
     assert rendered(system=system) == [*first, USER]
-
-
-CALLS = [{"id": f"call_{city}", "name": "weather", "arguments": {"city": city}} for city in ("Rome", "Seoul")]
-
-
-def dialogue() -> list[dict[str, Any]]:
-    """Two calls at once, thoughts, and a reminder in the middle."""
-    uses = [{"type": "tool_use", "id": one["id"], "name": one["name"], "input": one["arguments"]} for one in CALLS]
-    results = [{"type": "tool_result", "tool_use_id": str(one["id"]), "content": "sun"} for one in CALLS]
-    return [
-        USER,
-        message("assistant", {"type": "thinking", "thinking": "Hm.", "signature": ""}, text("I look."), *uses),
-        message("user", *results, text("Well?")),
-        {"role": "system", "content": "Be brief."},
-        message("assistant", text("Sun.")),
-        message("user", text("Thanks.")),
-    ]
-
-
-def dialogue_as_chat() -> list[dict[str, Any]]:
-    functions = [
-        {
-            "id": one["id"],
-            "type": "function",
-            "function": {"name": one["name"], "arguments": json.dumps(one["arguments"])},
-        }
-        for one in CALLS
-    ]
-    return [
-        {"role": "system", "content": "You help."},
-        USER,
-        {"role": "assistant", "content": "I look.", "reasoning": "Hm.", "tool_calls": functions},
-        *({"role": "tool", "tool_call_id": one["id"], "content": "sun"} for one in CALLS),
-        {"role": "user", "content": "Well?"},
-        {"role": "system", "content": "Be brief."},
-        {"role": "assistant", "content": "Sun."},
-        {"role": "user", "content": "Thanks."},
-    ]
-
-
-def test_a_dialogue_renders_as_the_same_chat_does() -> None:
-    function = {"name": "weather", "parameters": TOOL["input_schema"]}
-    as_chat = request_from_object(
-        ChatCompletionRequest,
-        {
-            "model": "guide",
-            "messages": dialogue_as_chat(),
-            "max_tokens": 8,
-            "reasoning_effort": "high",
-            "tools": [{"type": "function", "function": function}],
-        },
-    ).generation_request()
-    as_message = request_from_object(
-        MessagesRequest,
-        asking(
-            system="You help.",
-            messages=dialogue(),
-            tools=[TOOL],
-            thinking={"type": "enabled", "budget_tokens": 1024},
-            output_config={"effort": "high"},
-        ),
-    ).generation_request()
-    assert as_message.prompt == as_chat.prompt
-    assert as_message.tools == as_chat.tools
-    assert (as_message.thinks, as_message.effort) == (as_chat.thinks, as_chat.effort) == (True, "high")
 
 
 @pytest.mark.parametrize("signature", [{"signature": "anything"}, {"signature": ""}, {"signature": None}, {}])
@@ -190,6 +124,21 @@ def test_what_changes_nothing_is_accepted(field: str) -> None:
     assert request_from_object(MessagesRequest, asking(**{field: {"x": 1}})).unknown_fields == ()
 
 
+def test_the_older_form_of_structured_outputs_is_followed() -> None:
+    wanted = {"type": "json_schema", "schema": TOOL["input_schema"]}
+    for fields in ({"output_format": wanted}, {"output_config": {"format": wanted}}):
+        constraint = request_from_object(MessagesRequest, asking(**fields)).generation_request().constraint
+        assert constraint is not None
+        assert constraint.schema["properties"] == {"city": {"type": "string"}}
+
+
+def test_search_results_are_text() -> None:
+    found = {"type": "search_result", "source": "a.txt", "title": "A", "content": [text("It rains.")]}
+    assert rendered(messages=[message("user", found, text("Well?"))])[0]["content"] == "A\na.txt\nIt rains.\nWell?"
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [found]}
+    assert rendered(messages=[message("user", result)])[0]["content"] == "A\na.txt\nIt rains."
+
+
 def test_a_count_needs_no_limit_of_tokens() -> None:
     body = asking(tools=[TOOL], thinking={"type": "adaptive"})
     del body["max_tokens"]
@@ -212,6 +161,7 @@ WRONG: list[tuple[dict[str, Any], str, Fault]] = [
         "messages[0].content[0].content[0].type",
         Fault.UNSUPPORTED_CONTENT,
     ),
+    ({"messages": [message("user", "x")]}, "messages[0].content[0]", Fault.INVALID_TYPE),  # type: ignore[arg-type]  # wrong
     ({"messages": [message("user", {"text": "x"})]}, "messages[0].content[0].type", Fault.MISSING_FIELD),
     ({"messages": [message("user", {"type": "tool_use"})]}, "messages[0].content[0].type", Fault.UNSUPPORTED_CONTENT),
     (

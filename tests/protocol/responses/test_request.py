@@ -110,6 +110,11 @@ def test_a_request_overrules_what_the_server_does_with_hosted_tools() -> None:
         request(tools=[SEARCH], hosted_tools="refuse").generation_request("omit")
 
 
+def test_the_fields_of_chats_are_refused_with_those_of_responses() -> None:
+    for name, here in (("max_tokens", "max_output_tokens"), ("messages", "input"), ("response_format", "text.format")):
+        assert refused(**{name: 1}).message == f"{name} is a field of chat completions; send {here} instead."
+
+
 def test_verbosity_is_taken_and_shown() -> None:
     shown = response_object(request(text={"verbosity": "low"}), "resp_1", 0)["text"]
     assert shown == {"format": {"type": "text"}, "verbosity": "low"}
@@ -143,6 +148,8 @@ def test_verbosity_is_taken_and_shown() -> None:
         ({"tools": [WEATHER, WEATHER]}, Fault.INVALID_VALUE, "tools[1].name"),
         ({"tools": [SPACE | {"tools": []}]}, Fault.INVALID_VALUE, "tools[0].tools"),
         ({"tools": [{"type": "function"}]}, Fault.MISSING_FIELD, "tools[0].name"),
+        ({"tools": [{"type": "function", "function": {"name": "x"}}]}, Fault.MISSING_FIELD, "tools[0].name"),
+        ({"input": [{"role": "assistant", "content": None}]}, Fault.MISSING_FIELD, "input[0].content"),
         ({"tools": [{"type": "teleport"}]}, Fault.UNSUPPORTED_CONTENT, "tools[0].type"),
         ({"tools": [SPACE, SPACE | {"name": "n" * 125}]}, Fault.INVALID_VALUE, "tools[1].tools[0].name"),
         ({"min_tokens": 9, "max_output_tokens": 5}, Fault.INVALID_VALUE, "min_tokens"),

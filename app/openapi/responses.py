@@ -111,7 +111,7 @@ def _stored(api: GenerationApi[Any]) -> tuple[Route, ...]:
             path,
             "getResponse",
             "Get a response",
-            "With `stream=true`, the events of a background response that runs or ended not long ago.",
+            "With `stream=true`, its events: as they come while it runs in the background; after its end, made again.",
             response,
             (*gone, Fault.INVALID_VALUE, Fault.CHUNKS_GONE),
             (_RESPONSE, stream, after),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx
 import pytest
 import websockets
 from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, ResponsesWebSocketLimits
+from openai.types.websocket_reconnection import ReconnectingEvent
 from websockets.typing import Origin, Subprotocol
 
-from tests.live.servers.server import MODEL, Server
+from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
 
 LIMIT_S = 60
 LIMITS = ResponsesWebSocketLimits(
@@ -160,3 +162,48 @@ async def test_codex_opens_warms_up_and_goes_on(server: Server) -> None:
         await socket.send(json.dumps(common | more))
         done = await last()
     assert done["response"]["output"][0]["content"][0]["text"] == "hello"
+
+
+async def _ending(events: AsyncIterator[Any]) -> Any:
+    """The event that ends the next response."""
+    async for event in events:
+        if event.type in ("response.completed", "response.incomplete", "response.failed", "error"):
+            return event
+    raise AssertionError("the connection has ended")
+
+
+async def test_the_sdk_reconnects_to_a_server_that_was_restarted() -> None:
+    """It is told 1012, comes back, and sends what it had to send meanwhile; the connection's responses are gone."""
+    servers = [await asyncio.to_thread(start_fake_server, env={"FAKE_PACE_S": "0"})]
+    codes: list[int | None] = []
+    is_lost = asyncio.Event()
+
+    def note(event: ReconnectingEvent) -> None:
+        codes.append(event.close_code)
+        is_lost.set()
+
+    try:
+        async with (
+            asyncio.timeout(3 * LIMIT_S),
+            servers[0].async_sdk() as sdk,
+            sdk.responses.connect(
+                on_reconnecting=note, max_retries=1000, initial_delay=0.1, max_delay=0.1
+            ) as connection,
+        ):
+            events = aiter(connection)
+            await connection.response.create(**asking("one"))
+            first = await _ending(events)
+            reading = asyncio.create_task(_ending(events))
+            assert await asyncio.to_thread(stop_server, servers[0]) == 0
+            await is_lost.wait()
+            await connection.response.create(**asking("two", previous_response_id=first.response.id))
+            port = ("--port", str(servers[0].port))
+            servers.append(await asyncio.to_thread(start_fake_server, *port, env={"FAKE_PACE_S": "0"}))
+            error = await reading
+            assert (error.type, error.error.code) == ("error", "previous_response_not_found")
+            await connection.response.create(**asking("two"))
+            assert (await _ending(events)).response.output_text == "two"
+        assert codes[0] == 1012
+    finally:
+        ends = [await asyncio.to_thread(stop_server, server) for server in servers]
+    assert ends == [0, 0]

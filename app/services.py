@@ -15,6 +15,7 @@ from app.limits.connections import Connections
 from app.limits.parser import ParserThread
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
+from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Siblings
 from app.observability.traces import Traces
@@ -53,6 +54,7 @@ class Services:
     rates: RateLimits
     embedder: Embedder
     access: AccessLog
+    load: LoadMonitor
     traces: Traces | None
     parser: ParserThread = field(default_factory=ParserThread)
     siblings: Siblings | None = None

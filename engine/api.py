@@ -130,6 +130,9 @@ class TextEngine(Watched, Protocol):
     told_at: float
     """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
 
+    kv_cache_usage: float | None
+    """The share of the KV cache in use at that time, from 0 to 1; None before the first report."""
+
     def count_grammars(self, figures: GrammarFigures) -> None:
         """Count compiles in `figures`, which are the whole server's."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Super
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
+
+REPORT_MAX_AGE_S = 10.0
+"""After so long without a report, the engine's state counts as unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class EngineManager(HasSupervisor[TextEngine]):
         self._queue = FairQueue(limits.running, limits.queued, limits.running_per_client)
         self._keepalive_s = keepalive_s
         self._generations: dict[Generation, DeadlineTimer | None] = {}
+        self._ended_tokens = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -118,6 +123,26 @@ class EngineManager(HasSupervisor[TextEngine]):
     def waiting(self) -> int:
         """Sequences that wait for a slot."""
         return self._queue.waiting
+
+    @property
+    def places(self) -> dict[str, int]:
+        """For each generation that waits for a slot, by its id: how many start before it, as the queue is now."""
+        return {entry.label: place for place, entry in enumerate(self._queue.order())}
+
+    @property
+    def tokens_made(self) -> int:
+        """Tokens of all generations since the server started."""
+        return self._ended_tokens + sum(generation.usage.completion_tokens for generation in self._generations)
+
+    @property
+    def kv_cache_usage(self) -> float | None:
+        """The share of the KV cache in use, from 0 to 1; None if the engine has not reported it lately."""
+        engine = self.supervisor.engine
+        if engine is None or engine.kv_cache_usage is None:
+            return None
+        if not self._generations:
+            return 0.0  # The last report may be from before they ended.
+        return engine.kv_cache_usage if time.monotonic() - engine.told_at < REPORT_MAX_AGE_S else None
 
     @property
     def active(self) -> frozenset[Generation]:
@@ -214,10 +239,10 @@ class EngineManager(HasSupervisor[TextEngine]):
         engine = self._ready_engine()
         self._check_size(prepared.sequences, None)
         # Before the first await, so that requests that arrive together cannot all see the last free slot.
-        entry = self._queue.enter(client, prepared.sequences)
+        generation_id = uuid.uuid4().hex
+        entry = self._queue.enter(client, prepared.sequences, generation_id)
         if entry is None:
             raise self._queue_full()
-        generation_id = uuid.uuid4().hex
         stream: EngineStream
         if entry.state == "running":
             try:
@@ -266,6 +291,7 @@ class EngineManager(HasSupervisor[TextEngine]):
 
     def _forget(self, generation: Generation, entry: QueueEntry) -> None:
         self._queue.leave(entry)
+        self._ended_tokens += generation.usage.completion_tokens
         timer = self._generations.pop(generation)
         if timer is not None:
             timer.stop()

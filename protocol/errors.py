@@ -43,6 +43,7 @@ class Fault(Enum):
     INVALID_HANDSHAKE = (400, "invalid_request_error", "invalid_handshake")
     UNSUPPORTED_WEBSOCKET_VERSION = (426, "invalid_request_error", "unsupported_websocket_version")
     UNKNOWN_SUBPROTOCOL = (400, "invalid_request_error", "unknown_subprotocol")
+    FORBIDDEN_STATS = (403, "invalid_request_error", "forbidden_stats")
     STREAM_NOT_FOUND = (404, "invalid_request_error", "stream_not_found")
     COMPLETION_NOT_FOUND = (404, "invalid_request_error", "completion_not_found")
     TAKEN_OVER = (409, "invalid_request_error", "taken_over")

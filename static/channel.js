@@ -13,6 +13,7 @@
 import { Link } from "./channel/connection.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
 import { HttpLink } from "./channel/http-link.js";
+import { Load } from "./channel/load.js";
 import { Streams } from "./channel/streams.js";
 import { SocketTrial } from "./channel/trial.js";
 
@@ -53,13 +54,16 @@ export class Channel {
     problem: (problem) => this.#onProblem(problem),
     resumed: (counts) => this.#enter("resumed", counts),
   });
+  #load = new Load();
   /** @type {{ resolve: () => void, reject: (error: ChannelError) => void }[]} */
   #waiting = [];
   #unlisten = new AbortController();
   /** @type {import("./channel/connection.js").Callbacks} */
   #callbacks = {
     ready: (limits) => this.#ready(limits),
-    frame: (frame) => this.#streams.dispatch(frame),
+    frame: (frame) => {
+      if (frame.stream_id !== undefined || !this.#load.dispatch(frame)) this.#streams.dispatch(frame);
+    },
     ended: (ending) => this.#ended(ending),
   };
   #trial;
@@ -146,6 +150,15 @@ export class Channel {
   }
 
   /**
+   * Watch the server's load, and the places of this channel's generations in its queue. Over HTTP, nothing is reported.
+   * @param {import("./channel/load.js").Listener} listener Called about once a second.
+   * @returns {() => void} Ends it.
+   */
+  watchLoad(listener) {
+    return this.#load.watch(listener);
+  }
+
+  /**
    * @param {string} id
    * @param {string} token
    * @param {number} startingAfter
@@ -209,7 +222,9 @@ export class Channel {
     this.#enter("ready", {});
     for (const { resolve } of this.#waiting.splice(0)) resolve();
     // onState may have closed it.
-    if (this.#link !== undefined) this.#streams.begin(this.#link, limits);
+    if (this.#link === undefined) return;
+    this.#load.plug(this.#link);
+    this.#streams.begin(this.#link, limits);
   }
 
   /**
@@ -231,6 +246,7 @@ export class Channel {
     const link = /** @type {Link | HttpLink} */ (this.#link);
     this.#link = undefined;
     this.#trial.stop();
+    this.#load.plug(undefined);
     this.#askWhy = !link.wasReady;
     if (link.wasReady) this.#failedHandshakes = link instanceof HttpLink ? this.#failedHandshakes : 0;
     else this.#failedHandshakes = link instanceof Link && link.isBlocked ? this.#failedHandshakes + 1 : 0;

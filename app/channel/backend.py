@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.generation.stream import ResponseStream
+from app.observability.load import Load, Watch
 from protocol.channel.client_frames import CreateFrame, FollowFrame, FrameRefused, OpeningFrame, ResumeFrame
 from protocol.errors import TwowireError
 
@@ -43,6 +44,12 @@ class Backend(Protocol):
 
     async def follow(self, frame: FollowFrame) -> Started:
         """Follow the generation that the frame names, next to its own reader."""
+
+    def watch_load(self, push: Callable[[Load], None], interval_s: float) -> Watch:
+        """Call `push` with what the connection may know of the server's load, at once and every `interval_s` seconds.
+
+        Raises `TwowireError` (403, 429).
+        """
 
     def error_body(self, frame: OpeningFrame | None, error: TwowireError) -> bytes:
         """`error` in the form of the API that the frame's stream belongs to; without a frame, of the connection's."""

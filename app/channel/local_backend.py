@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from app.channel.backend import Started, StreamEnd
 from app.generation.api import GenerationApi
 from app.generation.replay_reader import ReplayReader
+from app.observability.load import Load, Watch
 from app.observability.outcome import Wire
 from app.observability.record import is_label, key_label
 from app.observability.traces import Context
@@ -99,6 +101,14 @@ class ChannelBackend:
             return self._by_name.get(frame.api or "", self._api)
         is_of = (api for api in self._by_name.values() if api.generation_id(frame.id) is not None)
         return next(is_of, self._api)
+
+    def watch_load(self, push: Callable[[Load], None], interval_s: float) -> Watch:
+        shown = self._services.settings.access.shown_stats
+        if shown == "off":
+            raise TwowireError(Fault.FORBIDDEN_STATS, "This server does not show its load (--server-stats).")
+        if shown == "own":
+            return self._services.load.watch(lambda load: push(Load({}, load.places)), interval_s)
+        return self._services.load.watch(push, interval_s)
 
     def error_body(self, frame: OpeningFrame | None, error: TwowireError) -> bytes:
         api = self._api if frame is None else self._api_of(frame)

@@ -30,6 +30,7 @@ from app.channel.limits import (
     Closing,
     is_larger,
 )
+from app.channel.load_feed import LoadFeed
 from app.channel.outbox import Outbox
 from app.channel.stream import ChannelStream
 from app.config.channel import ChannelLimits
@@ -41,6 +42,7 @@ from protocol.channel.client_frames import (
     OpeningFrame,
     PingFrame,
     PongFrame,
+    StatsFrame,
 )
 from protocol.channel.codec import FrameCodec
 from protocol.errors import Fault, TwowireError
@@ -86,6 +88,7 @@ class Channel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, clock, write)
         self._answering: asyncio.Task[None] | None = None
+        self._load_feed = LoadFeed(backend, codec, self._streams, self._answer)
         now = clock()
         self._heartbeat = Heartbeat(limits, now)
         self._allowance = Allowance(limits.max_messages_per_s, now)
@@ -145,6 +148,8 @@ class Channel:
             self._open(frame)
         elif isinstance(frame, CancelFrame):
             self._cancel(frame)
+        elif isinstance(frame, StatsFrame):
+            self._load_feed.take(frame)
         elif isinstance(frame, PingFrame):
             self._answer(self._codec.pong(frame.t))
 
@@ -289,6 +294,7 @@ class Channel:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        self._load_feed.stop()
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)

@@ -31,6 +31,7 @@ class ChannelStream:
         self.response: ResponseStream | None = None
         self.is_cancelled = False
         self.is_preparing = False
+        self.has_turn = False
         self._frame = frame
         self._began_at = time.monotonic()
         self._is_counted = False
@@ -50,6 +51,7 @@ class ChannelStream:
         Raises what ends the stream with nothing but an error: it was refused, or another reader took over.
         """
         codec, frame = self._codec, self._frame
+        self.has_turn = True
         if isinstance(frame, CreateFrame):
             started = await self._backend.create(frame)
             opening = codec.created(

@@ -17,7 +17,7 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
 from app.client.connection import (
@@ -31,6 +31,7 @@ from app.client.connection import (
 )
 from app.client.generation import ChannelError, ConnectionLost, Generation
 from app.client.message import Json
+from app.client.stats import EVENT_ID, Stats
 
 FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
 """Not worth a reconnect: a broken protocol, abuse, a revoked credential, another reader."""
@@ -53,6 +54,7 @@ class Channel:
         self._names = map(str, itertools.count(1))
         self._generations: dict[str, Generation] = {}
         self._limits: Json = {}
+        self._stats = Stats()
         self._socket: ClientConnection | None = None
         self._opening = asyncio.Lock()
         self._failures = 0
@@ -87,7 +89,9 @@ class Channel:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail(list(self._generations.values()), ConnectionLost("the channel was closed"))
+        closed = ConnectionLost("the channel was closed")
+        self._fail(list(self._generations.values()), closed)
+        self._stats.fail(closed)
         if self._socket is not None:
             await self._socket.close()
 
@@ -146,6 +150,23 @@ class Channel:
             raise
         return generation
 
+    async def stats(self, interval_s: float = 1.0) -> AsyncGenerator[Json]:
+        """The server's load, every `interval_s` seconds: what `server.stats` of `docs/websocket.md` holds.
+
+        A reader that is slow skips reports. Close it (`contextlib.aclosing`) to end the subscription; one may read at a
+        time. Raises `ChannelError` if the server does not show its load, `ConnectionLost` if it is gone.
+        """
+        socket = await self._connected()
+        frame = self._stats.subscribe(interval_s)
+        try:
+            await send(socket, frame)
+            while True:
+                yield await self._stats.next()
+        finally:
+            end = self._stats.unsubscribe()
+            if self._socket is not None:
+                await send(self._socket, end)
+
     async def _cancel(self, stream_id: str) -> None:
         if self._socket is not None:
             await send(self._socket, json.dumps({"type": "chat.completion.cancel", "stream_id": stream_id}))
@@ -170,6 +191,8 @@ class Channel:
         task = asyncio.create_task(self._read(socket))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._stats.frame is not None:
+            await send(socket, self._stats.frame)
         for stream_id, generation in list(self._generations.items()):
             generation.is_answered = False
             await send(socket, json.dumps(_come_back(generation)))
@@ -203,6 +226,10 @@ class Channel:
         kind, generation = frame["type"], self._generations.get(frame.get("stream_id"))
         if kind == "ping":
             await send(socket, json.dumps({"type": "pong", "t": frame.get("t")}))
+        elif kind == "server.stats":
+            self._stats.take({name: value for name, value in frame.items() if name != "type"})
+        elif kind == "error" and frame.get("event_id") == EVENT_ID:
+            self._stats.fail(ChannelError(frame["status"], frame["error"], frame.get("retry_after_s")))
         elif generation is None:
             pass  # Of a stream that has ended here, or of the connection, which is about to close.
         elif kind == "chat.completion.chunk":
@@ -251,6 +278,7 @@ class Channel:
                         break
             if self._socket is None:
                 self._fail(list(self._generations.values()), error)
+                self._stats.fail(error)
 
     def _fail(self, generations: Sequence[Generation], error: Exception) -> None:
         for generation in generations:

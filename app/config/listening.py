@@ -124,7 +124,21 @@ class Access:
             metavar="ORIGIN",
         ),
     ] = ()
+    server_stats: Annotated[
+        Literal["auto", "all", "own", "off"],
+        Option(
+            "What a WebSocket may learn about the server's load: all of it, only the places in the queue of its own "
+            "streams, or nothing. By default all, or own where there are several API keys."
+        ),
+    ] = "auto"
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
+
+    @property
+    def shown_stats(self) -> Literal["all", "own", "off"]:
+        """What `server_stats` comes to."""
+        if self.server_stats == "auto":
+            return "own" if len(set(self.keys())) > 1 else "all"
+        return self.server_stats
 
     def keys(self) -> tuple[str, ...]:
         """The API keys as text."""

@@ -22,6 +22,7 @@ ANYWHERE = (
 """Any route can answer these."""
 
 ON_THE_CHANNEL = (
+    Fault.FORBIDDEN_STATS,
     Fault.STREAM_NOT_FOUND,
     Fault.TAKEN_OVER,
     Fault.TOO_MANY_STREAMS,

@@ -14,6 +14,7 @@ from app.generation.table import apis_with
 from app.limits.connections import Connections
 from app.limits.rate_limits import RateLimits
 from app.observability.access_log import AccessLog
+from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Figures, Siblings
 from app.observability.traces import start_traces
@@ -102,6 +103,7 @@ def make_services(
         connections=connections,
         rates=rates,
         embedder=embedder,
+        load=LoadMonitor(manager),
         access=AccessLog(metrics, QUIET_PATHS, traces),
         traces=traces,
         apis=apis_with(settings.responses.hosted_tools),

@@ -8,6 +8,7 @@ with fewer slots in it than another pushes out that other's newest request.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal
@@ -16,9 +17,10 @@ from typing import Literal
 class QueueEntry:
     """One request for slots. It is `out` once it was pushed out or has left."""
 
-    def __init__(self, client: str, slots: int) -> None:
+    def __init__(self, client: str, slots: int, label: str = "") -> None:
         self.client = client
         self.slots = slots
+        self.label = label
         self.state: Literal["waiting", "running", "out"] = "waiting"
         self.on_change: Callable[[], None] = _ignore
         """Called when an entry that waited starts to run or is pushed out."""
@@ -56,8 +58,8 @@ class FairQueue:
         """Whether `enter` would succeed now, if need be by pushing others out."""
         return self._victims(client, slots) is not None
 
-    def enter(self, client: str, slots: int) -> QueueEntry | None:
-        """An entry that runs or waits; None if there is no room."""
+    def enter(self, client: str, slots: int, label: str = "") -> QueueEntry | None:
+        """An entry that runs or waits; None if there is no room. `label` is the caller's, to tell entries apart."""
         victims = self._victims(client, slots)
         if victims is None:
             return None
@@ -65,7 +67,7 @@ class FairQueue:
             self._remove(victim)
             victim.state = "out"
             victim.on_change()
-        entry = QueueEntry(client, slots)
+        entry = QueueEntry(client, slots, label)
         if self._may_run(client):
             self._run(entry)
         else:
@@ -88,6 +90,30 @@ class FairQueue:
             self._remove(following)
             self._run(following)
             following.on_change()
+
+    def order(self) -> list[QueueEntry]:
+        """The entries that wait, in the order in which they start if nobody comes or leaves and all that run go on.
+
+        An estimate: which client's requests end first is not known.
+        """
+        turns = [
+            (self._held[client], number, client, iter(queue))
+            for number, (client, queue) in enumerate(self._queues.items())
+        ]
+        heapq.heapify(turns)
+        found: list[QueueEntry] = []
+        next_number = len(turns)
+        while turns:
+            held, _, client, waiting = turns[0]
+            entry = next(waiting, None)
+            if entry is None:
+                heapq.heappop(turns)
+                continue
+            found.append(entry)
+            # Just served, so last among its equals.
+            heapq.heapreplace(turns, (held + entry.slots, next_number, client, waiting))
+            next_number += 1
+        return found
 
     def _fits(self, client: str, slots: int, freed: int = 0) -> bool:
         """Whether there is room for `slots` more, if `freed` of those waited for were gone."""

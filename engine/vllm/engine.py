@@ -82,6 +82,7 @@ class VllmEngine:
         self.own_steps = 0
         """Of the engine's steps those that this client was told of: all, where it is the only one."""
         self.told_at = 0.0
+        self.kv_cache_usage: float | None = None
         self._count_steps()
         self._shorten()
         self._heartbeat: PreparedPrompt | None = None
@@ -120,6 +121,7 @@ class VllmEngine:
             self.own_steps += 1
             if outputs.scheduler_stats is not None:
                 self.told_at = time.monotonic()
+                self.kv_cache_usage = outputs.scheduler_stats.kv_cache_usage
             return outputs
 
         core.get_output_async = counted

@@ -98,16 +98,35 @@ class PongFrame(RequestPart):
     event_id: EventId | None = None
 
 
+class StatsSubscribeFrame(RequestPart):
+    """Send the server's load from now on."""
+
+    type: Literal["server.stats.subscribe"]
+    event_id: EventId | None = None
+    interval_s: float = Field(default=1.0, ge=1, le=60, description="Seconds from one report to the next.")
+
+
+class StatsUnsubscribeFrame(RequestPart):
+    """Send it no more."""
+
+    type: Literal["server.stats.unsubscribe"]
+    event_id: EventId | None = None
+
+
 OpeningFrame = CreateFrame | ResumeFrame | FollowFrame
 """A frame that starts a stream under its `stream_id`."""
 
-ClientFrame = OpeningFrame | CancelFrame | PingFrame | PongFrame
+StatsFrame = StatsSubscribeFrame | StatsUnsubscribeFrame
+
+ClientFrame = OpeningFrame | CancelFrame | StatsFrame | PingFrame | PongFrame
 
 _KINDS: Mapping[str, type[ClientFrame]] = {
     "chat.completion.create": CreateFrame,
     "chat.completion.cancel": CancelFrame,
     "chat.completion.resume": ResumeFrame,
     "chat.completion.follow": FollowFrame,
+    "server.stats.subscribe": StatsSubscribeFrame,
+    "server.stats.unsubscribe": StatsUnsubscribeFrame,
     "ping": PingFrame,
     "pong": PongFrame,
 }

@@ -73,6 +73,10 @@ class FrameCodec(Protocol):
         `body` is the error in the form of the stream's API; None where there is no stream.
         """
 
+    def stats(self, figures: Mapping[str, float], streams: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """The server's load, and the connection's streams that wait."""
+        return None
+
     def ping(self, t: float) -> bytes | None:
         """The server's heartbeat; `t` is its clock in seconds."""
         return None
@@ -95,5 +99,6 @@ class ChannelCodec:
     done = staticmethod(server_frames.done)
     failed = staticmethod(server_frames.failed)
     error = staticmethod(server_frames.error)
+    stats = staticmethod(server_frames.stats)
     ping = staticmethod(server_frames.ping)
     pong = staticmethod(server_frames.pong)

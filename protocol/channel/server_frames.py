@@ -92,6 +92,11 @@ def error(
     return b'%b,"data":%b}' % (encoded[:-1], body)
 
 
+def stats(figures: Mapping[str, float], streams: Sequence[Mapping[str, Any]]) -> bytes:
+    """The server's load, and the connection's streams that wait."""
+    return orjson.dumps({"type": "server.stats", **figures, "streams": streams})
+
+
 def ping(t: float) -> bytes:
     """The server's heartbeat; `t` is its clock in seconds."""
     return orjson.dumps({"type": "ping", "t": t})

@@ -80,7 +80,7 @@ export class HttpLink {
     if (!this.isReady) return;
     const frame = /** @type {Frame} */ (JSON.parse(text));
     if (frame.type === "chat.completion.cancel") this.#cancel(frame);
-    else if (frame.type !== "ping") {
+    else if (frame.stream_id !== undefined) {
       this.#waiting.push({ frame, id: frame.id ?? "", seq: frame.starting_after ?? 0, isCancelled: false,
         isFinished: false, hasFailed: false, usage: null, stop: new AbortController() });
       this.#next();

@@ -81,6 +81,7 @@ class FakeEngine:
 
     max_model_len = 2048
     told_at = 0.0
+    kv_cache_usage: float | None = None
     formats = AnswerFormats()
 
     def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:

@@ -295,3 +295,31 @@ test("what the caller's onState throws harms nothing and is not swallowed", asyn
   assert.equal(channel.state, "ready");
   assert.throws(thrown[0], /the caller's own/);
 });
+
+test("it watches the server's load on each connection, as long as somebody listens", async () => {
+  const [channel, socket] = await network.readyChannel();
+  const loads = [];
+  const stop = channel.watchLoad((load) => loads.push(load));
+  const stopToo = channel.watchLoad(() => {});
+  const kinds = (one) => one.sent.map(({ type }) => type).filter((type) => type.startsWith("server."));
+  assert.deepEqual(kinds(socket), ["server.stats.subscribe"]);
+  socket.frame({ type: "server.stats", running: 1, streams: [] });
+  assert.deepEqual(loads.map(({ running }) => running), [1]);
+  const again = await network.reconnected();
+  assert.deepEqual(kinds(again), ["server.stats.subscribe"]);
+  stop();
+  stopToo();
+  assert.deepEqual(kinds(again), ["server.stats.subscribe", "server.stats.unsubscribe"]);
+  again.frame({ type: "server.stats", running: 2, streams: [] });
+  assert.equal(loads.length, 1);
+});
+
+test("a server that does not show its load is no problem of the channel", async () => {
+  const [channel, socket] = await network.readyChannel();
+  const loads = [];
+  channel.watchLoad((load) => loads.push(load));
+  const [{ event_id }] = socket.sent.filter(({ type }) => type === "server.stats.subscribe");
+  socket.frame({ type: "error", event_id, status: 403, error: { message: "no", code: "forbidden_stats" } });
+  assert.deepEqual(loads, [null]);
+  assert.deepEqual(network.problems, []);
+});

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,3 +164,32 @@ def test_for_any_order_of_events_slots_are_bounded_used_and_given_back(
         queue.leave(entry)
         queue.leave(entry)
     assert (queue.running, queue.waiting, queue._held, queue._queues, queue._waits) == (0, 0, {}, {}, {})
+
+
+def test_the_order_is_that_in_which_entries_start() -> None:
+    queue = FairQueue(2, 20)
+    running = taken(queue, "x", 2)
+    waiting = [queue.enter(client, 1, f"{client}{number}") for number in range(3) for client in "abc"]
+    told = [entry.label for entry in queue.order()]
+    started: list[str] = []
+
+    def start(entry: QueueEntry) -> None:
+        started.append(entry.label)
+        running.append(entry)
+
+    for entry in waiting:
+        assert entry is not None
+        entry.on_change = partial(start, entry)
+    while running:
+        queue.leave(running.pop(0))
+    assert started == told == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
+    assert queue.order() == []
+
+
+def test_in_the_order_who_holds_less_comes_first() -> None:
+    queue = FairQueue(2, 20)
+    taken(queue, "a", 2)
+    for number in range(3):
+        for client in "ab":
+            queue.enter(client, 1, f"{client}{number}")
+    assert [entry.label for entry in queue.order()] == ["b0", "b1", "a0", "b2", "a1", "a2"]

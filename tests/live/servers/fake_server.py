@@ -159,6 +159,7 @@ class PacedEngine:
 
     max_model_len = ENDLESS
     told_at = 0.0
+    kv_cache_usage: float | None = None
     formats = AnswerFormats()
 
     def __init__(self) -> None:

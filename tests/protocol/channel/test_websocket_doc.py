@@ -31,6 +31,7 @@ SERVER_KINDS = {
     "chat.completion.chunk",
     "chat.completion.done",
     "chat.completion.resumed",
+    "server.stats",
     "error",
     "ping",
     "pong",
@@ -85,6 +86,8 @@ def built(message: dict[str, Any]) -> bytes:
             cached = told["prompt_tokens_details"]["cached_tokens"]
             usage = Usage(told["prompt_tokens"], told["completion_tokens"], cached)
             return server_frames.done(message["stream_id"], message["seq"], message["status"], usage)
+        case {"type": "server.stats", "streams": streams, **figures}:
+            return server_frames.stats(figures, streams)
         case {"type": "error", "error": told}:
             fault = FAULTS[told["code"]]
             retry_after_s = message.get("retry_after_s")

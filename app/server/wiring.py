@@ -79,6 +79,8 @@ def make_services(
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
     metrics.gauge("resume_logs", "Replay buffers of resumable generations.", replays.__len__)
     metrics.gauge("resume_log_bytes", "Bytes of chunks in those buffers.", lambda: replays.bytes)
+    metrics.gauge("responses_kept", "Responses and conversations that are kept.", lambda: responses.totals[0])
+    metrics.gauge("responses_kept_bytes", "Their bytes, as --responses-max-bytes counts.", lambda: responses.totals[1])
     metrics.on_ended.append(rates.ended)
     traces = start_traces(settings.logging.otlp_endpoint)
     keys = KeyRing(access.keys())

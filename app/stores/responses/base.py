@@ -102,6 +102,10 @@ class ResponseStore(Protocol):
     not work.
     """
 
+    @property
+    def totals(self) -> tuple[int, int]:
+        """How many entries are kept, and their bytes, as far as this process knows."""
+
     async def put(self, entry: Entry) -> bool:
         """Store `entry`, replacing one with the same id. False if it is too large for the store."""
 

@@ -57,6 +57,10 @@ class MemoryResponses:
     def __len__(self) -> int:
         return sum(len(shelf.entries) for shelf in self._shelves.values())
 
+    @property
+    def totals(self) -> tuple[int, int]:
+        return len(self), self.bytes
+
     async def put(self, entry: Entry) -> bool:
         if entry.size > self._limits.max_bytes:
             return False

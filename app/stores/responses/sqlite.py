@@ -31,6 +31,9 @@ BUSY_TIMEOUT_S = 10.0
 """How long to wait for another API server that is writing."""
 
 
+TOTALS = "SELECT coalesce(sum(entries), 0), coalesce(sum(bytes), 0) FROM totals"
+
+
 class StoreError(Exception):
     """The file cannot be used; the message is one line."""
 
@@ -43,6 +46,8 @@ class SqliteResponses:
         self._limits = limits
         self._clock = clock
         self._database = open_file(file)
+        self.totals: tuple[int, int] = self._database.execute(TOTALS).fetchone()
+        """Those of the whole file when it was last used here."""
         self._thread = ThreadPoolExecutor(1, "responses-store")
 
     async def put(self, entry: Entry) -> bool:
@@ -94,7 +99,9 @@ class SqliteResponses:
 
         def run() -> T:
             with _transaction(self._database):
-                return work(*arguments)
+                found = work(*arguments)
+                self.totals = self._database.execute(TOTALS).fetchone()
+                return found
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)

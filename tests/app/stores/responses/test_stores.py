@@ -158,3 +158,14 @@ async def test_what_is_continued_stays(opened: Open, clock: Clock) -> None:
     clock.now += 100
     assert await store.get("", "r0") is None
     assert await store.chain("", "r1") is None
+
+
+async def test_the_totals_are_those_of_what_is_kept(opened: Open) -> None:
+    store = opened(ResponsesOptions())
+    assert store.totals == (0, 0)
+    await store.put(entry("a", "alice"))
+    await store.put(entry("b", "bob"))
+    assert store.totals == (2, entry("a").size + entry("b").size)
+    await store.append("bob", "b", [item("more")])
+    await store.delete("alice", "a")
+    assert store.totals == (1, replace(entry("b"), items=(*entry("b").items, item("more"))).size)

@@ -31,7 +31,16 @@ export function language() {
  * @param {Record<string, string | number>} [values]
  */
 export function t(word, values = {}) {
-  return words[word].replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return filled(words[word], values);
+}
+
+/**
+ * `text` with each `{name}` filled in.
+ * @param {string} text
+ * @param {Record<string, string | number>} values
+ */
+export function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
 /**

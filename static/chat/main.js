@@ -1,6 +1,7 @@
 // Puts the chat together: which conversation is shown, and what the parts do to each other.
 
-import { byId } from "../dom.js";
+import { byId, element } from "../dom.js";
+import { Bench } from "./bench/bench.js";
 import { Announcer } from "./views/announcer.js";
 import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
@@ -57,6 +58,7 @@ const composer = new Composer(byId("composer"), {
   last: () => (current === null ? [] : library.path(current)).findLast(({ role }) => role === "user")?.text ?? "",
 });
 const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
+const bench = new Bench({ connection, model, sampling: () => preferences.sampling });
 const status = new StatusView({ again: () => connection.unlock(readKey()), key: () => settings.askForKey("") });
 const chips = new Chips({
   settings: () => settings.open(),
@@ -120,6 +122,7 @@ function go(id) {
 }
 
 async function show() {
+  if (bench.follow()) return showBench();
   const asked = /^#\/(\w+)$/.exec(location.hash)?.[1] ?? null;
   const isAnother = asked !== current || byId("thread").childElementCount === 0;
   current = asked !== null && library.conversation(asked) !== undefined ? asked : null;
@@ -137,6 +140,15 @@ async function show() {
   if (isAnother) thread.goToEnd();
 }
 
+function showBench() {
+  current = null;
+  library.shown = null;
+  thread.clear();
+  sidebar.select("");
+  toggleChats(false);
+  showState();
+}
+
 function showThread() {
   const path = current === null ? [] : library.path(current);
   byId("welcome").hidden = path.length > 0;
@@ -145,7 +157,8 @@ function showThread() {
 }
 
 function showState() {
-  const title = (current === null ? undefined : library.conversation(current))?.title ?? "";
+  const conversation = current === null ? undefined : library.conversation(current);
+  const title = bench.isShown ? t("bench") : conversation?.title ?? "";
   const unread = library.conversations.filter(({ isUnread }) => isUnread).length;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}twowire`;
   byId("title").textContent = title || t("newChat");
@@ -159,6 +172,7 @@ function startNew() {
 }
 
 function stopAnswer() {
+  if (bench.isShown) return bench.stop();
   const path = current === null ? [] : library.path(current);
   for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
 }
@@ -204,6 +218,7 @@ async function speak() {
   await useLanguage(preferences.language);
   if (before === document.documentElement.lang) return;
   translate(document);
+  bench.speak();
   status.reset();
   thread.clear();
   showThread();
@@ -218,7 +233,7 @@ for (const place of document.querySelectorAll("[data-icon]")) {
 }
 translate(document);
 keepInView();
-takeFiles((text) => composer.add(text), (problem) => toast(byId("toasts"), problem));
+takeFiles((text) => (bench.isShown ? bench : composer).add(text), (problem) => toast(byId("toasts"), problem));
 
 connection.addEventListener("change", showConnection);
 library.addEventListener("list", () => {
@@ -262,6 +277,10 @@ byId("import-file").addEventListener("change", async () => {
   input.value = "";
 });
 addEventListener("popstate", () => void show());
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  (bench.isShown ? bench : composer).focus();
+});
 document.addEventListener("visibilitychange", () => {
   library.shown = document.hidden ? null : current;
   if (current !== null && !document.hidden) void library.change(current, { isUnread: false });

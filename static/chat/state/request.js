@@ -13,13 +13,9 @@ import { Gathered } from "../../channel/gathered.js";
  * @param {Message[]} history The turns before it.
  */
 export function requestFor(message, answer, history) {
-  const { system, max_completion_tokens: limit, thinking, tools, ...sampling } = answer.sampling;
   const messages = history.map(turnOf);
-  if (system) messages.unshift({ role: "system", content: system });
-  /** @type {Record<string, unknown>} */
-  const body = { model: answer.model, messages, ...sampling };
-  if (tools !== undefined) body.tools = tools;
-  if (thinking !== undefined) body.chat_template_kwargs = { enable_thinking: thinking };
+  const body = bodyOf(answer.model, answer.sampling, messages);
+  const { max_completion_tokens: limit } = answer.sampling;
   if (limit !== undefined) body.max_completion_tokens = Math.max(1, limit - (answer.pieces - answer.limitBase));
   // Only text can be continued; thoughts and calls begin again.
   if (message.text.trim() === "" || answer.calls !== undefined) {
@@ -30,6 +26,20 @@ export function requestFor(message, answer, history) {
     messages.push(turnOf(message));
     body.continue_final_message = true;
   }
+  return body;
+}
+
+/**
+ * The body of a request.
+ * @param {string} model
+ * @param {import("../types.js").Sampling} settings
+ * @param {Record<string, unknown>[]} messages The system prompt is added to them.
+ */
+export function bodyOf(model, { system, thinking, ...sampling }, messages) {
+  if (system) messages.unshift({ role: "system", content: system });
+  /** @type {Record<string, unknown>} */
+  const body = { model, messages, ...sampling };
+  if (thinking !== undefined) body.chat_template_kwargs = { enable_thinking: thinking };
   return body;
 }
 

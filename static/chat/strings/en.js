@@ -10,6 +10,8 @@ export default {
   showChats: "Show or hide chats",
   settings: "Settings",
   interface: "API",
+  bench: "Bench",
+  notLoaded: "This part of the page could not be loaded. Try again once the server answers.",
   noConversations: "Your chats will appear here.",
   nothingFound: "No chats found.",
   untitled: "Untitled",

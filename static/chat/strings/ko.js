@@ -11,6 +11,8 @@ export default {
   showChats: "대화 목록 열기/닫기",
   settings: "설정",
   interface: "API",
+  bench: "벤치",
+  notLoaded: "페이지의 이 부분을 불러오지 못했습니다. 서버가 응답하면 다시 시도하세요.",
   noConversations: "대화가 여기에 표시됩니다.",
   nothingFound: "찾은 대화가 없습니다.",
   untitled: "제목 없음",

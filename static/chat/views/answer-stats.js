@@ -5,16 +5,16 @@ import { language, t } from "../i18n.js";
 /** @typedef {import("../types.js").Answer} Answer */
 
 // A shorter time means that the text had been waiting and was read at once.
-const SPEED_MIN_S = 0.1;
+export const SPEED_MIN_S = 0.1;
 
-/** @param {number} value */
-function decimal(value) {
+/** A number with three digits. @param {number} value */
+export function decimal(value) {
   const digits = value < 10 ? 2 : value < 100 ? 1 : 0;
   return value.toLocaleString(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 /** @param {number} value */
-function whole(value) {
+export function whole(value) {
   return value.toLocaleString(language());
 }
 

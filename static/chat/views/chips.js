@@ -57,8 +57,11 @@ export class Chips {
   }
 }
 
-/** @param {Sampling} sampling */
-function summary({ system, stop, tools, ...numbers }) {
+/**
+ * What is set, in words.
+ * @param {Sampling} sampling
+ */
+export function summary({ system, stop, tools, ...numbers }) {
   return [
     system ? t("system") : "",
     ...NAMES.map(([name, word]) => (numbers[/** @type {keyof typeof numbers} */ (name)] === undefined ? ""

@@ -47,11 +47,12 @@ export async function importChats(library, file) {
 }
 
 /**
+ * Save a file.
  * @param {string} name
  * @param {string} type
  * @param {string} text
  */
-function download(name, type, text) {
+export function download(name, type, text) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   element("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), REVOKE_MS);

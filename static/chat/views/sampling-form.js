@@ -48,6 +48,7 @@ const NUMBERS = [
 export class SamplingForm {
   #root;
   #changed;
+  #prefix;
   /** @type {Sampling} */
   #sampling = {};
   /** @type {Field[]} */
@@ -56,9 +57,11 @@ export class SamplingForm {
   /**
    * @param {HTMLElement} root
    * @param {(sampling: Sampling) => void} changed
+   * @param {string} [prefix] Of ids, where there are several forms.
    */
-  constructor(root, changed) {
+  constructor(root, changed, prefix = "") {
     this.#root = root;
+    this.#prefix = prefix;
     this.#changed = changed;
     root.addEventListener("input", ({ target }) => {
       const field = this.#fields.find(({ input }) => input === target);
@@ -146,13 +149,14 @@ export class SamplingForm {
    */
   #field(field, hint) {
     const { name, word, input } = field;
-    const problem = element("small", { class: "bad", id: `problem-${name}`, role: "alert" });
-    input.setAttribute("aria-describedby", hint ? `problem-${name} hint-${name}` : `problem-${name}`);
+    const [problemId, hintId] = [`${this.#prefix}problem-${name}`, `${this.#prefix}hint-${name}`];
+    const problem = element("small", { class: "bad", id: problemId, role: "alert" });
+    input.setAttribute("aria-describedby", hint ? `${problemId} ${hintId}` : problemId);
     this.#fields.push({ ...field, problem });
     // The API's name is for those who know it, and not part of the label.
     return element("div", { class: "field" },
       element("label", {}, element("span", {}, t(word)), " ", element("code", { "aria-hidden": "true" }, name), input),
-      problem, hint ? element("small", { id: `hint-${name}` }, hint) : null);
+      problem, hint ? element("small", { id: hintId }, hint) : null);
   }
 }
 

@@ -14,6 +14,7 @@ engine, and the server starts another.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import signal
@@ -37,7 +38,7 @@ from engine.manager import EngineManager
 from engine.processes.output import Output
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
-from protocol.output import Delta
+from protocol.output import Delta, TokenLogprob, TopLogprob
 from tests.live.servers.dialogue import dialogue_in
 from tests.live.servers.scripted import Answer, ScriptedStream, open_stream, prepare
 
@@ -62,6 +63,25 @@ class Script:
     word: Callable[[int], str]
     tokens: int
     finish_reason: Literal["stop", "length"] = "length"
+    candidates: int | None = None
+    """How many to report beside each token; None for no log probabilities."""
+
+    def logprobs(self, first: int, end: int) -> tuple[TokenLogprob, ...] | None:
+        """Those of the tokens from `first`; every third is likely, and so on."""
+        if self.candidates is None:
+            return None
+        return tuple(self._logprob(number, self.candidates) for number in range(first, end))
+
+    def _logprob(self, number: int, candidates: int) -> TokenLogprob:
+        text, share = self.word(number), (0.97, 0.6, 0.3)[number % 3]
+        others = [(f"{text.strip()}{'?' * place} ", (1 - share) / 2**place) for place in range(1, candidates)]
+        top = [(text, share), *others][:candidates]
+        return TokenLogprob(
+            text,
+            math.log(share),
+            text.encode(),
+            tuple(TopLogprob(other, math.log(part), other.encode()) for other, part in top),
+        )
 
 
 def script_of(request: GenerationRequest) -> Script:
@@ -118,8 +138,14 @@ class PacedStream:
                 return [] if self._made < self._ends_at else None
             text = "".join(map(self._script.word, range(first, self._made)))
             reason = self._script.finish_reason if self._made == self._tokens else None
-            if reason is not None or fast_path is None or not fast_path(text, self._made - first):
-                return [Delta(0, text, self._made - first, reason)]
+            logprobs = self._script.logprobs(first, self._made)
+            if (
+                logprobs is not None
+                or reason is not None
+                or fast_path is None
+                or not fast_path(text, self._made - first)
+            ):
+                return [Delta(0, text, self._made - first, reason, logprobs)]
             # What a real engine makes next comes in another turn of the loop.
             await asyncio.sleep(0)
         return None
@@ -181,7 +207,8 @@ class PacedEngine:
         if dialogue is not None:
             scripted = await prepare(dialogue, request)
             return Prepared((scripted,), scripted.token_count, request.n)
-        return Prepared((PreparedPrompt(3, object(), script_of(request)),), 3)
+        script = replace(script_of(request), candidates=request.sampling.logprobs)
+        return Prepared((PreparedPrompt(3, object(), script),), 3)
 
     async def count(self, request: GenerationRequest) -> int:
         return (await self.prepare(request)).prompt_tokens

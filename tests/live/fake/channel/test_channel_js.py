@@ -59,6 +59,10 @@ def test_what_the_chat_says_of_an_answers_speed() -> None:
     assert "# pass 3" in node("facts.test.mjs")
 
 
+def test_the_bench_compares_texts_word_by_word() -> None:
+    assert "# pass 4" in node("diff.test.mjs")
+
+
 async def test_the_client_at_a_server_that_asks_for_a_key() -> None:
     async with server_with_a_key() as url:
         printed = await asyncio.to_thread(node, "live.test.mjs", env={"CHANNEL_KEY_URL": url, "CHANNEL_KEY": KEY})

@@ -1,0 +1,56 @@
+// The bench's texts in Korean.
+
+/** @type {Record<import("./words.js").BenchWord, string>} */
+export default {
+  title: "벤치",
+  intro: "프롬프트 하나를 여러 설정으로 실행합니다. 모든 답변이 연결 하나로 나란히 옵니다.",
+  prompt: "프롬프트",
+  promptHint: "모든 열이 이 프롬프트를 받습니다.",
+  runAll: "모두 실행",
+  stopAll: "모두 멈추기",
+  addColumn: "열 추가",
+  column: "{name}열",
+  columns: "열",
+  remove: "{name}열 지우기",
+  run: "{name} 실행",
+  stop: "{name} 멈추기",
+  probabilities: "토큰 확률",
+  settings: "설정",
+  answer: "{name}의 답변",
+  thoughts: "{name}의 생각",
+
+  firstToken: "첫 토큰",
+  pace: "속도",
+  tokens: "토큰",
+  finish: "종료",
+  seconds: "{value}초",
+  perSecond: "초당 {value}토큰",
+  inPrompt: "프롬프트 {count}",
+  waiting: "대기 중",
+  running: "실행 중",
+  stopped: "멈춤",
+  failed: "실패",
+  receipt: "{tokens}토큰 뒤에 멈췄고, 서버가 {ms}ms 만에 확인했습니다.",
+  stoppedEarly: "보내기 전에 멈췄습니다.",
+
+  emptyPrompt: "먼저 프롬프트를 입력하세요.",
+  invalid: "{name}열에 올바르지 않은 설정이 있습니다: {fields}.",
+  runningCount: "실행 중: {count}",
+  finishedCount: "끝남: {count}",
+
+  save: "실행 기록 저장 ({count})",
+  saveHint: "JSON Lines 형식이며, 최근 실행 {limit}개까지 한 줄에 하나씩 저장합니다.",
+
+  compare: "비교",
+  compareFirst: "첫째 답변",
+  compareSecond: "둘째 답변",
+  nothingToCompare: "끝난 답변이 두 개 있어야 합니다.",
+  same: "두 답변이 같습니다.",
+  sameShare: "단어의 {percent}가 같습니다.",
+  onlyFirst: "{name}에만 있음",
+  onlySecond: "{name}에만 있음",
+  tooLong: "너무 길어서 단어별로 비교할 수 없습니다. 처음 다른 곳부터 마지막 다른 곳까지 모두 표시했습니다.",
+
+  tokenOf: "토큰 {text}",
+  tokenHint: "토큰을 가리키거나, 답변에 초점을 두고 화살표 키를 누르세요.",
+};

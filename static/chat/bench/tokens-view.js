@@ -120,7 +120,7 @@ export class TokenCard {
 /** @param {{ token: string, logprob: number }} one */
 function candidate({ token, logprob }) {
   const share = Math.exp(logprob);
-  const bar = element("span", { class: "bar", "aria-hidden": "true" });
+  const bar = element("span", { class: "share", "aria-hidden": "true" });
   bar.style.width = `${(share * 100).toFixed(1)}%`;
   return element("li", {}, bar, element("span", { dir: "auto" }, visible(token)), " ", element("span", {}, percent(share)));
 }

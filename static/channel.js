@@ -31,6 +31,7 @@ const MAX_DELAY_MS = 30_000;
 const HANDSHAKES_BEFORE_FALLBACK = 2;
 
 export class Channel {
+  /** @type {import("./channel/connection.js").Target} */
   #target;
   #onState;
   #onProblem;
@@ -85,6 +86,11 @@ export class Channel {
 
   /** What carries it: HTTP only with `fallback`, while WebSockets are blocked. @returns {"websocket" | "http"} */
   get wire() { return this.#link instanceof HttpLink ? "http" : "websocket"; }
+
+  /** Called with each frame that goes over the socket, as it is; undefined for none. It must not throw. */
+  set onFrame(/** @type {import("./channel/connection.js").Watcher | undefined} */ watcher) {
+    this.#target.onFrame = watcher;
+  }
 
   /** The server's limits for this connection, once it is ready. */
   get limits() { return this.#limits; }
@@ -171,6 +177,9 @@ export class Channel {
     Object.assign(run, { id, token, text, isFollower, receivedSeq: startingAfter, takenSeq: startingAfter });
     return this.#add(run, signal);
   }
+
+  /** Lose the connection, as on a bad network, to see what happens: it is made again, and generations are resumed. */
+  cut() { if (this.#link?.isReady) this.#link.cut(); }
 
   /**
    * Close for good. Resumable generations keep running for their grace, and another channel can resume them; the server

@@ -8,7 +8,10 @@ import { ChannelError } from "./errors.js";
  * @property {string | undefined} apiKey
  * @property {typeof WebSocket} WebSocket
  * @property {typeof fetch} fetch
+ * @property {Watcher} [onFrame]
  */
+
+/** @typedef {(direction: "sent" | "received", text: string) => void} Watcher Gets each frame as it is on the socket. */
 
 /**
  * @typedef {object} Limits The limits in `connection.ready` that this client uses.
@@ -124,7 +127,9 @@ export class Link {
   /** @param {string} text */
   send(text) {
     // A closing socket accepts nothing; its `close` event follows.
-    if (this.#socket?.readyState === 1) this.#socket.send(text);
+    if (this.#socket?.readyState !== 1) return;
+    this.#target.onFrame?.("sent", text);
+    this.#socket.send(text);
   }
 
   /** Check now that the server still answers, for example after a sleep or a change of network. */
@@ -132,6 +137,11 @@ export class Link {
     if (!this.isReady) return;
     this.#ticks = TICKS_TO_PING;
     this.send('{"type":"ping"}');
+  }
+
+  /** Lose it, as on a bad network. */
+  cut() {
+    this.#end({ retry: "soon", reason: "the connection was cut on purpose" });
   }
 
   /** Close it without calling the channel back. */
@@ -188,6 +198,7 @@ export class Link {
   /** @param {unknown} message */
   #receive(message) {
     this.#ticks = 0;
+    this.#target.onFrame?.("received", String(message));
     /** @type {Frame | undefined} */
     let frame;
     try {

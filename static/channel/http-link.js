@@ -90,6 +90,9 @@ export class HttpLink {
   /** Each request notices by itself that the server is gone. */
   probe() {}
 
+  /** Lose it, as on a bad network. */
+  cut() { this.#fail("connection_lost", "the connection was cut on purpose"); }
+
   /** Close it without calling the channel back. */
   close() {
     this.#isOver = true;

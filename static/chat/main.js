@@ -262,6 +262,13 @@ byId("new-too").addEventListener("click", startNew);
 byId("to-end").addEventListener("click", () => thread.goToEnd());
 byId("open-settings").addEventListener("click", () => settings.open());
 byId("change-key").addEventListener("click", () => settings.askForKey(""));
+byId("open-inspector").addEventListener("click", async () => {
+  const { toggleInspector } = await import("./inspector/drawer.js");
+  void toggleInspector(byId("open-inspector"), connection, (id) => {
+    const path = current === null ? [] : library.path(current);
+    return path.find(({ answer }) => answer?.cursor?.id === id)?.answer?.cursor?.follow;
+  });
+});
 byId("model").addEventListener("change", (/** @type {Event} */ event) => {
   preferences.model = /** @type {HTMLSelectElement} */ (event.target).value;
   writePreferences(preferences);

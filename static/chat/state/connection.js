@@ -55,6 +55,9 @@ export class Connection extends EventTarget {
   /** The models that may think before they answer. @type {Set<string>} */
   thinkers = new Set();
 
+  /** @type {import("../../channel/connection.js").Watcher | undefined} */
+  #onFrame;
+
   /** @param {string} key */
   constructor(key) {
     super();
@@ -88,6 +91,15 @@ export class Connection extends EventTarget {
   get channel() {
     if (this.#channel === undefined || this.#channel.state === "closed") this.#channel = this.#open();
     return this.#channel;
+  }
+
+  /**
+   * Have each frame on the socket passed to `watcher`; undefined for none.
+   * @param {import("../../channel/connection.js").Watcher | undefined} watcher
+   */
+  watch(watcher) {
+    this.#onFrame = watcher;
+    if (this.#channel !== undefined) this.#channel.onFrame = watcher;
   }
 
   /**
@@ -143,6 +155,7 @@ export class Connection extends EventTarget {
       fallback: true,
       onState: (state, detail) => { if (channel === this.#channel) this.#onState(state, detail); },
     });
+    channel.onFrame = this.#onFrame;
     return channel;
   }
 

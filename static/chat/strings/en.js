@@ -109,6 +109,7 @@ export default {
   locked: "API key required",
   disconnected: "Disconnected",
   connectAgain: "Reconnect",
+  inspector: "Wire inspector",
   stageStarting: "Starting the engine",
   stageImporting: "Loading libraries",
   stageConfiguration: "Reading the model configuration",

@@ -110,6 +110,7 @@ export default {
   locked: "API 키 필요",
   disconnected: "연결 끊김",
   connectAgain: "다시 연결",
+  inspector: "통신 검사기",
   stageStarting: "엔진 시작 중",
   stageImporting: "라이브러리를 불러오는 중",
   stageConfiguration: "모델 설정을 읽는 중",

@@ -1,7 +1,7 @@
 """The browser's client, `static/channel.js`, under Node: its own tests, and those of a server that asks for a key.
 
-With them, what the chat says of an answer's speed. The tests are in `tests/js`. The server that asks for a key has a
-fake engine: only who may enter is tested there.
+With them, what the chat says of an answer's speed, and what its wire inspector records. The tests are in `tests/js`.
+The server that asks for a key has a fake engine: only who may enter is tested there.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ async def server_with_a_key() -> AsyncIterator[str]:
 def test_the_client_by_itself() -> None:
     printed = node("generations.test.mjs", "connection.test.mjs", "fallback.test.mjs")
     assert "# skipped 0" in printed
+
+
+def test_what_the_wire_inspector_records() -> None:
+    assert "# pass 8" in node("inspector.test.mjs")
 
 
 def test_what_the_chat_says_of_an_answers_speed() -> None:

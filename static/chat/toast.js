@@ -15,7 +15,7 @@ let timer;
 export function toast(place, text, action) {
   clearTimeout(timer);
   const close = () => place.replaceChildren();
-  place.replaceChildren(element("div", { class: "toast" }, element("span", {}, text),
+  place.replaceChildren(element("div", { class: "toast" }, element("span", { dir: "auto" }, text),
     action ? element("button", { type: "button", onclick: () => { close(); action.act(); } }, action.label) : null));
   timer = setTimeout(close, SHOWN_MS);
 }

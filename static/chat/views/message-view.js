@@ -38,7 +38,7 @@ export class MessageView {
   #thoughts = null;
   /** @type {CallsView | null} */
   #calls = null;
-  #notice = element("p", { class: "notice" });
+  #notice = element("p", { class: "notice", dir: "auto" });
   #tools = element("div", { class: "tools" });
   #shown = "";
   #toolsFor = "";

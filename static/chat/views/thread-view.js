@@ -41,6 +41,8 @@ export class ThreadView {
       for (const { isIntersecting, target } of entries) if (isIntersecting) this.#approach(target);
     }, { root: scroller, rootMargin: MARGIN });
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // A printed chat is whole.
+    addEventListener("beforeprint", () => { for (const view of this.#views.values()) view.approach(); });
     // Keep the end in view when the height of the window, the box or the list changes.
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(scroller);
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(list);

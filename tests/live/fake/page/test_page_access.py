@@ -35,12 +35,21 @@ async def test_text_from_right_to_left_runs_from_right_to_left(chat: Chat) -> No
         "blocks => blocks.map((block) => getComputedStyle(block).direction)"
     )
     assert directions == ["rtl", "rtl", "ltr"]
-    wide = await chat.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await chat.page.evaluate(wider) <= 0
     await chat.page.evaluate("document.documentElement.dir = 'rtl'")
     side = await chat.page.locator("#sidebar").bounding_box()
     assert side is not None
     assert side["x"] > 600, "the whole page can be mirrored"
+    assert await chat.page.evaluate(wider) <= 0, "nothing lies beside it"
+    box = await chat.page.locator("#composer").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] <= side["x"] - box["width"]
+    await chat.page.locator("#scroller").press("Home")
+    await chat.page.locator(".skip").focus()
+    link = await chat.page.locator(".skip").bounding_box()
+    assert link is not None
+    assert (link["x"] + link["width"], link["y"]) == (1200, 0)
 
 
 async def test_the_colours_are_the_systems_or_the_readers(browser: Browser, server: Server) -> None:

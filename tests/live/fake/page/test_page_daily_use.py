@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.live.browser.pages import LAST_ANSWER, Cable, Chat, context, opened
-from tests.live.fake.page.texts import said
+from tests.live.fake.page.texts import conversation, import_chats, said
 from tests.live.servers.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -115,3 +117,22 @@ async def test_a_server_that_is_away_is_waited_for_in_words(browser: Browser, se
         await chat.finished()
         assert await chat.numbers() == list(range(1, 2001))
         await expect(page.locator("#progress")).to_be_hidden()
+
+
+async def test_the_whole_chat_is_printed_and_nothing_else(chat: Chat) -> None:
+    page = chat.page
+    await import_chats(chat, conversation(40))
+    await page.get_by_role("link", name="A long one").click()
+    await page.get_by_text("Question 38", exact=True).wait_for()
+    assert await page.locator("article.assistant table").count() < 20, "those out of sight are not rendered"
+    pages = len(re.findall(rb"/Type\s*/Page\b", await page.pdf(format="A4")))
+    assert pages > 5
+    assert await page.locator("article.assistant table").count() == 20
+    await page.emulate_media(media="print")
+    for hidden in ("#sidebar", "#composer", "#status", "#model", ".tools", ".copy"):
+        await expect(page.locator(hidden).first).to_be_hidden()
+    await expect(page.get_by_role("heading", name="A long one")).to_be_visible()
+    tall = await page.evaluate(
+        "[document.documentElement.scrollHeight, document.querySelector('#thread').scrollHeight]"
+    )
+    assert tall[0] >= tall[1] > 3000

@@ -13,3 +13,10 @@ export function icon(name) {
   svg.append(use);
   return svg;
 }
+
+/** Draw the icons of the page's markup. @param {ParentNode} root */
+export function drawIcons(root) {
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-icon]"))) {
+    place.append(icon(place.dataset.icon ?? ""));
+  }
+}

@@ -1,20 +1,21 @@
 // Puts the chat together: which conversation is shown, and what the parts do to each other.
 
-import { byId, element } from "../dom.js";
+import { byId, writeClipboard } from "../dom.js";
 import { Bench } from "./bench/bench.js";
 import { Announcer } from "./views/announcer.js";
 import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
 import { Connection } from "./state/connection.js";
-import { importChats, saveChats } from "./views/files.js";
+import { listenForFiles, saveChats } from "./views/files.js";
 import { t, translate, useLanguage } from "./i18n.js";
-import { icon } from "./icons.js";
+import { drawIcons } from "./icons.js";
 import { installWorker, keepStorage } from "./offline.js";
 import { Library } from "./state/conversations.js";
 import { readKey, readPreferences, sharePreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
 import { SettingsView } from "./views/settings-view.js";
 import { takeFiles } from "./views/dropped-files.js";
+import { listenForKeys } from "./views/shortcuts.js";
 import { keepInView, toggleChats } from "./views/shell.js";
 import { Sidebar } from "./views/sidebar.js";
 import { StatusView, waitingText } from "./views/status-view.js";
@@ -70,6 +71,7 @@ const chips = new Chips({
 const settings = new SettingsView(preferences, {
   sampling,
   setSampling,
+  setModel,
   isInChat: () => current !== null,
   changed: () => {
     writePreferences(preferences);
@@ -107,6 +109,17 @@ function setSampling(wanted) {
   showChips();
 }
 
+/** @param {string} wanted */
+function setModel(wanted) {
+  if (current === null) {
+    preferences.model = wanted;
+    writePreferences(preferences);
+  } else {
+    void library.change(current, { model: wanted });
+  }
+  showConnection();
+}
+
 function showChips() {
   chips.show(sampling(), connection.thinkers.has(model()));
 }
@@ -133,6 +146,7 @@ async function show() {
   // The reader may have chosen another one meanwhile.
   if (shown !== current) return;
   if (isAnother) thread.clear();
+  settings.showModels(connection.models, model());
   showThread();
   composer.show(current ?? NEW);
   sidebar.select(current ?? "");
@@ -166,6 +180,12 @@ function showState() {
   showChips();
 }
 
+/** @param {string} question */
+function askAtOnce(question) {
+  composer.fill(question);
+  byId("composer").requestSubmit();
+}
+
 function startNew() {
   go(null);
   composer.focus();
@@ -175,6 +195,12 @@ function stopAnswer() {
   if (bench.isShown) return bench.stop();
   const path = current === null ? [] : library.path(current);
   for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
+}
+
+async function copyLast() {
+  const last = (current === null ? [] : library.path(current)).findLast(({ role }) => role === "assistant");
+  if (last === undefined || last.text === "") return;
+  toast(byId("toasts"), t((await writeClipboard(last.text)) ? "answerCopied" : "notCopied"));
 }
 
 // -- deleting ---------------------------------------------------------------------------------------------------------
@@ -189,19 +215,18 @@ async function remove(conversation) {
 
 // -- the state of the connection --------------------------------------------------------------------------------------
 
+/** Of the shown chat, or of new ones. */
 function model() {
   const { models } = connection;
-  return models.includes(preferences.model) ? preferences.model : models[0] ?? preferences.model;
+  const wanted = [current === null ? "" : library.conversation(current)?.model ?? "", preferences.model];
+  return wanted.find((one) => models.includes(one)) ?? models[0] ?? preferences.model;
 }
 
 function showConnection() {
   const now = connection.status;
   status.show(now);
   settings.showModels(connection.models, model());
-  showTries(connection.models.length === 0 ? "" : model(), (question) => {
-    composer.fill(question);
-    byId("composer").requestSubmit();
-  });
+  showTries(connection.models.length === 0 ? "" : model(), askAtOnce);
   showChips();
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
@@ -228,9 +253,7 @@ async function speak() {
 
 // -- the page ---------------------------------------------------------------------------------------------------------
 
-for (const place of document.querySelectorAll("[data-icon]")) {
-  place.append(icon(/** @type {HTMLElement} */ (place).dataset.icon ?? ""));
-}
+drawIcons(document);
 translate(document);
 keepInView();
 takeFiles((text) => (bench.isShown ? bench : composer).add(text), (problem) => toast(byId("toasts"), problem));
@@ -238,6 +261,7 @@ takeFiles((text) => (bench.isShown ? bench : composer).add(text), (problem) => t
 connection.addEventListener("change", showConnection);
 library.addEventListener("list", () => {
   if (current !== null && library.conversation(current) === undefined) go(null);
+  settings.showModels(connection.models, model());
   showState();
 });
 library.addEventListener("thread", async (event) => {
@@ -269,20 +293,8 @@ byId("open-inspector").addEventListener("click", async () => {
     return path.find(({ answer }) => answer?.cursor?.id === id)?.answer?.cursor?.follow;
   });
 });
-byId("model").addEventListener("change", (/** @type {Event} */ event) => {
-  preferences.model = /** @type {HTMLSelectElement} */ (event.target).value;
-  writePreferences(preferences);
-  showConnection();
-});
-for (const [id, format] of /** @type {const} */ ([["export-all", "json"], ["export-jsonl", "jsonl"], ["export-md", "md"]])) {
-  document.getElementById(id)?.addEventListener("click", () => void saveChats(library, library.conversations, format));
-}
-byId("import").addEventListener("click", () => byId("import-file").click());
-byId("import-file").addEventListener("change", async () => {
-  const input = byId("import-file");
-  for (const file of input.files) await importChats(library, file);
-  input.value = "";
-});
+byId("model").addEventListener("change", () => setModel(byId("model").value));
+listenForFiles(library);
 addEventListener("popstate", () => void show());
 document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
@@ -292,19 +304,16 @@ document.addEventListener("visibilitychange", () => {
   library.shown = document.hidden ? null : current;
   if (current !== null && !document.hidden) void library.change(current, { isUnread: false });
 });
-addEventListener("keydown", (event) => {
-  const isCommand = event.ctrlKey || event.metaKey;
-  const isInDialog = document.querySelector("dialog[open]") !== null;
-  if (event.key === "Escape" && !isInDialog && !event.isComposing) {
-    if (!toggleChats(false)) stopAnswer();
-  } else if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") {
-    event.preventDefault();
-    startNew();
-  } else if (isCommand && !event.shiftKey && event.key.toLowerCase() === "k" && !isInDialog) {
-    event.preventDefault();
-    toggleChats(true);
-    byId("search").focus();
-  }
+listenForKeys({
+  startNew,
+  stop: stopAnswer,
+  editLast: () => thread.editLast(),
+  copyLast,
+  hasSingleKeys: () => preferences.singleKeys,
+  setSingleKeys: (isWanted) => {
+    preferences.singleKeys = isWanted;
+    writePreferences(preferences);
+  },
 });
 
 await library.open();

@@ -10,6 +10,7 @@
  * @property {string | null} leaf The last message of the shown branch.
  * @property {boolean} [isPinned] Whether it is listed before the others.
  * @property {boolean} [isUnread] Whether an answer was finished while it was not shown.
+ * @property {string} [model] For its next answers. Chats from before chats had their own have none.
  * @property {Sampling} [sampling] For its next answers. Chats from before chats had their own have none.
  */
 
@@ -82,6 +83,17 @@
  * @property {string[]} [stop]
  * @property {boolean} [thinking] Whether the model is to think first; without it, the model's default.
  * @property {object[]} [tools] As in the API.
+ * @property {string | object} [tool_choice] As in the API.
+ * @property {ResponseFormat} [response_format]
+ * @property {string[]} [bad_words]
+ * @property {Record<string, number>} [logit_bias] By token id.
+ * @property {boolean} [ignore_eos]
+ */
+
+/**
+ * @typedef {object} ResponseFormat As in the API.
+ * @property {"json_schema" | "json_object"} type
+ * @property {{ name: string, schema?: object }} [json_schema]
  */
 
 export {};

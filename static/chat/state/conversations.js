@@ -80,14 +80,14 @@ export class Library extends EventTarget {
   /** The running answer in the shown branch of a conversation. @param {string} conversation */
   runningIn(conversation) {
     const shown = new Set(this.path(conversation).map(({ id }) => id));
-    return this.#running.find(({ id }) => shown.has(id));
+    return this.running.find(({ id }) => shown.has(id));
   }
 
   /** @param {string} conversation */
-  isBusy(conversation) { return this.#running.some((message) => message.conversation === conversation); }
+  isBusy(conversation) { return this.running.some((message) => message.conversation === conversation); }
 
   /** The answers that this tab receives or follows. */
-  get #running() { return [...this.#answers.running, ...this.#following.messages]; }
+  get running() { return [...this.#answers.running, ...this.#following.messages]; }
 
   /** The messages of a conversation. @param {string} conversation */
   async load(conversation) {
@@ -208,8 +208,9 @@ export class Library extends EventTarget {
   // -- within --------------------------------------------------------------------------------------------------------
 
   /** @param {string | null} id @param {Asked} asked */
-  #create(id, { sampling }) {
+  #create(id, { model, sampling }) {
     const conversation = newConversation(id ?? newId(), sampling);
+    if (model !== "") conversation.model = model;
     this.#conversations.set(conversation.id, conversation);
     this.#loaded.create(conversation.id);
     return conversation;

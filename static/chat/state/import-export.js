@@ -67,6 +67,7 @@ function conversationFrom(one, rename) {
     id: rename(one.id), title: string(one.title), isNamed: one.isNamed === true, created: number(one.created),
     updated: number(one.updated), leaf: one.leaf === null ? null : rename(one.leaf),
     ...(one.isPinned === true ? { isPinned: true } : {}),
+    ...(typeof one.model === "string" && one.model !== "" ? { model: one.model } : {}),
     ...(one.sampling ? { sampling: samplingFrom(one.sampling) } : {}),
   };
 }
@@ -136,9 +137,18 @@ function samplingFrom(given) {
   }
   if (Array.isArray(given.stop)) sampling.stop = given.stop.map(string);
   if (typeof given.thinking === "boolean") sampling.thinking = given.thinking;
+  if (Array.isArray(given.bad_words)) sampling.bad_words = given.bad_words.map(string);
+  if (given.ignore_eos === true) sampling.ignore_eos = true;
   // Checked by the server, which names what is wrong.
   if (Array.isArray(given.tools)) sampling.tools = given.tools;
+  if (typeof given.tool_choice === "string" || isObject(given.tool_choice)) sampling.tool_choice = given.tool_choice;
+  for (const name of ["response_format", "logit_bias"]) if (isObject(given[name])) sampling[name] = given[name];
   return sampling;
+}
+
+/** @param {unknown} value */
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** @param {unknown} value @returns {any[]} */

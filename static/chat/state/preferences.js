@@ -8,6 +8,14 @@
  * @property {"" | "en" | "ko"} language Empty: the browser's.
  * @property {string} model Empty: the server's first.
  * @property {Sampling} sampling
+ * @property {Preset[]} presets
+ * @property {boolean} singleKeys Whether shortcuts without a modifier do something.
+ */
+
+/**
+ * @typedef {object} Preset Settings that were saved under a name.
+ * @property {string} name
+ * @property {Sampling} sampling
  */
 
 const NAME = "twowire-preferences";
@@ -15,7 +23,7 @@ const KEY = "twowire-key";
 const DRAFTS = "twowire-draft-";
 
 /** @type {Preferences} */
-const DEFAULTS = { theme: "system", language: "", model: "", sampling: {} };
+const DEFAULTS = { theme: "system", language: "", model: "", sampling: {}, presets: [], singleKeys: true };
 
 /** @returns {Preferences} */
 export function readPreferences() {

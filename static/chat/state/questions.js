@@ -11,7 +11,7 @@ import { newAnswer, newQuestion, newResults, titleOf } from "./messages.js";
  * @property {(id: string) => Conversation | undefined} conversation
  * @property {(id: string | null) => Conversation} create
  * @property {(id: string) => Promise<Map<string, Message>>} load The messages of a conversation.
- * @property {() => Asked} defaults For new answers.
+ * @property {() => Asked} defaults The model of the shown chat, and the sampling of new ones.
  * @property {(conversation: Conversation, messages: Message[]) => Promise<void>} added Saves them.
  * @property {(message: Message) => void} start Runs an answer.
  */

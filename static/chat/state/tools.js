@@ -30,8 +30,8 @@ export function toolsFrom(text) {
   });
 }
 
-/** @param {string} text */
-function parsed(text) {
+/** What JSON says; throws an error that says what is wrong. @param {string} text */
+export function parsed(text) {
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -40,6 +40,6 @@ function parsed(text) {
 }
 
 /** @param {unknown} value */
-function isObject(value) {
+export function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

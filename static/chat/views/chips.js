@@ -61,12 +61,16 @@ export class Chips {
  * What is set, in words.
  * @param {Sampling} sampling
  */
-export function summary({ system, stop, tools, ...numbers }) {
+export function summary({ system, stop, tools, response_format: format, bad_words: badWords, logit_bias: bias, ...numbers }) {
   return [
     system ? t("system") : "",
     ...NAMES.map(([name, word]) => (numbers[/** @type {keyof typeof numbers} */ (name)] === undefined ? ""
       : `${t(word)} ${numbers[/** @type {keyof typeof numbers} */ (name)]}`)),
     stop?.length ? t("stopStrings") : "",
+    badWords?.length ? t("badWords") : "",
+    bias ? t("logitBias") : "",
+    numbers.ignore_eos ? t("ignoreEos") : "",
+    format ? t("jsonSchema") : "",
     tools?.length ? t("toolCount", { count: tools.length }) : "",
   ].filter(Boolean).join(" · ");
 }

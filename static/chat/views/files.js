@@ -13,6 +13,19 @@ const REVOKE_MS = 60_000;
 
 /** @typedef {"json" | "jsonl" | "md"} Format */
 
+/** The buttons that export and import. @param {Library} library */
+export function listenForFiles(library) {
+  for (const [id, format] of /** @type {const} */ ([["export-all", "json"], ["export-jsonl", "jsonl"], ["export-md", "md"]])) {
+    document.getElementById(id)?.addEventListener("click", () => void saveChats(library, library.conversations, format));
+  }
+  byId("import").addEventListener("click", () => byId("import-file").click());
+  byId("import-file").addEventListener("change", async () => {
+    const input = byId("import-file");
+    for (const file of input.files) await importChats(library, file);
+    input.value = "";
+  });
+}
+
 /**
  * @param {Library} library
  * @param {Conversation[]} conversations
@@ -35,7 +48,7 @@ function headingOf({ role, call }) {
  * @param {Library} library
  * @param {File} file
  */
-export async function importChats(library, file) {
+async function importChats(library, file) {
   try {
     const text = await file.text();
     const { conversations, messages } = isJsonLines(text) ? fromJsonLines(text) : fromFile(text);

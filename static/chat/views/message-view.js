@@ -43,6 +43,8 @@ export class MessageView {
   #shown = "";
   #toolsFor = "";
   #isNear = false;
+  /** Whether the answer follows its format. @type {HTMLElement | null} */
+  #verdict = null;
 
   /**
    * @param {Message} message
@@ -85,8 +87,11 @@ export class MessageView {
     const key = `${isOpen}|${text.length}|${text.slice(-20)}`;
     if (key !== this.#shown) {
       this.#shown = key;
-      if (this.#rich !== null && this.#isNear) this.#rich.show(text, !isOpen);
-      else this.#body.textContent = text;
+      const isJson = answer?.sampling.response_format !== undefined;
+      if (this.#rich === null || !this.#isNear) this.#body.textContent = text;
+      // No Markdown, so that nothing of it is lost.
+      else this.#rich.show(isJson && text !== "" ? `\`\`\`\`json\n${text}${isOpen ? "" : "\n````"}` : text, !isOpen);
+      if (isJson) void this.#judge(answer, isOpen ? "" : text).catch((error) => console.warn("Not checked:", error));
     }
     const isEmpty = isOpen && text === "" && !answer.thoughts && !answer.calls;
     if (answer !== undefined) this.#drawParts(answer, isOpen);
@@ -130,6 +135,23 @@ export class MessageView {
     this.#calls.draw(calls, { isComplete: !isOpen, wantsResults });
   }
 
+  /**
+   * Say whether the answer follows its format.
+   * @param {import("../types.js").Answer} answer
+   * @param {string} text Empty while it is not complete.
+   */
+  async #judge({ calls, sampling }, text) {
+    this.#verdict?.remove();
+    if (text === "" || calls !== undefined) return;
+    const shown = this.#shown;
+    const { verdictOn } = await import("./verdict.js");
+    const verdict = await verdictOn(text, sampling.response_format);
+    if (shown !== this.#shown || verdict === null) return;
+    this.#verdict?.remove();
+    this.#verdict = verdict;
+    this.#notice.before(verdict);
+  }
+
   focusEdit() { this.#tools.querySelector("button")?.focus(); }
 
   // -- tools ---------------------------------------------------------------------------------------------------------
@@ -148,7 +170,7 @@ export class MessageView {
     if (isOpen) return;
     this.#tools.append(this.#copyButton());
     if (answer === undefined) {
-      if (message.role === "user") this.#tools.append(tool("edit", "edit", () => this.#edit()));
+      if (message.role === "user") this.#tools.append(tool("edit", "edit", () => this.edit()));
       return;
     }
     this.#tools.append(tool("again", "regenerate", () => this.#actions.regenerate(message)));
@@ -189,7 +211,8 @@ export class MessageView {
 
   // -- editing -------------------------------------------------------------------------------------------------------
 
-  #edit() {
+  edit() {
+    if (this.root.classList.contains("editing")) return;
     const { id, text } = this.#message;
     const area = element("textarea", { dir: "auto", "aria-label": t("editQuestion") });
     area.value = readDraft(id) || text;

@@ -2,6 +2,7 @@
 
 import { element } from "../../dom.js";
 import { t } from "../i18n.js";
+import { biasFrom, choiceFrom, choiceText, formatFrom, formatText } from "../state/json-fields.js";
 import { toolsFrom } from "../state/tools.js";
 
 /** @typedef {import("../types.js").Sampling} Sampling */
@@ -20,6 +21,7 @@ import { toolsFrom } from "../state/tools.js";
 
 const MAX_INT32 = 2 ** 31 - 1;
 const MAX_STOPS = 16;
+const MAX_BAD_WORDS = 128;
 
 /** @type {NumberField[]} */
 const NUMBERS = [
@@ -39,7 +41,7 @@ const NUMBERS = [
  * @typedef {object} Field
  * @property {keyof Sampling} name
  * @property {Word} word
- * @property {HTMLInputElement | HTMLTextAreaElement} input
+ * @property {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} input
  * @property {HTMLElement} problem Says what is wrong.
  * @property {(text: string) => any} read Its value; throws an error that says what is wrong.
  * @property {(value: any) => string} write
@@ -104,15 +106,28 @@ export class SamplingForm {
     /** @param {boolean} isRare */
     const pair = (isRare) => element("div", { class: "pair" },
       numbers.filter((field) => (field.isRare ?? false) === isRare).map(({ node }) => node));
+    const json = { rows: "5", class: "json", spellcheck: "false" };
     const rows = [
       this.#area("system", "system", { rows: "3", dir: "auto", placeholder: t("systemPlaceholder") },
         (text) => text, (value) => value),
       pair(false),
-      this.#area("stop", "stopStrings", { rows: "2" }, readStops, writeStops, t("stopHint", { count: MAX_STOPS })),
+      this.#area("stop", "stopStrings", { rows: "2", dir: "auto" },
+        (text) => readLines(text, MAX_STOPS, "tooManyStops"), writeLines, t("stopHint", { count: MAX_STOPS })),
     ];
     const more = [
       pair(true),
-      this.#area("tools", "tools", { rows: "5", class: "json", spellcheck: "false" }, toolsFrom, indented, t("toolsHint")),
+      this.#area("response_format", "jsonSchema", json, formatFrom, formatText, t("jsonSchemaHint")),
+      this.#area("tools", "tools", json, toolsFrom, indented, t("toolsHint")),
+      this.#field({ name: "tool_choice", word: "toolChoice", read: choiceFrom, write: choiceText,
+        input: element("input", { type: "text", name: "tool_choice", spellcheck: "false", placeholder: "auto" }) },
+      t("toolChoiceHint")),
+      this.#area("bad_words", "badWords", { rows: "2", dir: "auto" },
+        (text) => readLines(text, MAX_BAD_WORDS, "tooManyBadWords"), writeLines, t("badWordsHint", { count: MAX_BAD_WORDS })),
+      this.#area("logit_bias", "logitBias", { ...json, rows: "2", placeholder: '{"50256": -100}' }, biasFrom, JSON.stringify,
+        t("logitBiasHint")),
+      this.#field({ name: "ignore_eos", word: "ignoreEos", read: () => true, write: () => "true",
+        input: element("select", { name: "ignore_eos" }, element("option", { value: "" }, t("serverDefault")),
+          element("option", { value: "true" }, t("ignoreEosOn"))) }),
     ];
     const isOpen = this.#root.querySelector("details")?.open ?? false;
     this.#root.replaceChildren(...rows, element("details", { class: "more", open: isOpen },
@@ -160,16 +175,20 @@ export class SamplingForm {
   }
 }
 
-/** @param {string} text */
-function readStops(text) {
-  const stops = text.split("\n").filter(Boolean).map(unescaped);
-  if (stops.length > MAX_STOPS) throw new Error(t("tooManyStops", { count: MAX_STOPS }));
-  return stops;
+/**
+ * @param {string} text
+ * @param {number} max
+ * @param {Word} tooMany
+ */
+function readLines(text, max, tooMany) {
+  const lines = text.split("\n").filter(Boolean).map(unescaped);
+  if (lines.length > max) throw new Error(t(tooMany, { count: max }));
+  return lines;
 }
 
-/** @param {string[]} stops */
-function writeStops(stops) {
-  return stops.map((text) => JSON.stringify(text).slice(1, -1)).join("\n");
+/** @param {string[]} lines */
+function writeLines(lines) {
+  return lines.map((text) => JSON.stringify(text).slice(1, -1)).join("\n");
 }
 
 /** @param {unknown} value */

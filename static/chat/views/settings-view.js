@@ -3,7 +3,6 @@
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
 import { toast } from "../toast.js";
-import { SamplingForm } from "./sampling-form.js";
 
 /** @typedef {import("../state/preferences.js").Preferences} Preferences */
 /** @typedef {import("../types.js").Sampling} Sampling */
@@ -13,6 +12,7 @@ import { SamplingForm } from "./sampling-form.js";
  * @property {(preferences: Preferences) => void} changed
  * @property {() => Sampling} sampling That of the shown chat, or of new ones.
  * @property {(sampling: Sampling) => void} setSampling
+ * @property {(model: string) => void} setModel Of the shown chat, or of new ones.
  * @property {() => boolean} isInChat Whether a chat is shown, and not a new one.
  * @property {(key: string) => void} key
  */
@@ -22,7 +22,8 @@ export class SettingsView {
   #form = byId("settings-form");
   #preferences;
   #callbacks;
-  #sampling;
+  /** Loaded with the first opening. @type {import("./settings/answer-settings.js").AnswerSettings | null} */
+  #answers = null;
 
   /**
    * @param {Preferences} preferences
@@ -31,15 +32,13 @@ export class SettingsView {
   constructor(preferences, callbacks) {
     this.#preferences = preferences;
     this.#callbacks = callbacks;
-    this.#sampling = new SamplingForm(byId("sampling"), callbacks.setSampling);
     this.#fill();
     this.#form.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
     // Settings apply as they are typed; there is no button to save them.
-    this.#form.addEventListener("input", () => this.#read());
-    byId("reset").addEventListener("click", () => {
-      callbacks.setSampling({});
-      this.#sampling.fill({});
-    });
+    const { theme, language, model } = this.#form.elements;
+    for (const select of [theme, language]) select.addEventListener("input", () => this.#read());
+    model.addEventListener("input", () => callbacks.setModel(model.value));
+    byId("reset").addEventListener("click", () => this.#answers?.use({}));
     byId("as-default").addEventListener("click", () => {
       this.#preferences.sampling = structuredClone(callbacks.sampling());
       callbacks.changed(this.#preferences);
@@ -47,7 +46,7 @@ export class SettingsView {
       byId("as-default").textContent = t("savedAsDefault");
     });
     this.#dialog.addEventListener("close", () => {
-      const { invalid } = this.#sampling;
+      const invalid = this.#answers?.invalid ?? [];
       if (invalid.length > 0) toast(byId("toasts"), t("notApplied", { fields: invalid.join(", ") }));
     });
     for (const dialog of document.querySelectorAll("dialog")) {
@@ -66,14 +65,27 @@ export class SettingsView {
     });
   }
 
-  open() {
+  async open() {
+    const answers = this.#answers ?? (await this.#loadAnswers());
+    if (answers === null || this.#dialog.open) return;
     this.#fill();
     const isInChat = this.#callbacks.isInChat();
     byId("for-answers").textContent = t(isInChat ? "forThisChat" : "forNewChats");
     byId("as-default").hidden = !isInChat;
     byId("as-default").textContent = t("asDefault");
-    this.#sampling.fill(this.#callbacks.sampling());
+    answers.show();
     this.#dialog.showModal();
+  }
+
+  async #loadAnswers() {
+    try {
+      const { AnswerSettings } = await import("./settings/answer-settings.js");
+      this.#answers ??= new AnswerSettings(this.#preferences, this.#callbacks);
+    } catch (error) {
+      console.warn("The settings cannot be loaded:", error);
+      toast(byId("toasts"), t("notLoaded"));
+    }
+    return this.#answers;
   }
 
   /** @param {string} reason Why the server refused the last key; empty if there was none. */
@@ -113,7 +125,6 @@ export class SettingsView {
 
   #read() {
     const { elements } = this.#form;
-    this.#preferences.model = elements.model.value || this.#preferences.model;
     this.#preferences.theme = elements.theme.value;
     this.#preferences.language = elements.language.value;
     this.#callbacks.changed(this.#preferences);

@@ -31,14 +31,18 @@ export function toggleChats(isOpen) {
   return true;
 }
 
+/** Show the list if it is hidden, and hide it if it is shown. */
+export function switchChats() {
+  const { classList } = document.body;
+  if (narrow.matches) toggleChats(!classList.contains("chats-open"));
+  else setCollapsed(!classList.contains("chats-collapsed"));
+}
+
 /** Follow the buttons and the width of the window from now on. */
 export function keepInView() {
   setCollapsed(read());
   for (const button of document.querySelectorAll("[data-toggles-chats]")) {
-    button.addEventListener("click", () => {
-      if (narrow.matches) toggleChats(!document.body.classList.contains("chats-open"));
-      else setCollapsed(!document.body.classList.contains("chats-collapsed"));
-    });
+    button.addEventListener("click", switchChats);
   }
   narrow.addEventListener("change", () => {
     document.body.classList.remove("chats-open");

@@ -16,6 +16,9 @@ import { icon } from "../icons.js";
  */
 
 const DAY_MS = 86_400_000;
+/** How often the last words of running answers are shown. */
+const WORDS_EVERY_MS = 500;
+const MAX_WORDS_LENGTH = 36;
 
 export class Sidebar {
   #library;
@@ -25,6 +28,8 @@ export class Sidebar {
   #found = null;
   #renaming = "";
   #isAsked = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #wordsTimer;
 
   /**
    * @param {Library} library
@@ -42,6 +47,12 @@ export class Sidebar {
       void this.#search("");
     });
     library.addEventListener("list", () => this.#draw());
+    library.addEventListener("answer", () => {
+      this.#wordsTimer ??= setTimeout(() => {
+        this.#wordsTimer = undefined;
+        this.#drawWords();
+      }, WORDS_EVERY_MS);
+    });
   }
 
   /** @param {string} id Of the shown conversation. */
@@ -96,7 +107,8 @@ export class Sidebar {
     const { id } = conversation;
     const title = conversation.title || t("untitled");
     const isCurrent = id === this.#current;
-    const isBusy = this.#library.isBusy(id);
+    const running = this.#library.running.filter(({ conversation: of }) => of === id);
+    const isBusy = running.length > 0;
     /** @type {(name: string, word: Word, act: () => void) => HTMLElement} */
     const tool = (name, word, act) => element("button", { type: "button", class: "tool", title: t(word),
       "aria-label": t("of", { action: t(word), title }), dataset: { focus: `${word}-${id}` }, onclick: act }, icon(name));
@@ -109,13 +121,24 @@ export class Sidebar {
         } },
       element("span", { dir: "auto" }, title), isBusy ? element("span", { class: "busy", role: "img",
         "aria-label": t("answering") }) : conversation.isUnread ? element("span", { class: "unread", role: "img",
-        "aria-label": t("unread") }) : null),
+        "aria-label": t("unread") }) : null,
+      // The link's name must not change with every word.
+      isBusy ? element("span", { class: "words", dir: "auto", "aria-hidden": "true", dataset: { of: id } }, wordsOf(running))
+        : null),
+      isBusy ? tool("stop", "stop", () => { for (const message of running) this.#library.stop(message.id); }) : null,
       element("span", { class: "row-tools" },
         tool("pin", conversation.isPinned ? "unpin" : "pin",
           () => void this.#library.change(id, { isPinned: !conversation.isPinned })),
         tool("edit", "rename", () => this.#rename(conversation)),
         tool("save", "export", () => this.#callbacks.save(conversation)),
         tool("delete", "delete", () => this.#callbacks.remove(conversation))));
+  }
+
+  #drawWords() {
+    for (const place of /** @type {NodeListOf<HTMLElement>} */ (byId("conversations").querySelectorAll(".words"))) {
+      const text = wordsOf(this.#library.running.filter(({ conversation }) => conversation === place.dataset.of));
+      if (place.textContent !== text) place.textContent = text;
+    }
   }
 
   /** @param {Conversation} conversation */
@@ -144,6 +167,19 @@ export class Sidebar {
     link.replaceWith(input);
     input.select();
   }
+}
+
+/**
+ * The last words of a conversation's running answers.
+ * @param {import("../types.js").Message[]} running
+ */
+function wordsOf(running) {
+  const { text = "", answer } = running.at(-1) ?? {};
+  const words = (text || (answer?.thoughts?.text ?? "")).slice(-2 * MAX_WORDS_LENGTH).replace(/\s+/g, " ").trim();
+  if (words === "") return t("waiting");
+  if (words.length <= MAX_WORDS_LENGTH) return words;
+  // Not from the middle of a word, if there is a space.
+  return `…${words.slice(-MAX_WORDS_LENGTH).replace(/^\S*\s/, "")}`;
 }
 
 /** @param {number} time */

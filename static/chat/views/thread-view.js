@@ -97,6 +97,12 @@ export class ThreadView {
     requestAnimationFrame((time) => this.#frame(time));
   }
 
+  /** Edit the last question. */
+  editLast() {
+    const questions = /** @type {NodeListOf<HTMLElement>} */ (this.#list.querySelectorAll("article.user"));
+    this.#views.get([...questions].at(-1)?.dataset.id ?? "")?.edit();
+  }
+
   /** Scroll to the end and stay there. */
   goToEnd() {
     this.#isAtEnd = true;

@@ -71,3 +71,7 @@ async def test_the_client_at_a_server_that_asks_for_a_key() -> None:
     async with server_with_a_key() as url:
         printed = await asyncio.to_thread(node, "live.test.mjs", env={"CHANNEL_KEY_URL": url, "CHANNEL_KEY": KEY})
     assert "# pass 3" in printed, printed
+
+
+def test_the_pages_texts_and_what_it_gathers_of_a_stream() -> None:
+    assert "# pass 7" in node("strings.test.mjs", "gathered.test.mjs")

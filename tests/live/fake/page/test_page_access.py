@@ -9,11 +9,18 @@ from playwright.async_api import Browser
 
 from tests.live.browser.pages import LAST_ANSWER, Chat, context, opened
 from tests.live.fake.page.texts import MARKDOWN, said
+from tests.live.servers.dialogue import Dialogue
 from tests.live.servers.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FIRST_LOAD_BYTES = 300_000
+THOUGHTS_AND_A_CALL = Dialogue(
+    "A first answer.",
+    "<think>\nIt **may** rain.\n</think>\n\nSee:\n"
+    '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>',
+    thinks_by_default=True,
+)
 
 
 async def test_the_page_speaks_the_browsers_language_or_the_readers(browser: Browser, server: Server) -> None:
@@ -107,7 +114,8 @@ async def test_the_first_load_is_small(browser: Browser, server: Server) -> None
 @pytest.mark.parametrize("width", [1200, 380])
 async def test_axe_finds_nothing_serious(browser: Browser, server: Server, axe: str, scheme: str, width: int) -> None:
     options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
-    async with opened(browser, server.url, **options) as chat:
+    sampling = {"tools": [{"type": "function", "function": {"name": "weather"}}]}
+    async with opened(browser, server.url, sampling=sampling, **options) as chat:
         page = chat.page
 
         async def look(where: str) -> None:
@@ -134,8 +142,18 @@ async def test_axe_finds_nothing_serious(browser: Browser, server: Server, axe: 
         await chat.tool("Edit", "article.user")
         await look("editing")
         await page.keyboard.press("Escape")
+        await chat.ask(f"Rain? {THOUGHTS_AND_A_CALL}")
+        await chat.finished()
+        await page.locator(f"{LAST_ANSWER} .thoughts summary").click()
+        await page.get_by_label("Result of weather").wait_for()
+        await look("thoughts and a call")
         if width < 800:
             await page.get_by_role("button", name="Show or hide chats").first.click()
             await look("the list over the conversation")
         await page.get_by_role("button", name="Settings", exact=True).click()
+        await page.get_by_text("More", exact=True).click()
+        await page.locator("[name=response_format]").fill("{")
         await look("settings")
+        await page.get_by_role("button", name="Keyboard shortcuts").click()
+        await page.get_by_role("heading", name="Keyboard shortcuts").wait_for()
+        await look("shortcuts")

@@ -119,6 +119,67 @@ async def test_a_server_that_is_away_is_waited_for_in_words(browser: Browser, se
         await expect(page.locator("#progress")).to_be_hidden()
 
 
+async def test_shortcuts_are_listed_and_work(chat: Chat) -> None:
+    page = chat.page
+    box, sheet = page.locator("#question"), page.get_by_role("dialog", name="Keyboard shortcuts")
+    await said(chat, "One answer.")
+    await box.focus()
+    await page.keyboard.press("?")
+    await expect(box).to_have_value("?")
+    await box.fill("")
+    await page.locator("#scroller").focus()
+    await page.keyboard.press("?")
+    await expect(sheet).to_contain_text("Copy the last answer")
+    await page.keyboard.press("Escape")
+    await expect(sheet).to_have_count(0)
+    await page.keyboard.press("/")
+    await expect(box).to_be_focused()
+    await expect(box).to_have_value("")
+    await page.keyboard.press("Control+Shift+E")
+    editing = page.get_by_role("textbox", name="Edit the question")
+    await expect(editing).to_have_value("Say: One answer.")
+    await expect(editing).to_be_focused()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Control+Shift+C")
+    await page.get_by_text("The answer was copied.").wait_for()
+    await page.keyboard.press("Control+Shift+S")
+    await expect(page.locator("#sidebar")).to_be_hidden()
+    await page.keyboard.press("Control+Shift+S")
+    await expect(page.locator("#sidebar")).to_be_visible()
+
+
+async def test_shortcuts_without_a_modifier_can_be_turned_off(chat: Chat) -> None:
+    page = chat.page
+    box, sheet = page.locator("#question"), page.get_by_role("dialog", name="Keyboard shortcuts")
+    await box.press("Control+/")
+    await sheet.get_by_role("checkbox").uncheck()
+    await page.keyboard.press("Escape")
+    await expect(sheet).to_have_count(0)
+    await page.reload()
+    await chat.ready()
+    await page.locator("#scroller").focus()
+    await page.keyboard.press("/")
+    await page.keyboard.press("?")
+    # Only once this one has come are the others known to have done nothing.
+    await page.keyboard.press("Control+/")
+    await expect(sheet).to_have_count(1)
+    await expect(box).to_have_value("")
+    await expect(sheet.get_by_role("checkbox")).not_to_be_checked()
+
+
+async def test_a_running_chat_shows_its_last_words_and_can_be_stopped_in_the_list(chat: Chat) -> None:
+    page = chat.page
+    await chat.ask("Count from 1 to 20000")
+    await page.get_by_role("button", name="New chat").first.click()
+    words = page.locator("#conversations .words")
+    await expect(words).to_have_text(re.compile(r"^…\d+( \d+)+$"))
+    before = await words.inner_text()
+    await expect(words).not_to_have_text(before)
+    await page.get_by_role("button", name="Stop: Count from 1 to 20000").click()
+    await chat.kept("stopped")
+    await expect(words).to_have_count(0)
+
+
 async def test_the_whole_chat_is_printed_and_nothing_else(chat: Chat) -> None:
     page = chat.page
     await import_chats(chat, conversation(40))

@@ -1,4 +1,4 @@
-"""Settings on the chat page: a chat's own, their bounds, the tools, the thinking switch."""
+"""Settings on the chat page: a chat's own, their bounds, presets, tools, the schema of answers, the thinking switch."""
 
 from __future__ import annotations
 
@@ -116,3 +116,68 @@ async def test_a_model_that_thinks_has_a_switch(browser: Browser, server: Server
         await chat.page.reload()
         await expect(switch).to_have_value("off")
         assert (await asked(chat))["thinks"] is False
+
+
+async def test_settings_are_saved_under_a_name_used_again_and_deleted(chat: Chat) -> None:
+    page = chat.page
+    await settings(page)
+    chosen = field(page, "preset")
+    await field(page, "temperature").fill("0.3")
+    await page.get_by_role("button", name="Save preset").click()
+    await expect(page.locator("#problem-preset")).to_have_text("Enter a name.")
+    await field(page, "preset-name").fill("Cold")
+    await page.keyboard.press("Enter")
+    await expect(chosen).to_have_value("Cold")
+    await page.get_by_role("button", name="Reset to model defaults").click()
+    await expect(field(page, "temperature")).to_have_value("")
+    await expect(chosen).to_have_value("")
+    await page.keyboard.press("Escape")
+    await page.reload()
+    await asked(chat)
+    await settings(page)
+    await chosen.select_option("Cold")
+    await expect(field(page, "temperature")).to_have_value("0.3")
+    await page.keyboard.press("Escape")
+    assert (await asked(chat))["sampling"]["temperature"] == 0.3
+    await settings(page)
+    await page.get_by_role("button", name="Delete preset").click()
+    await expect(chosen.locator("option")).to_have_text(["None saved"])
+    await expect(field(page, "temperature")).to_have_value("0.3")
+
+
+async def test_rare_fields_reach_the_engine(chat: Chat) -> None:
+    page = chat.page
+    await settings(page)
+    await field(page, "bad_words").fill("never\nno\\n")
+    await field(page, "logit_bias").fill('{"01": 1}')
+    await expect(page.locator("#problem-logit_bias")).to_have_text("01 is not a token id.")
+    await field(page, "logit_bias").fill('{"7": -100}')
+    await field(page, "ignore_eos").select_option("true")
+    await field(page, "tools").fill('[{"name": "weather"}]')
+    await field(page, "tool_choice").fill("none")
+    await page.keyboard.press("Escape")
+    request = await asked(chat)
+    assert request["sampling"]["bad_words"] == ["never", "no\n"]
+    assert request["sampling"]["logit_bias"] == {"7": -100}
+    assert request["sampling"]["ignore_eos"] is True
+    assert request["choice"]["mode"] == "none"
+
+
+async def test_a_chat_keeps_its_model(browser: Browser, server: Server) -> None:
+    models = [{"id": name, "type": "chat"} for name in ("guide", "other")]
+    async with context(browser) as made:
+        await made.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": models}))
+        chat = Chat(await made.new_page(), server.url)
+        page = chat.page
+        await chat.open()
+        model = page.get_by_role("combobox", name="Model")
+        await asked(chat)
+        await model.select_option("other")
+        await page.get_by_role("button", name="New chat").first.click()
+        await expect(model).to_have_value("guide")
+        await page.go_back()
+        await expect(model).to_have_value("other")
+        await page.reload()
+        await expect(model).to_have_value("other")
+        await page.get_by_role("button", name="New chat").first.click()
+        await expect(model).to_have_value("guide")

@@ -56,7 +56,7 @@ async def test_stop_frees_the_engine_and_keeps_the_text(chat: Chat, server: Serv
     await chat.ask(QUESTION)
     await chat.streaming(20)
     assert server.in_engine() > 0
-    await chat.page.get_by_role("button", name="Stop").click()
+    await chat.page.get_by_role("button", name="Stop", exact=True).click()
     await chat.finished()
     server.wait_idle()
     answer = await chat.answer()

@@ -135,8 +135,6 @@ class ToolChoiceObject(ToolReference):
     )
 
 
-ToolChoiceField = Annotated[
-    ChoiceWord | ToolChoiceObject, BeforeValidator(lambda value: _flat(word_or_object(value)))
-]
+ToolChoiceField = Annotated[ChoiceWord | ToolChoiceObject, BeforeValidator(lambda value: _flat(word_or_object(value)))]
 
 NamespaceTool.model_rebuild()

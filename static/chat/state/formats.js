@@ -1,5 +1,6 @@
 // Chats in the forms that other programs know: Markdown to read, and JSON lines of OpenAI's messages.
 
+import { t } from "../i18n.js";
 import { newId, now, pathTo } from "./branches.js";
 import { callFrom } from "./import-export.js";
 import { newAnswer, newConversation, newQuestion, titleOf } from "./messages.js";
@@ -73,7 +74,8 @@ export function fromJsonLines(text) {
       messages.push(...turnsFrom(conversation, turns));
       conversations.push(conversation);
     } catch (error) {
-      throw new Error(`line ${index + 1}: ${error instanceof Error ? error.message : String(error)}`);
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(t("importLine", { number: index + 1, reason }));
     }
   }
   return { conversations, messages };
@@ -109,7 +111,7 @@ function turnsFrom(conversation, turns) {
       answer.wasInterrupted = true;
       made.push(message);
     } else {
-      throw new Error(`the role ${JSON.stringify(role)} is not known`);
+      throw new Error(t("importRole", { role: JSON.stringify(role) }));
     }
   }
   conversation.leaf = made.at(-1)?.id ?? null;

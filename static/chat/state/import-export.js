@@ -1,6 +1,7 @@
 // Exports conversations to a file and imports them. A file may come from anywhere, so everything in it is checked,
 // and nothing in it runs or is fetched.
 
+import { t } from "../i18n.js";
 import { newId } from "./branches.js";
 
 /** @typedef {import("../types.js").Conversation} Conversation */
@@ -35,11 +36,11 @@ export function toFile(conversations, messages) {
  */
 export function fromFile(text) {
   const content = JSON.parse(text);
-  if (content?.format !== FORMAT || content.version !== VERSION) throw new Error("it is not an export of this page");
+  if (content?.format !== FORMAT || content.version !== VERSION) throw new Error(t("importNotOurs"));
   const names = new Map();
   /** @type {(old: unknown) => string} */
   const rename = (old) => {
-    if (typeof old !== "string") throw new Error("an id is missing");
+    if (typeof old !== "string") throw new Error(t("importNoId"));
     if (!names.has(old)) names.set(old, newId());
     return names.get(old);
   };
@@ -48,8 +49,8 @@ export function fromFile(text) {
   const known = new Set(conversations.map(({ id }) => id));
   const ids = new Set(messages.map(({ id }) => id));
   for (const { conversation, parent } of messages) {
-    if (!known.has(conversation)) throw new Error("a message belongs to no conversation");
-    if (parent !== null && !ids.has(parent)) throw new Error("a message's parent is missing");
+    if (!known.has(conversation)) throw new Error(t("importNoChat"));
+    if (parent !== null && !ids.has(parent)) throw new Error(t("importNoParent"));
   }
   for (const conversation of conversations) {
     if (conversation.leaf !== null && !ids.has(conversation.leaf)) conversation.leaf = null;
@@ -153,13 +154,13 @@ function isObject(value) {
 
 /** @param {unknown} value @returns {any[]} */
 function list(value) {
-  if (!Array.isArray(value)) throw new Error("a list is missing");
+  if (!Array.isArray(value)) throw new Error(t("importNoList"));
   return value;
 }
 
 /** @param {unknown} value */
 function string(value) {
-  if (typeof value !== "string") throw new Error("a text is missing");
+  if (typeof value !== "string") throw new Error(t("importNoText"));
   return value;
 }
 

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from engine.config import GUIDE
-from engine.vllm.output_format import find_format
+from engine.vllm.find_format import find_format
 from engine.vllm.system_messages import SystemPlace, find_system_place, placed
 from protocol.generation import ChatPrompt
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -66,7 +67,7 @@ async def test_each_frame_stands_beside_its_event(browser: Browser, server: Serv
 async def test_axe_finds_nothing_serious_in_it(
     browser: Browser, server: Server, axe: str, locale: str, name: str, scheme: str, width: int
 ) -> None:
-    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
     async with opened(browser, server.url, locale=locale, **options) as chat:
         page = await with_inspector(chat, name)
         await chat.ask(QUESTION)

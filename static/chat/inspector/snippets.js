@@ -42,7 +42,7 @@ for chunk in stream:
 function javascript({ body, root, hasKey }) {
   const key = hasKey ? ", apiKey: process.env.OPENAI_API_KEY" : "";
   return `// channel.js: ${root}static/channel.js, and the files in static/channel.
-import { Channel } from "./channel.js";
+const { Channel } = await import("./channel.js");
 
 const channel = new Channel({ baseUrl: "${root}"${key} });
 const answer = channel.create(${JSON.stringify(body, null, 2)}, { resumeGrace: 60 });

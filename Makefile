@@ -59,7 +59,8 @@ format: install ## Format the code and mend what the linter can
 
 # Resolved for the oldest Python; the newer ones need no other versions, and get none.
 lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: with newer versions)
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra embeddings --extra otel --group dev \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra embeddings --extra otel --extra redis --extra audio \
+		--group dev \
 		--config-file requirements/uv.toml --override requirements/overrides.txt \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--custom-compile-command "make lock" --quiet --output-file requirements/cpu.txt $(if $(UPGRADE),--upgrade)

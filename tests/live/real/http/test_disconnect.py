@@ -163,7 +163,7 @@ def block(server: Server, client: RawClient, max_tokens: int = 1900) -> None:
         return seen[-1] > seen[0] and still[-1] - still[0] > 400
 
     tokens: list[float] = []
-    server.wait_until(stands_still, 30, "the server stands in a send")
+    server.wait_until(stands_still, 90, "the server stands in a send")
     assert running(server) == 4, "it must still be running for this to mean anything"
 
 

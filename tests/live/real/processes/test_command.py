@@ -23,7 +23,7 @@ from tests.live.servers.server import START_TIMEOUT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(START_TIMEOUT_S + 60)]
 
-PORT_OPENS_WITHIN_S = 10  # About 3 s is the aim; a busy machine needs more.
+PORT_OPENS_WITHIN_S = 60
 
 
 @contextmanager

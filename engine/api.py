@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.grammar.figures import GrammarFigures
+from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import GenerationRequest
 from protocol.output import Delta
 
@@ -37,6 +38,7 @@ class PreparedPrompt:
     echo_text: str | None = None
     drop_output: bool = False
     constraint_field: str | None = None
+    extras: Extras = NO_EXTRAS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Prepared:
     def sequences(self) -> int:
         """Slots that this request takes."""
         return len(self.prompts) * self.n
+
+    @property
+    def priority(self) -> int:
+        """Lower runs earlier."""
+        return self.prompts[0].extras.priority
 
 
 FastPath = Callable[[str, int], bool]

@@ -147,6 +147,28 @@ class EngineConfig:
             is_secret=True,  # It may hold a hub token.
         ),
     ] = field(default_factory=dict, repr=False)
+    scheduling_policy: Annotated[
+        Literal["fcfs", "priority"],
+        Option("In which order requests run: as they come, or by the priority that they ask for, lower first."),
+    ] = "fcfs"
+    min_priority: Annotated[
+        int,
+        Option(
+            "The most urgent priority that a request may ask for. Lower is more urgent; 0 is that of requests that do "
+            "not ask."
+        ),
+    ] = 0
+    allowed_xargs: Annotated[
+        tuple[str, ...],
+        Option("The names that a request's vllm_xargs may set, for logits processors.", shown="none", metavar="NAME"),
+    ] = ()
+    allow_kv_transfer_params: Annotated[
+        bool,
+        Option(
+            "Pass kv_transfer_params to the engine. They name other engines to fetch the KV cache from, so every "
+            "client must be trusted."
+        ),
+    ] = False
     grammar: CompileLimits = field(default_factory=CompileLimits)
 
     @property

@@ -240,7 +240,7 @@ class EngineManager(HasSupervisor[TextEngine]):
         self._check_size(prepared.sequences, None)
         # Before the first await, so that requests that arrive together cannot all see the last free slot.
         generation_id = uuid.uuid4().hex
-        entry = self._queue.enter(client, prepared.sequences, generation_id)
+        entry = self._queue.enter(client, prepared.sequences, generation_id, prepared.priority)
         if entry is None:
             raise self._queue_full()
         stream: EngineStream

@@ -144,6 +144,10 @@ class ChunkEncoder:
         """The choice object of a delta, without its `finish_reason`; None if the API cannot show it."""
         raise NotImplementedError
 
+    def _tail_of(self, delta: Delta) -> bytes:
+        """What follows the choice object of a delta that is more than plain text."""
+        return self._tail
+
     def _end(self, index: int, finish_reason: FinishReason) -> bytes:
         """The choice object of a choice's end."""
         raise NotImplementedError
@@ -158,10 +162,10 @@ class ChunkEncoder:
         """
         if delta.finish_reason is not None:
             return self._last(delta)
-        if delta.index == 0 and delta.logprobs is None and delta.part is None:
+        if delta.index == 0 and delta.logprobs is None and delta.part is None and delta.report is None:
             chunk = self._text_head + orjson.dumps(delta.text) + self._text_tail
         elif (choice := self._choice(delta)) is not None:
-            chunk = self._head + choice + self._tail
+            chunk = self._head + choice + self._tail_of(delta)
         else:
             return []
         return [pad(chunk)] if self._obfuscate else [chunk]
@@ -169,8 +173,9 @@ class ChunkEncoder:
     def _last(self, delta: Delta) -> list[Event]:
         assert delta.finish_reason is not None
         chunks = []
-        if (delta.text or delta.logprobs or delta.part) and (choice := self._choice(delta)) is not None:
-            chunks.append(self._head + choice + self._tail)
+        has_more = delta.text or delta.logprobs or delta.part or delta.report
+        if has_more and (choice := self._choice(delta)) is not None:
+            chunks.append(self._head + choice + self._tail_of(delta))
         chunks.append(self._head + self._end(delta.index, delta.finish_reason) + self._tail)
         return [pad(chunk) for chunk in chunks] if self._obfuscate else chunks
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from protocol.extras import NO_EXTRAS, Extras
+
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
@@ -58,6 +60,9 @@ class Sampling:
     skip_special_tokens: bool = True
     logprobs: int | None = None
     """How many candidates to report beside each token; None for no log probabilities."""
+    logprob_token_ids: list[int] | None = None
+    """Report these candidates, in place of the likeliest."""
+    include_stop_str_in_output: bool = False
 
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -69,6 +74,16 @@ class JsonOutput:
     """The answer must be JSON that satisfies `schema`."""
 
     schema: Mapping[str, Any] = field(default_factory=lambda: ANY_OBJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class TextOutput:
+    """The answer must be a text of a form that is not JSON."""
+
+    kind: Literal["regex", "choice", "grammar", "structural_tag"]
+    text: str
+    """The expression, which holds for the whole answer; a JSON list of choices; a Lark or GBNF grammar; a structural
+    tag as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +146,7 @@ class GenerationRequest:
     prompt: ChatPrompt | TextPrompt
     sampling: Sampling
     n: int = 1
-    constraint: JsonOutput | None = None
+    constraint: JsonOutput | TextOutput | None = None
     tools: Tools | None = None
     """Only of chats, as are the next two."""
     thinks: bool | None = None
@@ -147,6 +162,7 @@ class GenerationRequest:
     is_streamed: bool = False
     """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
     fields: FieldNames = FieldNames()
+    extras: Extras = NO_EXTRAS
 
     @property
     def constraint_field(self) -> str:

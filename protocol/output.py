@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 """Why a choice ended, in OpenAI's words: those of its closed set that are given here."""
@@ -32,6 +33,35 @@ class TokenLogprob:
     logprob: float | None
     utf8: bytes
     top: tuple[TopLogprob, ...] = ()
+
+
+class Candidate(Protocol):
+    """A candidate for a position of the prompt, as the engine has it."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReport:
+    """What is reported of a prompt. `logprobs` has an entry for each token, candidates by id, and None for the first,
+    which nothing predicts."""
+
+    token_ids: Sequence[int] | None = None
+    logprobs: Sequence[Mapping[int, Candidate] | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is reported beside the text of a delta, for a request that asks for it."""
+
+    token_ids: Sequence[int] = ()
+    """The ids of the delta's tokens."""
+    prompt: PromptReport | None = None
+    """With the first delta of a choice."""
+    kv_transfer_params: Mapping[str, Any] | None = None
+    """With the last: where another engine finds the KV cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +102,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] | None = None
     part: Part | None = None
     stop_string: str | None = None
+    report: Report | None = None
 
 
 @dataclass(slots=True)

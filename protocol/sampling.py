@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from protocol.errors import Fault
-from protocol.generation import JsonOutput, Sampling
+from protocol.generation import JsonOutput, Sampling, TextOutput
 from protocol.json_schema import ResponseFormat
 from protocol.validation.request import NO_NUL, ApiRequest, RequestPart, at_most_entries, refusal
 
@@ -194,7 +194,7 @@ class SamplingFields(TokenFields):
         return DEFAULT_N if self.n is None else self.n
 
     @property
-    def constraint(self) -> JsonOutput | None:
+    def constraint(self) -> JsonOutput | TextOutput | None:
         """The form that the answer must take; None for any text."""
         wanted = self.response_format
         if wanted is None or wanted.type == "text":

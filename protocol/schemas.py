@@ -37,6 +37,20 @@ class CompletionUsage(BaseModel):
     )
 
 
+class PromptLogprob(BaseModel):
+    """A candidate for a token of the prompt."""
+
+    logprob: float = Field(description="Its natural-log probability; -9999 for next to none.")
+    rank: int | None = Field(description="Its place among all candidates, from 1.")
+    decoded_token: str | None = Field(description="Its text.")
+
+
+PROMPT_LOGPROBS = "With `prompt_logprobs`: the candidates for each token of the prompt, by id; null for the first."
+PROMPT_IDS = "With `return_token_ids`: the ids of the prompt's tokens; in a stream, once, in one of the first chunks."
+TOKEN_IDS = "With `return_token_ids`: the ids of the tokens."
+KV_TRANSFER = "Where another engine finds the KV cache, if the request had `kv_transfer_params`."
+
+
 class Error(BaseModel):
     """An error. All four members are always present."""
 

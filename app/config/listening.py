@@ -131,6 +131,13 @@ class Access:
             "streams, or nothing. By default all, or own where there are several API keys."
         ),
     ] = "auto"
+    cache_salt_per_key: Annotated[
+        bool,
+        Option(
+            "Share cached prompts only between requests of the same API key, or address if there are no keys, so that "
+            "nobody can tell from the time to the first token what others have sent."
+        ),
+    ] = False
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
 
     @property

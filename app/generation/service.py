@@ -8,10 +8,12 @@ comes out is a stream to send, or a whole body. Nothing else calls the manager's
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 import uuid
 import weakref
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -71,8 +73,12 @@ class GenerationService:
         replays: ReplayStore,
         responses: ResponseStore,
         pace: Pace | None = None,
+        *,
+        salts_keys: bool = False,
     ) -> None:
-        """`pace`: that of all streams, if fast ones are to be coalesced."""
+        """`pace`: that of all streams, if fast ones are to be coalesced. `salts_keys`: callers share no cached prompts,
+        so that none can find out by the time to the first token what another has sent.
+        """
         self._manager = manager
         self._models = models
         self._deadlines = deadlines
@@ -81,6 +87,7 @@ class GenerationService:
         self._replays = replays
         self._responses = responses
         self._pace = pace
+        self._salts_keys = salts_keys
         self.kept: weakref.WeakValueDictionary[str, KeptStream] = weakref.WeakValueDictionary()
         """The streams whose responses will be kept, by id."""
 
@@ -163,7 +170,7 @@ class GenerationService:
             collector = api.collector(request, answer_id, int(time.time()), generation.sequences)
             async for deltas in generation:
                 collector.add(deltas)
-        if wanted.sampling.logprobs is None:
+        if wanted.sampling.logprobs is None and wanted.extras.prompt_logprobs is None:
             body = collector.body(generation.usage)
         else:
             # Log probabilities can make it tens of megabytes.
@@ -197,6 +204,9 @@ class GenerationService:
         return partial(history.keep, input_items=api.keeping.input_items(request))
 
     async def _prepare(self, request: GenerationRequest, caller: Caller) -> Prepared:
+        if self._salts_keys:
+            salt = cache_salt(caller, request.extras.cache_salt)
+            request = replace(request, extras=replace(request.extras, cache_salt=salt))
         if request.may_truncate:
             return await prepare_truncated(self._manager, request, caller.client)
         return await self._manager.prepare(request, caller.client)
@@ -223,3 +233,9 @@ class GenerationService:
         self._rates.follow(caller.client, generation)
         await transport.adopt(generation)
         return generation
+
+
+def cache_salt(caller: Caller, asked: str | None) -> str:
+    """The salt of one caller's prompts; `asked` is the one that its request has."""
+    parts = f"{caller.client}\n{asked or ''}".encode()
+    return hashlib.blake2b(parts, digest_size=16).hexdigest()

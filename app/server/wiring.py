@@ -97,7 +97,10 @@ def make_services(
         origins=OriginCheck(access.cors_origins),
         models=models,
         deadlines=settings.deadlines,
-        generation=GenerationService(manager, models, settings.deadlines, rates, metrics, replays, responses, pace),
+        generation=GenerationService(
+            *(manager, models, settings.deadlines, rates, metrics, replays, responses, pace),
+            salts_keys=access.cache_salt_per_key,
+        ),
         replays=replays,
         responses=responses,
         socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from engine.option import Option
+from protocol.generation import JsonOutput, TextOutput
 
 Kind = Literal["json", "regex", "grammar", "choice", "structural_tag"]
 """The names are those of vLLM's StructuredOutputOptions, in lower case."""
@@ -47,6 +48,25 @@ def schema_text(schema: Mapping[str, Any]) -> str:
 def json_constraint(schema: Mapping[str, Any]) -> Constraint:
     """Constrain an answer to JSON that satisfies `schema`."""
     return Constraint("json", schema_text(schema))
+
+
+def constraint_of(wanted: JsonOutput | TextOutput) -> Constraint:
+    """Constrain an answer to the form that a request wants, without thoughts before it."""
+    if isinstance(wanted, JsonOutput):
+        return json_constraint(wanted.schema)
+    if wanted.kind == "choice":
+        return Constraint("grammar", f"start: {alternatives(json.loads(wanted.text))}\n")
+    if wanted.kind == "structural_tag":
+        tags = json.loads(wanted.text)
+        for structure in tags["structures"]:
+            structure["schema"] |= SEPARATORS
+        return Constraint("structural_tag", json.dumps(tags, ensure_ascii=False))
+    return Constraint(wanted.kind, wanted.text)
+
+
+def alternatives(texts: Iterable[str]) -> str:
+    """One of `texts`, in llguidance's Lark."""
+    return " | ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from engine.grammar.constraint import Constraint, json_constraint
 from protocol.errors import Fault, TwowireError
-from protocol.generation import GenerationRequest
+from protocol.generation import GenerationRequest, TextOutput
 
 
 class Checker(Protocol):
@@ -28,6 +28,9 @@ async def check_constraint(
     try:
         await grammars.check(constraint, client, request.constraint_field)
     except TwowireError as error:
+        if error.fault is Fault.INVALID_SCHEMA and isinstance(request.constraint, TextOutput):
+            # It is no JSON schema; the message says what it is.
+            raise TwowireError(Fault.INVALID_VALUE, error.message, param=error.param) from error
         if error.fault is Fault.INVALID_SCHEMA and request.tools is not None:
             for number, tool in enumerate(request.tools.tools):
                 if tool.followed is not None:

@@ -8,13 +8,14 @@ https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.grammar.constraint import schema_text
+from engine.grammar.constraint import alternatives, schema_text
 from engine.parsing.call_shape import NAME, NUMBER, CallShape
 from engine.parsing.tagged import Tags
-from protocol.generation import ANY_OBJECT, Tool, Tools
+from protocol.generation import ANY_OBJECT, TextOutput, Tool, Tools
 
 
 class GrammarWriter:
@@ -72,6 +73,12 @@ class GrammarWriter:
     def json(self, schema: Mapping[str, Any]) -> str:
         """JSON that satisfies `schema`."""
         return self._written("ws answer", [f"answer: {_json(schema)}"])
+
+    def form(self, wanted: TextOutput) -> str:
+        """One of several texts, or one that an expression matches."""
+        if wanted.kind == "choice":
+            return self._written("ws answer", [f"answer: {alternatives(json.loads(wanted.text))}"])
+        return self._written("ws ANSWER", [f"ANSWER: /{_between_slashes(wanted.text)}/"])
 
     def call_list(self, tools: Tools) -> str:
         """Calls as a JSON list of names and parameters, for formats that are not written here."""
@@ -153,6 +160,15 @@ def _arguments(tool: Tool) -> Mapping[str, Any]:
 
 def _json(schema: Mapping[str, Any]) -> str:
     return f"%json {schema_text(schema)}"
+
+
+_OF_EXPRESSION = re.compile(r"\\.|/|\n|\r", re.DOTALL)
+
+
+def _between_slashes(expression: str) -> str:
+    """A regular expression as Lark writes it: in one line, between slashes."""
+    line_ends = {"/": "\\/", "\n": "\\n", "\r": "\\r", "\\\n": "\\n", "\\\r": "\\r"}
+    return _OF_EXPRESSION.sub(lambda found: line_ends.get(found[0], found[0]), expression)
 
 
 def _escaped(tag: str) -> str:

@@ -1,9 +1,10 @@
 """Shares a fixed number of slots between clients, so that one that floods gets no more than its share.
 
 No clock, no event loop. A free slot goes to the waiting client that holds the fewest; among equals, to the one served
-longest ago; within a client, to its oldest request. A request for several slots starts as soon as one is free, because
-it must neither starve nor leave slots empty; the extra ones count against its client. The queue is bounded: a client
-with fewer slots in it than another pushes out that other's newest request.
+longest ago; within a client, to its oldest request. Priorities come before all this: the lowest runs first. A request
+for several slots starts as soon as one is free, because it must neither starve nor leave slots empty; the extra ones
+count against its client. The queue is bounded: a client with fewer slots in it than another pushes out that other's
+last request.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Literal
 class QueueEntry:
     """One request for slots. It is `out` once it was pushed out or has left."""
 
-    def __init__(self, client: str, slots: int, label: str = "") -> None:
+    def __init__(self, client: str, slots: int, label: str = "", priority: int = 0) -> None:
         self.client = client
+        self.priority = priority
         self.slots = slots
         self.label = label
         self.state: Literal["waiting", "running", "out"] = "waiting"
@@ -58,7 +60,7 @@ class FairQueue:
         """Whether `enter` would succeed now, if need be by pushing others out."""
         return self._victims(client, slots) is not None
 
-    def enter(self, client: str, slots: int, label: str = "") -> QueueEntry | None:
+    def enter(self, client: str, slots: int, label: str = "", priority: int = 0) -> QueueEntry | None:
         """An entry that runs or waits; None if there is no room. `label` is the caller's, to tell entries apart."""
         victims = self._victims(client, slots)
         if victims is None:
@@ -67,13 +69,13 @@ class FairQueue:
             self._remove(victim)
             victim.state = "out"
             victim.on_change()
-        entry = QueueEntry(client, slots, label)
+        entry = QueueEntry(client, slots, label, priority)
         if self._may_run(client):
             self._run(entry)
         else:
             self.waiting += slots
             self._waits[client] += slots
-            self._queues.setdefault(client, deque()).append(entry)
+            _insert(self._queues.setdefault(client, deque()), entry)
         return entry
 
     def leave(self, entry: QueueEntry) -> None:
@@ -97,21 +99,21 @@ class FairQueue:
         An estimate: which client's requests end first is not known.
         """
         turns = [
-            (self._held[client], number, client, iter(queue))
+            (queue[0].priority, self._held[client], number, client, deque(queue))
             for number, (client, queue) in enumerate(self._queues.items())
         ]
         heapq.heapify(turns)
         found: list[QueueEntry] = []
         next_number = len(turns)
         while turns:
-            held, _, client, waiting = turns[0]
-            entry = next(waiting, None)
-            if entry is None:
+            _, held, _, client, waiting = turns[0]
+            entry = waiting.popleft()
+            found.append(entry)
+            if not waiting:
                 heapq.heappop(turns)
                 continue
-            found.append(entry)
             # Just served, so last among its equals.
-            heapq.heapreplace(turns, (held + entry.slots, next_number, client, waiting))
+            heapq.heapreplace(turns, (waiting[0].priority, held + entry.slots, next_number, client, waiting))
             next_number += 1
         return found
 
@@ -137,7 +139,7 @@ class FairQueue:
         able = [client for client in self._queues if self._may_run(client)]
         if not able:
             return None
-        return self._queues[min(able, key=lambda client: self._held[client])][0]
+        return self._queues[min(able, key=lambda client: (self._queues[client][0].priority, self._held[client]))][0]
 
     def _remove(self, entry: QueueEntry) -> None:
         queue = self._queues[entry.client]
@@ -166,3 +168,12 @@ class FairQueue:
             freed += victim.slots
             victims.append(victim)
         return victims
+
+
+def _insert(queue: deque[QueueEntry], entry: QueueEntry) -> None:
+    """Put `entry` behind those of its priority."""
+    if not queue or queue[-1].priority <= entry.priority:
+        queue.append(entry)
+        return
+    behind = next(at for at, other in enumerate(queue) if other.priority > entry.priority)
+    queue.insert(behind, entry)

@@ -21,8 +21,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt
 from engine.config import EngineConfig
+from engine.extras import check_extras, check_prompt_logprobs, extra_limits
 from engine.grammar.checker import GrammarChecker
-from engine.grammar.constraint import json_constraint
+from engine.grammar.constraint import constraint_of
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
@@ -34,7 +35,7 @@ from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
 from engine.vllm.output_format import Answer, OutputFormat
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
-from engine.vllm.prompts import Prompts
+from engine.vllm.prompts import Prompts, tokenize_params
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
 from protocol.errors import Fault, TwowireError
@@ -87,6 +88,7 @@ class VllmEngine:
         self._shorten()
         self._heartbeat: PreparedPrompt | None = None
         self._sampler = Sampler(llm.vllm_config, llm.get_tokenizer())
+        self._extras = extra_limits(started.config)
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
         self._counted_tokens = TokenizeParams(
             max_total_tokens=COUNTED_CONTEXTS * self.max_model_len, add_special_tokens=False
@@ -173,7 +175,11 @@ class VllmEngine:
     # -- prepare ------------------------------------------------------------------------------------------------
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
+        check_extras(request.extras, self._extras, self.max_model_len)
         engine_inputs, echoes = await self._inputs(request, self._chat_tokens)
+        if request.extras.cache_salt is not None:
+            for engine_input in engine_inputs:
+                engine_input["cache_salt"] = request.extras.cache_salt
         return await self._checked(request, engine_inputs, echoes, client)
 
     async def count(self, request: GenerationRequest) -> int:
@@ -187,7 +193,7 @@ class VllmEngine:
         prompt = request.prompt
         try:
             if not isinstance(prompt, ChatPrompt):
-                return await self._tokenize(prompt, request.fields.prompt)
+                return await self._tokenize(prompt, request)
             self._format.check(request)
             return [await self._render(prompt, request, chat_tokens)], [None]
         except TwowireError:
@@ -208,14 +214,15 @@ class VllmEngine:
         )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
+        tokens = tokenize_params(tokens, request.extras)
         return await self._prompts.chat(self._format.messages(chat), params, tokens, tool_chars=tool_chars)
 
-    async def _tokenize(self, prompt: TextPrompt, param: str) -> tuple[list[Any], list[str | None]]:
+    async def _tokenize(self, prompt: TextPrompt, request: GenerationRequest) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""
-        check_token_ids(prompt.prompts, self._model_config.get_vocab_size(), param)
+        check_token_ids(prompt.prompts, self._model_config.get_vocab_size(), request.fields.prompt)
         engine_inputs = await self._prompts.completion(
             [{"prompt": one} if isinstance(one, str) else {"prompt_token_ids": list(one)} for one in prompt.prompts],
-            self._text_tokens,
+            tokenize_params(self._text_tokens, request.extras),
         )
         if not prompt.echo:
             return engine_inputs, [None] * len(prompt.prompts)
@@ -238,11 +245,14 @@ class VllmEngine:
                 request, answer.constraint, count, echo=echo is not None, keeps_tags=answer.parsing is not None
             )
             drops = request.sampling.max_tokens == 0
-            prompts.append(PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops, field))
+            prompts.append(
+                PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops, field, request.extras)
+            )
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
         await check_constraint(self.grammars, answer.constraint, request, client)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
+        check_prompt_logprobs(request.extras, prompt_tokens)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
         return Prepared(tuple(prompts), prompt_tokens, n)
@@ -251,7 +261,7 @@ class VllmEngine:
         if isinstance(request.prompt, ChatPrompt):
             return self._format.answer(request, prompt_ids)
         wanted = request.constraint
-        return Answer(json_constraint(wanted.schema) if wanted is not None else None, None)
+        return Answer(constraint_of(wanted) if wanted is not None else None, None)
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -260,7 +270,7 @@ class VllmEngine:
         assert isinstance(sampling, SamplingParams)
         engine_input: Any = prompt.engine_input
         try:
-            queue = await self._llm.add_request(request_id, engine_input, sampling)
+            queue = await self._llm.add_request(request_id, engine_input, sampling, priority=prompt.extras.priority)
         except asyncio.CancelledError:
             # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
             await self._llm.abort(request_id)
@@ -268,16 +278,18 @@ class VllmEngine:
         except Exception as error:
             raise refusal(error) from error
         state = None if prompt.drop_output else self._llm.output_processor.request_states.get(queue.request_id)
+        ids, extras = sampling.logprob_token_ids, prompt.extras
         stream = VllmStream(
             queue,
-            top_count=sampling.logprobs,
+            top_count=sampling.logprobs if ids is None else len(ids) + 1,
             choices=sampling.n,
             echo=self._echo(prompt) if prompt.echo_text is not None else None,
             drop_output=prompt.drop_output,
             abort=functools.partial(self._llm.abort, queue.request_id, internal=True),
             translate=refusal,
             schema_field=prompt.constraint_field if sampling.structured_outputs is not None else None,
-            request_fast_path=fast_path_of(state, queue),
+            request_fast_path=None if extras.return_token_ids or ids else fast_path_of(state, queue),
+            extras=extras,
         )
         parsing = prompt.parsing
         return ParsedStream(stream, parsing) if isinstance(parsing, Parsing) else stream

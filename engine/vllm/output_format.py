@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engine.grammar.constraint import Constraint, json_constraint
+from engine.grammar.constraint import Constraint, constraint_of, json_constraint
 from engine.parsing.after_thoughts import AfterThoughts
 from engine.parsing.argument_types import argument_types
 from engine.parsing.call_shape import MISTRAL, CallShape
@@ -24,7 +24,7 @@ from engine.vllm.parsed_stream import Parsing
 from engine.vllm.parser import VllmTextParser, vllm_tools
 from engine.vllm.system_messages import SystemPlace, placed
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest, Tools
+from protocol.generation import ChatPrompt, GenerationRequest, TextOutput, Tools
 
 SWITCHES = ("enable_thinking", "thinking")
 """Arguments of chat templates that turn thoughts on and off."""
@@ -154,6 +154,8 @@ class OutputFormat:
         self, request: GenerationRequest, tools: Tools | None, *, thinks: bool, is_thinking: bool
     ) -> Constraint | None:
         output, limit = request.constraint, self._max_thoughts(request) if thinks else None
+        if isinstance(output, TextOutput) and not thinks:
+            return constraint_of(output)
         writer = GrammarWriter(
             *(self.tags, self.token_ids),
             thinks=thinks,
@@ -161,6 +163,11 @@ class OutputFormat:
             max_thoughts=limit,
             shape=self.shape,
         )
+        if isinstance(output, TextOutput):
+            if output.kind in ("grammar", "structural_tag"):
+                message = f"{request.fields.schema} cannot be combined with thinking; send reasoning_effort: none."
+                raise TwowireError(Fault.INVALID_VALUE, message, param=request.fields.schema)
+            return Constraint("grammar", writer.form(output))
         if tools is not None and tools.choice.mode == "required":
             return Constraint("grammar", writer.call_list(tools) if self.shape is None else writer.calls(tools))
         if tools is not None and output is not None and self._calls_or_json:

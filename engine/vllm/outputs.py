@@ -14,7 +14,8 @@ from typing import Any
 from engine.api import FastPath
 from engine.vllm.fast_path import RequestFastPath
 from protocol.errors import Fault, TwowireError
-from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
+from protocol.extras import NO_EXTRAS, Extras
+from protocol.output import Delta, FinishReason, PromptReport, Report, TokenLogprob, TopLogprob
 
 LOGPROB_FLOOR = -9999.0
 """Stands for minus infinity, which JSON cannot express; vLLM's own server uses the same value."""
@@ -55,6 +56,7 @@ class VllmStream:
         translate: Callable[[Exception], TwowireError],
         schema_field: str | None = None,
         request_fast_path: RequestFastPath | None = None,
+        extras: Extras = NO_EXTRAS,
     ) -> None:
         self.cached_tokens = 0
         self.scheduled_at: float | None = None
@@ -67,6 +69,8 @@ class VllmStream:
         self._translate = translate
         self._schema_field = schema_field
         self._request_fast_path = request_fast_path
+        self._extras = extras
+        self._reports_ids = extras.return_token_ids
         self._first = True
         self._ended = False
         self._closed = False
@@ -106,10 +110,10 @@ class VllmStream:
                 self._check_reason(choice.finish_reason)
         if self._drop_output and self._loss is None:
             deltas = [Delta(choice.index, "", 0, "length") for choice in output.outputs]
-        elif self._top_count is None:
+        elif self._top_count is None and not self._reports_ids:
             deltas = [delta_of(choice, None) for choice in output.outputs]
         else:
-            self._steps = steps_of(output.outputs, self._top_count)
+            self._steps = steps_of(output.outputs, self._top_count, self._extras)
             deltas = next(self._steps, [])
         if self._ended or self._loss is not None:
             # The last output of an aborted choice may be empty.
@@ -123,7 +127,20 @@ class VllmStream:
             self.scheduled_at = (output.metrics.scheduled_ts or None) if output.metrics is not None else None
             if self._echo is not None:
                 deltas = [*self._echoed(self._echo, output), *deltas]
+            if self._reports_ids or self._extras.prompt_logprobs is not None:
+                deltas = [*self._reported(output), *deltas]
+        if self._extras.kv_transfer_params is not None and deltas and output.kv_transfer_params:
+            report = deltas[-1].report or Report()
+            deltas[-1].report = replace(report, kv_transfer_params=output.kv_transfer_params)
         return deltas
+
+    def _reported(self, output: Any) -> list[Delta]:
+        """What is reported of the prompt, for each choice."""
+        report = PromptReport(
+            output.prompt_token_ids if self._reports_ids else None,
+            output.prompt_logprobs if self._extras.prompt_logprobs is not None else None,
+        )
+        return [Delta(index, "", 0, report=Report(prompt=report)) for index in range(self._choices)]
 
     async def _wait(self, fast_path: FastPath | None) -> None:
         """Wait for an output in the queue, or to be woken; meanwhile, steps may take `fast_path`."""
@@ -156,14 +173,16 @@ class VllmStream:
         """The error for a failed output, which carries no cause."""
         if self._schema_field is not None:
             # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
-            message = "The engine cannot follow this JSON schema; make it simpler."
+            message = "The engine cannot follow this schema or grammar; make it simpler."
             return TwowireError(Fault.INVALID_SCHEMA, message, param=self._schema_field)
         return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
 
     def _echoed(self, echo: Echo, output: Any) -> list[Delta]:
         logprobs = None
         if self._top_count is not None:
-            first, *rest = token_logprobs(output.prompt_token_ids, output.prompt_logprobs, self._top_count)
+            first, *rest = token_logprobs(
+                output.prompt_token_ids, output.prompt_logprobs, self._top_count, as_ids=self._extras.tokens_as_ids
+            )
             text = echo.first_token
             logprobs = (replace(first, token=text, utf8=text.encode()), *rest)
         return [Delta(index, echo.text, 0, None, logprobs) for index in range(self._choices)]
@@ -212,8 +231,8 @@ def delta_of(output: Any, top_count: int | None) -> Delta:
     return delta
 
 
-def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
-    """Steps of at most `STEP_TOKENS` tokens with their logprobs, for vLLM's `CompletionOutput` deltas.
+def steps_of(outputs: Iterable[Any], top_count: int | None, extras: Extras = NO_EXTRAS) -> Iterator[list[Delta]]:
+    """Steps of at most `STEP_TOKENS` tokens with their logprobs or ids, for vLLM's `CompletionOutput` deltas.
 
     One with more tokens becomes several: the first has the text, the last the finish_reason.
     """
@@ -227,24 +246,37 @@ def steps_of(outputs: Iterable[Any], top_count: int) -> Iterator[list[Delta]]:
                 yield step
                 step, room = [], STEP_TOKENS
             is_last = start + STEP_TOKENS >= whole.tokens
-            logprobs = token_logprobs(ids, (output.logprobs or [])[start : start + STEP_TOKENS], top_count)
+            logprobs = None
+            if top_count is not None:
+                positions = (output.logprobs or [])[start : start + STEP_TOKENS]
+                logprobs = token_logprobs(ids, positions, top_count, as_ids=extras.tokens_as_ids)
+            report = Report(tuple(ids)) if extras.return_token_ids and ids else None
             reason = whole.finish_reason if is_last else None
             stop_string = whole.stop_string if is_last else None
             text = "" if start else whole.text
-            step.append(Delta(output.index, text, len(ids), reason, logprobs, stop_string=stop_string))
+            step.append(Delta(output.index, text, len(ids), reason, logprobs, stop_string=stop_string, report=report))
             room -= len(ids)
     if step:
         yield step
 
 
 def token_logprobs(
-    token_ids: Sequence[int], positions: Iterable[Mapping[int, Any] | None] | None, top_count: int
+    token_ids: Sequence[int],
+    positions: Iterable[Mapping[int, Any] | None] | None,
+    top_count: int,
+    *,
+    as_ids: bool = False,
 ) -> tuple[TokenLogprob, ...]:
     """Logprobs for each of `token_ids`; `positions[i]` maps candidate ids to vLLM's `Logprob` (None: not predicted).
 
     If the sampled token is not among the `top_count` best, vLLM adds it to the candidates; it is reported as the token
-    and left out of its `top`.
+    and left out of its `top`. With `as_ids`, tokens are written as `token_id:…`.
     """
+    if as_ids:
+        return tuple(
+            _with_ids(token_id, position, top_count)
+            for token_id, position in zip(token_ids, positions or (), strict=False)
+        )
     return tuple(
         _token_logprob(token_id, position, top_count)
         for token_id, position in zip(token_ids, positions or (), strict=False)
@@ -258,6 +290,15 @@ def _token_logprob(token_id: int, position: Mapping[int, Any] | None, top_count:
     best = sorted(position.values(), key=lambda candidate: candidate.rank or 0)
     top = tuple(TopLogprob(*_text_and_logprob(candidate)) for candidate in best[:top_count])
     return TokenLogprob(*_text_and_logprob(chosen), top)
+
+
+def _with_ids(token_id: int, position: Mapping[int, Any] | None, top_count: int) -> TokenLogprob:
+    named = f"token_id:{token_id}"
+    if position is None:
+        return TokenLogprob(named, None, b"")
+    best = sorted(position.items(), key=lambda item: item[1].rank or 0)[:top_count]
+    top = tuple(TopLogprob(f"token_id:{at}", *_text_and_logprob(candidate)[1:]) for at, candidate in best)
+    return TokenLogprob(named, *_text_and_logprob(position[token_id])[1:], top)
 
 
 def _text_and_logprob(candidate: Any) -> tuple[str, float, bytes]:

@@ -6,11 +6,11 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import EngineStream, FastPath
 from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reasoning, TextParser
-from protocol.output import Delta, FinishReason, ToolCallArguments, ToolCallStart
+from protocol.output import Delta, FinishReason, Report, ToolCallArguments, ToolCallStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class _Choice:
         self._parsing = parsing
         self._tokens = 0
         """Tokens of text that is held back or dropped; the next delta counts them."""
+        self._reports: list[Report] = []
+        """Of the same tokens."""
         self._calls = 0
         self._custom: int | None = None
         """The call of a custom tool that is open, whose arguments are held."""
@@ -86,6 +88,10 @@ class _Choice:
 
     def parsed(self, delta: Delta) -> list[Delta]:
         self._tokens += delta.tokens
+        if delta.report is not None:
+            if delta.report.prompt is not None:
+                return [delta]
+            self._reports.append(delta.report)
         parts = self.parser.feed(delta.text)
         reason = delta.finish_reason
         if reason is not None:
@@ -98,6 +104,10 @@ class _Choice:
             deltas.append(Delta(delta.index, "", 0, reason, stop_string=stop_string))
         if deltas:
             deltas[0].tokens, self._tokens = self._tokens, 0
+            if self._reports:
+                ids = [token_id for report in self._reports for token_id in report.token_ids]
+                deltas[0].report = replace(self._reports[-1], token_ids=ids)
+                self._reports.clear()
         if delta.logprobs is not None:
             # They belong to the content alone.
             for one in deltas:

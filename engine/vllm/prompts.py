@@ -8,7 +8,12 @@ turns at running Python (up to 5 ms each). To render a short chat takes less tha
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from protocol.extras import Extras
+
+T = TypeVar("T")
 
 AT_ONCE_CHARS = 4096
 """The longest chat that is rendered in the event loop; it takes about as long there as everything else of a request."""
@@ -48,6 +53,21 @@ class Prompts:
         finally:
             self._in_thread -= 1
         return inputs
+
+
+def tokenize_params(params: T, extras: Extras) -> T:
+    """vLLM's `TokenizeParams` of a request: `params`, changed as it asks."""
+    changes: dict[str, Any] = {}
+    if extras.add_special_tokens is not None:
+        changes["add_special_tokens"] = extras.add_special_tokens
+    if extras.truncate_prompt_tokens is not None:
+        # One token of output: vLLM then cuts a prompt of the whole context by one more.
+        changes |= {
+            "truncate_prompt_tokens": extras.truncate_prompt_tokens,
+            "truncation_side": extras.truncation_side,
+            "max_output_tokens": 1,
+        }
+    return replace(params, **changes) if changes else params  # type: ignore[type-var]  # a dataclass of vLLM's
 
 
 def _chars(messages: list[dict[str, Any]]) -> int:

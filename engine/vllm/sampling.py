@@ -11,6 +11,7 @@ from engine.grammar.constraint import Constraint
 from engine.grammar.tokenizer import BACKEND
 from engine.max_tokens import max_tokens_for
 from engine.vllm.errors import refusal
+from protocol.extras import Extras
 from protocol.generation import GenerationRequest, Sampling
 
 _MAPPED_BY_HAND = {"stop", "max_tokens", "logprobs", "logit_bias"}
@@ -73,8 +74,9 @@ class Sampler:
                 n=1 if is_greedy else request.n,
                 stop=wanted.stop,
                 logit_bias=wanted.logit_bias,
-                logprobs=wanted.logprobs,
-                prompt_logprobs=wanted.logprobs if echo else None,
+                logprobs=None if wanted.logprob_token_ids else wanted.logprobs,
+                prompt_logprobs=_prompt_logprobs(request, echo=echo),
+                extra_args=_extra_args(request.extras),
                 structured_outputs=structured_outputs(constraint),
                 output_kind=RequestOutputKind.DELTA,
                 skip_clone=False,
@@ -89,6 +91,22 @@ class Sampler:
         except Exception as error:
             raise refusal(error) from error
         return sampling
+
+
+def _prompt_logprobs(request: GenerationRequest, *, echo: bool) -> int | None:
+    """How many candidates to report for each token of the prompt."""
+    wanted = [request.extras.prompt_logprobs, request.sampling.logprobs if echo else None]
+    return max((count for count in wanted if count is not None), default=None)
+
+
+def _extra_args(extras: Extras) -> dict[str, Any] | None:
+    """What vLLM hands to logits processors and to the transfer of the KV cache."""
+    if extras.xargs is None and extras.kv_transfer_params is None:
+        return None
+    extra_args = dict(extras.xargs or {})
+    if extras.kv_transfer_params is not None:
+        extra_args["kv_transfer_params"] = dict(extras.kv_transfer_params)
+    return extra_args
 
 
 def structured_outputs(constraint: Constraint | None) -> StructuredOutputsParams | None:

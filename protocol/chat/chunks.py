@@ -10,6 +10,7 @@ import orjson
 from protocol.chat.style import PLAIN, ChatStyle
 from protocol.encoder import ChunkEncoder, Event, logprob_objects, pad
 from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
+from protocol.reports import prompt_members
 
 
 class ChatChunks(ChunkEncoder):
@@ -25,7 +26,7 @@ class ChatChunks(ChunkEncoder):
 
     def opening(self, choices: int, usage: Usage) -> list[Event]:
         """One chunk per choice with the role and an empty content."""
-        content = b"" if self._style.has_tools else b'"content":"",'
+        content = b"" if self._style.has_tools else b'"content":%b,' % orjson.dumps(self._style.beginning)
         chunks = [
             self._head
             + b'{"index":%d,"delta":{"role":"assistant",%b"refusal":null},' % (index, content)
@@ -44,14 +45,22 @@ class ChatChunks(ChunkEncoder):
     def _choice(self, delta: Delta) -> bytes | None:
         if delta.part == "reasoning" and not self._style.shows_reasoning:
             return None
-        return orjson.dumps(
-            {
-                "index": delta.index,
-                "delta": self._delta_object(delta),
-                "logprobs": chat_logprobs(delta.logprobs) if delta.logprobs is not None else None,
-                "finish_reason": None,
-            }
-        )
+        choice = {
+            "index": delta.index,
+            "delta": self._delta_object(delta),
+            "logprobs": chat_logprobs(delta.logprobs) if delta.logprobs is not None else None,
+            "finish_reason": None,
+        }
+        if (report := delta.report) is not None:
+            if report.prompt is not None and delta.index:
+                return None  # Told with the first choice.
+            choice["token_ids"] = list(report.token_ids)
+        return orjson.dumps(choice)
+
+    def _tail_of(self, delta: Delta) -> bytes:
+        if delta.report is None or delta.report.prompt is None:
+            return self._tail
+        return b"]," + orjson.dumps(prompt_members(delta.report.prompt))[1:-1] + self._tail[1:]
 
     def _end(self, index: int, finish_reason: FinishReason) -> bytes:
         reason = self._style.finish_reason(finish_reason).encode()

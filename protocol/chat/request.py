@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -21,11 +22,12 @@ from protocol.chat.tools import (
 )
 from protocol.chat.unsupported import CHAT_FIELDS
 from protocol.errors import Fault
-from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, Tools
-from protocol.sampling import MAX_INT32, SamplingFields
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, TextOutput, Tools
+from protocol.sampling import MAX_INT32
 from protocol.validation.request import is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
 from protocol.validation.unsupported_fields import FieldRule
+from protocol.vllm_fields import VllmFields
 
 MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
 MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024
@@ -67,7 +69,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """OpenAI's values of `reasoning_effort`."""
 
 
-class ChatCompletionRequest(SamplingFields):
+class ChatCompletionRequest(VllmFields):
     """OpenAI's `CreateChatCompletionRequest`, as far as it is honoured, with vLLM's extras.
 
     https://platform.openai.com/docs/api-reference/chat/create
@@ -121,6 +123,10 @@ class ChatCompletionRequest(SamplingFields):
         description="Go on with the text of the last message, the assistant's, in place of a new turn. The answer is "
         "what follows it.",
     )
+    echo: bool = Field(
+        default=False,
+        description="With `continue_final_message`: begin the answer with the text of the last message.",
+    )
     add_generation_prompt: bool | None = Field(
         default=None, description="Accepted where it says what `continue_final_message` means: its opposite."
     )
@@ -154,7 +160,8 @@ class ChatCompletionRequest(SamplingFields):
             max_thoughts=budget,
             must_limit_thoughts=budget is not None,
             is_streamed=self.stream,
-            fields=FIELD_NAMES,
+            fields=FIELD_NAMES if self.constraint_field is None else replace(FIELD_NAMES, schema=self.constraint_field),
+            extras=self.extras,
         )
 
     @property
@@ -163,11 +170,17 @@ class ChatCompletionRequest(SamplingFields):
         asked = kwargs.get("enable_thinking", kwargs.get("thinking"))
         if isinstance(asked, bool):
             return asked
-        return None if self.reasoning_effort is None else self.reasoning_effort != "none"
+        if self.reasoning_effort is not None:
+            return self.reasoning_effort != "none"
+        form = self.constraint
+        # No grammar can hold both: the answer's has rules of its own.
+        return False if isinstance(form, TextOutput) and form.kind in ("grammar", "structural_tag") else None
 
     @property
     def style(self) -> ChatStyle:
         """In which form the answer is shown."""
+        if self.echo and self.continue_final_message:
+            return ChatStyle(self.include_reasoning, beginning=self.messages[-1].text)
         if self._tools is None and self.include_reasoning:
             return PLAIN
         tools = self._tools.tools if self._tools is not None else ()
@@ -185,6 +198,9 @@ class ChatCompletionRequest(SamplingFields):
             if self.function_call not in (None, "none", "auto"):
                 raise refusal(Fault.INVALID_VALUE, "needs functions.", ("function_call",))
             self._tools = tools_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
+        if self._tools is not None and self._tools.callable and isinstance(self.constraint, TextOutput):
+            field = (self.constraint_field or "").split(".")
+            raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", tuple(field))
         if self._tools is not None and self.continue_final_message:
             raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", ("continue_final_message",))
         return self

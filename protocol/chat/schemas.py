@@ -5,11 +5,22 @@ True to https://github.com/openai/openai-openapi, less what this server never se
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from protocol.schemas import CREATED, FINISH, MODEL, USAGE, CompletionUsage
+from protocol.schemas import (
+    CREATED,
+    FINISH,
+    KV_TRANSFER,
+    MODEL,
+    PROMPT_IDS,
+    PROMPT_LOGPROBS,
+    TOKEN_IDS,
+    USAGE,
+    CompletionUsage,
+    PromptLogprob,
+)
 
 ChatFinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -80,6 +91,7 @@ class ChatCompletionChoice(BaseModel):
     message: ChatCompletionMessage = Field(description="The answer.")
     finish_reason: ChatFinishReason = Field(description=FINISH)
     logprobs: ChatLogprobs | None = Field(description="Log probabilities, if `logprobs` asked for them.")
+    token_ids: list[int] | None = Field(default=None, description=TOKEN_IDS)
 
 
 class ChatCompletion(BaseModel):
@@ -91,6 +103,9 @@ class ChatCompletion(BaseModel):
     model: str = Field(description=MODEL)
     choices: list[ChatCompletionChoice] = Field(description="The `n` answers.")
     usage: CompletionUsage | None = Field(default=None, description=USAGE)
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = Field(default=None, description=PROMPT_LOGPROBS)
+    prompt_token_ids: list[int] | None = Field(default=None, description=PROMPT_IDS)
+    kv_transfer_params: dict[str, Any] | None = Field(default=None, description=KV_TRANSFER)
 
 
 class CalledFunctionDelta(BaseModel):
@@ -136,6 +151,7 @@ class ChatCompletionChunkChoice(BaseModel):
     delta: ChatCompletionDelta = Field(description="What to append.")
     finish_reason: ChatFinishReason | None = Field(description=FINISH + " Null until then.")
     logprobs: ChatLogprobs | None = Field(default=None, description="Of the tokens in this chunk.")
+    token_ids: list[int] | None = Field(default=None, description=TOKEN_IDS)
 
 
 class ChatCompletionChunk(BaseModel):
@@ -150,6 +166,7 @@ class ChatCompletionChunk(BaseModel):
         default=None,
         description="With `include_usage`: null in every chunk but the last, which has the usage.",
     )
+    prompt_token_ids: list[int] | None = Field(default=None, description=PROMPT_IDS)
     obfuscation: str | None = Field(
         default=None, description="With `include_obfuscation`: padding of random letters, to be ignored."
     )

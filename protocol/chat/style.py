@@ -18,6 +18,8 @@ class ChatStyle:
     """An answer may be calls alone: it does not begin with an empty content, which some clients take for its text."""
     custom_tools: frozenset[str] = frozenset()
     """Names of tools whose input is text, and no JSON."""
+    beginning: str = ""
+    """What the content begins with: the text that the answer continues, if it is echoed."""
 
     def finish_reason(self, reason: FinishReason) -> FinishReason:
         """`reason` in this form."""

@@ -31,11 +31,9 @@ CHAT_FIELDS: Mapping[str, FieldRule] = {
     # Fields of the other route.
     "best_of": only(1),
     "suffix": REFUSED,
-    "echo": only(False),
     # vLLM's.
     "chat_template": UNTRUSTED,
     "documents": UNTRUSTED_ARGUMENT,
-    "add_special_tokens": only(False),
     "media_io_kwargs": only({}),
     "mm_processor_kwargs": only({}),
     "prompt_embeds": REFUSED,

@@ -9,6 +9,7 @@ import orjson
 
 from protocol.encoder import ChunkEncoder
 from protocol.output import Delta, FinishReason, TokenLogprob
+from protocol.reports import prompt_members
 
 
 class CompletionChunks(ChunkEncoder):
@@ -34,8 +35,12 @@ class CompletionChunks(ChunkEncoder):
         if delta.logprobs is not None:
             offset = self._offsets.get(delta.index, 0)
             logprobs = completion_logprobs(delta.logprobs, offset)
-            self._offsets[delta.index] = offset + sum(len(token.token) for token in delta.logprobs)
-        return orjson.dumps({"index": delta.index, "text": delta.text, "logprobs": logprobs, "finish_reason": None})
+            self._offsets[delta.index] = offset + sum(map(_length, delta.logprobs))
+        choice = {"index": delta.index, "text": delta.text, "logprobs": logprobs, "finish_reason": None}
+        if (report := delta.report) is not None:
+            choice["token_ids"] = list(report.token_ids)
+            choice |= prompt_members(report.prompt)
+        return orjson.dumps(choice)
 
     def _end(self, index: int, finish_reason: FinishReason) -> bytes:
         reason = completion_finish_reason(finish_reason).encode()
@@ -56,5 +61,10 @@ def completion_logprobs(tokens: Iterable[TokenLogprob], first_offset: int = 0) -
         out["token_logprobs"].append(token.logprob)
         out["top_logprobs"].append(None if token.logprob is None else {top.token: top.logprob for top in token.top})
         out["text_offset"].append(offset)
-        offset += len(token.token)
+        offset += _length(token)
     return out
+
+
+def _length(token: TokenLogprob) -> int:
+    """The characters of its text, which may be written as its id."""
+    return len(token.utf8.decode(errors="replace")) if token.token.startswith("token_id:") else len(token.token)

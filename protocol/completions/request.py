@@ -9,10 +9,11 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from protocol.completions.unsupported import COMPLETION_FIELDS
 from protocol.errors import Fault, TwowireError
-from protocol.generation import GenerationRequest, TextPrompt
-from protocol.sampling import MAX_INT32, SamplingFields, TokenId
+from protocol.generation import FieldNames, GenerationRequest, TextPrompt
+from protocol.sampling import MAX_INT32, TokenId
 from protocol.validation.request import NO_NUL, Text, refusal
 from protocol.validation.unsupported_fields import FieldRule
+from protocol.vllm_fields import VllmFields
 
 MAX_PROMPTS = 1024
 MAX_GENERATIONS = 1024
@@ -51,7 +52,7 @@ Prompt = Annotated[
 ]
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(VllmFields):
     """OpenAI's `CreateCompletionRequest`, with vLLM's extras.
 
     https://platform.openai.com/docs/api-reference/completions/create
@@ -100,7 +101,15 @@ class CompletionRequest(SamplingFields):
                 Fault.UNSUPPORTED_FIELD, "The model cannot fill in text before a suffix; remove it.", param="suffix"
             )
         prompt = TextPrompt(self.prompts, self.echo)
-        return GenerationRequest(prompt, self.sampling, self.choice_count, self.constraint, is_streamed=self.stream)
+        return GenerationRequest(
+            prompt,
+            self.sampling,
+            self.choice_count,
+            self.constraint,
+            is_streamed=self.stream,
+            fields=FieldNames() if self.constraint_field is None else FieldNames(schema=self.constraint_field),
+            extras=self.extras,
+        )
 
     @model_validator(mode="after")
     def _check_counts(self) -> CompletionRequest:

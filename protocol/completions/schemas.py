@@ -5,11 +5,22 @@ True to https://github.com/openai/openai-openapi, less what this server never se
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from protocol.schemas import CREATED, FINISH, MODEL, USAGE, CompletionUsage
+from protocol.schemas import (
+    CREATED,
+    FINISH,
+    KV_TRANSFER,
+    MODEL,
+    PROMPT_IDS,
+    PROMPT_LOGPROBS,
+    TOKEN_IDS,
+    USAGE,
+    CompletionUsage,
+    PromptLogprob,
+)
 
 CompletionFinishReason = Literal["stop", "length", "content_filter"]
 
@@ -32,6 +43,9 @@ class CompletionChoice(BaseModel):
     text: str = Field(description="The text of the answer; in a chunk, the text to append.")
     finish_reason: CompletionFinishReason | None = Field(description=FINISH + " Null before the last chunk.")
     logprobs: CompletionLogprobs | None = Field(description="Log probabilities, if `logprobs` asked for them.")
+    token_ids: list[int] | None = Field(default=None, description=TOKEN_IDS)
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = Field(default=None, description=PROMPT_LOGPROBS)
+    prompt_token_ids: list[int] | None = Field(default=None, description=PROMPT_IDS)
 
 
 class Completion(BaseModel):
@@ -43,3 +57,4 @@ class Completion(BaseModel):
     model: str = Field(description=MODEL)
     choices: list[CompletionChoice] = Field(description="`n` answers to each prompt, in the prompts' order.")
     usage: CompletionUsage | None = Field(default=None, description=USAGE)
+    kv_transfer_params: dict[str, Any] | None = Field(default=None, description=KV_TRANSFER)

@@ -19,7 +19,6 @@ COMPLETION_FIELDS: Mapping[str, FieldRule] = {
     "prompt_embeds": REFUSED,
     "max_completion_tokens": REFUSED,
     "top_logprobs": only(0),
-    "add_special_tokens": only(True),
     "tools": only([]),
     "store": only(False),
     "service_tier": ACCEPTED,

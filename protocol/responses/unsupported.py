@@ -9,6 +9,7 @@ from protocol.validation.unsupported_fields import (
     REFUSED,
     UNTRUSTED,
     UNTRUSTED_ARGUMENT,
+    VLLM_EXTRAS,
     VLLM_FIELDS,
     FieldRule,
     only,
@@ -54,4 +55,5 @@ RESPONSES_FIELDS: Mapping[str, FieldRule] = {
     "prompt_embeds": REFUSED,
     "thinking_token_budget": only(-1),
     **VLLM_FIELDS,
+    **VLLM_EXTRAS,
 }

@@ -66,48 +66,59 @@ def only(*accepted: Any) -> FieldRule:
     return FieldRule(accepted=accepted)
 
 
+_NO_BEAMS = "is not supported: the engine has no beam search; ask for several answers with n. Remove it."
+
+
 # vLLM's extras, from the request models of its 0.32, and its older `guided_*`.
 VLLM_FIELDS: dict[str, FieldRule] = {
-    # Scheduling and labels: the answer stays the same.
-    "priority": ACCEPTED,
+    # Labels and the pace of chunks: the answer stays the same.
     "request_id": ACCEPTED,
     "session_id": ACCEPTED,
     "stream_interval": ACCEPTED,
-    # Refused although the text would be the same: who sends a salt relies on its cache being private.
-    "cache_salt": REFUSED,
     # Decoding.
-    "use_beam_search": only(False),
-    "length_penalty": only(1),
+    "use_beam_search": FieldRule(accepted=(False,), predicate=_NO_BEAMS),
+    "length_penalty": FieldRule(accepted=(1,), predicate=_NO_BEAMS),
     "logits_processors": only([]),
     "repetition_detection": REFUSED,
-    "vllm_xargs": only({}),
     "watermarking": only(False),
     # Constrained output.
+    "guided_decoding_backend": ACCEPTED,
+    "guided_whitespace_pattern": FieldRule(
+        predicate="cannot be followed: the white space of JSON is fixed; remove it."
+    ),
+    "structural_tag": FieldRule(predicate="is an old name; send structured_outputs.structural_tag."),
+    # How the prompt is made.
+    "mm_payload": ACCEPTED,
+    # What the answer shows.
+    "spaces_between_special_tokens": only(True),
+    "return_token_offsets": only(False),
+    "return_prompt_text": only(False),
+    "return_mm_kwargs": only(False),
+    "routed_experts_prompt_start": only(0),
+    # The transfer of encoder caches between engines.
+    "ec_transfer_params": only({}),
+}
+"""Not honoured on any route."""
+
+# `protocol.vllm_fields` honours these for chats and completions.
+VLLM_EXTRAS: dict[str, FieldRule] = {
+    "priority": ACCEPTED,
+    # Refused although the text would be the same: who sends a salt relies on its cache being private.
+    "cache_salt": REFUSED,
+    "vllm_xargs": only({}),
     "structured_outputs": REFUSED,
     "guided_json": REFUSED,
     "guided_regex": REFUSED,
     "guided_choice": REFUSED,
     "guided_grammar": REFUSED,
     "guided_json_object": only(False),
-    "guided_decoding_backend": ACCEPTED,
-    "guided_whitespace_pattern": REFUSED,
-    "structural_tag": REFUSED,
-    # How the prompt is made.
     "truncate_prompt_tokens": REFUSED,
     "truncation_side": ACCEPTED,
-    "mm_payload": ACCEPTED,
-    # What the answer shows.
     "include_stop_str_in_output": only(False),
-    "spaces_between_special_tokens": only(True),
     "prompt_logprobs": REFUSED,
     "logprob_token_ids": only([]),
     "return_token_ids": only(False),
     "return_tokens_as_token_ids": only(False),
-    "return_token_offsets": only(False),
-    "return_prompt_text": only(False),
-    "return_mm_kwargs": only(False),
-    "routed_experts_prompt_start": only(0),
-    # The transfer of a KV cache between engines.
     "kv_transfer_params": only({}),
-    "ec_transfer_params": only({}),
 }
+"""Not honoured elsewhere."""

@@ -29,9 +29,8 @@ def completion(prompt: object = "p", **more: Any) -> GenerationRequest:
 
 
 def test_every_sampling_field_has_its_place() -> None:
-    assert SamplingFields.model_fields.keys() - NOT_SAMPLING == {field.name for field in fields(Sampling)} - {
-        "logprobs"
-    }
+    of_chats = {"logprobs", "logprob_token_ids", "include_stop_str_in_output"}
+    assert SamplingFields.model_fields.keys() - NOT_SAMPLING == {field.name for field in fields(Sampling)} - of_chats
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,7 @@ def test_every_sampling_field_has_its_place() -> None:
         ("min_tokens", 2),
         ("ignore_eos", True),
         ("skip_special_tokens", False),
+        ("include_stop_str_in_output", True),
     ],
 )
 def test_a_sampling_field_reaches_the_engine(name: str, value: object) -> None:

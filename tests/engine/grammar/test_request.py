@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from engine.grammar.constraint import Constraint, json_constraint
+from engine.grammar.constraint import Constraint, constraint_of, json_constraint
 from engine.grammar.request import check_constraint
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, Sampling, Tool, Tools
+from protocol.generation import (
+    ChatPrompt,
+    FieldNames,
+    GenerationRequest,
+    JsonOutput,
+    Sampling,
+    TextOutput,
+    Tool,
+    Tools,
+)
 
 
 class Checker:
@@ -48,3 +57,11 @@ async def test_the_schema_that_is_refused_is_named(
     with pytest.raises(TwowireError) as caught:
         await check_constraint(Checker(word), whole, request, "")
     assert caught.value.param == param
+
+
+async def test_what_is_no_schema_is_not_called_one() -> None:
+    wanted = TextOutput("regex", "second(")
+    request = GenerationRequest(ChatPrompt([]), Sampling(), constraint=wanted, fields=FieldNames(schema="guided_regex"))
+    with pytest.raises(TwowireError) as caught:
+        await check_constraint(Checker("second"), constraint_of(wanted), request, "")
+    assert (caught.value.fault, caught.value.param) == (Fault.INVALID_VALUE, "guided_regex")

@@ -10,7 +10,7 @@ import pytest
 from engine.parsing.formats import CALL_FORMATS
 from engine.parsing.grammar import GrammarWriter
 from engine.parsing.tagged import Tags
-from protocol.generation import Tool, ToolChoice, Tools
+from protocol.generation import TextOutput, Tool, ToolChoice, Tools
 from tests.engine.parsing.accepting import accepts
 
 SCHEMA = {
@@ -25,6 +25,8 @@ BOTH = Tools(TOOLS, ToolChoice("required"))
 ONE = Tools(TOOLS, ToolChoice("required", ("weather",), is_named=True), is_parallel=False)
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 NOW = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+CHOICES = TextOutput("choice", '["yes", "a \\"no\\""]')
+EXPRESSION = TextOutput("regex", r"[ab]+/\d{1,2}")
 TAGS = {"<think>": 3, "</think>": 4, "<tool_call>": 5, "</tool_call>": 6}
 BEFORE = {(False, False): "", (True, False): "<think>\nHm {\n</think>\n\n", (True, True): "Hm {</think>\n"}
 """What may stand before an answer, by whether it may think and whether the prompt has begun the thoughts."""
@@ -47,9 +49,11 @@ def writer(thinks: bool, is_thinking: bool, token_ids: Mapping[str, int] = TAGS)
         ("calls_or_text", (BOTH,), ["Hello", f"I look. {CALL} and {NOW}.", ""], ['<tool_call>\n{"name": "no"']),
         ("calls_or_json", (BOTH, SCHEMA), [CALL, '{"city": "Rome"}'], ["Hello", '{"town": "Rome"}']),
         ("json", (SCHEMA,), ['{"city": "Rome"}'], ["Hello", "{}"]),
+        ("form", (CHOICES,), ["yes", 'a "no"'], ["Hello", "yesterday"]),
+        ("form", (EXPRESSION,), ["ab/1", "b/22"], ["ab", "Hello"]),
         ("call_list", (ONE,), ['[{"name": "weather", "parameters": {"city": "a"}}]'], ["[]", '[{"name": "now"']),
     ],
-    ids=["calls", "one call", "calls or text", "calls or JSON", "JSON", "list"],
+    ids=["calls", "one call", "calls or text", "calls or JSON", "JSON", "choice", "regex", "list"],
 )
 def test_only_what_is_wanted_gets_through(
     method: str, arguments: Any, good: list[str], bad: list[str], thinks: bool, is_thinking: bool, by_bytes: bool

@@ -193,3 +193,19 @@ def test_in_the_order_who_holds_less_comes_first() -> None:
         for client in "ab":
             queue.enter(client, 1, f"{client}{number}")
     assert [entry.label for entry in queue.order()] == ["b0", "b1", "a0", "b2", "a1", "a2"]
+
+
+def test_the_lowest_priority_runs_first_whoever_asked() -> None:
+    queue = FairQueue(1, 10)
+    (running,) = taken(queue, "a")
+    later, urgent, usual = (
+        queue.enter(client, 1, "", priority) for client, priority in (("b", 5), ("c", -1), ("b", 0))
+    )
+    assert later is not None
+    assert urgent is not None
+    assert usual is not None
+    assert queue.order() == [urgent, usual, later]
+    queue.leave(running)
+    assert (urgent.state, usual.state, later.state) == ("running", "waiting", "waiting")
+    queue.leave(urgent)
+    assert (usual.state, later.state) == ("running", "waiting")

@@ -16,7 +16,16 @@ from engine.parsing.parts import CallArguments, CallStart, Content, Part, Reason
 from engine.vllm.find_format import find_format
 from engine.vllm.output_format import OutputFormat
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, Sampling, Tool, ToolChoice, Tools
+from protocol.generation import (
+    ChatPrompt,
+    GenerationRequest,
+    JsonOutput,
+    Sampling,
+    TextOutput,
+    Tool,
+    ToolChoice,
+    Tools,
+)
 
 SCHEMA = {
     "type": "object",
@@ -323,3 +332,21 @@ def test_a_developer_is_the_system_to_a_template_that_does_not_know_developers(t
     assert without == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
     plain = ChatPrompt([{"role": "user", "content": "Hi."}])
     assert format_of(tokenizer, template="{{ messages }}").messages(plain) is plain.messages
+
+
+def test_a_form_without_thoughts_is_left_as_it_is(tokenizer: Any) -> None:
+    form = format_of(tokenizer)
+    answer = form.answer(chat(constraint=TextOutput("regex", "[0-9]+"), thinks=False), [1])
+    assert answer.parsing is None
+    assert answer.constraint is not None
+    assert (answer.constraint.kind, answer.constraint.text) == ("regex", "[0-9]+")
+
+
+def test_a_form_stands_behind_thoughts_but_a_grammar_does_not(tokenizer: Any) -> None:
+    form = format_of(tokenizer)
+    answer = form.answer(chat(constraint=TextOutput("choice", '["yes", "no"]'), thinks=True), [1])
+    assert answer.constraint is not None
+    assert 'answer: "yes" | "no"' in answer.constraint.text
+    assert "thoughts" in answer.constraint.text
+    with pytest.raises(TwowireError, match="cannot be combined with thinking"):
+        form.answer(chat(constraint=TextOutput("grammar", 'start: "a"'), thinks=True), [1])

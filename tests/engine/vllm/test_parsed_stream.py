@@ -6,7 +6,15 @@ import pytest
 
 from engine.parsing.tagged import TaggedParser
 from engine.vllm.parsed_stream import ParsedStream, Parsing
-from protocol.output import Delta, FinishReason, TokenLogprob, ToolCallArguments, ToolCallStart
+from protocol.output import (
+    Delta,
+    FinishReason,
+    PromptReport,
+    Report,
+    TokenLogprob,
+    ToolCallArguments,
+    ToolCallStart,
+)
 from tests.engine.fakes import FakeStream
 
 CALL = '<tool_call>{"name": "shell", "arguments": {"input": "ls\\n"}}</tool_call>'
@@ -110,3 +118,14 @@ async def test_only_plain_content_takes_the_fast_path() -> None:
     assert again is not None
     assert again(" again", 1)
     assert sent == [" plain", " again"]
+
+
+async def test_ids_of_text_that_is_held_back_come_with_what_follows() -> None:
+    script = steps("<think>", "Hm", "</think>", "Yes")
+    for number, (delta,) in enumerate(script):
+        delta.report = Report((number,))
+    prompt = Delta(0, "", 0, report=Report(prompt=PromptReport([8])))
+    deltas = await read([[prompt], *script])
+    assert deltas[0] is prompt
+    ids = [token_id for delta in deltas[1:] if delta.report for token_id in delta.report.token_ids]
+    assert ids == [0, 1, 2, 3]

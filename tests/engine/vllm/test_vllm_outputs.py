@@ -10,6 +10,7 @@ import pytest
 
 from engine.vllm.outputs import LOGPROB_FLOOR, Echo, VllmStream, delta_of, token_logprobs
 from protocol.errors import Fault, TwowireError
+from protocol.extras import Extras
 
 
 class FakeCollector:
@@ -184,3 +185,36 @@ def test_the_sampled_token_is_not_among_the_top_when_it_was_unlikely() -> None:
 @pytest.mark.parametrize(("theirs", "ours"), [("stop", "stop"), ("length", "length"), ("repetition", "stop")])
 def test_only_openais_finish_reasons_leave(theirs: str, ours: str) -> None:
     assert delta_of(choice("", theirs), None).finish_reason == ours
+
+
+async def test_ids_are_reported_with_their_tokens_and_the_prompts_first() -> None:
+    opened = Opened(extras=Extras(return_token_ids=True))
+    opened.queue.put(output(choice("ab", ids=(4, 5)), prompt_token_ids=[1, 2], prompt_logprobs=None))
+    prompt, first = await opened.stream.next() or ()
+    assert prompt.report is not None
+    assert prompt.report.prompt is not None
+    assert (prompt.tokens, prompt.report.prompt.token_ids) == (0, [1, 2])
+    assert first.report is not None
+    assert (first.text, first.report.token_ids) == ("ab", (4, 5))
+    opened.queue.put(output(choice("", "stop", ids=()), finished=True))
+    (last,) = await opened.stream.next() or ()
+    assert (last.report, last.finish_reason) == (None, "stop")
+
+
+async def test_the_logprobs_of_a_prompt_come_with_each_choice() -> None:
+    positions = [None, {7: SimpleNamespace(logprob=-0.5, rank=1, decoded_token="b")}]
+    opened = Opened(extras=Extras(prompt_logprobs=1), choices=2)
+    opened.queue.put(output(choice("a"), prompt_token_ids=[3, 7], prompt_logprobs=positions))
+    deltas = await opened.stream.next() or ()
+    reports = [delta.report.prompt for delta in deltas if delta.report is not None]
+    assert [report and report.logprobs for report in reports] == [positions, positions]
+    assert [delta.text for delta in deltas] == ["", "", "a"]
+
+
+def test_tokens_are_written_as_ids_where_asked() -> None:
+    position = {
+        5: SimpleNamespace(logprob=-0.1, rank=1, decoded_token="x"),
+        9: SimpleNamespace(logprob=-0.2, rank=2, decoded_token="y"),
+    }
+    (token,) = token_logprobs([9], [position], 1, as_ids=True)
+    assert (token.token, token.utf8, token.top[0].token) == ("token_id:9", b"y", "token_id:5")

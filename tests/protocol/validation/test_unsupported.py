@@ -26,15 +26,8 @@ COMPLETION = {"model": "m", "prompt": "p"}
         ("best_of", 2),
         ("best_of", True),
         ("prompt_embeds", "AAAA"),
-        ("use_beam_search", True),
-        ("guided_json", {}),
-        ("guided_regex", "(a+)+b"),
-        ("guided_choice", ["a"]),
-        ("guided_grammar", "x"),
-        ("structured_outputs", {"regex": "(a+)+b"}),
-        ("cache_salt", "s"),
-        ("prompt_logprobs", 1),
-        ("echo", True),
+        ("repetition_detection", {"max_pattern_size": 4}),
+        ("return_prompt_text", True),
     ],
 )
 def test_what_would_change_the_answer_is_refused(name: str, value: object) -> None:
@@ -66,7 +59,7 @@ def test_what_would_change_the_answer_is_refused(name: str, value: object) -> No
         ("safety_identifier", "u"),
         ("use_beam_search", False),
         ("length_penalty", 1.0),
-        ("priority", 1),
+        ("session_id", "s"),
     ],
 )
 def test_what_would_change_nothing_is_accepted_and_known(name: str, value: object) -> None:
@@ -104,7 +97,7 @@ def test_nothing_in_a_request_reaches_the_template_but_messages(
     assert "globals" not in caught.value.message
 
 
-@pytest.mark.parametrize("name", ["prompt_embeds", "use_beam_search", "structured_outputs", "top_logprobs"])
+@pytest.mark.parametrize("name", ["prompt_embeds", "use_beam_search", "top_logprobs"])
 def test_completions_refuse_what_they_cannot_do(name: str) -> None:
     with pytest.raises(TwowireError) as caught:
         parse_request(CompletionRequest, orjson.dumps({**COMPLETION, name: True}))

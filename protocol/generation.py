@@ -6,7 +6,7 @@ Each API turns its own request into a `GenerationRequest`; the engine sees nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from protocol.extras import NO_EXTRAS, Extras
@@ -173,3 +173,22 @@ class GenerationRequest:
     def prompt_count(self) -> int:
         """How many prompts there are; a chat is one."""
         return len(self.prompt.prompts) if isinstance(self.prompt, TextPrompt) else 1
+
+
+def prompt_only(request: GenerationRequest) -> GenerationRequest:
+    """A request that has the prompt of `request` read, with one token of output, and no grammar."""
+    extras, tools = request.extras, request.tools
+    return replace(
+        request,
+        # With the model's end ignored, nothing limits its thoughts either: that would take a grammar.
+        sampling=Sampling(temperature=0.0, max_tokens=1, ignore_eos=True),
+        n=1,
+        constraint=None,
+        tools=replace(tools, choice=ToolChoice("none")) if tools is not None else None,
+        max_thoughts=None,
+        must_limit_thoughts=False,
+        is_streamed=True,
+        extras=extras
+        if extras is NO_EXTRAS
+        else replace(extras, prompt_logprobs=None, return_token_ids=False, xargs=None, kv_transfer_params=None),
+    )

@@ -11,6 +11,7 @@
 // animation frame, not once per chunk.
 
 import { Link } from "./channel/connection.js";
+import { oversize } from "./channel/frames.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
 import { HttpLink } from "./channel/http-link.js";
 import { Load } from "./channel/load.js";
@@ -56,6 +57,9 @@ export class Channel {
     resumed: (counts) => this.#enter("resumed", counts),
   });
   #load = new Load();
+  #lastPrefill = 0;
+  /** @type {(answer: any) => void} */
+  #prefilled = () => {};
   /** @type {{ resolve: () => void, reject: (error: ChannelError) => void }[]} */
   #waiting = [];
   #unlisten = new AbortController();
@@ -63,6 +67,7 @@ export class Channel {
   #callbacks = {
     ready: (limits) => this.#ready(limits),
     frame: (frame) => {
+      if (frame.stream_id === undefined && this.#isOfPrefill(frame)) return;
       if (frame.stream_id !== undefined || !this.#load.dispatch(frame)) this.#streams.dispatch(frame);
     },
     ended: (ending) => this.#ended(ending),
@@ -125,6 +130,32 @@ export class Channel {
     run.body = JSON.stringify(body);
     run.graceS = resumeGrace;
     return this.#add(run, signal);
+  }
+
+  /**
+   * Have the server read a request's prompt before it is sent, so that its answer begins sooner. Another call, and each
+   * `create`, ends it. Does nothing where the server does not offer it, and over HTTP.
+   * @param {object} body The body of a request that may come: its last message need not be complete.
+   * @returns {Promise<{ status: string, usage: import("./channel/generation.js").Usage } | null>} Null if it was refused
+   *   or lost.
+   */
+  prefill(body) {
+    this.#prefilled(null);
+    if (!this.#limits.max_prefills || !(this.#link instanceof Link) || !this.#link.isReady) return Promise.resolve(null);
+    this.#lastPrefill += 1;
+    const event_id = `prefill-${this.#lastPrefill}`;
+    const frame = JSON.stringify({ type: "chat.completion.prefill", event_id, body });
+    if (oversize(frame, this.#limits.max_message_bytes ?? Number.POSITIVE_INFINITY) > 0) return Promise.resolve(null);
+    this.#link.send(frame);
+    return new Promise((resolve) => { this.#prefilled = resolve; });
+  }
+
+  /** @param {import("./channel/connection.js").Frame} frame */
+  #isOfPrefill(frame) {
+    const id = String(frame.event_id ?? "");
+    if (!id.startsWith("prefill-")) return false;
+    if (id === `prefill-${this.#lastPrefill}`) this.#prefilled(frame.type === "error" ? null : /** @type {any} */ (frame));
+    return true;
   }
 
   /**
@@ -254,6 +285,7 @@ export class Channel {
   #ended(ending) {
     const link = /** @type {Link | HttpLink} */ (this.#link);
     this.#link = undefined;
+    this.#prefilled(null);
     this.#trial.stop();
     this.#load.plug(undefined);
     this.#askWhy = !link.wasReady;
@@ -282,6 +314,7 @@ export class Channel {
   #shut(error, code) {
     this.#closedBy = error;
     this.#link = undefined;
+    this.#prefilled(null);
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#unlisten.abort();

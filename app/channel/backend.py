@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 from app.generation.stream import ResponseStream
 from app.observability.load import Load, Watch
-from protocol.channel.client_frames import CreateFrame, FollowFrame, FrameRefused, OpeningFrame, ResumeFrame
+from protocol.channel.client_frames import (
+    CreateFrame,
+    FollowFrame,
+    FrameRefused,
+    OpeningFrame,
+    PrefillFrame,
+    ResumeFrame,
+)
 from protocol.errors import TwowireError
 
 
@@ -25,16 +32,16 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """How a channel's stream ended: with a `response`, or an `error` in its place, or cancelled before either."""
+    """How a stream or a prefill ended: with a `response`, or an `error` in its place, or cancelled before either."""
 
-    frame: OpeningFrame
+    frame: OpeningFrame | PrefillFrame
     began_at: float
     response: ResponseStream | None
     error: TwowireError | None
 
 
 class Backend(Protocol):
-    """What a channel needs of the server. `create`, `resume` and `follow` raise `TwowireError`."""
+    """What a channel needs of the server. `create`, `resume`, `follow` and `prefill` raise `TwowireError`."""
 
     async def create(self, frame: CreateFrame) -> Started:
         """Check, prepare and run the frame's request."""
@@ -44,6 +51,9 @@ class Backend(Protocol):
 
     async def follow(self, frame: FollowFrame) -> Started:
         """Follow the generation that the frame names, next to its own reader."""
+
+    async def prefill(self, body: Mapping[str, Any], frame: PrefillFrame) -> ResponseStream:
+        """Have the prompt of the frame's `body` read. The stream is to be read to its end, and left."""
 
     def watch_load(self, push: Callable[[Load], None], interval_s: float) -> Watch:
         """Call `push` with what the connection may know of the server's load, at once and every `interval_s` seconds.

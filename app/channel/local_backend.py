@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.channel.backend import Started, StreamEnd
 from app.generation.api import GenerationApi
 from app.generation.replay_reader import ReplayReader
+from app.generation.stream import ResponseStream
 from app.observability.load import Load, Watch
 from app.observability.outcome import Wire
 from app.observability.record import is_label, key_label
@@ -16,7 +17,14 @@ from app.observability.traces import Context
 from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation
-from protocol.channel.client_frames import CreateFrame, FollowFrame, FrameRefused, OpeningFrame, ResumeFrame
+from protocol.channel.client_frames import (
+    CreateFrame,
+    FollowFrame,
+    FrameRefused,
+    OpeningFrame,
+    PrefillFrame,
+    ResumeFrame,
+)
 from protocol.errors import Fault, TwowireError
 from protocol.validation.parse import request_from_object
 
@@ -88,16 +96,23 @@ class ChannelBackend:
         follower = await self._services.replays.follow(frame.id, frame.follow_token, frame.starting_after)
         return Started(follower, last_seq=follower.buffer.last_seq)
 
-    def _named(self, frame: CreateFrame) -> GenerationApi[Any]:
-        """The API that the create frame is for. Raises `TwowireError` if there is no such API."""
+    async def prefill(self, body: Mapping[str, Any], frame: PrefillFrame) -> ResponseStream:
+        services = self._services
+        await services.rates.admit(self._caller.client, keeps_half=True)
+        api = self._named(frame)
+        request = request_from_object(api.request, {**body, "stream": True})
+        return await services.generation.prefill(api, request, self._caller, CHANNEL_TRANSPORT)
+
+    def _named(self, frame: CreateFrame | PrefillFrame) -> GenerationApi[Any]:
+        """The API that the frame is for. Raises `TwowireError` if there is no such API."""
         api = self._api if frame.api is None else self._by_name.get(frame.api)
         if api is None:
             message = f"api must be one of: {', '.join(self._by_name)}."
             raise TwowireError(Fault.INVALID_VALUE, message, param="api")
         return api
 
-    def _api_of(self, frame: OpeningFrame) -> GenerationApi[Any]:
-        if isinstance(frame, CreateFrame):
+    def _api_of(self, frame: OpeningFrame | PrefillFrame) -> GenerationApi[Any]:
+        if isinstance(frame, CreateFrame | PrefillFrame):
             return self._by_name.get(frame.api or "", self._api)
         is_of = (api for api in self._by_name.values() if api.generation_id(frame.id) is not None)
         return next(is_of, self._api)
@@ -120,7 +135,7 @@ class ChannelBackend:
     def ended(self, ended: StreamEnd) -> None:
         frame = ended.frame
         label = self._labelled(frame.type, frame.stream_id, frame.event_id)
-        if ended.response is not None and isinstance(frame, CreateFrame):
+        if ended.response is not None and isinstance(frame, CreateFrame | PrefillFrame) and frame.body is not None:
             label["model"] = frame.body["model"]
         self._services.access.message(
             self._api_of(frame).path,

@@ -32,6 +32,7 @@ from app.channel.limits import (
 )
 from app.channel.load_feed import LoadFeed
 from app.channel.outbox import Outbox
+from app.channel.prefill import Prefill
 from app.channel.stream import ChannelStream
 from app.config.channel import ChannelLimits
 from protocol.channel.client_frames import (
@@ -42,6 +43,7 @@ from protocol.channel.client_frames import (
     OpeningFrame,
     PingFrame,
     PongFrame,
+    PrefillFrame,
     StatsFrame,
 )
 from protocol.channel.codec import FrameCodec
@@ -88,6 +90,7 @@ class Channel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, clock, write)
         self._answering: asyncio.Task[None] | None = None
+        self._prefill = Prefill(backend, codec, self._answer, self._spawn, is_offered=limits.max_prefills > 0)
         self._load_feed = LoadFeed(backend, codec, self._streams, self._answer)
         now = clock()
         self._heartbeat = Heartbeat(limits, now)
@@ -148,6 +151,8 @@ class Channel:
             self._open(frame)
         elif isinstance(frame, CancelFrame):
             self._cancel(frame)
+        elif isinstance(frame, PrefillFrame):
+            self._prefill.take(frame, is_draining=self._is_draining)
         elif isinstance(frame, StatsFrame):
             self._load_feed.take(frame)
         elif isinstance(frame, PingFrame):
@@ -169,6 +174,9 @@ class Channel:
         self._begin(frame)
 
     def _begin(self, frame: OpeningFrame) -> None:
+        if isinstance(frame, CreateFrame):
+            # What it has read until now is in the cache.
+            self._prefill.cancel()
         stream = self._streams[frame.stream_id] = ChannelStream(
             frame, self._backend, self._codec, self._outbox, self.id
         )

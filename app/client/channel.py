@@ -53,6 +53,7 @@ class Channel:
         self._max_buffered_chars = max_buffered_chars
         self._names = map(str, itertools.count(1))
         self._generations: dict[str, Generation] = {}
+        self._prefills: dict[str, asyncio.Future[Json]] = {}
         self._limits: Json = {}
         self._stats = Stats()
         self._socket: ClientConnection | None = None
@@ -92,6 +93,7 @@ class Channel:
         closed = ConnectionLost("the channel was closed")
         self._fail(list(self._generations.values()), closed)
         self._stats.fail(closed)
+        self._fail_prefills(closed)
         if self._socket is not None:
             await self._socket.close()
 
@@ -114,11 +116,7 @@ class Channel:
         frame["body"] = {"model": model, "messages": list(messages), **body}
         if resume_grace_s is not None:
             frame["resume"] = {"grace_s": resume_grace_s}
-        text = json.dumps(frame)
-        limit = self._limits.get("max_message_bytes", MAX_MESSAGE_BYTES)
-        if len(text) > limit:  # The server would close the connection, and with it the other generations.
-            error = {"message": f"The request is larger than the server's {limit} bytes.", "code": "request_too_large"}
-            raise ChannelError(413, error)
+        text = self._encoded(frame)
         generation = self._generations[stream_id] = Generation(
             stream_id, self._cancel, is_resumable=resume_grace_s is not None, max_chars=self._max_buffered_chars
         )
@@ -129,6 +127,25 @@ class Channel:
             await generation.__aexit__()
             raise
         return generation
+
+    async def prefill(self, *, model: str, messages: Sequence[Mapping[str, Any]], **body: Any) -> Json:
+        """Have the server read a prompt that may come, so that the answer to it begins sooner.
+
+        `messages` are the dialogue so far, with a last message of the user that need not be complete. Returns what
+        `chat.completion.prefilled` says: `status` and `usage`. Another prefill, and each `create`, cancels it. Raises
+        `ChannelError` if the server refuses, `ConnectionLost` if it is gone; neither matters to a later `create`.
+        """
+        socket = await self._connected()
+        event_id = f"prefill-{next(self._names)}"
+        frame: Json = {"type": "chat.completion.prefill", "event_id": event_id}
+        frame["body"] = {"model": model, "messages": list(messages), **body}
+        text = self._encoded(frame)
+        answer = self._prefills[event_id] = asyncio.get_running_loop().create_future()
+        try:
+            await send(socket, text)
+            return await answer
+        finally:
+            del self._prefills[event_id]
 
     async def follow(self, answer_id: str, follow_token: str, *, starting_after: int = 0) -> Generation:
         """Follow somebody else's generation, given its `id` and `follow_token`.
@@ -166,6 +183,15 @@ class Channel:
             end = self._stats.unsubscribe()
             if self._socket is not None:
                 await send(self._socket, end)
+
+    def _encoded(self, frame: Json) -> str:
+        """The frame as text. Raises `ChannelError` if the server would close the connection for its size."""
+        text = json.dumps(frame)
+        limit = self._limits.get("max_message_bytes", MAX_MESSAGE_BYTES)
+        if len(text) > limit:
+            error = {"message": f"The request is larger than the server's {limit} bytes.", "code": "request_too_large"}
+            raise ChannelError(413, error)
+        return text
 
     async def _cancel(self, stream_id: str) -> None:
         if self._socket is not None:
@@ -230,6 +256,11 @@ class Channel:
             self._stats.take({name: value for name, value in frame.items() if name != "type"})
         elif kind == "error" and frame.get("event_id") == EVENT_ID:
             self._stats.fail(ChannelError(frame["status"], frame["error"], frame.get("retry_after_s")))
+        elif (prefill := self._prefills.get(frame.get("event_id"))) is not None and not prefill.done():
+            if kind == "error":
+                prefill.set_exception(ChannelError(frame["status"], frame["error"], frame.get("retry_after_s")))
+            else:
+                prefill.set_result({"status": frame["status"], "usage": frame["usage"]})
         elif generation is None:
             pass  # Of a stream that has ended here, or of the connection, which is about to close.
         elif kind == "chat.completion.chunk":
@@ -258,6 +289,7 @@ class Channel:
 
     async def _recover(self, lost: ConnectionLost) -> None:
         """Reconnect for the generations that can be resumed; fail the others."""
+        self._fail_prefills(lost)
         is_final = lost.close_code in FINAL_CLOSE_CODES
         self._fail([one for one in self._generations.values() if is_final or not one.can_resume], lost)
         error: Exception = lost
@@ -279,6 +311,11 @@ class Channel:
             if self._socket is None:
                 self._fail(list(self._generations.values()), error)
                 self._stats.fail(error)
+
+    def _fail_prefills(self, error: Exception) -> None:
+        for prefill in self._prefills.values():
+            if not prefill.done():
+                prefill.set_exception(error)
 
     def _fail(self, generations: Sequence[Generation], error: Exception) -> None:
         for generation in generations:

@@ -41,6 +41,15 @@ class ChannelLimits:
     max_age_s: Annotated[float, Option("After how many seconds a WebSocket is closed, whatever runs on it.", gt=0)] = (
         86_400.0
     )
+    max_prefills: Annotated[
+        int,
+        Option(
+            "How many prompts of one WebSocket are read ahead at a time, while their users still type: 1, or 0 for "
+            "none. None are read without --enable-prefix-caching.",
+            ge=0,
+            le=1,
+        ),
+    ] = 1
     resume_grace_max_s: float = 120.0
     """The replay buffer's `grace_max_s`."""
 

@@ -87,7 +87,11 @@ def _linked(settings: Settings) -> Settings:
         settings,
         engine=replace(settings.engine, grammar=settings.grammar),
         admission=replace(settings.admission, running=slots, running_per_client=per_client),
-        channel=replace(settings.channel, resume_grace_max_s=settings.resume.grace_max_s),
+        channel=replace(
+            settings.channel,
+            resume_grace_max_s=settings.resume.grace_max_s,
+            max_prefills=settings.channel.max_prefills if settings.engine.enable_prefix_caching else 0,
+        ),
         # As with the embedder's queue, one of several keys may have half.
         resume=replace(
             settings.resume, owner_max_bytes=settings.resume.logs_max_bytes // 2 if has_several_keys else None

@@ -37,7 +37,8 @@ from engine.api import Prepared
 from engine.generation import Generation
 from engine.manager import EngineManager
 from protocol.encoder import KeptEncoder
-from protocol.generation import GenerationRequest
+from protocol.errors import Fault, TwowireError
+from protocol.generation import GenerationRequest, prompt_only
 from protocol.validation.request import ApiRequest
 
 R = TypeVar("R", bound=ApiRequest)
@@ -150,6 +151,22 @@ class GenerationService:
         encoder = api.encoder(request, answer_id, int(time.time()))
         return PreparedStream(answer_id, generation, cast(KeptEncoder, encoder), keep)
 
+    async def prefill(self, api: GenerationApi[R], request: R, caller: Caller, transport: Transport) -> LiveStream:
+        """Have a request's prompt read into the engine's cache; the stream has one token, to be dropped.
+
+        Its reader must leave it. Raises `TwowireError`, also if others wait for the engine: they come first.
+        """
+        self._check(api, request, transport)
+        await self._recall(api, request, caller, None)
+        if self._manager.waiting:
+            message = "Others wait for the engine, so nothing is read ahead now."
+            raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
+        wanted = prompt_only(api.generation_request(request))
+        generation = await self._run(wanted, caller, transport, None, keeps_half=True)
+        answer_id = api.answer_id(generation.id)
+        encoder = api.encoder(request, answer_id, int(time.time()))
+        return LiveStream(answer_id, generation, encoder, generation.sequences)
+
     async def collect(
         self,
         api: GenerationApi[R],
@@ -212,13 +229,19 @@ class GenerationService:
         return await self._manager.prepare(request, caller.client)
 
     async def _run(
-        self, request: GenerationRequest, caller: Caller, transport: Transport, timeout_s: float | None
+        self,
+        request: GenerationRequest,
+        caller: Caller,
+        transport: Transport,
+        timeout_s: float | None,
+        *,
+        keeps_half: bool = False,
     ) -> Generation:
-        """Prepare, reserve, run. The transport is in charge of what is returned."""
+        """Prepare, reserve, run. The transport is in charge of what is returned. `keeps_half`: see `RateLimits`."""
         deadlines = self._deadlines.starting_now(timeout_s)
         async with deadlines.limit():
             prepared = await self._prepare(request, caller)
-        await self._rates.reserve(caller.client, prepared.prompt_tokens)
+        await self._rates.reserve(caller.client, prepared.prompt_tokens, keeps_half=keeps_half)
         try:
             generation = await self._manager.run(
                 prepared,

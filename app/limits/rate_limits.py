@@ -77,22 +77,27 @@ class RateLimits:
         self._timer: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
 
-    async def admit(self, client: str) -> None:
+    async def admit(self, client: str, *, keeps_half: bool = False) -> None:
         """Count one request of `client`. Raises `TwowireError` (429) if it is one too many; then none is counted.
 
-        To be called before anything is read or rendered. It also refuses a client that has no tokens left.
+        To be called before anything is read or rendered. It also refuses a client that has no tokens left. With
+        `keeps_half`, half of a minute's allowance must be left: for what a client can do without.
         """
         if self._limits:
-            await self._draw(client, needed=dict.fromkeys(self._limits, 1), amounts={"requests": 1})
+            needed = {name: 1 + (math.ceil(limit / 2) if keeps_half else 0) for name, limit in self._limits.items()}
+            await self._draw(client, needed=needed, amounts={"requests": 1})
 
-    async def reserve(self, client: str, tokens: int, *, is_estimate: bool = False) -> None:
+    async def reserve(self, client: str, tokens: int, *, is_estimate: bool = False, keeps_half: bool = False) -> None:
         """Take the tokens of a prompt. Raises `TwowireError` (429) if there are not as many; then none are taken.
 
-        An estimate may be too high, so it never needs more than a full bucket, which it may overdraw.
+        An estimate may be too high, so it never needs more than a full bucket, which it may overdraw. `keeps_half` is
+        as for `admit`.
         """
         limit = self._limits.get("tokens")
         if limit is not None:
             needed = min(tokens, limit) if is_estimate else tokens
+            if keeps_half:
+                needed += math.ceil(limit / 2)
             await self._draw(client, needed={"tokens": needed}, amounts={"tokens": tokens})
 
     async def spend(self, client: str, amount: int) -> None:

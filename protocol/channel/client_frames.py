@@ -113,18 +113,37 @@ class StatsUnsubscribeFrame(RequestPart):
     event_id: EventId | None = None
 
 
+class PrefillFrame(TracedFrame):
+    """Read the prompt of a request that may come, so that its answer begins sooner."""
+
+    type: Literal["chat.completion.prefill"]
+    event_id: EventId | None = None
+    api: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="The API whose request `body` is; that of the connection's path without it."
+    )
+    body: dict[str, Any] | None = Field(
+        default=None, description="The body of that API's `POST`, as far as it is known. Without it, reading ends."
+    )
+
+    @property
+    def stream_id(self) -> None:
+        """It starts no stream."""
+        return None
+
+
 OpeningFrame = CreateFrame | ResumeFrame | FollowFrame
 """A frame that starts a stream under its `stream_id`."""
 
 StatsFrame = StatsSubscribeFrame | StatsUnsubscribeFrame
 
-ClientFrame = OpeningFrame | CancelFrame | StatsFrame | PingFrame | PongFrame
+ClientFrame = OpeningFrame | PrefillFrame | CancelFrame | StatsFrame | PingFrame | PongFrame
 
 _KINDS: Mapping[str, type[ClientFrame]] = {
     "chat.completion.create": CreateFrame,
     "chat.completion.cancel": CancelFrame,
     "chat.completion.resume": ResumeFrame,
     "chat.completion.follow": FollowFrame,
+    "chat.completion.prefill": PrefillFrame,
     "server.stats.subscribe": StatsSubscribeFrame,
     "server.stats.unsubscribe": StatsUnsubscribeFrame,
     "ping": PingFrame,

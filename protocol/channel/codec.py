@@ -58,6 +58,10 @@ class FrameCodec(Protocol):
         """The end of a stream whose last chunk was number `seq`, 0 if there was none."""
         return None
 
+    def prefilled(self, event_id: str | None, status: Status, usage: Usage) -> bytes | None:
+        """The end of a prefill."""
+        return None
+
     def failed(self, fault: TwowireError, events: Sequence[Event], stream_id: str, event_id: str | None) -> list[bytes]:
         """A stream has failed midway; `done` follows. `events` are those that its API's encoder has for the error."""
 
@@ -97,6 +101,7 @@ class ChannelCodec:
     chunk = staticmethod(server_frames.chunk)
     text_frame = staticmethod(server_frames.text_frame)
     done = staticmethod(server_frames.done)
+    prefilled = staticmethod(server_frames.prefilled)
     failed = staticmethod(server_frames.failed)
     error = staticmethod(server_frames.error)
     stats = staticmethod(server_frames.stats)

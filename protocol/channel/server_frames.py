@@ -79,6 +79,12 @@ def failed(fault: TwowireError, events: Sequence[Event], stream_id: str, event_i
     return [error(fault, stream_id, event_id, events[-1] if events else None)]
 
 
+def prefilled(event_id: str | None, status: Status, usage: Usage) -> bytes:
+    """The end of a prefill; the tokens of its prompt are in `usage`."""
+    frame = _labelled("chat.completion.prefilled", None, event_id)
+    return orjson.dumps(frame | {"status": status, "usage": usage_object(usage)})
+
+
 def error(
     fault: TwowireError, stream_id: str | None = None, event_id: str | None = None, body: bytes | None = None
 ) -> bytes:

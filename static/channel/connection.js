@@ -17,6 +17,7 @@ import { ChannelError } from "./errors.js";
  * @typedef {object} Limits The limits in `connection.ready` that this client uses.
  * @property {number} [max_message_bytes]
  * @property {number} [ping_interval_s]
+ * @property {number} [max_prefills]
  */
 
 /** @typedef {"soon" | "slow" | "never"} Retry */

@@ -56,6 +56,7 @@ const composer = new Composer(byId("composer"), {
     thread.goToEnd();
   },
   stop: stopAnswer,
+  typed: () => void readAhead(),
   last: () => (current === null ? [] : library.path(current)).findLast(({ role }) => role === "user")?.text ?? "",
 });
 const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
@@ -184,6 +185,16 @@ function showState() {
 function askAtOnce(question) {
   composer.fill(question);
   byId("composer").requestSubmit();
+}
+
+/** While a question is typed, have the server read what goes before it. */
+async function readAhead() {
+  if (!connection.channel.limits.max_prefills) return;
+  const prefill = await import("./state/prefill.js");
+  prefill.readAhead(connection.channel, () => {
+    const path = current === null ? [] : library.path(current);
+    return path.some(({ answer }) => answer?.state === "open") ? null : { model: model(), sampling: sampling(), path };
+  });
 }
 
 function startNew() {

@@ -323,3 +323,25 @@ test("a server that does not show its load is no problem of the channel", async 
   assert.deepEqual(loads, [null]);
   assert.deepEqual(network.problems, []);
 });
+
+test("a prompt is read ahead where the server offers it, and only the newest call is answered", async () => {
+  const [channel] = await network.readyChannel();
+  assert.equal(await channel.prefill(BODY), null, "the server does not offer it");
+  assert.equal(network.socket.count("chat.completion.prefill"), 0);
+  channel.limits.max_prefills = 1;
+  const [first, second] = [channel.prefill(BODY), channel.prefill({ ...BODY, messages: [1] })];
+  assert.equal(await first, null);
+  const { event_id, body } = network.socket.last("chat.completion.prefill");
+  assert.deepEqual(body.messages, [1]);
+  const type = "chat.completion.prefilled";
+  network.socket.frame({ type, event_id: "prefill-1", status: "cancelled", usage: {} });
+  network.socket.frame({ type, event_id, status: "completed", usage: { prompt_tokens: 3 } });
+  assert.equal((await second).usage.prompt_tokens, 3);
+  const refused = channel.prefill(BODY);
+  const error = { message: "no", code: "queue_full" };
+  network.socket.frame({ type: "error", event_id: "prefill-3", status: 503, error });
+  assert.equal(await refused, null);
+  const lost = channel.prefill(BODY);
+  network.socket.drop();
+  assert.equal(await lost, null);
+});

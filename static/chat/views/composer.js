@@ -16,8 +16,8 @@ export class Composer {
 
   /**
    * @param {HTMLFormElement} form
-   * @param {{ send: (text: string) => Promise<void>, stop: () => void, last: () => string }} callbacks `last` is the last
-   *   question of the shown chat.
+   * @param {{ send: (text: string) => Promise<void>, stop: () => void, last: () => string, typed: () => void }} callbacks
+   *   `last` is the last question of the shown chat; `typed` is called while a question is typed.
    */
   constructor(form, callbacks) {
     this.#callbacks = callbacks;
@@ -34,6 +34,7 @@ export class Composer {
       fitHeight(this.#area);
       writeDraft(this.#of, this.#area.value);
       this.#drawButton();
+      callbacks.typed();
     });
     this.#area.addEventListener("keydown", (event) => {
       if (this.#recall(event)) event.preventDefault();

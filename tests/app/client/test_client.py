@@ -221,3 +221,23 @@ def test_the_client_does_not_import_the_server() -> None:
     assert done.stdout.strip() == "[]"
     exported = {"Channel", "ChannelError", "ConnectionLost", "Generation", "MessageBuilder", "run_tools"}
     assert set(app.client.__all__) == exported
+
+
+async def test_a_prompt_is_read_ahead_and_its_answer_is_told() -> None:
+    async def script(peer: Peer) -> None:
+        frame = await peer.next("chat.completion.prefill")
+        assert frame["body"] == {"model": "m", "messages": MESSAGES, "tools": []}
+        assert "stream_id" not in frame
+        await peer.send("chat.completion.prefilled", event_id=frame["event_id"], status="completed", usage=USAGE)
+        frame = await peer.next("chat.completion.prefill")
+        busy = {"message": "Others wait.", "type": "server_error", "param": None, "code": "queue_full"}
+        await peer.send("error", event_id=frame["event_id"], status=503, error=busy)
+        await peer.next("chat.completion.prefill")
+
+    async with fake(script) as url, Channel.connect(url) as channel:
+        told = await channel.prefill(model="m", messages=MESSAGES, tools=[])
+        assert told == {"status": "completed", "usage": USAGE}
+        with pytest.raises(ChannelError, match="Others wait"):
+            await channel.prefill(model="m", messages=MESSAGES)
+        with pytest.raises(ConnectionLost):
+            await channel.prefill(model="m", messages=MESSAGES)

@@ -139,3 +139,20 @@ async def test_what_the_engine_refuses_costs_no_tokens() -> None:
             await start(harness, Transport())
         (tokens,) = await harness.services.rates.standing(CALLER.client)
         assert tokens["remaining"] == 1000
+
+
+@pytest.mark.parametrize("flags", [(), ("--cache-salt-per-key",)])
+async def test_callers_share_cached_prompts_unless_each_key_has_its_salt(flags: tuple[str, ...]) -> None:
+    async with open_harness(steps=words("a"), ends=True, flags=flags) as harness:
+        salts = []
+        for caller in (CALLER, CALLER, Caller("another", "another"), Caller(None, "127.0.0.1")):
+            for salt in (None, "s"):
+                body = body_of(CHAT, cache_salt=salt)
+                await harness.services.generation.collect(CHAT, body, caller, Transport("http"))
+                salts.append(harness.engine.prepared[-1].extras.cache_salt)
+        if not flags:
+            assert salts == [None, "s"] * 4
+        else:
+            assert salts[:2] == salts[2:4]
+            assert len(set(salts)) == 6
+            assert not any(salt is None or CALLER.client in salt for salt in salts)

@@ -31,6 +31,7 @@ SERVER_KINDS = {
     "chat.completion.chunk",
     "chat.completion.done",
     "chat.completion.resumed",
+    "chat.completion.prefilled",
     "server.stats",
     "error",
     "ping",
@@ -82,9 +83,11 @@ def built(message: dict[str, Any]) -> bytes:
         case {"type": "chat.completion.chunk", "stream_id": stream_id}:
             head = server_frames.chunk_head(stream_id)
             return server_frames.chunk(head, message["seq"], orjson.dumps(message["data"]))
-        case {"type": "chat.completion.done", "usage": told}:
+        case {"type": "chat.completion.done" | "chat.completion.prefilled" as kind, "usage": told}:
             cached = told["prompt_tokens_details"]["cached_tokens"]
             usage = Usage(told["prompt_tokens"], told["completion_tokens"], cached)
+            if kind == "chat.completion.prefilled":
+                return server_frames.prefilled(ids[1], message["status"], usage)
             return server_frames.done(message["stream_id"], message["seq"], message["status"], usage)
         case {"type": "server.stats", "streams": streams, **figures}:
             return server_frames.stats(figures, streams)

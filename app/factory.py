@@ -24,6 +24,7 @@ from app.routes.responses.input_tokens import input_token_routes
 from app.routes.responses.stored import stored_response_routes
 from app.routes.resume import resumable_routes
 from app.routes.tickets import ticket_routes
+from app.routes.tokenizer import tokenizer_routes
 from app.services import Services
 from engine.processes.fork_server import stop_fork_server
 
@@ -62,6 +63,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(compact_routes(services), origins))
     app.register_blueprint(allow_origins(conversation_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
+    app.register_blueprint(allow_origins(tokenizer_routes(services), origins))
     app.register_blueprint(channel_routes(services))
     app.register_blueprint(page_routes(services))
     add_checks(app, services)

@@ -128,6 +128,13 @@ class AnswerFormats:
     reasoning: str | None = None
 
 
+class Tokenizer(Protocol):
+    """The part of a tokenizer of transformers that routes show."""
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """Each token's own text, as the vocabulary has it."""
+
+
 class TextEngine(Watched, Protocol):
     """A running engine. Made by an `EngineFactory`, ended by `close`."""
 
@@ -151,6 +158,16 @@ class TextEngine(Watched, Protocol):
 
     async def count(self, request: GenerationRequest) -> int:
         """The number of prompt tokens of a request, rendered and tokenized, without a limit. Raises `TwowireError`."""
+
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The tokens of a request's prompt, within the bounds of `count`. Raises `TwowireError`."""
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        """The text of tokens, special ones included. Raises `TwowireError` for ids that the model has not."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, to look at."""
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Start to generate for one prompt. Raises `TwowireError`; then nothing was started."""

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from engine.api import AnswerFormats, EngineFactory, EngineStream, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
@@ -22,6 +22,7 @@ from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queued_stream import QueuedStream
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
+from engine.tokenizer_config import tokenizer_config
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -183,6 +184,22 @@ class EngineManager(HasSupervisor[TextEngine]):
     async def count(self, request: GenerationRequest) -> int:
         """The number of prompt tokens of a request, without queueing. Raises `TwowireError`."""
         return await self._ready_engine().count(request)
+
+    async def tokenize(self, request: GenerationRequest, *, strings: bool) -> tuple[list[int], list[str] | None]:
+        """The tokens of a request's prompt, with each one's own text if `strings`. Raises `TwowireError`."""
+        engine = self._ready_engine()
+        token_ids = await engine.tokenize(request)
+        if not strings:
+            return token_ids, None
+        return token_ids, await asyncio.to_thread(engine.tokenizer.convert_ids_to_tokens, token_ids)
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        """The text of tokens. Raises `TwowireError`."""
+        return await self._ready_engine().detokenize(token_ids)
+
+    def tokenizer_info(self) -> dict[str, Any]:
+        """The tokenizer's configuration. Raises `TwowireError` while there is no engine."""
+        return tokenizer_config(self._ready_engine().tokenizer)
 
     def check_open(self) -> None:
         """Raise `TwowireError` (503) if the server is shutting down."""

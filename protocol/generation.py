@@ -25,6 +25,8 @@ class ChatPrompt:
     """Further arguments for the template; the engine refuses those that the server does not allow."""
     continue_final_message: bool = False
     """Continue the text of the last message instead of starting a new one."""
+    add_generation_prompt: bool = True
+    """End with the beginning of an answer, unless the last message is continued."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,9 @@ class Access:
             "nobody can tell from the time to the first token what others have sent."
         ),
     ] = False
+    tokenizer_info: Annotated[
+        bool, Option("Show the tokenizer's configuration, the chat template included, at /tokenizer_info.")
+    ] = False
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
 
     @property

@@ -15,6 +15,7 @@ from app.routes.generation import BLUEPRINT as GENERATION
 from app.routes.messages import COUNT_TOKENS
 from app.routes.responses.compact import ENDPOINT as COMPACT
 from app.routes.responses.input_tokens import INPUT_TOKENS
+from app.routes.tokenizer import DETOKENIZE, TOKENIZE
 from app.security.caller import Caller
 from app.services import Services
 from engine.supervisor import EngineState
@@ -44,6 +45,7 @@ def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
     others = {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, INPUT_TOKENS, COMPACT}
+    others |= {TOKENIZE, DETOKENIZE}
     return frozenset(generation | others)
 
 

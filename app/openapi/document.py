@@ -24,6 +24,7 @@ _TAGS = (
     ("Generation", "Text generation. OpenAI's clients work unchanged: set their base URL to `/v1` of this server."),
     ("Responses", "Stored responses, and conversations."),
     ("Embeddings", "Vectors of texts, and rankings of documents."),
+    ("Tokenizer", "Tokens of texts and chats, and the way back."),
     ("Channel", "A WebSocket for many chats; how to cancel and resume chats on either wire."),
     ("Models", "The names that a request may give as `model`."),
     ("Server", "Health, version and metrics."),

@@ -14,6 +14,7 @@ from app.openapi.messages import count_tokens_route
 from app.openapi.responses import response_routes
 from app.openapi.route import Route
 from app.openapi.server import MODEL_ROUTES, PAGE_ROUTES, SERVER_ROUTES
+from app.openapi.tokenizer import tokenizer_routes
 
 
 def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
@@ -25,6 +26,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
         input_tokens_route(model),
         *response_routes(model, apis),
         *EMBEDDING_ROUTES,
+        *tokenizer_routes(model),
         *channel_routes(apis),
         *MODEL_ROUTES,
         *SERVER_ROUTES,

@@ -19,7 +19,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt
+from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, Tokenizer
 from engine.config import EngineConfig
 from engine.extras import check_extras, check_prompt_logprobs, extra_limits
 from engine.grammar.checker import GrammarChecker
@@ -186,6 +186,19 @@ class VllmEngine:
         engine_inputs, _ = await self._inputs(request, self._counted_tokens)
         return sum(len(engine_input["prompt_token_ids"]) for engine_input in engine_inputs)
 
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        engine_inputs, _ = await self._inputs(request, self._counted_tokens)
+        return [token_id for engine_input in engine_inputs for token_id in engine_input["prompt_token_ids"]]
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        check_token_ids([token_ids] if token_ids else [], self._model_config.get_vocab_size(), "tokens")
+        return await self._decode(token_ids)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        tokenizer: Tokenizer = self._llm.get_tokenizer()
+        return tokenizer
+
     async def _inputs(
         self, request: GenerationRequest, chat_tokens: TokenizeParams
     ) -> tuple[list[Any], list[str | None]]:
@@ -207,7 +220,7 @@ class VllmEngine:
             allowed_template_kwargs(chat, self._allowed_template_kwargs)
             | self._format.template_kwargs(request)
             | {
-                "add_generation_prompt": not chat.continue_final_message,
+                "add_generation_prompt": chat.add_generation_prompt and not chat.continue_final_message,
                 "continue_final_message": chat.continue_final_message,
                 "tokenize": False,
             }

@@ -34,7 +34,8 @@ MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024
 FIELD_NAMES = FieldNames(prompt="messages", logprobs="top_logprobs")
 
 
-def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """For a validator: refuse arguments of the chat template that are too large or too deep."""
     if is_nested_deeper(arguments, MAX_TEMPLATE_ARGUMENTS_DEPTH):
         predicate = f"must be nested at most {MAX_TEMPLATE_ARGUMENTS_DEPTH} levels deep."
         raise refusal(Fault.INVALID_VALUE, predicate)
@@ -48,7 +49,7 @@ def _check_template_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _check_calls(messages: Any) -> Any:
+def check_calls(messages: Any) -> Any:
     """Refuse calls whose arguments, JSON as text, would be too much together: the body's own bound sees only text."""
     if not isinstance(messages, list):
         return messages
@@ -81,7 +82,7 @@ class ChatCompletionRequest(VllmFields):
     messages: Annotated[
         list[ChatMessage],
         Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
-        BeforeValidator(_check_calls),
+        BeforeValidator(check_calls),
     ] = Field(description="The chat so far, oldest first.")
     max_completion_tokens: int | None = Field(
         default=None,
@@ -96,7 +97,7 @@ class ChatCompletionRequest(VllmFields):
         le=20,
         description="With `logprobs`: how many candidates to report for each position. Without, only 0.",
     )
-    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_arguments)] | None = Field(
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(check_template_arguments)] | None = Field(
         default=None, description="Arguments for the chat template; only the names that the server allows."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from engine.api import AnswerFormats, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
@@ -76,6 +76,16 @@ class FakeStream:
         self._changed.set()
 
 
+class FakeTokenizer:
+    """Its tokens are their numbers."""
+
+    init_kwargs: Mapping[str, object] = {"vocab_file": "/secret", "eos_token": "<end>"}
+    chat_template = "{{ messages }}"
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        return [f"t{token_id}" for token_id in ids]
+
+
 class FakeEngine:
     """Answers every prompt with a copy of `steps`; a stream that the test drives itself is put in `streams`."""
 
@@ -110,6 +120,17 @@ class FakeEngine:
     async def count(self, request: GenerationRequest) -> int:
         self.counted.append(request)
         return 3 * request.prompt_count
+
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        self.counted.append(request)
+        return [1, 2, 3]
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        return " ".join(map(str, token_ids))
+
+    @property
+    def tokenizer(self) -> FakeTokenizer:
+        return FakeTokenizer()
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         await asyncio.sleep(0)

@@ -117,3 +117,17 @@ def test_what_needs_an_option_says_so(server: Server) -> None:
     assert "--scheduling-policy" in chat(server, 400, priority=1)["error"]["message"]
     assert "allowed: none" in chat(server, 400, vllm_xargs={"a": 1})["error"]["message"]
     assert "--allow-kv-transfer-params" in chat(server, 400, kv_transfer_params={"a": 1})["error"]["message"]
+
+
+def test_tokens_there_and_back_are_those_of_a_chat(server: Server) -> None:
+    def post(path: str, **body: Any) -> dict[str, Any]:
+        answer = httpx.post(f"{server.url}{path}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    asked = chat(server, return_token_ids=True, max_tokens=1)
+    told = post("/tokenize", messages=ASK, return_token_strs=True)
+    assert told["tokens"] == asked["prompt_token_ids"]
+    assert told["count"] == len(told["token_strs"]) == asked["usage"]["prompt_tokens"]
+    assert "Is the sky blue?" in post("/detokenize", tokens=told["tokens"])["prompt"]
+    assert httpx.get(f"{server.url}/tokenizer_info").status_code == 404

@@ -140,7 +140,8 @@ class Channel:
         frame: Json = {"type": "chat.completion.prefill", "event_id": event_id}
         frame["body"] = {"model": model, "messages": list(messages), **body}
         text = self._encoded(frame)
-        answer = self._prefills[event_id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._prefills[event_id] = answer
         try:
             await send(socket, text)
             return await answer

@@ -51,16 +51,11 @@ def json_constraint(schema: Mapping[str, Any]) -> Constraint:
 
 
 def constraint_of(wanted: JsonOutput | TextOutput) -> Constraint:
-    """Constrain an answer to the form that a request wants, without thoughts before it."""
+    """Constrain an answer to the form that a request wants, without thoughts before it; but for structural tags."""
     if isinstance(wanted, JsonOutput):
         return json_constraint(wanted.schema)
     if wanted.kind == "choice":
         return Constraint("grammar", f"start: {alternatives(json.loads(wanted.text))}\n")
-    if wanted.kind == "structural_tag":
-        tags = json.loads(wanted.text)
-        for structure in tags["structures"]:
-            structure["schema"] |= SEPARATORS
-        return Constraint("structural_tag", json.dumps(tags, ensure_ascii=False))
     return Constraint(wanted.kind, wanted.text)
 
 

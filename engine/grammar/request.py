@@ -6,7 +6,7 @@ from typing import Protocol
 
 from engine.grammar.constraint import Constraint, json_constraint
 from protocol.errors import Fault, TwowireError
-from protocol.generation import GenerationRequest, TextOutput
+from protocol.generation import GenerationRequest, JsonOutput, TextOutput
 
 
 class Checker(Protocol):
@@ -35,6 +35,6 @@ async def check_constraint(
             for number, tool in enumerate(request.tools.tools):
                 if tool.followed is not None:
                     await grammars.check(json_constraint(tool.followed), client, f"{request.fields.tools}[{number}]")
-            if request.constraint is not None:
+            if isinstance(request.constraint, JsonOutput):
                 await grammars.check(json_constraint(request.constraint.schema), client, request.fields.schema)
         raise

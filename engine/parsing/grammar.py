@@ -75,10 +75,31 @@ class GrammarWriter:
         return self._written("ws answer", [f"answer: {_json(schema)}"])
 
     def form(self, wanted: TextOutput) -> str:
-        """One of several texts, or one that an expression matches."""
+        """One of several texts, one that an expression matches, or one with structures between tags."""
+        if wanted.kind == "structural_tag":
+            return self._structures(**json.loads(wanted.text))
         if wanted.kind == "choice":
             return self._written("ws answer", [f"answer: {alternatives(json.loads(wanted.text))}"])
         return self._written("ws ANSWER", [f"ANSWER: /{_between_slashes(wanted.text)}/"])
+
+    def _structures(self, triggers: list[str], structures: list[dict[str, Any]]) -> str:
+        """Text in which each trigger begins one of `structures`, each with a `begin`, a `schema` and an `end`."""
+        rules, used = [], dict.fromkeys(triggers, "")
+        for number, one in enumerate(structures):
+            trigger = next(trigger for trigger in triggers if one["begin"].startswith(trigger))
+            rest = one["begin"][len(trigger) :]
+            pieces = [self._literal(rest)] if rest else []
+            pieces.append(f"json_{number}")
+            pieces += [self._literal(one["end"])] if one["end"] else []
+            rules += [f"json_{number}: {_json(one['schema'])}", f"structure_{number}: {' '.join(pieces)}"]
+            used[trigger] += f" | structure_{number}"
+        names = []
+        for number, (trigger, found) in enumerate(used.items()):
+            if found:
+                names.append(f"tag_{number}")
+                rules.append(f"until_{number}{self._lazy(trigger)}: TEXT? {self._literal(trigger)}")
+                rules.append(f"tag_{number}: until_{number} ({found[3:]})")
+        return self._written(f"({' | '.join(names)})* TEXT?", rules)
 
     def call_list(self, tools: Tools) -> str:
         """Calls as a JSON list of names and parameters, for formats that are not written here."""

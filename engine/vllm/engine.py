@@ -23,7 +23,6 @@ from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, To
 from engine.config import EngineConfig
 from engine.extras import check_extras, check_prompt_logprobs, extra_limits
 from engine.grammar.checker import GrammarChecker
-from engine.grammar.constraint import constraint_of
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
@@ -273,8 +272,7 @@ class VllmEngine:
     def _answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
         if isinstance(request.prompt, ChatPrompt):
             return self._format.answer(request, prompt_ids)
-        wanted = request.constraint
-        return Answer(constraint_of(wanted) if wanted is not None else None, None)
+        return Answer(self._format.text_constraint(request.constraint), None)
 
     # -- run ----------------------------------------------------------------------------------------------------
 

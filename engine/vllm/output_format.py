@@ -24,7 +24,7 @@ from engine.vllm.parsed_stream import Parsing
 from engine.vllm.parser import VllmTextParser, vllm_tools
 from engine.vllm.system_messages import SystemPlace, placed
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest, TextOutput, Tools
+from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput, TextOutput, Tools
 
 SWITCHES = ("enable_thinking", "thinking")
 """Arguments of chat templates that turn thoughts on and off."""
@@ -150,12 +150,19 @@ class OutputFormat:
         text = self.tokenizer.decode(tail, skip_special_tokens=False)
         return bool(text.rfind(opening) > text.rfind(closing))
 
+    def text_constraint(self, wanted: JsonOutput | TextOutput | None) -> Constraint | None:
+        """How the answer to a prompt that is no chat is constrained."""
+        if wanted is None:
+            return None
+        if isinstance(wanted, JsonOutput) or wanted.kind != "structural_tag":
+            return constraint_of(wanted)
+        writer = GrammarWriter(self.tags, self.token_ids, thinks=False, is_thinking=False)
+        return Constraint("grammar", writer.form(wanted))
+
     def _constraint(
         self, request: GenerationRequest, tools: Tools | None, *, thinks: bool, is_thinking: bool
     ) -> Constraint | None:
         output, limit = request.constraint, self._max_thoughts(request) if thinks else None
-        if isinstance(output, TextOutput) and not thinks:
-            return constraint_of(output)
         writer = GrammarWriter(
             *(self.tags, self.token_ids),
             thinks=thinks,
@@ -164,7 +171,9 @@ class OutputFormat:
             shape=self.shape,
         )
         if isinstance(output, TextOutput):
-            if output.kind in ("grammar", "structural_tag"):
+            if output.kind != "structural_tag" and not thinks:
+                return constraint_of(output)
+            if output.kind == "grammar":
                 message = f"{request.fields.schema} cannot be combined with thinking; send reasoning_effort: none."
                 raise TwowireError(Fault.INVALID_VALUE, message, param=request.fields.schema)
             return Constraint("grammar", writer.form(output))

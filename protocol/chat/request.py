@@ -175,7 +175,7 @@ class ChatCompletionRequest(VllmFields):
             return self.reasoning_effort != "none"
         form = self.constraint
         # No grammar can hold both: the answer's has rules of its own.
-        return False if isinstance(form, TextOutput) and form.kind in ("grammar", "structural_tag") else None
+        return False if isinstance(form, TextOutput) and form.kind == "grammar" else None
 
     @property
     def style(self) -> ChatStyle:

@@ -166,7 +166,7 @@ def test_chunks_of_a_chat_tell_the_ids() -> None:
     encoder = ChatChunks(**COMMON, include_usage=True)
     chunks = [orjson.loads(chunk) for delta in DELTAS for chunk in encoder.encode(delta)]
     assert [chunk.get("prompt_token_ids") for chunk in chunks] == [[1, 2]] + [None] * (len(chunks) - 1)
-    told = {index: [] for index in (0, 1)}
+    told: dict[int, list[int]] = {0: [], 1: []}
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk)
         assert chunk["usage"] is None

@@ -30,7 +30,7 @@ async def reading(harness: Harness, peer: Peer, event_id: str = "p1", **more: An
 async def test_a_prompt_is_read_with_one_token_and_nothing_else_is_sent() -> None:
     async with open_harness() as harness:
         peer = harness.peer()
-        asked = {"n": 3, "max_tokens": 50, "logprobs": True, "tools": [TOOL], "tool_choice": "required"}
+        asked: dict[str, Any] = {"n": 3, "max_tokens": 50, "logprobs": True, "tools": [TOOL], "tool_choice": "required"}
         await reading(harness, peer, **asked, response_format={"type": "json_object"}, cache_salt="s", seed=1)
         harness.streams[0].feed(Delta(0, "x", 1, "length"))
         harness.streams[0].end()

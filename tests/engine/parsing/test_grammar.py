@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pytest
 
 from engine.parsing.formats import CALL_FORMATS
@@ -27,6 +28,18 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_
 NOW = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
 CHOICES = TextOutput("choice", '["yes", "a \\"no\\""]')
 EXPRESSION = TextOutput("regex", r"[ab]+/\d{1,2}")
+TAGGED = TextOutput(
+    "structural_tag",
+    orjson.dumps(
+        {
+            "triggers": ["[n", "<tool_call>", "unused"],
+            "structures": [
+                {"begin": "[n=", "schema": {"type": "integer"}, "end": "]"},
+                {"begin": "<tool_call>x ", "schema": NOTHING, "end": "</tool_call>"},
+            ],
+        }
+    ).decode(),
+)
 TAGS = {"<think>": 3, "</think>": 4, "<tool_call>": 5, "</tool_call>": 6}
 BEFORE = {(False, False): "", (True, False): "<think>\nHm {\n</think>\n\n", (True, True): "Hm {</think>\n"}
 """What may stand before an answer, by whether it may think and whether the prompt has begun the thoughts."""
@@ -49,11 +62,17 @@ def writer(thinks: bool, is_thinking: bool, token_ids: Mapping[str, int] = TAGS)
         ("calls_or_text", (BOTH,), ["Hello", f"I look. {CALL} and {NOW}.", ""], ['<tool_call>\n{"name": "no"']),
         ("calls_or_json", (BOTH, SCHEMA), [CALL, '{"city": "Rome"}'], ["Hello", '{"town": "Rome"}']),
         ("json", (SCHEMA,), ['{"city": "Rome"}'], ["Hello", "{}"]),
+        (
+            "form",
+            (TAGGED,),
+            ["Hello", "", "One [n=7] and <tool_call>x {}</tool_call> two", "[n=7]"],
+            ["[n=x", "Hello [n=7)", "<tool_call>{}"],
+        ),
         ("form", (CHOICES,), ["yes", 'a "no"'], ["Hello", "yesterday"]),
         ("form", (EXPRESSION,), ["ab/1", "b/22"], ["ab", "Hello"]),
         ("call_list", (ONE,), ['[{"name": "weather", "parameters": {"city": "a"}}]'], ["[]", '[{"name": "now"']),
     ],
-    ids=["calls", "one call", "calls or text", "calls or JSON", "JSON", "choice", "regex", "list"],
+    ids=["calls", "one call", "calls or text", "calls or JSON", "JSON", "structural tag", "choice", "regex", "list"],
 )
 def test_only_what_is_wanted_gets_through(
     method: str, arguments: Any, good: list[str], bad: list[str], thinks: bool, is_thinking: bool, by_bytes: bool

@@ -340,6 +340,11 @@ def test_a_form_without_thoughts_is_left_as_it_is(tokenizer: Any) -> None:
     assert answer.parsing is None
     assert answer.constraint is not None
     assert (answer.constraint.kind, answer.constraint.text) == ("regex", "[0-9]+")
+    assert form.text_constraint(TextOutput("regex", "[0-9]+")) == answer.constraint
+    tags = '{"triggers": ["<n>"], "structures": [{"begin": "<n>", "schema": {}, "end": "</n>"}]}'
+    plain = form.text_constraint(TextOutput("structural_tag", tags))
+    assert plain is not None
+    assert plain.kind == "grammar"
 
 
 def test_a_form_stands_behind_thoughts_but_a_grammar_does_not(tokenizer: Any) -> None:

@@ -190,14 +190,14 @@ def test_only_openais_finish_reasons_leave(theirs: str, ours: str) -> None:
 async def test_ids_are_reported_with_their_tokens_and_the_prompts_first() -> None:
     opened = Opened(extras=Extras(return_token_ids=True))
     opened.queue.put(output(choice("ab", ids=(4, 5)), prompt_token_ids=[1, 2], prompt_logprobs=None))
-    prompt, first = await opened.stream.next() or ()
+    prompt, first = await opened.stream.next() or []
     assert prompt.report is not None
     assert prompt.report.prompt is not None
     assert (prompt.tokens, prompt.report.prompt.token_ids) == (0, [1, 2])
     assert first.report is not None
     assert (first.text, first.report.token_ids) == ("ab", (4, 5))
     opened.queue.put(output(choice("", "stop", ids=()), finished=True))
-    (last,) = await opened.stream.next() or ()
+    (last,) = await opened.stream.next() or []
     assert (last.report, last.finish_reason) == (None, "stop")
 
 

@@ -32,7 +32,16 @@ from app.server import run as server
 from app.server.wiring import choose_embedder, make_services
 from app.server.workers import ApiServer
 from app.services import Services
-from engine.api import AnswerFormats, EngineStartError, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
+from engine.api import (
+    AnswerFormats,
+    EngineStartError,
+    EngineStream,
+    FastPath,
+    Prepared,
+    PreparedPrompt,
+    StageReport,
+    Tokenizer,
+)
 from engine.grammar.figures import GrammarFigures
 from engine.manager import EngineManager
 from engine.processes.output import Output
@@ -212,6 +221,16 @@ class PacedEngine:
 
     async def count(self, request: GenerationRequest) -> int:
         return (await self.prepare(request)).prompt_tokens
+
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        return list(range(await self.count(request)))
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        return " ".join(map(str, token_ids))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        raise NotImplementedError
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         if isinstance(prompt.sampling, Answer):

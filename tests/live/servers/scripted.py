@@ -20,7 +20,7 @@ from engine.vllm.find_format import NONE, find_format
 from engine.vllm.output_format import OutputFormat
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest
+from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput
 from protocol.output import Delta
 from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 
@@ -108,7 +108,7 @@ def asked(request: GenerationRequest) -> dict[str, Any]:
         "thinks": request.thinks,
         "effort": request.effort,
         "max_thoughts": request.max_thoughts,
-        "schema": dict(request.constraint.schema) if request.constraint else None,
+        "schema": dict(request.constraint.schema) if isinstance(request.constraint, JsonOutput) else None,
     }
 
 

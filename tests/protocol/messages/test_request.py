@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import Fault, TwowireError
+from protocol.generation import JsonOutput
 from protocol.messages.request import CountTokensRequest, MessagesRequest
 from protocol.validation.parse import parse_request, request_from_object
 
@@ -128,7 +129,7 @@ def test_the_older_form_of_structured_outputs_is_followed() -> None:
     wanted = {"type": "json_schema", "schema": TOOL["input_schema"]}
     for fields in ({"output_format": wanted}, {"output_config": {"format": wanted}}):
         constraint = request_from_object(MessagesRequest, asking(**fields)).generation_request().constraint
-        assert constraint is not None
+        assert isinstance(constraint, JsonOutput)
         assert constraint.schema["properties"] == {"city": {"type": "string"}}
 
 

@@ -23,6 +23,7 @@ from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
 from app.security.tickets import Tickets
+from app.stores.base import Store
 from app.stores.responses.base import ResponseStore
 from app.stores.responses.memory import MemoryResponses
 from engine.embeddings.manager import Embedder
@@ -49,6 +50,8 @@ class Services:
     responses: ResponseStore
     socket_responses: MemoryResponses
     """The responses that live as long as their WebSocket."""
+    store: Store
+    """What several servers share, where there is more than one."""
     tickets: Tickets
     connections: Connections
     rates: RateLimits

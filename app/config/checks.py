@@ -10,6 +10,7 @@ from app.config.models import DEFAULT_NAME
 from app.config.settings import Settings
 from app.config.values import FieldError, read_keys
 from app.security.tls import CertificateError, server_context
+from app.stores.responses.base import SHARED
 
 
 def checked(settings: Settings, given: Collection[str]) -> Settings:
@@ -26,6 +27,8 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
         raise FieldError("cors_origins", "* allows every origin, so it must stand alone")
     if settings.listening.api_server_count > 1 and sys.platform != "linux":
         raise FieldError("api_server_count", "more than one needs Linux")
+    if settings.responses.store == SHARED and not settings.store.is_shared:
+        raise FieldError("responses_store", "shared needs --store to name a store that servers share")
     return _linked(settings)
 
 
@@ -33,15 +36,14 @@ def _with_keys_of_the_file(settings: Settings) -> Settings:
     access = settings.access
     if access.api_keys_file is None:
         return settings
-    keys = dict.fromkeys(access.api_keys + tuple(read_keys(access.api_keys_file)))
-    return replace(settings, access=replace(access, api_keys=tuple(keys)))
+    return replace(settings, access=replace(access, keys_of_file=tuple(read_keys(access.api_keys_file))))
 
 
 def _check_keys(settings: Settings, given: Collection[str]) -> None:
     access, host = settings.access, settings.listening.host
     if "api_keys" in given and not access.api_keys:
         raise FieldError("api_keys", "holds no key; leave it out to serve without keys")
-    if not (settings.listening.is_loopback or access.api_keys or access.allow_unauthenticated):
+    if not (settings.listening.is_loopback or access.keys() or access.allow_unauthenticated):
         raise FieldError(
             "host",
             f"other machines can reach {host}, and no API key is set; set TWOWIRE_API_KEYS or "
@@ -78,7 +80,7 @@ def _check_certificate(settings: Settings) -> None:
 
 def _linked(settings: Settings) -> Settings:
     """The sections' fields that are not options of their own, and defaults that depend on other options."""
-    slots, has_several_keys = settings.engine.max_num_seqs, len(settings.access.api_keys) > 1
+    slots, has_several_keys = settings.engine.max_num_seqs, len(settings.access.keys()) > 1
     per_client = settings.admission.running_per_client
     if per_client is None and has_several_keys:
         # If one key could hold all slots, another key's first request would wait for one of the first key's to end.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from pydantic import SecretStr
+
 from app.config.values import Key, Origin, check_host, check_root_path
 from app.security.hosts import is_loopback
 from engine.option import Option
@@ -80,7 +82,7 @@ class Access:
         Path | None,
         Option(
             "A file with one API key per line; blank lines and lines that start with # are ignored. It is read at "
-            "startup, and its keys are added to those of TWOWIRE_API_KEYS.",
+            "startup and on SIGHUP, and its keys are added to those of TWOWIRE_API_KEYS.",
             shown="none",
         ),
     ] = None
@@ -143,16 +145,19 @@ class Access:
     ] = False
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
 
+    keys_of_file: tuple[SecretStr, ...] = ()
+    """Those in `api_keys_file`, which may be read again."""
+
     @property
     def shown_stats(self) -> Literal["all", "own", "off"]:
         """What `server_stats` comes to."""
         if self.server_stats == "auto":
-            return "own" if len(set(self.keys())) > 1 else "all"
+            return "own" if len(self.keys()) > 1 else "all"
         return self.server_stats
 
     def keys(self) -> tuple[str, ...]:
-        """The API keys as text."""
-        return tuple(key.get_secret_value() for key in self.api_keys)
+        """All API keys as text, without repetition."""
+        return tuple(dict.fromkeys(key.get_secret_value() for key in (*self.api_keys, *self.keys_of_file)))
 
 
 @dataclass(frozen=True, slots=True)

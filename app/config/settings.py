@@ -12,6 +12,7 @@ from app.config.embeddings import EmbeddingOptions
 from app.config.listening import Access, Listening, TlsFiles
 from app.config.logging import Logging
 from app.config.models import ModelNames
+from app.stores.base import StoreOptions
 from app.stores.responses.base import ResponsesOptions
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
@@ -70,5 +71,6 @@ class Settings:
     channels: Annotated[ChannelCapacity, Section(CHANNEL, "ws_")] = field(default_factory=ChannelCapacity)
     resume: Annotated[ResumeLimits, Section(CHANNEL, "resume_")] = field(default_factory=ResumeLimits)
     responses: Annotated[ResponsesOptions, Section("Responses", "responses_")] = field(default_factory=ResponsesOptions)
+    store: Annotated[StoreOptions, Section("Several servers")] = field(default_factory=StoreOptions)
     logging: Annotated[Logging, Section("Logging")] = field(default_factory=Logging)
     file: Annotated[ConfigurationFile, Section("Configuration file")] = field(default_factory=ConfigurationFile)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from app.config.connections import RatesPerMinute
 from app.stores.base import Draw, Store
-from app.stores.token_bucket import wait_s
+from app.stores.token_bucket import MINUTE_S, wait_s
 from protocol.errors import Fault, TwowireError
 
 HEADERS = tuple(
@@ -25,6 +25,9 @@ HEADERS = tuple(
 """OpenAI's names of all headers that a response may have."""
 SETTLE_AFTER_S = 1.0
 """How long after the end of a generation its tokens are taken from the bucket, if nothing else draws from it."""
+LEVELS_LAST_S = 1.0
+"""How long after a request has drawn from a shared store its levels are good enough for the response's headers."""
+MAX_LEVELS = 1024
 FAULTS = {"requests": Fault.TOO_MANY_REQUESTS, "tokens": Fault.TOO_MANY_TOKENS}
 
 
@@ -46,6 +49,11 @@ class _Running:
 
     def ended(self, spender: Spender) -> None:
         self._owed += spender.usage.completion_tokens - self.counted.pop(spender)
+
+    def pending(self) -> int:
+        """The tokens used since `fresh` was last called."""
+        running = sum(int(each.usage.completion_tokens) - counted for each, counted in self.counted.items())
+        return self._owed + running
 
     def fresh(self) -> int:
         """The tokens used since the last call."""
@@ -73,6 +81,8 @@ class RateLimits:
         self._running: dict[str, _Running] = {}
         self._clients: dict[Spender, str] = {}
         self._ended: set[str] = set()
+        self._levels: dict[str, tuple[float, dict[str, float]]] = {}
+        """What requests have drawn last from a shared store, until their response's headers."""
         self._settle_after_s = SETTLE_AFTER_S
         self._timer: asyncio.TimerHandle | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -140,7 +150,7 @@ class RateLimits:
         """
         if not self._limits:
             return []
-        levels = await self._draw(client)
+        levels = self._drawn_lately(client) or await self._draw(client)
         return [
             {
                 "name": name,
@@ -179,11 +189,28 @@ class RateLimits:
                 draws.append(Draw(key, limit, needs, takes))
         drawn = await self._store.draw(draws)
         levels = dict(zip(self._limits, drawn.levels, strict=True))
+        if self._store.is_shared and amounts:
+            if len(self._levels) >= MAX_LEVELS:
+                self._levels.clear()
+            self._levels[client] = self._clock(), levels
         if not drawn.is_granted:
             for name, amount in needed.items():
                 if levels[name] < amount:
                     raise _refusal(name, amount, levels[name], self._limits[name])
         return levels
+
+    def _drawn_lately(self, client: str) -> dict[str, float] | None:
+        """The levels after the client's last draw, refilled since, or None. It saves a call of a shared store."""
+        drawn_at, levels = self._levels.pop(client, (-math.inf, {}))
+        elapsed_s = self._clock() - drawn_at
+        if elapsed_s > LEVELS_LAST_S:
+            return None
+        running = self._running.get(client)
+        used = {"tokens": 0 if running is None else running.pending()}
+        return {
+            name: min(limit, levels[name] + elapsed_s * limit / MINUTE_S) - used.get(name, 0)
+            for name, limit in self._limits.items()
+        }
 
     def _used_by(self, client: str) -> tuple[int, float]:
         """The tokens that the client's generations have used since this was last called, and for how long that is."""

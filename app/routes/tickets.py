@@ -20,7 +20,7 @@ def ticket_routes(services: Services) -> Blueprint:
     async def tickets() -> Response:
         """A ticket that opens one WebSocket, for a client that cannot set its headers: a browser."""
         owner = record_of(request.scope).owner
-        ticket = await services.tickets.issue(owner, request.headers.get("Origin"))
+        ticket = services.tickets.issue(owner, request.headers.get("Origin"))
         body = {
             "object": "ws.ticket",
             "ticket": ticket,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.errors import Fault, TwowireError
 
@@ -15,7 +15,16 @@ class KeyRing:
     """The accepted keys. Holds only digests, so no log, dump or repr can show a key."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [_digest(key.encode()) for key in keys]
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Accept these keys from now on, and no others."""
+        encoded = [key.encode() for key in keys]
+        self._digests = [_digest(key) for key in encoded]
+        self.ticket_secrets: Mapping[str, bytes] = {
+            _digest(key).hex(): hmac.digest(key, b"twowire ticket", "sha256") for key in encoded
+        }
+        """What each owner's tickets are signed with: every server with the same keys has the same."""
 
     def __bool__(self) -> bool:
         return bool(self._digests)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TextIO
 
 import structlog
@@ -17,6 +18,7 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
 from app.config.settings import Settings
+from app.config.values import FieldError, read_keys
 from app.factory import create_app
 from app.hypercorn import IncompatibleHypercorn, install
 from app.observability.logs import set_up_logs
@@ -28,6 +30,7 @@ from app.server.sockets import listening_sockets
 from app.server.wiring import build_services, choose_embedder
 from app.server.workers import ApiServer, run_several
 from app.services import Services
+from app.stores.open import StoreOptionError, open_store
 from app.stores.responses.open import check_store
 from app.stores.responses.sqlite import StoreError
 from engine.api import EngineStartError
@@ -63,8 +66,11 @@ def run(settings: Settings) -> int:
         check_text_model(settings.engine)
         choose_embedder(settings)
         check_store(settings.responses)
+        open_store(settings.store)
     except EngineStartError as error:
         return _fail(str(error))
+    except StoreOptionError as error:
+        return _fail(f"--store: {error}")
     except StoreError as error:
         return _fail(f"--responses-store: {error}")
     count = settings.listening.api_server_count
@@ -84,7 +90,7 @@ def run(settings: Settings) -> int:
         code = START_FAILED if failure is not None else 0
     else:
         leave_s = settings.requests.drain_timeout_s + LEAVE_S
-        code, failure = run_several(sockets, leave_s, api_server, hangup_ends=certificate is None)
+        code, failure = run_several(sockets, leave_s, api_server, hangup_ends=not _reloads(settings))
     if failure is not None:
         _fail(failure)  # As the last line.
     _skip_the_last_collection(code)
@@ -141,7 +147,8 @@ async def _serve(
         one_of.ask_when_orphaned(stop.request)
     if certificate is not None:
         background.append(asyncio.create_task(certificate.watch()))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.reload)
+    if _reloads(settings):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, services, certificate)
     try:
         app = ASGIWrapper(create_app(services))
         await worker_serve(app, config, sockets=sockets, shutdown_trigger=stop.wait)
@@ -149,6 +156,25 @@ async def _serve(
         for task in background:
             task.cancel()
     return stop.failed
+
+
+def _reloads(settings: Settings) -> bool:
+    """Whether there are files that SIGHUP reads again. Otherwise it ends the server, as it does most programs."""
+    return settings.tls.certfile is not None or settings.access.api_keys_file is not None
+
+
+def _reload(settings: Settings, services: Services, certificate: Certificate | None) -> None:
+    if certificate is not None:
+        certificate.reload()
+    access = settings.access
+    if access.api_keys_file is not None:
+        try:
+            keys = replace(access, keys_of_file=tuple(read_keys(access.api_keys_file))).keys()
+        except FieldError as error:
+            log.error("api_keys_not_reloaded", reason=str(error))
+        else:
+            services.keys.replace(keys)
+            log.info("api_keys_reloaded", keys=len(keys))
 
 
 def _url(settings: Settings, sockets: Sockets) -> str:

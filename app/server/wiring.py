@@ -25,8 +25,10 @@ from app.security.tickets import Tickets
 from app.server.workers import ApiServer
 from app.services import Services
 from app.stores.memory import MemoryStore
+from app.stores.open import open_store
 from app.stores.responses.memory import MemoryResponses
-from app.stores.responses.open import open_store
+from app.stores.responses.open import open_responses
+from app.stores.shared import SharedStore
 from engine.api import EngineStartError
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
@@ -67,9 +69,9 @@ def make_services(
     """Everything that the routes share, around an engine's manager. Without an embedder there are no embeddings."""
     access, coalesce_ms = settings.access, settings.connections.coalesce_ms
     embedder = embedder or no_embedder("it was started without them")
-    store = MemoryStore()
-    responses = open_store(settings.responses)
-    replays = ReplayStore(store, settings.resume)
+    store = open_store(settings.store)
+    responses = open_responses(settings.responses, store)
+    replays = ReplayStore(MemoryStore(), settings.resume)
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
@@ -81,6 +83,9 @@ def make_services(
     metrics.gauge("resume_log_bytes", "Bytes of chunks in those buffers.", lambda: replays.bytes)
     metrics.gauge("responses_kept", "Responses and conversations that are kept.", lambda: responses.totals[0])
     metrics.gauge("responses_kept_bytes", "Their bytes, as --responses-max-bytes counts.", lambda: responses.totals[1])
+    if isinstance(store, SharedStore):
+        metrics.gauge("store_up", "1 while the shared store answers, 0 while this server counts for itself.", store.up)
+        metrics.gauge("store_failures", "Calls of the shared store that failed.", lambda: store.failures)
     metrics.on_ended.append(rates.ended)
     traces = start_traces(settings.logging.otlp_endpoint)
     keys = KeyRing(access.keys())
@@ -104,7 +109,8 @@ def make_services(
         replays=replays,
         responses=responses,
         socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),
-        tickets=Tickets(store),
+        store=store,
+        tickets=Tickets(store, keys),
         connections=connections,
         rates=rates,
         embedder=embedder,

@@ -1,7 +1,8 @@
-"""The store's interface: tickets, rate limits, and where resumable generations run.
+"""The store's interface: what several servers share, such as used tickets and rate limits.
 
 Everything a server over the network needs to implement it is in the arguments: keys are strings, values are bytes, no
-call takes a callback, and whatever must be atomic is one call. `MemoryStore` keeps all of it in this process.
+call takes a callback, and whatever must be atomic is one call. `MemoryStore` keeps all of it in this process,
+`app.stores.redis` on a Redis server.
 
 A request awaits the store a few times. A token never does.
 """
@@ -10,16 +11,81 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+from engine.option import Option
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+MEMORY = "memory"
+
+
+def _check_store(store: SecretStr) -> SecretStr:
+    url = store.get_secret_value()
+    if url == MEMORY:
+        return store
+    # The value is not quoted: it may hold a password.
+    shape = "must be memory, or a URL such as redis://HOST:6379/0, rediss://… (TLS) or unix:///PATH"
+    try:
+        parts = urlsplit(url)
+        is_complete = bool(parts.path.strip("/") if parts.scheme == "unix" else parts.hostname)
+        is_complete = is_complete and parts.port != 0
+    except ValueError:
+        raise ValueError(shape) from None
+    if parts.scheme not in REDIS_SCHEMES or not is_complete:
+        raise ValueError(shape)
+    return store
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Keys of which only the newest `max_keys` are kept."""
+class StoreOptions:
+    """What several servers share, and where."""
 
-    name: str
-    max_keys: int
+    store: Annotated[
+        SecretStr,
+        Option(
+            "Where rate limits and used tickets are counted: memory, each server and API server for itself; or the URL "
+            "of a Redis or Valkey server that they all share, redis://HOST:6379/0, rediss://… with TLS, or "
+            "unix:///PATH. Requires the extra redis. Set a URL with a password in the environment or the file: other "
+            "users of a machine can read its command lines.",
+            shown="memory",
+            metavar="WHERE",
+            is_secret=True,
+            check=_check_store,
+        ),
+    ] = field(default_factory=lambda: SecretStr(MEMORY))
+    store_password: Annotated[
+        SecretStr | None,
+        Option(
+            "The password of the store, if its URL has none. There is no flag, because other users of a machine can "
+            "read its command lines.",
+            shown="none",
+            is_secret=True,
+        ),
+    ] = None
+    store_timeout_s: Annotated[
+        float,
+        Option(
+            "How many seconds the store may take to answer. After that, and until it answers again, each server counts "
+            "for itself.",
+            gt=0,
+        ),
+    ] = 0.25
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is a store that other servers use as well."""
+        return self.store.get_secret_value() != MEMORY
+
+    @property
+    def shown(self) -> str:
+        """The store's address without its password, for logs and error messages."""
+        parts = urlsplit(self.store.get_secret_value())
+        host = parts.netloc.rpartition("@")[2]
+        return SplitResult(parts.scheme, host, parts.path, "", "").geturl()
 
 
 class Draw(NamedTuple):
@@ -46,17 +112,27 @@ class Drawn(NamedTuple):
 class Store(Protocol):
     """Shared state. Each method is atomic."""
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None, group: Group | None = None) -> None:
-        """Keep `value` for `ttl_s` seconds, or until deleted. If `group` is full, its oldest keys are deleted."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers use it as well."""
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        """Keep `value` for `ttl_s` seconds, or until deleted."""
 
     async def get(self, key: str) -> bytes | None:
         """The value of `key`; None if it was never put, was deleted, or has expired."""
 
-    async def pop(self, key: str) -> bytes | None:
-        """Get and delete, so that of several callers only one gets the value."""
-
     async def delete(self, key: str) -> None:
         """Delete `key` if it is there."""
 
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """Whether this is the first call for `key` in `ttl_s` seconds: of several callers, one gets True."""
+
     async def draw(self, draws: Sequence[Draw]) -> Drawn:
         """Draw from several buckets, from all of them or from none. A bucket not seen before is full."""
+
+    def start(self) -> None:
+        """Begin what the store does in the background."""
+
+    async def close(self) -> None:
+        """Release what the store holds."""

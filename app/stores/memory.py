@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from app.stores.base import Draw, Drawn, Group
+from app.stores.base import Draw, Drawn
 from app.stores.token_bucket import TokenBucket
-
-T = TypeVar("T")
 
 FIRST_SWEEP = 1024
 """From this many buckets on, full ones are dropped from time to time: a bucket not seen before is full as well."""
@@ -19,18 +17,18 @@ class _Entry(NamedTuple):
     value: bytes
     ttl_s: float | None
     expires_at: float
-    group: str | None
 
 
 class MemoryStore:
     """Implements `app.stores.base.Store` in this process."""
+
+    is_shared = False
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         # With the same time to live, keys expire in the order in which they were put. There are few such times.
         self._by_ttl: dict[float, dict[str, None]] = {}
-        self._groups: dict[str, dict[str, None]] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = FIRST_SWEEP
 
@@ -38,44 +36,47 @@ class MemoryStore:
         """Values and buckets held."""
         return len(self._entries) + len(self._buckets)
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None, group: Group | None = None) -> None:
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         now = self._clock()
         self._drop_expired(now)
         self._drop(key)
-        if group is not None:
-            members = self._groups.get(group.name, {})
-            while len(members) >= group.max_keys:
-                self._drop(next(iter(members)))
-            self._groups.setdefault(group.name, {})[key] = None
         if ttl_s is not None:
             self._by_ttl.setdefault(ttl_s, {})[key] = None
-        expires_at = float("inf") if ttl_s is None else now + ttl_s
-        self._entries[key] = _Entry(value, ttl_s, expires_at, None if group is None else group.name)
+        self._entries[key] = _Entry(value, ttl_s, float("inf") if ttl_s is None else now + ttl_s)
 
     async def get(self, key: str) -> bytes | None:
         entry = self._entries.get(key)
         return entry.value if entry is not None and self._clock() < entry.expires_at else None
 
-    async def pop(self, key: str) -> bytes | None:
-        entry = self._drop(key)
-        return entry.value if entry is not None and self._clock() < entry.expires_at else None
-
     async def delete(self, key: str) -> None:
         self._drop(key)
+
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        if await self.get(key) is not None:
+            return False
+        await self.put(key, b"", ttl_s=ttl_s)
+        return True
+
+    def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._entries.clear()
+        self._by_ttl.clear()
+        self._buckets.clear()
 
     def _drop_expired(self, now: float) -> None:
         for keys in list(self._by_ttl.values()):
             while keys and self._entries[oldest := next(iter(keys))].expires_at <= now:
                 self._drop(oldest)
 
-    def _drop(self, key: str) -> _Entry | None:
+    def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
-        if entry is not None:
-            if entry.ttl_s is not None:
-                _remove(self._by_ttl, entry.ttl_s, key)
-            if entry.group is not None:
-                _remove(self._groups, entry.group, key)
-        return entry
+        if entry is not None and entry.ttl_s is not None:
+            keys = self._by_ttl[entry.ttl_s]
+            del keys[key]
+            if not keys:
+                del self._by_ttl[entry.ttl_s]
 
     async def draw(self, draws: Sequence[Draw]) -> Drawn:
         now = self._clock()
@@ -102,10 +103,3 @@ class MemoryStore:
         if bucket is None:
             bucket = self._buckets[draw.key] = TokenBucket(draw.per_minute, now - draw.used_over_s)
         return bucket
-
-
-def _remove(indexed: dict[T, dict[str, None]], index: T, key: str) -> None:
-    keys = indexed[index]
-    del keys[key]
-    if not keys:
-        del indexed[index]

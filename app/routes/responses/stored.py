@@ -17,7 +17,7 @@ from app.routes.http import json_response
 from app.routes.responses.paging import page_response
 from app.routes.sse import events_response, stream_response
 from app.services import Services
-from app.stores.responses.base import Entry
+from app.stores.responses.base import SHARED, Entry
 from app.stores.responses.history import CONVERSATION_PREFIX, response_not_found, response_of, text_lengths_of
 from protocol.errors import Fault, TwowireError
 
@@ -56,7 +56,9 @@ async def _entry(services: Services, response_id: str) -> Entry:
 async def _current(services: Services, entry: Entry) -> dict[str, Any]:
     """The response object. It has failed if the server died while generating it."""
     response = response_of(entry)
-    if response.get("status") in UNFINISHED and services.settings.listening.api_server_count == 1:
+    settings = services.settings
+    is_alone = settings.listening.api_server_count == 1 and settings.responses.store != SHARED
+    if response.get("status") in UNFINISHED and is_alone:
         buffer = await services.replays.find(entry.id, entry.owner or None)
         if buffer is None or buffer.is_finished:
             # It may have been finished since it was read.
@@ -87,7 +89,7 @@ async def _stream_again(services: Services, api: GenerationApi[Any], entry: Entr
     """The events of a response that has ended, made again."""
     response = await _current(services, entry)
     if response.get("status") in UNFINISHED:
-        message = "It runs on another API server, and its events are there. Get it without stream."
+        message = "It runs on another server, and its events are there. Get it without stream."
         raise TwowireError(Fault.CHUNKS_GONE, message, param="stream")
     assert api.keeping is not None
     events = api.keeping.events_again(response, text_lengths_of(entry))

@@ -18,11 +18,12 @@ ITEM_BYTES = 256
 """The approximate overhead of an entry and an item. It is counted, or small ones would be free."""
 
 FILE_PREFIX = "sqlite:"
+SHARED = "shared"
 
 
 def _check_store(value: str) -> str:
-    if value != "memory" and not (value.startswith(FILE_PREFIX) and len(value) > len(FILE_PREFIX)):
-        raise ValueError(f"must be memory or {FILE_PREFIX}FILE, got {value!r}")
+    if value not in ("memory", SHARED) and not (value.startswith(FILE_PREFIX) and len(value) > len(FILE_PREFIX)):
+        raise ValueError(f"must be memory, {FILE_PREFIX}FILE or {SHARED}, got {value!r}")
     return value
 
 
@@ -33,8 +34,8 @@ class ResponsesOptions:
     store: Annotated[
         str,
         Option(
-            "Where responses and conversations are kept: memory, or sqlite:FILE, which survives a restart and can be "
-            "shared by several API servers.",
+            "Where responses and conversations are kept: memory; sqlite:FILE, which survives a restart and can be "
+            "shared by several API servers; or shared, in the store that --store names, for several servers.",
             metavar="WHERE",
             check=_check_store,
         ),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.stores.responses.base import FILE_PREFIX, ResponsesOptions, ResponseStore
+from app.stores.base import Store
+from app.stores.responses.base import FILE_PREFIX, SHARED, ResponsesOptions, ResponseStore
 from app.stores.responses.memory import MemoryResponses
+from app.stores.responses.redis import RedisResponses
 from app.stores.responses.sqlite import SqliteResponses, open_file
+from app.stores.shared import SharedStore
 
 
-def open_store(options: ResponsesOptions) -> ResponseStore:
-    """The store. Raises `app.stores.responses.sqlite.StoreError` if its file cannot be used."""
+def open_responses(options: ResponsesOptions, store: Store) -> ResponseStore:
+    """The store, which may be in `store`. Raises `app.stores.responses.sqlite.StoreError` if its file is unusable."""
+    if options.store == SHARED:
+        assert isinstance(store, SharedStore), "the settings are checked for that"
+        return RedisResponses(store, options)
     file = _file(options)
     return MemoryResponses(options) if file is None else SqliteResponses(file, options)
 

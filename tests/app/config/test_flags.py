@@ -39,7 +39,7 @@ def test_help_is_grouped_in_a_fixed_order(capsys: pytest.CaptureFixture[str]) ->
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
         *("Listening", "TLS", "Model and engine", "Embeddings", "Limits", "Connections", "WebSocket and resuming"),
-        *("Responses", "Logging", "Configuration file", "Help"),
+        *("Responses", "Several servers", "Logging", "Configuration file", "Help"),
         "Only in the environment or the file",
     ]
 

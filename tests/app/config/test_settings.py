@@ -35,7 +35,7 @@ def write(folder: Path, text: str, name: str = "twowire.toml") -> str:
 
 
 def keys_of(settings: Settings) -> list[str]:
-    return [key.get_secret_value() for key in settings.access.api_keys]
+    return list(settings.access.keys())
 
 
 # Where values come from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from app.config.connections import RatesPerMinute
 from app.limits.rate_limits import RateLimits, duration
-from app.stores.base import Draw
+from app.stores.base import Draw, Drawn
 from app.stores.memory import FIRST_SWEEP, MemoryStore
 from protocol.errors import Fault, TwowireError
 from protocol.output import Usage
@@ -168,3 +169,36 @@ async def test_clients_that_have_gone_are_forgotten_and_no_others() -> None:
     answer.usage.completion_tokens = 100
     limits.ended(answer)
     assert (await limits.standing("runs"))[1]["remaining"] == 20
+
+
+class SharedMemory(MemoryStore):
+    """A store that servers share, and how often it was drawn from."""
+
+    is_shared = True
+    draws = 0
+
+    async def draw(self, draws: Sequence[Draw]) -> Drawn:
+        self.draws += 1
+        return await super().draw(draws)
+
+
+async def test_the_headers_of_a_response_do_not_ask_a_shared_store_again() -> None:
+    clock = Clock()
+    store = SharedMemory(clock)
+    limits = RateLimits(store, RatesPerMinute(60, 600), clock)
+    await limits.admit("a")
+    await limits.reserve("a", 100)
+    answer = Answer()
+    limits.follow("a", answer)
+    answer.usage.completion_tokens = 10
+    clock.now += 0.5
+    headers = await limits.headers("a")
+    assert store.draws == 2
+    assert (headers["x-ratelimit-remaining-requests"], headers["x-ratelimit-remaining-tokens"]) == ("59", "495")
+    assert (await limits.standing("a"))[1]["remaining"] == 495
+    assert store.draws == 3, "without a request before it, it is asked"
+    await limits.admit("a")
+    clock.now += 2
+    await limits.headers("a")
+    assert store.draws == 5, "what was drawn long ago no longer counts"
+    limits.ended(answer)

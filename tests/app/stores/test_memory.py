@@ -1,8 +1,8 @@
-"""The store in memory: what it keeps and for how long, groups, and drawing from several buckets at once."""
+"""The store in memory: what it keeps and for how long, and drawing from several buckets at once."""
 
 from __future__ import annotations
 
-from app.stores.base import Draw, Group
+from app.stores.base import Draw
 from app.stores.memory import FIRST_SWEEP, MemoryStore
 from tests.app.channel.channels import Clock
 
@@ -21,24 +21,21 @@ async def test_a_value_is_there_until_it_expires_or_is_deleted() -> None:
     assert await store.get("kept") is None
 
 
-async def test_pop_gives_a_value_once_and_not_when_it_is_late() -> None:
+async def test_a_claim_holds_until_it_expires() -> None:
     clock = Clock()
     store = MemoryStore(clock)
-    await store.put("a", b"1", ttl_s=10)
-    await store.put("b", b"2", ttl_s=10)
-    assert [await store.pop("a"), await store.pop("a")] == [b"1", None]
+    assert [await store.claim("a", 10), await store.claim("a", 10), await store.claim("b", 10)] == [True, False, True]
     clock.now += 10
-    assert await store.pop("b") is None
-    assert len(store) == 0
+    assert await store.claim("a", 10)
 
 
 async def test_putting_again_replaces_the_value_and_its_time() -> None:
     clock = Clock()
     store = MemoryStore(clock)
-    await store.put("a", b"1", ttl_s=10, group=Group("g", 2))
-    await store.put("a", b"2", ttl_s=20, group=Group("g", 2))
+    await store.put("a", b"1", ttl_s=10)
+    await store.put("a", b"2", ttl_s=20)
     clock.now += 10
-    await store.put("b", b"3", group=Group("g", 2))
+    await store.put("b", b"3")
     assert [await store.get("a"), await store.get("b")] == [b"2", b"3"]
     clock.now += 10
     assert await store.get("a") is None
@@ -48,20 +45,11 @@ async def test_what_has_expired_is_dropped_and_nothing_is_left_of_it() -> None:
     clock = Clock()
     store = MemoryStore(clock)
     for number in range(100):
-        await store.put(f"short {number}", b"", ttl_s=10, group=Group(f"g{number % 3}", 50))
+        await store.put(f"short {number}", b"", ttl_s=10)
     clock.now += 10
     await store.put("kept", b"")
     assert len(store) == 1
-    assert (store._by_ttl, store._groups) == ({}, {})
-
-
-async def test_a_full_group_loses_its_oldest_and_no_other_group_does() -> None:
-    store = MemoryStore()
-    for name in ("x", "y"):
-        await store.put(f"{name}0", b"", group=Group(name, 2))
-    for number in (1, 2):
-        await store.put(f"x{number}", b"", group=Group("x", 2))
-    assert [await store.get(key) for key in ("x0", "x1", "x2", "y0")] == [None, b"", b"", b""]
+    assert store._by_ttl == {}
 
 
 async def test_all_buckets_are_drawn_from_or_none() -> None:

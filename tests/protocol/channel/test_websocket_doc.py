@@ -16,7 +16,7 @@ from app.channel import session as channel
 from app.client.channel import FINAL_CLOSE_CODES
 from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.options import OPTIONS, flag_name
-from app.security.tickets import LIFETIME_S, MAX_PER_OWNER
+from app.security.tickets import LIFETIME_S
 from protocol.channel import client_frames, server_frames
 from protocol.errors import Fault, TwowireError
 from protocol.output import Status, Usage
@@ -182,7 +182,6 @@ def test_the_numbers_in_the_prose_are_those_of_the_code() -> None:
         return [int(number.replace(" ", "")) for number in found]
 
     assert numbers(r'"expires_in": (\d+)') == [LIFETIME_S]
-    assert numbers(r"may have (\d+) tickets at a time") == [MAX_PER_OWNER]
     assert numbers(r"at (\d+) unread answers") == [channel.MAX_ANSWERS]
     assert numbers(r"above 0, up to (\d+)\. The server's own") == [
         next(m.le for m in client_frames.ResumeOptions.model_fields["grace_s"].metadata if hasattr(m, "le"))

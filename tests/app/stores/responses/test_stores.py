@@ -1,17 +1,23 @@
-"""Both stores of responses: what they keep, for whom, within which limits."""
+"""All stores of responses: what they keep, for whom, within which limits."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from app.stores.base import StoreOptions
+from app.stores.redis import RedisStore
 from app.stores.responses.base import ENTRY_BYTES, Entry, Item, ResponsesOptions, ResponseStore
 from app.stores.responses.memory import MemoryResponses
+from app.stores.responses.redis import RedisResponses
 from app.stores.responses.sqlite import SqliteResponses
+from app.stores.shared import SharedStore
 from tests.app.channel.channels import Clock
+from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 Open = Callable[[ResponsesOptions], ResponseStore]
 
@@ -21,13 +27,29 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
     stores: list[ResponseStore] = []
+    shared = None
+    if request.param == "redis":
+        url = request.getfixturevalue("redis").url
+        remote = RedisStore(StoreOptions(SecretStr(url), store_timeout_s=30.0))
+        await remote.client.flushall()
+        shared = SharedStore(remote, url)
 
     def open_store(options: ResponsesOptions) -> ResponseStore:
         if request.param == "memory":
             stores.append(MemoryResponses(options, clock))
+        elif shared is not None:
+            stores.append(RedisResponses(shared, options, clock))
         else:
             stores.append(SqliteResponses(tmp_path / "responses.db", options, clock))
         return stores[-1]
@@ -35,6 +57,9 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -
     yield open_store
     for store in stores:
         await store.close()
+    if shared is not None:
+        assert shared.failures == 0
+        await shared.close()
 
 
 def item(name: str, text: str = "") -> Item:
@@ -104,10 +129,10 @@ async def test_an_item_is_found_while_one_of_its_entries_is_kept(opened: Open) -
     assert await store.find_item("", "out_a") == item("out_a").json
 
 
-async def test_ten_thousand_responses_stay_within_the_bound_and_the_oldest_go(opened: Open) -> None:
-    limits = ResponsesOptions(max_bytes=8 << 20, max_per_key=100_000)
+async def test_many_responses_stay_within_the_bound_and_the_oldest_go(opened: Open) -> None:
+    limits = ResponsesOptions(max_bytes=1 << 20, max_per_key=100_000)
     store = opened(limits)
-    count, text = 10_000, b"x" * 4096
+    count, text = 1000, b"x" * 4096
     for number in range(count):
         assert await store.put(Entry(f"r{number}", "", text))
     fitting = limits.max_bytes // (len(text) + ENTRY_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 from app.cli import USAGE_ERROR
 from app.config.command_line import read_flags
 from app.config.load import load_settings
+from app.config.options import OPTIONS, variable_name
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
 from app.server.wiring import make_services
@@ -161,3 +163,28 @@ def test_the_dashboards_panels_have_their_places() -> None:
         assert not cells & taken, panel["title"]
         assert place["x"] + place["w"] <= 24
         taken |= cells
+
+
+def test_the_compose_file_starts_servers_that_share_a_store() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+    services = compose["services"]
+    assert services["one"] == services["two"]
+    name, *flags = services["one"]["command"]
+    assert name == "serve"
+    store = read_flags(flags)["store"]
+    assert f"//{next(host for host in services if host == 'store')}:" in store
+    assert services["one"]["environment"].keys() - {"HOME"} <= {variable_name(option) for option in OPTIONS}
+    used = services["nginx"]["configs"][0]["source"]
+    text = (DEPLOY / compose["configs"][used]["file"]).read_text("utf-8")
+    assert all(f"server {server}:8000" in text for server in ("one", "two"))
+    grace_s = int(services["one"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > DRAIN_AND_END_S
+
+
+def test_the_balancers_wait_longer_than_a_stream_is_silent() -> None:
+    settings = load_settings([], {})
+    longest_s = max(settings.requests.keepalive_s, settings.channel.ping_interval_s)
+    (client_s,) = re.findall(r"timeout client (\d+)s", (DEPLOY / "haproxy.cfg").read_text("utf-8"))
+    assert int(client_s) > 2 * longest_s
+    (read_min,) = re.findall(r"proxy_read_timeout (\d+)m;", (DEPLOY / "nginx.conf").read_text("utf-8"))
+    assert int(read_min) * 60 > 2 * longest_s

@@ -1,4 +1,4 @@
-"""nginx and Caddy, set up as docs/deployment.md says: only names, ports and files are the tests'.
+"""nginx, Caddy and HAProxy, set up as docs/deployment.md and deploy/ say: only names, ports and files are the tests'.
 
 `python -m tests.live.servers.proxies` installs the Debian packages of those that are missing, if it may.
 """
@@ -11,12 +11,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.certificates import ROOT
+from tests.live.servers import redis_server
 
 INSTALL_LIMIT_S = 600
 SOON_S = 60.0
@@ -70,8 +71,7 @@ class Proxy:
 
     @property
     def program(self) -> str | None:
-        # Debian installs nginx where only root looks for programs.
-        return shutil.which(self.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        return program_of(self.name)
 
     @contextmanager
     def running(self, folder: Path, setup: Setup) -> Iterator[None]:
@@ -92,6 +92,11 @@ class Proxy:
         finally:
             process.terminate()
             process.wait(SOON_S)
+
+
+def program_of(name: str) -> str | None:
+    """Where a program is. Debian installs some where only root looks for programs."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def recipes(language: str) -> list[str]:
@@ -146,6 +151,47 @@ CADDY = Proxy(
     "serving initial configuration",
 )
 PROXIES = (NGINX, CADDY)
+"""Those that docs/deployment.md puts before one server."""
+
+
+def for_servers(file: str, servers: Sequence[str], changes: Mapping[str, str]) -> str:
+    """A configuration of deploy/ for these servers; each thing that is changed must be there once."""
+    text = (ROOT / "deploy" / file).read_text()
+    addresses = re.findall(r"\b(?:10\.0\.0\.\d|one|two):8000\b", text)
+    for shown, used in {**changes, **dict(zip(addresses, servers, strict=True))}.items():
+        assert text.count(shown) == 1, shown
+        text = text.replace(shown, used)
+    return text
+
+
+def nginx_before(servers: Sequence[str]) -> Proxy:
+    """nginx with deploy/nginx.conf, but the servers take turns."""
+
+    def configuration(setup: Setup) -> str:
+        listen = f"listen 127.0.0.1:{setup.port} reuseport;"
+        text = for_servers("nginx.conf", servers, {"listen 80;": listen, "hash $remote_addr consistent;": ""})
+        return AROUND_NGINX.format(user="user root;" if os.geteuid() == 0 else "", recipe=text)
+
+    return replace(NGINX, configuration=configuration)
+
+
+def haproxy_before(servers: Sequence[str]) -> Proxy:
+    """HAProxy with deploy/haproxy.cfg, but the servers take turns. It is up when it has checked the last of two."""
+
+    def configuration(setup: Setup) -> str:
+        changes = {"bind :80\n": f"bind 127.0.0.1:{setup.port}\n", "balance source": "balance roundrobin"}
+        return for_servers("haproxy.cfg", servers, changes)
+
+    return replace(HAPROXY, configuration=configuration)
+
+
+HAPROXY = Proxy(
+    "haproxy",
+    "haproxy",
+    lambda setup: "",
+    ("-db", "-f", "configuration"),
+    "Health check for server servers/two succeeded",
+)
 
 
 @contextmanager
@@ -157,19 +203,23 @@ def free_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
+PROGRAMS = {proxy.package: proxy.name for proxy in (*PROXIES, HAPROXY)} | {redis_server.PACKAGE: redis_server.PACKAGE}
+"""The programs that tests start, by their Debian packages."""
+
+
 def main() -> None:
     """Install what is missing."""
-    missing = [proxy for proxy in PROXIES if proxy.program is None]
+    missing = [package for package, name in PROGRAMS.items() if program_of(name) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        names = [proxy.package for proxy in missing]
-        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *names]):
+        # Debian starts no services in runlevel 1 (invoke-rc.d).
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
             subprocess.run(
                 ["apt-get", *words], env=quiet, timeout=INSTALL_LIMIT_S, check=False, stdout=subprocess.DEVNULL
             )
-    for proxy in PROXIES:
-        if proxy.program is None:
-            print(f"{proxy.name} is not there: its tests are skipped; on Debian: apt-get install {proxy.package}")
+    for package, name in PROGRAMS.items():
+        if program_of(name) is None:
+            print(f"{name} is not there: its tests are skipped; on Debian: apt-get install {package}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.grammar.figures import GrammarFigures
 from protocol.extras import NO_EXTRAS, Extras
@@ -29,6 +29,7 @@ class PreparedPrompt:
     `engine_input`, `sampling` and `parsing` are the engine's own objects; `parsing` is None if the text is the answer
     as it is. `echo_text` is the prompt's text if the answer must begin with it; `drop_output` is set if it must also
     end there (`max_tokens=0`). `constraint_field` is the field that the answer's grammar is made of, if it has one.
+    `image_tokens` is the part of `token_count` that is images.
     """
 
     token_count: int
@@ -39,6 +40,7 @@ class PreparedPrompt:
     drop_output: bool = False
     constraint_field: str | None = None
     extras: Extras = NO_EXTRAS
+    image_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Prepared:
     prompts: tuple[PreparedPrompt, ...]
     prompt_tokens: int
     n: int = 1
+    image_tokens: int = 0
+    """The part of `prompt_tokens` that is images."""
 
     @property
     def sequences(self) -> int:
@@ -135,10 +139,16 @@ class Tokenizer(Protocol):
         """Each token's own text, as the vocabulary has it."""
 
 
+Modality = Literal["text", "image"]
+"""What a prompt may consist of, in the words of `/v1/models`."""
+
+
 class TextEngine(Watched, Protocol):
     """A running engine. Made by an `EngineFactory`, ended by `close`."""
 
     formats: AnswerFormats
+    modalities: tuple[Modality, ...]
+    """What the model takes; text first."""
     max_model_len: int
     """Tokens of prompt and answer together, at most."""
     told_at: float

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine.grammar.constraint import CompileLimits
+from engine.media.limits import MediaLimits
 from engine.option import Option
 
 GUIDE = Path(__file__).with_name("guide")
@@ -136,6 +137,22 @@ class EngineConfig:
     cpu_kv_cache_gib: Annotated[
         int, Option("The memory for the KV cache when the model runs on a CPU, in GiB.", ge=1)
     ] = 2
+    limit_mm_per_prompt: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            'How many images a prompt may have, as a JSON object: {"image":4}. Of a model that takes images.',
+            shown="999",
+            metavar="JSON",
+        ),
+    ] = None
+    mm_processor_cache_gb: Annotated[
+        float,
+        Option(
+            "The memory, in GiB, for images that were made ready for the model before: so much in each API server, and "
+            "as much in the engine. 0 for none. Of a model that takes images.",
+            ge=0,
+        ),
+    ] = 1.0
     extra: Annotated[
         Mapping[str, Any],
         Option(
@@ -170,6 +187,7 @@ class EngineConfig:
         ),
     ] = False
     grammar: CompileLimits = field(default_factory=CompileLimits)
+    media: MediaLimits = field(default_factory=MediaLimits)
 
     @property
     def names(self) -> tuple[str, ...]:

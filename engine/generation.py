@@ -48,7 +48,7 @@ class Generation:
     ) -> None:
         self.id = generation_id
         self.owner = owner
-        self.usage = Usage(prompt_tokens=prepared.prompt_tokens)
+        self.usage = Usage(prompt_tokens=prepared.prompt_tokens, image_tokens=prepared.image_tokens)
         self.sequences = prepared.sequences
         self.outcome: Status | None = None
         self.error: TwowireError | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from engine.api import AnswerFormats, EngineFactory, EngineStream, Prepared, StageReport, TextEngine
+from engine.api import AnswerFormats, EngineFactory, EngineStream, Modality, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
@@ -23,6 +23,7 @@ from engine.queue.fair_queue import FairQueue, QueueEntry
 from engine.queued_stream import QueuedStream
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
 from engine.tokenizer_config import tokenizer_config
+from engine.validation import check_modalities
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -84,6 +85,8 @@ class EngineManager(HasSupervisor[TextEngine]):
         """Of all engines since the server started."""
         self.formats = AnswerFormats()
         """Those of the model, once an engine has started."""
+        self.modalities: tuple[Modality, ...] = ("text",)
+        """What the model takes, once an engine has started."""
         self.max_model_len: int | None = None
         """Tokens of prompt and answer together, at most; known once an engine has started."""
         self.on_drain: list[Callable[[], None]] = []
@@ -106,7 +109,7 @@ class EngineManager(HasSupervisor[TextEngine]):
     async def _start_engine(self, report: StageReport) -> TextEngine:
         engine = await self._factory(report)
         engine.count_grammars(self.grammar_figures)
-        self.formats, self.max_model_len = engine.formats, engine.max_model_len
+        self.formats, self.modalities, self.max_model_len = engine.formats, engine.modalities, engine.max_model_len
         return engine
 
     @property
@@ -179,15 +182,20 @@ class EngineManager(HasSupervisor[TextEngine]):
         self._check_size(sequences, request.fields.prompt if prompts > 1 else "n")
         if not self._queue.has_room(client, sequences):
             raise self._queue_full()
-        return await self._ready_engine().prepare(request, client)
+        engine = self._ready_engine()
+        check_modalities(request, engine.modalities)
+        return await engine.prepare(request, client)
 
     async def count(self, request: GenerationRequest) -> int:
         """The number of prompt tokens of a request, without queueing. Raises `TwowireError`."""
-        return await self._ready_engine().count(request)
+        engine = self._ready_engine()
+        check_modalities(request, engine.modalities)
+        return await engine.count(request)
 
     async def tokenize(self, request: GenerationRequest, *, strings: bool) -> tuple[list[int], list[str] | None]:
         """The tokens of a request's prompt, with each one's own text if `strings`. Raises `TwowireError`."""
         engine = self._ready_engine()
+        check_modalities(request, engine.modalities)
         token_ids = await engine.tokenize(request)
         if not strings:
             return token_ids, None

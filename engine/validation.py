@@ -7,9 +7,19 @@ from typing import Any
 
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
+from protocol.images import images_of
 
 MAX_WHOLE_LOGPROBS = 2_000_000
 """Candidates in an answer that is not streamed, which is held in memory until its end: some 500 MB."""
+
+
+def check_modalities(request: GenerationRequest, modalities: Collection[str]) -> None:
+    """Raise `TwowireError` if the request holds what the model does not take."""
+    prompt = request.prompt
+    if isinstance(prompt, ChatPrompt) and prompt.has_images and "image" not in modalities:
+        for image in images_of(prompt.messages):
+            message = f"{image.param}: this model takes no images, only {', '.join(modalities)}."
+            raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=image.param)
 
 
 def allowed_template_kwargs(prompt: ChatPrompt, allowed: Collection[str]) -> dict[str, Any]:

@@ -109,6 +109,8 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
+    if usage.image_tokens:
+        counted["prompt_tokens_details"]["image_tokens"] = usage.image_tokens
     if usage.reasoning_tokens:
         counted["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return counted

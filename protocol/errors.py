@@ -28,6 +28,10 @@ class Fault(Enum):
     INVALID_VALUE = (400, "invalid_request_error", "invalid_value")
     UNSUPPORTED_FIELD = (400, "invalid_request_error", "unsupported_parameter")
     UNSUPPORTED_CONTENT = (400, "invalid_request_error", "unsupported_content")
+    # The codes of images are OpenAI's.
+    INVALID_IMAGE = (400, "invalid_request_error", "image_parse_error")
+    IMAGE_TOO_LARGE = (400, "invalid_request_error", "image_too_large")
+    INVALID_IMAGE_URL = (400, "invalid_request_error", "invalid_image_url")
     INVALID_SCHEMA = (400, "invalid_request_error", "invalid_json_schema")
     CHAT_TEMPLATE_REFUSED = (400, "invalid_request_error", "chat_template_refused")
     CONTEXT_LENGTH_EXCEEDED = (400, "invalid_request_error", "context_length_exceeded")

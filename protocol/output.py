@@ -114,3 +114,5 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     """The part of the completion that was thoughts."""
+    image_tokens: int = 0
+    """The part of the prompt that was images."""

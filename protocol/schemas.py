@@ -17,6 +17,7 @@ class PromptTokensDetails(BaseModel):
     """Where the prompt's tokens came from."""
 
     cached_tokens: int = Field(description="Prompt tokens taken from the prefix cache.")
+    image_tokens: int | None = Field(default=None, description="Prompt tokens that were images; present if there are.")
 
 
 class CompletionTokensDetails(BaseModel):

@@ -14,6 +14,7 @@ from protocol.chat.tools import ToolList, tools_of
 from protocol.errors import Fault
 from protocol.extras import Extras
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
+from protocol.images import has_images
 from protocol.sampling import TokenId
 from protocol.validation.request import NO_NUL, RequestModel, refusal
 from protocol.validation.unsupported_fields import UNTRUSTED, FieldRule, only
@@ -67,11 +68,13 @@ class TokenizeRequest(TokenizerRequest):
         if self.messages is None:
             return GenerationRequest(TextPrompt([self.prompt or ""]), Sampling(max_tokens=1), extras=extras)
         continues, begins = self.continue_final_message, self.add_generation_prompt
+        messages = [message.template_message(position) for position, message in enumerate(self.messages)]
         prompt = ChatPrompt(
-            [message.template_message() for message in self.messages],
+            messages,
             self.chat_template_kwargs or {},
             continues,
             add_generation_prompt=not continues if begins is None else begins,
+            has_images=has_images(messages),
         )
         tools = tools_of(self.tools, None, parallel=True)
         return GenerationRequest(prompt, Sampling(max_tokens=1), tools=tools, fields=FIELD_NAMES, extras=extras)

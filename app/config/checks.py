@@ -87,7 +87,7 @@ def _linked(settings: Settings) -> Settings:
         per_client = max(1, slots - max(1, slots // 8))
     return replace(
         settings,
-        engine=replace(settings.engine, grammar=settings.grammar),
+        engine=replace(settings.engine, grammar=settings.grammar, media=settings.media),
         admission=replace(settings.admission, running=slots, running_per_client=per_client),
         channel=replace(
             settings.channel,

@@ -18,6 +18,7 @@ from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits
 from engine.manager import AdmissionLimits
+from engine.media.limits import MediaLimits
 from engine.option import Option
 from engine.watchdog import WatchdogLimits
 
@@ -65,6 +66,7 @@ class Settings:
     rates: Annotated[RatesPerMinute, Section(LIMITS)] = field(default_factory=RatesPerMinute)
     deadlines: Annotated[DeadlineLimits, Section(LIMITS)] = field(default_factory=DeadlineLimits)
     grammar: Annotated[CompileLimits, Section(LIMITS, "grammar_")] = field(default_factory=CompileLimits)
+    media: Annotated[MediaLimits, Section(LIMITS, "media_")] = field(default_factory=MediaLimits)
     requests: Annotated[RequestLimits, Section(LIMITS)] = field(default_factory=RequestLimits)
     connections: Annotated[ConnectionLimits, Section("Connections")] = field(default_factory=ConnectionLimits)
     channel: Annotated[ChannelLimits, Section(CHANNEL, "ws_")] = field(default_factory=ChannelLimits)

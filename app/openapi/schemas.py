@@ -75,6 +75,9 @@ class Model(BaseModel):
     reasoning_parser: str | None = Field(
         default=None, description="Of a chat model: how it writes what it thinks; null if it does not, as far as known."
     )
+    input_modalities: list[Literal["text", "image"]] | None = Field(
+        default=None, description="Of a chat model: what a prompt may hold."
+    )
 
 
 class ModelList(BaseModel):

@@ -67,5 +67,9 @@ def _model_object(services: Services, name: str) -> dict[str, object]:
     }
     if services.models.types[name] == "chat":
         formats = services.manager.formats
-        described |= {"tool_call_parser": formats.tool_calls, "reasoning_parser": formats.reasoning}
+        described |= {
+            "tool_call_parser": formats.tool_calls,
+            "reasoning_parser": formats.reasoning,
+            "input_modalities": services.manager.modalities,
+        }
     return described

@@ -31,6 +31,7 @@ from engine.startup.probe import failed_chat
 from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
+from engine.vllm.images import ImagePrompts, image_tokens_of
 from engine.vllm.output_format import Answer, OutputFormat
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
@@ -64,6 +65,8 @@ class VllmEngine:
     def __init__(self, started: Started) -> None:
         self._llm = llm = started.llm
         self._prompts = Prompts(llm.renderer)
+        self._images = ImagePrompts(llm.renderer, self._prompts, started.config.media)
+        self.modalities = self._images.modalities
         self._processes = started.processes
         self._config = started.config
         self._chat_template = started.chat_template
@@ -225,9 +228,11 @@ class VllmEngine:
             }
         )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
+        messages, tokens = self._format.messages(chat), tokenize_params(tokens, request.extras)
+        if chat.has_images:
+            return await self._images.chat(messages, params, tokens)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
-        tokens = tokenize_params(tokens, request.extras)
-        return await self._prompts.chat(self._format.messages(chat), params, tokens, tool_chars=tool_chars)
+        return await self._prompts.chat(messages, params, tokens, tool_chars=tool_chars)
 
     async def _tokenize(self, prompt: TextPrompt, request: GenerationRequest) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""
@@ -258,16 +263,20 @@ class VllmEngine:
             )
             drops = request.sampling.max_tokens == 0
             prompts.append(
-                PreparedPrompt(count, engine_input, sampling, answer.parsing, echo, drops, field, request.extras)
+                PreparedPrompt(
+                    *(count, engine_input, sampling, answer.parsing, echo, drops, field, request.extras),
+                    image_tokens=image_tokens_of(engine_input),
+                )
             )
             answer_tokens += n * (sampling.max_tokens or 0)
         check_logprobs(request, answer_tokens)
         await check_constraint(self.grammars, answer.constraint, request, client)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
         check_prompt_logprobs(request.extras, prompt_tokens)
+        image_tokens = sum(prompt.image_tokens for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
-        return Prepared(tuple(prompts), prompt_tokens, n)
+        return Prepared(tuple(prompts), prompt_tokens, n, image_tokens)
 
     def _answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
         if isinstance(request.prompt, ChatPrompt):
@@ -321,4 +330,5 @@ class VllmEngine:
 
     async def close(self) -> None:
         await self.grammars.close()
+        await self._images.close()
         await shut_down(self._llm, self._processes)

@@ -45,6 +45,15 @@ class Prompts:
             self._in_thread -= 1
         return engine_input
 
+    async def chat_with_media(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:
+        """The engine's input for a chat with images, whole: without counting on what the engine core has cached."""
+        self._in_thread += 1
+        try:
+            _, (engine_input,) = await self._renderer.render_chat_async([messages], params, tokens, skip_mm_cache=True)
+        finally:
+            self._in_thread -= 1
+        return engine_input
+
     async def completion(self, prompts: list[dict[str, Any]], tokens: Any) -> list[Any]:
         """The engine's inputs for the prompts of a completion. Raises what vLLM raises."""
         self._in_thread += 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from protocol.images import text_part
+
 Message = dict[str, Any]
 
 SystemPlace = Literal["anywhere", "first", "nowhere"]
@@ -74,5 +76,10 @@ def _tagged(message: Message) -> str:
     return f"<system-reminder>\n{message['content']}\n</system-reminder>"
 
 
-def _joined(message: Message, *texts: str) -> Message:
-    return message | {"content": "\n\n".join(text for text in texts if text)}
+def _joined(message: Message, *contents: str | list[Message]) -> Message:
+    if all(isinstance(content, str) for content in contents):
+        return message | {"content": "\n\n".join(content for content in contents if content)}  # type: ignore[misc]  # texts
+    parts: list[Message] = []
+    for content in contents:
+        parts += content if isinstance(content, list) else [text_part(content)] if content else []
+    return message | {"content": parts}

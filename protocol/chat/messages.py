@@ -5,69 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from protocol.chat.content import Content, check_parts, template_content, text_of
 from protocol.errors import Fault
-from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, quoted, refusal
+from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, refusal
 
 MAX_MESSAGES = 10_000
-MAX_CONTENT_PARTS = 1024
 MAX_TOOL_CALLS = 128
 MAX_ARGUMENTS_DEPTH = 64
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Name = Annotated[str, Field(max_length=256), NO_NUL]
-TEXT_PARTS = ("text", "input_text", "output_text")
-"""The types of a part that is text. Chats begun with OpenAI's Responses have the longer ones."""
-
-
-class TextPart(RequestPart):
-    """A piece of a message's text."""
-
-    type: Literal["text", "input_text", "output_text"]
-    text: Text
-
-
-class RefusalPart(RequestPart):
-    """What the assistant said instead of an answer."""
-
-    type: Literal["refusal"]
-    refusal: Text
-
-
-def _refuse_other_media(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in (*TEXT_PARTS, "refusal"):
-        predicate = f"{quoted(kind)} is not supported: this server reads text only, and fetches nothing."
-        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
-    return part
-
-
-def _part_kind(part: Any) -> str:
-    # A part that is a model already comes from Python code, when a request is built by hand.
-    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
-    return "<refusal>" if kind == "refusal" else "<text>"
-
-
-def _content_shape(value: Any) -> str | None:
-    return "<text>" if isinstance(value, str) else "<parts>" if isinstance(value, list) else None
-
-
-ContentPart = Annotated[
-    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(_part_kind),
-    BeforeValidator(_refuse_other_media),
-]
-Content = Annotated[
-    Annotated[Text, Tag("<text>")]
-    | Annotated[list[ContentPart], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True), Tag("<parts>")],
-    Discriminator(
-        _content_shape,
-        custom_error_type=Fault.INVALID_TYPE.name,
-        custom_error_message="must be a string or a list of content parts",
-    ),
-]
 
 
 def _parsed_arguments(arguments: str) -> dict[str, Any]:
@@ -162,7 +112,7 @@ class ChatMessage(RequestPart):
     """One turn of a chat. https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages"""
 
     role: Role
-    content: Content | None = Field(default=None, description="Text, or a list of text parts.")
+    content: Content | None = Field(default=None, description="Text, or a list of parts: text, images.")
     name: Name | None = Field(default=None, description="Tells participants of the same role apart.")
     refusal: Text | None = Field(default=None, description="An earlier refusal by the assistant.")
     tool_call_id: Name | None = Field(default=None, description="For role tool: the call that this answers.")
@@ -185,11 +135,7 @@ class ChatMessage(RequestPart):
             for field in ("tool_calls", "function_call"):
                 if getattr(self, field):
                     raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", (field,))
-            if isinstance(self.content, list):
-                for index, part in enumerate(self.content):
-                    if isinstance(part, RefusalPart):
-                        at = ("content", index, "type")
-                        raise refusal(Fault.INVALID_VALUE, "'refusal' is only allowed for role 'assistant'.", at)
+        check_parts(self.content, self.role)
         return self
 
     def check_last(self, position: int) -> None:
@@ -210,20 +156,20 @@ class ChatMessage(RequestPart):
     @property
     def text(self) -> str:
         """The message's text: its parts joined with nothing between; empty where there are none."""
-        if not self.content:
-            return self.refusal or ""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text if isinstance(part, TextPart) else part.refusal for part in self.content)
+        return text_of(self.content) if self.content else self.refusal or ""
 
-    def template_message(self) -> dict[str, Any]:
-        """What a chat template is given for this message.
+    def template_message(self, position: int = 0) -> dict[str, Any]:
+        """What a chat template is given for this message, the one at `position` of its chat.
 
-        `role` and `content` (always a string); where they were given, `name`, `tool_call_id`, `tool_calls`.
+        `role` and `content` (a string, or with images a list of parts: see `protocol.generation.ChatPrompt`); where
+        they were given, `name`, `tool_call_id`, `tool_calls`.
         """
         # What answers a call of the older form is a tool's message to templates.
         role = "tool" if self.role == "function" else self.role
-        message: dict[str, Any] = {"role": role, "content": self.text}
+        content: str | list[dict[str, Any]] = self.refusal or ""
+        if self.content:
+            content = template_content(self.content, f"messages[{position}].content")
+        message: dict[str, Any] = {"role": role, "content": content}
         if self.name:
             message["name"] = self.name
         if self.tool_call_id is not None:

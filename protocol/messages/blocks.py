@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from protocol.errors import Fault
+from protocol.images import ImageSource, Url, image_part, text_part
 from protocol.validation.request import NO_NUL, RequestPart, Text, is_nested_deeper, quoted, refusal, shown
 
 MAX_BLOCKS = 1024
 MAX_INPUT_DEPTH = 64
 
+TemplateContent = str | list[dict[str, Any]]
 CallId = Annotated[str, Field(min_length=1, max_length=256), NO_NUL]
 
 
@@ -101,6 +103,46 @@ class SearchResultBlock(RequestPart):
         return "\n".join(part for part in (self.title, self.source, *(block.text for block in self.content)) if part)
 
 
+class Base64Source(RequestPart):
+    """An image's bytes."""
+
+    type: Literal["base64"]
+    media_type: str | None = Field(default=None, description="Such as `image/png`. The bytes themselves say it too.")
+    data: str = Field(min_length=1, description="Base64.")
+
+
+class UrlSource(RequestPart):
+    """Where an image is."""
+
+    type: Literal["url"]
+    url: Url = Field(description="http(s), of a host that the server fetches from; or a `data:` URL.")
+
+
+def _known_source(source: Any) -> Any:
+    kind = source.get("type") if isinstance(source, dict) else None
+    if isinstance(kind, str) and kind not in ("base64", "url"):
+        predicate = f"{quoted(kind)} is not supported: this server reads images as base64, or from a URL."
+        raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
+    return source
+
+
+class ImageBlock(RequestPart):
+    """An image."""
+
+    type: Literal["image"]
+    source: Annotated[
+        Annotated[Base64Source, Tag("<base64>")] | Annotated[UrlSource, Tag("<url>")],
+        Discriminator(lambda source: _kind(source)),
+        BeforeValidator(_known_source),
+    ]
+
+    def read(self, param: str) -> ImageSource:
+        """The image for the engine; `param` is the block's path in the request."""
+        if isinstance(self.source, Base64Source):
+            return ImageSource(param, base64=self.source.data)
+        return ImageSource(param, self.source.url)
+
+
 def _kind(block: Any) -> str:
     # A block that is a model already comes from Python code, when a request is built by hand.
     kind = block.get("type") if isinstance(block, dict) else getattr(block, "type", None)
@@ -122,7 +164,9 @@ def _only(*kinds: str) -> BeforeValidator:
             raise refusal(Fault.INVALID_TYPE, "must be a string.", ("type",))
         if kind not in kinds:
             known = ", ".join(kinds)
-            predicate = f"{quoted(kind)} is not supported: this server reads text only, and runs no tools ({known})."
+            predicate = (
+                f"{quoted(kind)} is not supported: this server does not read it here, and runs no tools ({known})."
+            )
             raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
         return block
 
@@ -144,10 +188,11 @@ _TEXT_OR_BLOCKS = Discriminator(
 OnlyText = Annotated[TextBlock, _only("text")]
 Readable = Annotated[
     Annotated[TextBlock, Tag("<text>")]
+    | Annotated[ImageBlock, Tag("<image>")]
     | Annotated[DocumentBlock, Tag("<document>")]
     | Annotated[SearchResultBlock, Tag("<search_result>")],
     Discriminator(_kind),
-    _only("text", "document", "search_result"),
+    _only("text", "image", "document", "search_result"),
 ]
 
 
@@ -162,22 +207,24 @@ class ToolResultBlock(RequestPart):
     content: ResultContent | None = None
     is_error: bool | None = None
 
-    @property
-    def text(self) -> str:
-        """Its text, which says so if the call failed."""
-        text = text_of(self.content)
-        if self.is_error and not text.startswith(("Error", "<tool_use_error>")):
-            return f"Error: {text}"
-        return text
+    def template_content(self, at: str) -> TemplateContent:
+        """What the engine is given: the text, which says so if the call failed; with images, parts."""
+        content = template_content(self.content, at)
+        if not self.is_error:
+            return content
+        if isinstance(content, list):
+            return [text_part("Error:"), *content]
+        return content if content.startswith(("Error", "<tool_use_error>")) else f"Error: {content}"
 
 
 UserBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
+    | Annotated[ImageBlock, Tag("<image>")]
     | Annotated[DocumentBlock, Tag("<document>")]
     | Annotated[SearchResultBlock, Tag("<search_result>")]
     | Annotated[ToolResultBlock, Tag("<tool_result>")],
     Discriminator(_kind),
-    _only("text", "document", "search_result", "tool_result"),
+    _only("text", "image", "document", "search_result", "tool_result"),
 ]
 AssistantBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
@@ -194,7 +241,29 @@ AssistantContent = Annotated[Annotated[Text, _TEXT] | Annotated[list[AssistantBl
 
 
 def text_of(content: str | list[Any] | None) -> str:
-    """The text of a content, without calls, results and thoughts: its blocks, separated by line breaks."""
+    """The text of a content that holds no images: its blocks, separated by line breaks."""
     if content is None or isinstance(content, str):
         return content or ""
     return "\n".join(block.text for block in content)
+
+
+def template_content(content: str | list[Any] | None, at: str) -> TemplateContent:
+    """A content, without calls, results and thoughts, for the engine: its text, or where it holds images, parts.
+
+    `at` is the content's path in the request. Results of calls are left out.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not any(isinstance(block, ImageBlock) for block in content):
+        return text_of([block for block in content if not isinstance(block, ToolResultBlock)])
+    parts: list[dict[str, Any]] = []
+    for number, block in enumerate(content):
+        if isinstance(block, ImageBlock):
+            parts.append(image_part(block.read(f"{at}[{number}]")))
+        elif isinstance(block, ToolResultBlock) or not block.text:
+            continue
+        elif parts and parts[-1]["type"] == "text":
+            parts[-1] = text_part(f"{parts[-1]['text']}\n{block.text}")
+        else:
+            parts.append(text_part(block.text))
+    return parts

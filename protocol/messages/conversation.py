@@ -16,6 +16,7 @@ from protocol.messages.blocks import (
     ToolResultBlock,
     ToolUseBlock,
     UserContent,
+    template_content,
     text_of,
 )
 from protocol.validation.request import RequestPart, quoted, refusal
@@ -33,18 +34,20 @@ class UserMessage(RequestPart):
     role: Literal["user"]
     content: UserContent
 
-    def template_messages(self) -> Iterator[TemplateMessage]:
+    def template_messages(self, position: int = 0) -> Iterator[TemplateMessage]:
         """A message for each result of a call, then one for the rest."""
-        blocks = self.content
+        blocks, at = self.content, f"messages[{position}].content"
         if isinstance(blocks, str):
             yield {"role": "user", "content": blocks}
             return
-        results = [block for block in blocks if isinstance(block, ToolResultBlock)]
-        for result in results:
-            yield {"role": "tool", "content": result.text, "tool_call_id": result.tool_use_id}
-        rest = [block for block in blocks if not isinstance(block, ToolResultBlock)]
-        if rest or not results:
-            yield {"role": "user", "content": text_of(rest)}
+        results = 0
+        for number, block in enumerate(blocks):
+            if isinstance(block, ToolResultBlock):
+                content = block.template_content(f"{at}[{number}].content")
+                yield {"role": "tool", "content": content, "tool_call_id": block.tool_use_id}
+                results += 1
+        if results < len(blocks) or not results:
+            yield {"role": "user", "content": template_content(blocks, at)}
 
 
 class AssistantMessage(RequestPart):
@@ -58,7 +61,7 @@ class AssistantMessage(RequestPart):
         """Whether it calls tools."""
         return not isinstance(self.content, str) and any(isinstance(block, ToolUseBlock) for block in self.content)
 
-    def template_messages(self) -> Iterator[TemplateMessage]:
+    def template_messages(self, position: int = 0) -> Iterator[TemplateMessage]:
         """One message."""
         blocks = self.content
         if isinstance(blocks, str):
@@ -86,7 +89,7 @@ class SystemMessage(RequestPart):
     role: Literal["system"]
     content: SystemContent
 
-    def template_messages(self) -> Iterator[TemplateMessage]:
+    def template_messages(self, position: int = 0) -> Iterator[TemplateMessage]:
         """One message."""
         yield {"role": "system", "content": text_of(self.content)}
 

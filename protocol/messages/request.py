@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from protocol.chat.messages import MAX_MESSAGES
 from protocol.errors import Fault
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput, Sampling, Tools
+from protocol.images import has_images
 from protocol.json_schema import check_schema
 from protocol.messages.blocks import SystemContent
 from protocol.messages.conversation import AssistantMessage, Message, system_messages
@@ -104,9 +105,10 @@ class PromptFields(ApiRequest):
     def prompt(self) -> ChatPrompt:
         """The chat for the model's template. A last message of the assistant is continued."""
         messages = system_messages(self.system)
-        for message in self.messages:
-            messages += message.template_messages()
-        return ChatPrompt(messages, {}, isinstance(self.messages[-1], AssistantMessage))
+        for position, message in enumerate(self.messages):
+            messages += message.template_messages(position)
+        continues = isinstance(self.messages[-1], AssistantMessage)
+        return ChatPrompt(messages, {}, continues, has_images=has_images(messages))
 
     @property
     def thinks(self) -> bool | None:

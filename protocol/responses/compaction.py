@@ -61,7 +61,9 @@ class CompactRequest(ResponseRequest):
         asked = super().generation_request(hosted_tools)
         assert isinstance(asked.prompt, ChatPrompt)
         messages = [*asked.prompt.messages, {"role": "user", "content": INSTRUCTION}]
-        return replace(asked, prompt=ChatPrompt(messages), constraint=None, tools=None, may_truncate=False)
+        return replace(
+            asked, prompt=replace(asked.prompt, messages=messages), constraint=None, tools=None, may_truncate=False
+        )
 
 
 class CompactionCollector:

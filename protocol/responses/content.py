@@ -1,4 +1,4 @@
-"""The content of items: text, in one piece or in parts, as chat has it; and what the model thought."""
+"""What the model thought, as items have it. Other content is as in chats: see `protocol.chat.content`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from protocol.chat.messages import MAX_CONTENT_PARTS, RefusalPart, TextPart
+from protocol.chat.content import MAX_CONTENT_PARTS
 from protocol.validation.request import RequestPart, Text
 
 
@@ -18,10 +18,3 @@ class ReasoningText(RequestPart):
 
 
 ReasoningParts = Annotated[list[ReasoningText], Field(max_length=MAX_CONTENT_PARTS, fail_fast=True)]
-
-
-def text_of(content: str | list[TextPart | RefusalPart]) -> str:
-    """The text of a content: its parts joined with nothing between."""
-    if isinstance(content, str):
-        return content
-    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)

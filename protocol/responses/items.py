@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from protocol.chat.messages import MAX_MESSAGES, Content, Name, arguments_object
+from protocol.chat.content import Content, check_parts
+from protocol.chat.messages import MAX_MESSAGES, Name, arguments_object
 from protocol.errors import Fault
 from protocol.responses.content import ReasoningParts
 from protocol.responses.summary import opened
@@ -52,8 +53,13 @@ class MessageItem(InputItem):
 
     type: Literal["message"] = "message"
     role: Literal["user", "system", "developer", "assistant"]
-    content: Content = Field(description="Text, or a list of text parts.")
+    content: Content = Field(description="Text, or a list of parts: text, images.")
     phase: Literal["commentary", "final_answer"] | None = Field(default=None, description="Of the assistant's.")
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> MessageItem:
+        check_parts(self.content, self.role)
+        return self
 
 
 class FunctionCallItem(InputItem):
@@ -81,7 +87,7 @@ class CallOutputItem(InputItem):
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Name
-    output: Content = Field(description="Text, or a list of text parts.")
+    output: Content = Field(description="Text, or a list of parts: text, images.")
 
 
 class ReasoningItem(InputItem):
@@ -154,7 +160,7 @@ def _known_item(item: Any) -> Any:
         return item
     kind = item.get("type")
     if isinstance(kind, str) and kind not in _KINDS:
-        predicate = f"{quoted(kind)} is not supported: this server's models read text, and it runs no tools."
+        predicate = f"{quoted(kind)} is not supported: this server reads text and images, and runs no tools."
         raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
     # Clients send items back as they received them, with null for missing members.
     return {name: value for name, value in item.items() if value is not None}

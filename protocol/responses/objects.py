@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from protocol.chat.messages import RefusalPart
+from protocol.chat.content import RefusalPart
 from protocol.encoder import logprob_objects
 from protocol.errors import TwowireError
+from protocol.images import ImageUrlPart, InputImagePart
 from protocol.output import TokenLogprob, Usage
 from protocol.responses.items import (
     AnyItem,
@@ -103,7 +104,8 @@ def usage_of(usage: Usage) -> Object:
     """OpenAI's `ResponseUsage`."""
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0}
+        | ({"image_tokens": usage.image_tokens} if usage.image_tokens else {}),
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -159,6 +161,8 @@ def _parts(item: MessageItem) -> list[Object]:
     for part in [item.content] if isinstance(item.content, str) else item.content:
         if isinstance(part, RefusalPart):
             parts.append({"type": "refusal", "refusal": part.refusal})
+        elif isinstance(part, ImageUrlPart | InputImagePart):
+            parts.append({"type": "input_image", "image_url": part.url, "detail": "auto"})
         else:
             text = part if isinstance(part, str) else part.text
             parts.append(text_part(text) if is_answer else {"type": "input_text", "text": text})

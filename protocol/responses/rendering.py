@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from protocol.chat.content import template_content, text_of
 from protocol.chat.messages import arguments_object
 from protocol.errors import Fault, TwowireError
-from protocol.responses.content import text_of
 from protocol.responses.items import (
     MAX_ITEMS,
     AnyItem,
@@ -61,7 +61,7 @@ class _Dialogue:
             case MessageItem(role="assistant"):
                 self._say(text_of(item.content))
             case MessageItem():
-                self._append({"role": item.role, "content": text_of(item.content)})
+                self._append({"role": item.role, "content": template_content(item.content, f"{at}.content")})
             case ReasoningItem():
                 self._think(item.text)
             case FunctionCallItem():
@@ -108,4 +108,5 @@ class _Dialogue:
         if item.call_id not in self._calls:
             message = f"{at}.call_id: no call has the id {quoted(item.call_id)}."
             raise TwowireError(Fault.INVALID_VALUE, message, param=f"{at}.call_id")
-        self._append({"role": "tool", "content": text_of(item.output), "tool_call_id": item.call_id})
+        output = template_content(item.output, f"{at}.output")
+        self._append({"role": "tool", "content": output, "tool_call_id": item.call_id})

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, mo
 from protocol.chat.request import Effort
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput
+from protocol.images import has_images
 from protocol.json_schema import check_schema
 from protocol.responses.items import AnyItem, ItemList, MessageItem, check_calls
 from protocol.responses.rendering import rendered
@@ -234,8 +235,9 @@ class ResponseRequest(TokenFields):
                 "hosted_tools: 'omit' to answer without it."
             )
             raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=f"tools[{number}].type")
+        messages = rendered(self.instructions, self._earlier, self.input_items)
         return GenerationRequest(
-            ChatPrompt(rendered(self.instructions, self._earlier, self.input_items)),
+            ChatPrompt(messages, has_images=has_images(messages)),
             self.sampling,
             constraint=self.text.format.constraint if self.text is not None and self.text.format is not None else None,
             tools=self._tools.tools,

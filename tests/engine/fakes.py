@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from engine.api import AnswerFormats, EngineStream, FastPath, Prepared, PreparedPrompt, StageReport
+from engine.api import AnswerFormats, EngineStream, FastPath, Modality, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -93,6 +93,7 @@ class FakeEngine:
     told_at = 0.0
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
+    modalities: tuple[Modality, ...] = ("text",)
 
     def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.steps = steps

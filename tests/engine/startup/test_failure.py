@@ -93,6 +93,10 @@ KNOWN = {
     "the architecture 'NoSuchLM', which this version of vLLM": (
         "Model architectures ['NoSuchLM'] are not supported for now. Supported architectures: dict_keys([])"
     ),
+    "need torchvision": (
+        "1 validation error for ModelConfig\n  Value error, Model architectures ['LlavaForConditionalGeneration']"
+        " failed to be inspected. Please check the logs for more details. [type=value_error, input_value=ArgsKwargs]"
+    ),
     "has the model_type 'nosuch'": (
         "The checkpoint you are trying to load has model type `nosuch` but Transformers does not recognize this"
     ),

@@ -8,7 +8,7 @@ Run as `python -m tests.live.servers.fake_server serve …flags…`. Everything 
 FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names fixes of `app.hypercorn` to leave out; with
 FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
 tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
-engine, and the server starts another.
+engine, and the server starts another. With FAKE_SEES, the model takes images, and says nothing of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from app.config.load import Settings, load_settings
 from app.hypercorn import install
@@ -37,6 +37,7 @@ from engine.api import (
     EngineStartError,
     EngineStream,
     FastPath,
+    Modality,
     Prepared,
     PreparedPrompt,
     StageReport,
@@ -56,6 +57,7 @@ FAILS = os.environ.get("FAKE_FAILS")
 LOADED = os.environ.get("FAKE_LOADED")
 LEASH = os.environ.get("FAKE_LEASH")
 MORTAL = "FAKE_MORTAL" in os.environ
+SEES = "FAKE_SEES" in os.environ
 LOOK_S = 0.02
 ENDLESS = 10**9
 
@@ -99,7 +101,7 @@ def script_of(request: GenerationRequest) -> Script:
     chat = request.prompt
     if not isinstance(chat, ChatPrompt):
         return Script(word, limit)
-    text = next((message["content"] for message in reversed(chat.messages) if message["role"] == "user"), "")
+    text = next((text_in(message["content"]) for message in reversed(chat.messages) if message["role"] == "user"), "")
     begun = chat.messages[-1]["content"] if chat.continue_final_message else ""
     if text.startswith("Say: "):
         said = re.findall(r"\s*\S+\s*?", text.removeprefix("Say: ").removeprefix(begun))
@@ -110,6 +112,11 @@ def script_of(request: GenerationRequest) -> Script:
             first = int(numbers[-1]) + 1
         return _within(limit, Script(lambda number: word(first + number), last - first + 1, "stop"))
     return Script(word, limit)
+
+
+def text_in(content: str | list[dict[str, Any]]) -> str:
+    """The text of a message's content, without its images."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _within(limit: int, script: Script) -> Script:
@@ -196,6 +203,7 @@ class PacedEngine:
     told_at = 0.0
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
+    modalities: tuple[Modality, ...] = ("text", "image") if SEES else ("text",)
 
     def __init__(self) -> None:
         self._streams: weakref.WeakSet[PacedStream | ScriptedStream] = weakref.WeakSet()

@@ -147,6 +147,7 @@ def test_a_count_needs_no_limit_of_tokens() -> None:
     assert refused(body).param == "max_tokens"
 
 
+VIDEO = {"type": "video"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}
 WRONG: list[tuple[dict[str, Any], str, Fault]] = [
     ({"max_tokens": 0}, "max_tokens", Fault.INVALID_VALUE),
@@ -156,9 +157,9 @@ WRONG: list[tuple[dict[str, Any], str, Fault]] = [
     ({"messages": ["x"]}, "messages[0]", Fault.INVALID_TYPE),
     ({"messages": [{"role": "user"}]}, "messages[0].content", Fault.MISSING_FIELD),
     ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content", Fault.INVALID_TYPE),
-    ({"messages": [message("user", IMAGE)]}, "messages[0].content[0].type", Fault.UNSUPPORTED_CONTENT),
+    ({"messages": [message("user", VIDEO)]}, "messages[0].content[0].type", Fault.UNSUPPORTED_CONTENT),
     (
-        {"messages": [message("user", {"type": "tool_result", "tool_use_id": "c", "content": [IMAGE]})]},
+        {"messages": [message("user", {"type": "tool_result", "tool_use_id": "c", "content": [VIDEO]})]},
         "messages[0].content[0].content[0].type",
         Fault.UNSUPPORTED_CONTENT,
     ),

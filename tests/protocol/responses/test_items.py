@@ -112,7 +112,7 @@ def test_a_stored_item_means_what_the_item_meant(item: dict[str, Any]) -> None:
         ({"type": "item_reference", "id": "msg_7"}, Fault.INVALID_VALUE, "input[0].id"),
         ({"id": "msg_7"}, Fault.INVALID_VALUE, "input[0].id"),
         ({"type": "web_search_call", "id": "ws_1"}, Fault.UNSUPPORTED_CONTENT, "input[0].type"),
-        ({"role": "user", "content": [{"type": "input_image"}]}, Fault.UNSUPPORTED_CONTENT, "input[0].content[0].type"),
+        ({"role": "user", "content": [{"type": "input_file"}]}, Fault.UNSUPPORTED_CONTENT, "input[0].content[0].type"),
         ({"role": "tool", "content": "x"}, Fault.INVALID_VALUE, "input[0].role"),
         ({"type": "function_call", "call_id": "c", "arguments": ""}, Fault.MISSING_FIELD, "input[0].name"),
         (CALL | {"arguments": "[" * 80 + "]" * 80}, None, None),

@@ -11,6 +11,7 @@ import { t, translate, useLanguage } from "./i18n.js";
 import { drawIcons } from "./icons.js";
 import { installWorker, keepStorage } from "./offline.js";
 import { Library } from "./state/conversations.js";
+import { Load } from "./state/load.js";
 import { readKey, readPreferences, sharePreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
 import { SettingsView } from "./views/settings-view.js";
@@ -32,6 +33,7 @@ const preferences = readPreferences();
 const connection = new Connection(readKey());
 // Concurrently: each takes a while.
 const [store] = await Promise.all([openStore(), useLanguage(preferences.language), prepareRichText()]);
+const load = new Load(connection, showWaiting);
 const library = new Library(store, connection, () => ({ model: model(), sampling: { ...preferences.sampling } }));
 
 /** The shown conversation; null for a new one. @type {string | null} */
@@ -47,7 +49,10 @@ const thread = new ThreadView(byId("scroller"), byId("thread"), {
   isRunning: (message) => library.isRunning(message.id),
   isLast: (message) => library.conversation(message.conversation)?.leaf === message.id,
   answerCalls: (message, results) => void library.answerCalls(message, results).then(() => thread.goToEnd()),
-  waitingFor: (isEmpty) => waitingText(connection.status, isEmpty),
+  waitingFor: (isEmpty, { answer }) => {
+    const text = waitingText(connection.status, isEmpty);
+    return (text === t("waiting") && load.place(answer?.cursor?.id)) || text;
+  },
 }, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
 const composer = new Composer(byId("composer"), {
   send: async (text) => {
@@ -88,6 +93,8 @@ function showPreferences() {
   document.documentElement.dataset.theme = preferences.theme;
   void speak();
   showConnection();
+  load.show(preferences.load);
+  byId("show-load").ariaPressed = String(preferences.load);
 }
 
 sharePreferences(preferences, showPreferences);
@@ -177,7 +184,9 @@ function showState() {
   const unread = library.conversations.filter(({ isUnread }) => isUnread).length;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}twowire`;
   byId("title").textContent = title || t("newChat");
-  composer.update(current !== null && library.runningIn(current) !== undefined);
+  const running = current === null ? undefined : library.runningIn(current);
+  composer.update(running !== undefined);
+  load.follow(running);
   showChips();
 }
 
@@ -242,7 +251,11 @@ function showConnection() {
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
   if (now.kind !== "locked") isKeyDeclined = false;
-  // A waiting answer says what it is waiting for.
+  showWaiting();
+}
+
+/** A waiting answer says what it is waiting for. */
+function showWaiting() {
   const waiting = current === null ? undefined : library.runningIn(current);
   if (waiting !== undefined) thread.changed(waiting);
 }
@@ -296,6 +309,11 @@ byId("new").addEventListener("click", startNew);
 byId("new-too").addEventListener("click", startNew);
 byId("to-end").addEventListener("click", () => thread.goToEnd());
 byId("open-settings").addEventListener("click", () => settings.open());
+byId("show-load").addEventListener("click", () => {
+  preferences.load = !preferences.load;
+  writePreferences(preferences);
+  showPreferences();
+});
 byId("change-key").addEventListener("click", () => settings.askForKey(""));
 byId("open-inspector").addEventListener("click", async () => {
   const { toggleInspector } = await import("./inspector/drawer.js");
@@ -328,7 +346,7 @@ listenForKeys({
 });
 
 await library.open();
-showConnection();
+showPreferences();
 await show();
 if (!library.isKept) toast(byId("toasts"), t("notKept"));
 // Not before there is something to keep, since some browsers ask the reader.

@@ -10,6 +10,7 @@
  * @property {Sampling} sampling
  * @property {Preset[]} presets
  * @property {boolean} singleKeys Whether shortcuts without a modifier do something.
+ * @property {boolean} load Whether to show the server's load.
  */
 
 /**
@@ -23,7 +24,7 @@ const KEY = "twowire-key";
 const DRAFTS = "twowire-draft-";
 
 /** @type {Preferences} */
-const DEFAULTS = { theme: "system", language: "", model: "", sampling: {}, presets: [], singleKeys: true };
+const DEFAULTS = { theme: "system", language: "", model: "", sampling: {}, presets: [], singleKeys: true, load: false };
 
 /** @returns {Preferences} */
 export function readPreferences() {

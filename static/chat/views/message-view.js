@@ -23,7 +23,7 @@ import { fitHeight, isSend } from "../typing.js";
  * @property {(message: Message) => boolean} isRunning
  * @property {(message: Message) => boolean} isLast
  * @property {(message: Message, results: string[]) => void} answerCalls
- * @property {(isEmpty: boolean) => string} waitingFor Describes what a running answer is waiting for.
+ * @property {(isEmpty: boolean, message: Message) => string} waitingFor Describes what a running answer is waiting for.
  */
 
 const COPIED_MS = 2000;
@@ -99,7 +99,7 @@ export class MessageView {
     this.root.classList.toggle("empty", isEmpty);
     if (this.root.ariaBusy !== String(isOpen)) this.root.ariaBusy = String(isOpen);
     const { text: said, tone } = answer === undefined ? { text: "", tone: "quiet" } : notice(answer, isRunning);
-    const waiting = isOpen && isRunning ? this.#actions.waitingFor(isEmpty) : "";
+    const waiting = isOpen && isRunning ? this.#actions.waitingFor(isEmpty, message) : "";
     if (this.#notice.textContent !== (said || waiting)) this.#notice.textContent = said || waiting;
     if (this.#notice.dataset.tone !== tone) this.#notice.dataset.tone = tone;
     this.#drawTools(isOpen);

@@ -1,0 +1,46 @@
+"""What a waiting reader sees: the answer's place in the queue and, on demand, the server's load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.live.browser.pages import LAST_ANSWER, opened
+from tests.live.servers.held import Leash
+from tests.live.servers.server import Server, fake_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
+    return Leash(tmp_path_factory.mktemp("leash") / "tokens")
+
+
+@pytest.fixture(scope="module")
+def server(leash: Leash) -> Iterator[Server]:
+    leash.reaches(0)
+    env = {"FAKE_PACE_S": "0.002", "FAKE_LEASH": str(leash.path)}
+    with fake_server("--max-num-seqs", "1", env=env) as server:
+        yield server
+
+
+async def test_a_waiting_answer_says_how_many_are_before_it(browser: Browser, server: Server, leash: Leash) -> None:
+    async with opened(browser, server.url) as chat:
+        page, notice = chat.page, chat.page.locator(f"{LAST_ANSWER} .notice")
+        await chat.ask("Count from 1 to 3")
+        await expect(notice).to_have_text("Waiting for the first token…")
+        for place in ("Next in the queue", "1 before you in the queue"):
+            await page.get_by_role("button", name="New chat").first.click()
+            await chat.ask("Count from 1 to 3")
+            await expect(notice).to_have_text(place)
+        await page.get_by_role("button", name="Settings").first.click()
+        await page.get_by_role("button", name="Show server load").click()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("group", name="Server load")).to_contain_text("1 running · 2 waiting")
+        leash.reaches(3)
+        await chat.finished()
+        assert await chat.numbers() == [1, 2, 3]
+        await expect(page.get_by_role("group", name="Server load")).to_contain_text("0 running · 0 waiting")

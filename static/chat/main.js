@@ -2,6 +2,7 @@
 
 import { byId, writeClipboard } from "../dom.js";
 import { Bench } from "./bench/bench.js";
+import { Guest } from "./guest/guest.js";
 import { Announcer } from "./views/announcer.js";
 import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
@@ -66,6 +67,7 @@ const composer = new Composer(byId("composer"), {
 });
 const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
 const bench = new Bench({ connection, model, sampling: () => preferences.sampling });
+const guest = new Guest(connection);
 const status = new StatusView({ again: () => connection.unlock(readKey()), key: () => settings.askForKey("") });
 const chips = new Chips({
   settings: () => settings.open(),
@@ -143,6 +145,7 @@ function go(id) {
 }
 
 async function show() {
+  guest.follow();
   if (bench.follow()) return showBench();
   const asked = /^#\/(\w+)$/.exec(location.hash)?.[1] ?? null;
   const isAnother = asked !== current || byId("thread").childElementCount === 0;

@@ -23,6 +23,7 @@ import { fitHeight, isSend } from "../typing.js";
  * @property {(message: Message) => boolean} isRunning
  * @property {(message: Message) => boolean} isLast
  * @property {(message: Message, results: string[]) => void} answerCalls
+ * @property {boolean} [isForeign] Somebody else asked for it: there is nothing to do but to copy it.
  * @property {(isEmpty: boolean, message: Message) => string} waitingFor Describes what a running answer is waiting for.
  */
 
@@ -162,13 +163,19 @@ export class MessageView {
     const { answer } = message;
     const among = this.#actions.siblings(message);
     const facts = answer === undefined ? [] : speedFacts(answer);
-    const key = JSON.stringify([isOpen, answer?.state, answer?.finish, among.map(({ id }) => id), facts]);
+    const cursor = answer?.cursor;
+    const key = JSON.stringify([isOpen, cursor?.follow, answer?.state, answer?.finish, among.map(({ id }) => id), facts]);
     if (key === this.#toolsFor) return;
     this.#toolsFor = key;
     this.#tools.replaceChildren();
     if (among.length > 1) this.#tools.append(this.#pager(among));
+    if (cursor?.follow) {
+      const link = new URL(`#/follow/${cursor.id}/${cursor.follow}`, location.href).href;
+      this.#tools.append(copyButton("link", "copyLink", () => link));
+    }
     if (isOpen) return;
-    this.#tools.append(this.#copyButton());
+    this.#tools.append(copyButton("copy", "copy", () => this.#message.text));
+    if (this.#actions.isForeign) return;
     if (answer === undefined) {
       if (message.role === "user") this.#tools.append(tool("edit", "edit", () => this.edit()));
       return;
@@ -194,19 +201,6 @@ export class MessageView {
       step("previous", "previousBranch", at - 1),
       element("span", {}, t("branchOf", { number: at + 1, count: among.length })),
       step("next", "nextBranch", at + 1));
-  }
-
-  #copyButton() {
-    const button = tool("copy", "copy", async () => {
-      if (!(await writeClipboard(this.#message.text))) return;
-      button.replaceChildren(icon("check"));
-      button.setAttribute("aria-label", t("copied"));
-      setTimeout(() => {
-        button.replaceChildren(icon("copy"));
-        button.setAttribute("aria-label", t("copy"));
-      }, COPIED_MS);
-    });
-    return button;
   }
 
   // -- editing -------------------------------------------------------------------------------------------------------
@@ -255,6 +249,24 @@ export class MessageView {
     area.focus();
     fitHeight(area);
   }
+}
+
+/**
+ * @param {string} name Of the icon.
+ * @param {Word} word
+ * @param {() => string} text
+ */
+function copyButton(name, word, text) {
+  const button = tool(name, word, async () => {
+    if (!(await writeClipboard(text()))) return;
+    button.replaceChildren(icon("check"));
+    button.setAttribute("aria-label", t("copied"));
+    setTimeout(() => {
+      button.replaceChildren(icon(name));
+      button.setAttribute("aria-label", t(word));
+    }, COPIED_MS);
+  });
+  return button;
 }
 
 /**

@@ -1,4 +1,4 @@
-"""What a waiting reader sees: the answer's place in the queue and, on demand, the server's load."""
+"""What a waiting reader sees: the answer's place in the queue, and the server's load; what a link shows to others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.live.browser.pages import LAST_ANSWER, opened
+from tests.live.browser.pages import LAST_ANSWER, Chat, context, opened
 from tests.live.servers.held import Leash
 from tests.live.servers.server import Server, fake_server
 
@@ -27,7 +27,30 @@ def server(leash: Leash) -> Iterator[Server]:
         yield server
 
 
+async def test_a_link_shows_a_running_answer_to_somebody_else(browser: Browser, server: Server, leash: Leash) -> None:
+    leash.reaches(5)
+    async with opened(browser, server.url, permissions=["clipboard-read", "clipboard-write"]) as chat:
+        await chat.ask("Count from 1 to 20")
+        await chat.counted(5)
+        await chat.tool("Link to the live answer")
+        link = await chat.page.wait_for_function("async () => await navigator.clipboard.readText()")
+        async with context(browser) as made:
+            guest = Chat(await made.new_page(), "")
+            await guest.open(await link.json_value())
+            await guest.counted(5)
+            await expect(guest.page.locator("#question")).to_be_hidden()
+            leash.reaches(20)
+            for one in (chat, guest):
+                await one.finished()
+                assert await one.numbers() == list(range(1, 21))
+            await expect(guest.page.get_by_role("button", name="Continue")).to_have_count(0)
+            await guest.page.get_by_role("button", name="New chat").first.click()
+            await expect(guest.page.locator("#question")).to_be_visible()
+            assert guest.problems == []
+
+
 async def test_a_waiting_answer_says_how_many_are_before_it(browser: Browser, server: Server, leash: Leash) -> None:
+    leash.reaches(0)
     async with opened(browser, server.url) as chat:
         page, notice = chat.page, chat.page.locator(f"{LAST_ANSWER} .notice")
         await chat.ask("Count from 1 to 3")

@@ -30,6 +30,8 @@ LIBRARIES = {
 """Files in `static/vendor`, and their sources."""
 
 LICENCES = {
+    # It brings no file of its own for it: this one names its licence and its author.
+    "json-schema": "@cfworker/json-schema/package.json",
     "marked": "marked/LICENSE",
     "dompurify": "dompurify/LICENSE",
     "highlight.js": "@highlightjs/cdn-assets/LICENSE",
@@ -93,8 +95,9 @@ def copy_libraries() -> str | None:
     languages = {f"highlight/{name}.js": f"@highlightjs/cdn-assets/es/languages/{name}.min.js" for name in LANGUAGES}
     # Every browser that the pages run in takes this format.
     fonts = {f"katex/fonts/{path.name}": path for path in (MODULES / "katex/dist/fonts").glob("*.woff2")}
+    validator = {f"json-schema/{path.name}": path for path in (MODULES / "@cfworker/json-schema/dist/esm").glob("*.js")}
     licences = {f"licences/{name}.txt": source for name, source in LICENCES.items()}
-    for target, source in (LIBRARIES | languages | fonts | licences).items():
+    for target, source in (LIBRARIES | languages | fonts | validator | licences).items():
         (VENDOR / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(MODULES / source, VENDOR / target)
     stamp.write_text(wanted)

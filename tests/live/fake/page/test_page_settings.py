@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.live.browser.pages import Chat, context
+from tests.live.browser.pages import LAST_ANSWER, Chat, context
 from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 from tests.live.servers.server import Server
 
@@ -143,6 +143,36 @@ async def test_settings_are_saved_under_a_name_used_again_and_deleted(chat: Chat
     await page.get_by_role("button", name="Delete preset").click()
     await expect(chosen.locator("option")).to_have_text(["None saved"])
     await expect(field(page, "temperature")).to_have_value("0.3")
+
+
+SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+async def test_an_answer_is_checked_against_the_schema_that_it_was_asked_to_follow(chat: Chat) -> None:
+    page = chat.page
+    await settings(page)
+    for text, problem in (("{", "This is not valid JSON: "), ("[]", "Enter a JSON schema: { … }.")):
+        await field(page, "response_format").fill(text)
+        await expect(page.locator("#problem-response_format")).to_contain_text(problem)
+    await field(page, "response_format").fill(json.dumps(SCHEMA))
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Settings: JSON schema").wait_for()
+    dialogue = Dialogue('{"age": 3}', '{"age": "3"}', '{"age"', THE_REQUEST)
+    verdict = page.locator(f"{LAST_ANSWER} .verdict")
+    for question, said, tone in (
+        (f"Hello {dialogue}", "Valid: it follows the schema.", "good"),
+        ("Again", "Not valid: at /age: ", "bad"),
+        ("And again", "Not valid JSON: ", "bad"),
+    ):
+        await chat.ask(question)
+        await chat.finished()
+        await expect(verdict).to_contain_text(said)
+        await expect(verdict).to_have_attribute("data-tone", tone)
+    # It is shown as it came.
+    await expect(page.locator(f"{LAST_ANSWER} pre code")).to_have_text('{"age"')
+    await chat.ask("What did I ask?")
+    await chat.finished()
+    assert json.loads((await chat.answer())["text"])["schema"]["properties"] == SCHEMA["properties"]
 
 
 async def test_rare_fields_reach_the_engine(chat: Chat) -> None:

@@ -21,6 +21,9 @@ VENDOR = ROOT / "static" / "vendor"
 LIBRARIES = {
     "marked.js": "marked/lib/marked.esm.js",
     "purify.js": "dompurify/dist/purify.es.mjs",
+    "qr.js": "lean-qr/index.mjs",
+    "qr-svg.js": "lean-qr/extras/svg.mjs",
+    "mermaid.js": "@mermaid-js/tiny/dist/mermaid.tiny.js",
     "highlight/core.js": "@highlightjs/cdn-assets/es/core.min.js",
     "katex/katex.min.js": "katex/dist/katex.min.js",
     "katex/katex.min.css": "katex/dist/katex.min.css",
@@ -36,6 +39,8 @@ LICENCES = {
     "dompurify": "dompurify/LICENSE",
     "highlight.js": "@highlightjs/cdn-assets/LICENSE",
     "katex": "katex/LICENSE",
+    "lean-qr": "lean-qr/LICENSE",
+    "mermaid": "@mermaid-js/tiny/LICENSE",
     "swagger-ui": "swagger-ui-dist/LICENSE",
     "swagger-ui-notice": "swagger-ui-dist/NOTICE",
     "swagger-ui-bundle": "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",

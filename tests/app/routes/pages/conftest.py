@@ -8,6 +8,6 @@ from quart.typing import TestClientProtocol
 from tests.app.routes.pages.page import make_app
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client() -> TestClientProtocol:
     return make_app().test_client()

@@ -28,7 +28,8 @@ export class Guest {
 
   /** @param {RegExpExecArray} link */
   async #show([hash, id, token]) {
-    const { GuestView } = await import("./view.js");
+    const [{ GuestView }, { loadWords }] = await Promise.all([import("./view.js"), import("./words.js")]);
+    await loadWords();
     if (location.hash !== hash) return;
     this.#view?.leave();
     this.#view = new GuestView(this.#connection, id, token);

@@ -4,12 +4,13 @@ import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
 import { Growth } from "../state/request.js";
 import { MessageView } from "../views/message-view.js";
+import { g } from "./words.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
 export class GuestView {
   #stop = new AbortController();
-  #root = element("div", { id: "guest" }, element("p", { class: "quiet" }, t("guest")));
+  #root = element("div", { id: "guest" }, element("p", { class: "quiet" }, g("guest")));
   #isFrameAsked = false;
 
   /**
@@ -65,7 +66,7 @@ export class GuestView {
       answer.state = "failed";
       const code = /** @type {{ code?: string }} */ (error).code ?? "";
       const words = error instanceof Error ? error.message : String(error);
-      answer.error = { code, message: code === "completion_not_found" ? t("guestGone") : words };
+      answer.error = { code, message: code === "completion_not_found" ? g("gone") : words };
     }
     view.draw(message);
   }

@@ -171,10 +171,10 @@ export class MessageView {
     if (among.length > 1) this.#tools.append(this.#pager(among));
     if (cursor?.follow) {
       const link = new URL(`#/follow/${cursor.id}/${cursor.follow}`, location.href).href;
-      this.#tools.append(copyButton("link", "copyLink", () => link));
+      this.#tools.append(tool("link", "copyLink", async () => (await import("../guest/share.js")).showLink(link)));
     }
     if (isOpen) return;
-    this.#tools.append(copyButton("copy", "copy", () => this.#message.text));
+    this.#tools.append(this.#copyButton());
     if (this.#actions.isForeign) return;
     if (answer === undefined) {
       if (message.role === "user") this.#tools.append(tool("edit", "edit", () => this.edit()));
@@ -201,6 +201,19 @@ export class MessageView {
       step("previous", "previousBranch", at - 1),
       element("span", {}, t("branchOf", { number: at + 1, count: among.length })),
       step("next", "nextBranch", at + 1));
+  }
+
+  #copyButton() {
+    const button = tool("copy", "copy", async () => {
+      if (!(await writeClipboard(this.#message.text))) return;
+      button.replaceChildren(icon("check"));
+      button.setAttribute("aria-label", t("copied"));
+      setTimeout(() => {
+        button.replaceChildren(icon("copy"));
+        button.setAttribute("aria-label", t("copy"));
+      }, COPIED_MS);
+    });
+    return button;
   }
 
   // -- editing -------------------------------------------------------------------------------------------------------
@@ -249,24 +262,6 @@ export class MessageView {
     area.focus();
     fitHeight(area);
   }
-}
-
-/**
- * @param {string} name Of the icon.
- * @param {Word} word
- * @param {() => string} text
- */
-function copyButton(name, word, text) {
-  const button = tool(name, word, async () => {
-    if (!(await writeClipboard(text()))) return;
-    button.replaceChildren(icon("check"));
-    button.setAttribute("aria-label", t("copied"));
-    setTimeout(() => {
-      button.replaceChildren(icon(name));
-      button.setAttribute("aria-label", t(word));
-    }, COPIED_MS);
-  });
-  return button;
 }
 
 /**

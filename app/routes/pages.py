@@ -25,6 +25,7 @@ POLICY = {
     "img-src": "'self' data:",
     "font-src": "'self'",
     "connect-src": "'self'",
+    "frame-src": "'self'",
     "manifest-src": "'self'",
     "base-uri": "'none'",
     "form-action": "'none'",
@@ -43,6 +44,25 @@ Trusted Types policy `twowire` only allows the service worker's URL.
 # `static/docs.js` sanitizes again.
 DOCS_POLICY = POLICY | {"trusted-types": "dompurify default 'allow-duplicates'"}
 
+DIAGRAM = "diagram/frame.html"
+DIAGRAM_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    # Mermaid writes a style sheet into each drawing.
+    "style-src": "'unsafe-inline'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "sandbox": "allow-scripts",
+}
+"""The policy of the frame in which the chat draws a diagram.
+
+Its origin is opaque, so a diagram reaches neither the chat nor its storage, and it can load nothing and send nothing.
+"""
+
+DIAGRAM_SCRIPTS = ("diagram/frame.js", "vendor/mermaid.js")
+"""What a frame with an opaque origin has to load."""
+
 PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -60,7 +80,7 @@ def page_routes(services: Services) -> Blueprint:
     """`/`, `/docs`, `/openapi.json`, `/static/…`, and the files that make the chat installable."""
     routes = Blueprint("pages", __name__)
     files = PageFiles(static_folder())
-    embedders = " ".join(services.settings.access.frame_ancestors) or "'none'"
+    embedders = " ".join(services.settings.access.frame_ancestors)
 
     @cache
     def document() -> bytes:
@@ -100,8 +120,14 @@ def page_routes(services: Services) -> Blueprint:
 
     @routes.after_request
     async def add_headers(response: Response) -> Response:
+        if request.path.endswith(DIAGRAM):
+            # Only the chat shows it, which may be in a frame itself.
+            return _with_headers(response, DIAGRAM_POLICY | {"frame-ancestors": f"'self' {embedders}".strip()})
         policy = DOCS_POLICY if request.endpoint == "pages.docs" else POLICY
-        return _with_headers(response, policy | {"frame-ancestors": embedders})
+        response = _with_headers(response, policy | {"frame-ancestors": embedders or "'none'"})
+        if request.path.endswith(DIAGRAM_SCRIPTS):
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return response
 
     return routes
 

@@ -56,6 +56,7 @@ export async function colour(root) {
     const language = ALIASES[asked] ?? asked;
     const code = figure.querySelector("code");
     delete figure.dataset.language;
+    if (asked === "mermaid") offerDiagram(figure);
     if (code === null || !LANGUAGES.has(language) || (code.textContent ?? "").length > MAX_COLOURED) continue;
     try {
       code.replaceChildren(await coloured(code.textContent ?? "", language));
@@ -63,6 +64,15 @@ export async function colour(root) {
       console.warn(`${language} is shown without colours:`, error);
     }
   }
+}
+
+/** @param {HTMLElement} figure */
+function offerDiagram(figure) {
+  const button = element("button", { type: "button", class: "copy", onclick: async () => {
+    const { toggleDiagram } = await import("./diagram.js");
+    await toggleDiagram(figure, button);
+  } }, t("diagram"));
+  figure.querySelector("figcaption .copy")?.before(button);
 }
 
 /**

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from app.routes.page_files import MEDIA_TYPES
-from app.routes.pages import static_folder
+from app.routes.pages import DIAGRAM, DIAGRAM_SCRIPTS, static_folder
 from tests.app.routes.pages.page import EVERYTHING, PAGES, Page, make_app
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from quart.typing import TestClientProtocol
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in EVERYTHING)])
+SHUT_IN = [name for name in EVERYTHING if name not in (DIAGRAM, *DIAGRAM_SCRIPTS)]
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in SHUT_IN)])
 async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client: TestClientProtocol, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 200
@@ -31,6 +34,7 @@ async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client:
         "img-src": "'self' data:",
         "font-src": "'self'",
         "connect-src": "'self'",
+        "frame-src": "'self'",
         "manifest-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -45,6 +49,19 @@ async def test_everything_is_served_with_the_headers_that_shut_a_page_in(client:
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "microphone=()" in answer.headers["Permissions-Policy"]
     assert answer.headers["Cache-Control"] == "no-cache"
+
+
+async def test_a_diagrams_frame_has_an_origin_of_its_own_and_only_its_scripts(client: TestClientProtocol) -> None:
+    answer = await client.get(f"/static/{DIAGRAM}")
+    policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["sandbox"] == "allow-scripts"
+    assert policy["frame-ancestors"] == "'self'"
+    for name in DIAGRAM_SCRIPTS:
+        script = await client.get(f"/static/{name}")
+        # Without npm there is no library.
+        if name in EVERYTHING:
+            assert script.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

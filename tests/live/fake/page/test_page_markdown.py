@@ -72,6 +72,26 @@ async def test_formulas_are_typeset_by_a_library_that_comes_with_the_first(chat:
     assert any(url.endswith(".woff2") for url in loaded)
 
 
+async def test_a_mermaid_diagram_is_drawn_on_a_click_in_a_frame_of_its_own(chat: Chat) -> None:
+    page = chat.page
+    await said(chat, "```mermaid\ngraph LR\n  A[One] -->|wire| B[Two]\n```\n\n```mermaid\ngraph LR\n  A ->\n```")
+    good, broken = await page.locator("figure.code").all()
+    await good.get_by_role("button", name="Diagram").click()
+    await page.frame_locator("iframe").get_by_text("Two").wait_for()
+    await expect(good.locator("pre")).to_be_hidden()
+    frame = page.frames[-1]
+    assert await frame.evaluate("[origin, document.querySelectorAll('script[src]').length]") == ["null", 2]
+    height = await good.locator("iframe").bounding_box()
+    assert height is not None
+    assert height["height"] >= await frame.evaluate("document.querySelector('svg').clientHeight")
+    await good.get_by_role("button", name="Code").click()
+    await expect(good.locator("pre")).to_be_visible()
+    await expect(page.locator("iframe")).to_have_count(0)
+    await broken.get_by_role("button", name="Diagram").click()
+    await broken.get_by_text("This diagram cannot be drawn: ").wait_for()
+    await expect(broken.locator("pre")).to_be_visible()
+
+
 async def test_code_that_is_still_written_is_shown_as_it_stands(chat: Chat) -> None:
     """With its language, and without a line break of its own, wherever it was cut when it was first shown."""
     shown: list[tuple[str, str]] = await chat.page.evaluate(

@@ -88,6 +88,12 @@
  * @property {string[]} [bad_words]
  * @property {Record<string, number>} [logit_bias] By token id.
  * @property {boolean} [ignore_eos]
+ * @property {boolean} [skip_special_tokens]
+ * @property {boolean} [parallel_tool_calls]
+ * @property {string} [reasoning_effort]
+ * @property {number} [thinking_token_budget]
+ * @property {number[]} [stop_token_ids]
+ * @property {number[]} [allowed_token_ids]
  */
 
 /**

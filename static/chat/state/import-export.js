@@ -10,7 +10,8 @@ import { newId } from "./branches.js";
 const FORMAT = "twowire-chats";
 const VERSION = 1;
 const NUMBERS = ["temperature", "top_p", "max_completion_tokens", "seed", "top_k", "min_p", "presence_penalty",
-  "frequency_penalty", "repetition_penalty", "min_tokens"];
+  "frequency_penalty", "repetition_penalty", "min_tokens", "thinking_token_budget"];
+const FLAGS = ["thinking", "ignore_eos", "skip_special_tokens", "parallel_tool_calls"];
 const STATES = ["done", "stopped", "failed"];
 
 /**
@@ -137,9 +138,12 @@ function samplingFrom(given) {
     if (Number.isFinite(given[name])) sampling[name] = given[name];
   }
   if (Array.isArray(given.stop)) sampling.stop = given.stop.map(string);
-  if (typeof given.thinking === "boolean") sampling.thinking = given.thinking;
   if (Array.isArray(given.bad_words)) sampling.bad_words = given.bad_words.map(string);
-  if (given.ignore_eos === true) sampling.ignore_eos = true;
+  for (const name of FLAGS) if (typeof given[name] === "boolean") sampling[name] = given[name];
+  if (typeof given.reasoning_effort === "string") sampling.reasoning_effort = given.reasoning_effort;
+  for (const name of ["stop_token_ids", "allowed_token_ids"]) {
+    if (Array.isArray(given[name])) sampling[name] = given[name].filter(Number.isInteger);
+  }
   // Checked by the server, which names what is wrong.
   if (Array.isArray(given.tools)) sampling.tools = given.tools;
   if (typeof given.tool_choice === "string" || isObject(given.tool_choice)) sampling.tool_choice = given.tool_choice;

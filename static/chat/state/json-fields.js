@@ -1,4 +1,4 @@
-// Reads the fields of settings that are JSON in the API. Each throws an error that says what is wrong.
+// Reads the fields of settings that are JSON or lists in the API. Each throws an error that says what is wrong.
 
 import { t } from "../i18n.js";
 import { isObject, parsed } from "./tools.js";
@@ -8,6 +8,7 @@ import { isObject, parsed } from "./tools.js";
 const MODES = ["auto", "none", "required"];
 const MAX_BIASES = 1024;
 const MAX_BIAS = 100;
+const TOKEN_ID = /^(?:0|[1-9]\d{0,9})$/;
 const OWN_NAME = "answer";
 
 /**
@@ -59,8 +60,21 @@ export function biasFrom(text) {
   const entries = Object.entries(given);
   if (entries.length > MAX_BIASES) throw new Error(t("tooManyBiases", { count: MAX_BIASES }));
   for (const [id, bias] of entries) {
-    if (!/^(?:0|[1-9]\d{0,9})$/.test(id)) throw new Error(t("biasKey", { id }));
+    if (!TOKEN_ID.test(id)) throw new Error(t("biasKey", { id }));
     if (typeof bias !== "number" || Math.abs(bias) > MAX_BIAS) throw new Error(t("biasValue", { id, max: MAX_BIAS }));
   }
   return given;
+}
+
+/**
+ * Token ids with commas or spaces between them.
+ * @param {string} text
+ * @param {number} max How many there may be.
+ */
+export function idsFrom(text, max) {
+  const ids = text.split(/[\s,]+/).filter(Boolean);
+  const wrong = ids.find((id) => !TOKEN_ID.test(id));
+  if (wrong !== undefined) throw new Error(t("biasKey", { id: wrong }));
+  if (ids.length > max) throw new Error(t("tooManyBiases", { count: max }));
+  return ids.map(Number);
 }

@@ -35,12 +35,15 @@ export function requestFor(message, answer, history) {
  * @param {import("../types.js").Sampling} settings
  * @param {Record<string, unknown>[]} messages The system prompt is added to them.
  */
-export function bodyOf(model, { system, thinking, tools, tool_choice, ...sampling }, messages) {
+export function bodyOf(model, { system, thinking, tools, tool_choice, parallel_tool_calls, ...sampling }, messages) {
   if (system) messages.unshift({ role: "system", content: system });
   /** @type {Record<string, unknown>} */
   const body = { model, messages, ...sampling };
   // Without tools, there is nothing to choose from.
-  if (tools !== undefined) Object.assign(body, { tools }, tool_choice === undefined ? {} : { tool_choice });
+  if (tools !== undefined) {
+    Object.assign(body, { tools }, tool_choice === undefined ? {} : { tool_choice },
+      parallel_tool_calls === undefined ? {} : { parallel_tool_calls });
+  }
   if (thinking !== undefined) body.chat_template_kwargs = { enable_thinking: thinking };
   return body;
 }

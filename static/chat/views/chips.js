@@ -11,6 +11,7 @@ const NAMES = [
   ["temperature", "temperature"], ["top_p", "topP"], ["max_completion_tokens", "maxTokens"], ["seed", "seed"],
   ["top_k", "topK"], ["min_p", "minP"], ["presence_penalty", "presencePenalty"],
   ["frequency_penalty", "frequencyPenalty"], ["repetition_penalty", "repetitionPenalty"], ["min_tokens", "minTokens"],
+  ["thinking_token_budget", "thinkingBudget"], ["reasoning_effort", "reasoningEffort"],
 ];
 /** @type {[string, Word][]} */
 const THINKING = [["", "thinkingDefault"], ["on", "thinkingOn"], ["off", "thinkingOff"]];
@@ -70,6 +71,10 @@ export function summary({ system, stop, tools, response_format: format, bad_word
     badWords?.length ? t("badWords") : "",
     bias ? t("logitBias") : "",
     numbers.ignore_eos ? t("ignoreEos") : "",
+    numbers.stop_token_ids?.length ? t("stopTokens") : "",
+    numbers.allowed_token_ids?.length ? t("allowedTokens") : "",
+    numbers.skip_special_tokens === false ? t("specialTokens") : "",
+    numbers.parallel_tool_calls === false ? t("oneCall") : "",
     format ? t("jsonSchema") : "",
     tools?.length ? t("toolCount", { count: tools.length }) : "",
   ].filter(Boolean).join(" · ");

@@ -2,7 +2,7 @@
 
 import { element } from "../../dom.js";
 import { t } from "../i18n.js";
-import { biasFrom, choiceFrom, choiceText, formatFrom, formatText } from "../state/json-fields.js";
+import { biasFrom, choiceFrom, choiceText, formatFrom, formatText, idsFrom } from "../state/json-fields.js";
 import { toolsFrom } from "../state/tools.js";
 
 /** @typedef {import("../types.js").Sampling} Sampling */
@@ -35,7 +35,19 @@ const NUMBERS = [
   { name: "frequency_penalty", word: "frequencyPenalty", min: -2, max: 2, isRare: true },
   { name: "repetition_penalty", word: "repetitionPenalty", min: 0.01, max: 10, isRare: true },
   { name: "min_tokens", word: "minTokens", min: 0, max: MAX_INT32, isWhole: true, isRare: true },
+  { name: "thinking_token_budget", word: "thinkingBudget", min: -1, max: MAX_INT32, isWhole: true, isRare: true },
 ];
+
+/** Fields with few values, as in the API; a text where it has none of its own. @type {[keyof Sampling, Word, [string, Word?][]][]} */
+const CHOICES = [
+  ["reasoning_effort", "reasoningEffort", [["none"], ["minimal"], ["low"], ["medium"], ["high"], ["xhigh"], ["max"]]],
+  ["ignore_eos", "ignoreEos", [["true", "ignoreEosOn"]]],
+  ["skip_special_tokens", "specialTokens", [["false", "specialTokensShown"]]],
+  ["parallel_tool_calls", "parallelCalls", [["false", "oneCall"]]],
+];
+
+/** Lists of token ids. @type {[keyof Sampling, Word, number][]} */
+const ID_LISTS = [["stop_token_ids", "stopTokens", 128], ["allowed_token_ids", "allowedTokens", 4096]];
 
 /**
  * @typedef {object} Field
@@ -125,9 +137,12 @@ export class SamplingForm {
         (text) => readLines(text, MAX_BAD_WORDS, "tooManyBadWords"), writeLines, t("badWordsHint", { count: MAX_BAD_WORDS })),
       this.#area("logit_bias", "logitBias", { ...json, rows: "2", placeholder: '{"50256": -100}' }, biasFrom, JSON.stringify,
         t("logitBiasHint")),
-      this.#field({ name: "ignore_eos", word: "ignoreEos", read: () => true, write: () => "true",
-        input: element("select", { name: "ignore_eos" }, element("option", { value: "" }, t("serverDefault")),
-          element("option", { value: "true" }, t("ignoreEosOn"))) }),
+      ...ID_LISTS.map(([name, word, count]) => this.#field({ name, word, read: (text) => idsFrom(text, count), write: (ids) => ids.join(", "),
+        input: element("input", { type: "text", name, inputmode: "numeric", spellcheck: "false" }) }, t("tokenIdsHint", { count }))),
+      element("div", { class: "pair" }, CHOICES.map(([name, word, values]) => this.#field({ name, word, write: String,
+        read: (text) => (/^(?:true|false)$/.test(text) ? text === "true" : text),
+        input: element("select", { name }, element("option", { value: "" }, t("serverDefault")),
+          values.map(([value, told]) => element("option", { value }, told === undefined ? value : t(told)))) }))),
     ];
     const isOpen = this.#root.querySelector("details")?.open ?? false;
     this.#root.replaceChildren(...rows, element("details", { class: "more", open: isOpen },

@@ -182,7 +182,14 @@ async def test_rare_fields_reach_the_engine(chat: Chat) -> None:
     await field(page, "logit_bias").fill('{"01": 1}')
     await expect(page.locator("#problem-logit_bias")).to_have_text("01 is not a token id.")
     await field(page, "logit_bias").fill('{"7": -100}')
+    await field(page, "stop_token_ids").fill("5, x")
+    await expect(page.locator("#problem-stop_token_ids")).to_have_text("x is not a token id.")
+    await field(page, "stop_token_ids").fill("5, 6")
+    await field(page, "skip_special_tokens").select_option("false")
+    await field(page, "parallel_tool_calls").select_option("false")
     await field(page, "ignore_eos").select_option("true")
+    await field(page, "reasoning_effort").select_option("high")
+    await field(page, "thinking_token_budget").fill("9")
     await field(page, "tools").fill('[{"name": "weather"}]')
     await field(page, "tool_choice").fill("none")
     await page.keyboard.press("Escape")
@@ -190,7 +197,10 @@ async def test_rare_fields_reach_the_engine(chat: Chat) -> None:
     assert request["sampling"]["bad_words"] == ["never", "no\n"]
     assert request["sampling"]["logit_bias"] == {"7": -100}
     assert request["sampling"]["ignore_eos"] is True
+    assert request["sampling"]["stop_token_ids"] == [5, 6]
+    assert request["sampling"]["skip_special_tokens"] is False
     assert request["choice"]["mode"] == "none"
+    assert (request["effort"], request["max_thoughts"]) == ("high", 9)
 
 
 async def test_a_chat_keeps_its_model(browser: Browser, server: Server) -> None:

@@ -63,14 +63,22 @@ Its origin is opaque, so a diagram reaches neither the chat nor its storage, and
 DIAGRAM_SCRIPTS = ("diagram/frame.js", "vendor/mermaid.js")
 """What a frame with an opaque origin has to load."""
 
-PAGE_HEADERS = {
+FILE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+PAGE_HEADERS = FILE_HEADERS | {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+
+PARTS = frozenset({"text/javascript", "text/css", "font/woff2"})
+"""What is only part of a page, whose policy holds for it. The chat has 70 of them, so their headers count."""
+
+PART_POLICY = {"default-src": "'none'", "frame-ancestors": "'none'"}
+"""For one that is opened by itself."""
 
 PLACEHOLDER_MODEL = "MODEL"
 """The model's name in the examples of a server whose list of models needs a key."""
@@ -123,11 +131,13 @@ def page_routes(services: Services) -> Blueprint:
         if request.path.endswith(DIAGRAM):
             # Only the chat shows it, which may be in a frame itself.
             return _with_headers(response, DIAGRAM_POLICY | {"frame-ancestors": f"'self' {embedders}".strip()})
+        if request.endpoint == "pages.static" and response.mimetype in PARTS:
+            response = _with_headers(response, PART_POLICY, FILE_HEADERS)
+            if request.path.endswith(DIAGRAM_SCRIPTS):
+                response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+            return response
         policy = DOCS_POLICY if request.endpoint == "pages.docs" else POLICY
-        response = _with_headers(response, policy | {"frame-ancestors": embedders or "'none'"})
-        if request.path.endswith(DIAGRAM_SCRIPTS):
-            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-        return response
+        return _with_headers(response, policy | {"frame-ancestors": embedders or "'none'"})
 
     return routes
 
@@ -144,8 +154,8 @@ def _openapi_json(services: Services) -> bytes:
     )
 
 
-def _with_headers(response: Response, policy: Mapping[str, str]) -> Response:
-    response.headers.update(PAGE_HEADERS)
+def _with_headers(response: Response, policy: Mapping[str, str], headers: Mapping[str, str] = PAGE_HEADERS) -> Response:
+    response.headers.update(headers)
     response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
     if response.status_code >= 400:
         response.headers["Cache-Control"] = "no-store"

@@ -3,6 +3,7 @@
 import { byId, element } from "../../dom.js";
 import { language, t } from "../i18n.js";
 import { icon } from "../icons.js";
+import { decimal } from "./answer-stats.js";
 
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../state/conversations.js").Library} Library */
@@ -123,8 +124,8 @@ export class Sidebar {
         "aria-label": t("answering") }) : conversation.isUnread ? element("span", { class: "unread", role: "img",
         "aria-label": t("unread") }) : null,
       // The link's name must not change with every word.
-      isBusy ? element("span", { class: "words", dir: "auto", "aria-hidden": "true", dataset: { of: id } }, wordsOf(running))
-        : null),
+      isBusy ? element("span", { class: "words", "aria-hidden": "true", dataset: { of: id } },
+        element("span", { dir: "auto" }, wordsOf(running)), element("span", {}, paceOf(running))) : null),
       isBusy ? tool("stop", "stop", () => { for (const message of running) this.#library.stop(message.id); }) : null,
       element("span", { class: "row-tools" },
         tool("pin", conversation.isPinned ? "unpin" : "pin",
@@ -136,8 +137,10 @@ export class Sidebar {
 
   #drawWords() {
     for (const place of /** @type {NodeListOf<HTMLElement>} */ (byId("conversations").querySelectorAll(".words"))) {
-      const text = wordsOf(this.#library.running.filter(({ conversation }) => conversation === place.dataset.of));
-      if (place.textContent !== text) place.textContent = text;
+      const running = this.#library.running.filter(({ conversation }) => conversation === place.dataset.of);
+      for (const [index, text] of [wordsOf(running), paceOf(running)].entries()) {
+        if (place.children[index].textContent !== text) place.children[index].textContent = text;
+      }
     }
   }
 
@@ -180,6 +183,17 @@ function wordsOf(running) {
   if (words.length <= MAX_WORDS_LENGTH) return words;
   // Not from the middle of a word, if there is a space.
   return `…${words.slice(-MAX_WORDS_LENGTH).replace(/^\S*\s/, "")}`;
+}
+
+/**
+ * Tokens per second of a conversation's running answer; empty if they are not known. Each piece has at least one.
+ * @param {import("../types.js").Message[]} running
+ */
+function paceOf(running) {
+  const { answer } = running.at(-1) ?? {};
+  const seconds = answer === undefined ? 0 : (answer.last - answer.first) / 1000;
+  if (answer === undefined || answer.first === 0 || answer.wasInterrupted || seconds < 1) return "";
+  return `≈ ${t("speed", { rate: decimal((answer.pieces - 1) / seconds) })}`;
 }
 
 /** @param {number} time */

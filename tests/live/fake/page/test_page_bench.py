@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Locator, expect
 
 from tests.live.browser.pages import Chat, opened
-from tests.live.fake.page.axe import serious
+from tests.live.fake.page.axe import findings
 from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 from tests.live.servers.server import Server
 
@@ -131,7 +131,7 @@ async def test_the_probabilities_of_a_token_are_shown_under_the_pointer_and_by_t
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 380)])
-async def test_axe_finds_nothing_serious_in_the_bench(
+async def test_axe_finds_nothing_in_the_bench(
     browser: Browser, server: Server, axe: str, scheme: str, width: int
 ) -> None:
     options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
@@ -139,7 +139,7 @@ async def test_axe_finds_nothing_serious_in_the_bench(
         page = chat.page
         await page.goto(f"{server.url}/#/bench")
         await page.get_by_label("토큰 확률").check()
-        assert await serious(page, axe) == []
+        assert await findings(page, axe) == []
         await page.locator("#bench-prompt").fill("Count from 1 to 30")
         await page.get_by_role("button", name="모두 실행").click()
         await page.get_by_text("끝남: 2").wait_for()
@@ -148,5 +148,5 @@ async def test_axe_finds_nothing_serious_in_the_bench(
         await page.get_by_role("group", name="A의 답변").focus()
         await page.keyboard.press("ArrowRight")
         await expect(page.locator(".bench-card")).to_be_visible()
-        assert await serious(page, axe) == []
+        assert await findings(page, axe) == []
         assert await page.evaluate("document.documentElement.scrollWidth") <= width

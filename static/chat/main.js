@@ -3,6 +3,7 @@
 import { byId, writeClipboard } from "../dom.js";
 import { Bench } from "./bench/bench.js";
 import { Guest } from "./guest/guest.js";
+import { AnswerChoice } from "./state/answer-choice.js";
 import { Announcer } from "./views/announcer.js";
 import { Chips } from "./views/chips.js";
 import { Composer } from "./views/composer.js";
@@ -16,7 +17,7 @@ import { Load } from "./state/load.js";
 import { readKey, readPreferences, sharePreferences, writeKey, writePreferences } from "./state/preferences.js";
 import { prepareRichText } from "./text/rich-text.js";
 import { SettingsView } from "./views/settings-view.js";
-import { takeFiles } from "./views/dropped-files.js";
+import { listenForDrops, takeFiles } from "./views/dropped-files.js";
 import { listenForKeys } from "./views/shortcuts.js";
 import { keepInView, toggleChats } from "./views/shell.js";
 import { Sidebar } from "./views/sidebar.js";
@@ -35,10 +36,11 @@ const connection = new Connection(readKey());
 // Concurrently: each takes a while.
 const [store] = await Promise.all([openStore(), useLanguage(preferences.language), prepareRichText()]);
 const load = new Load(connection, showWaiting);
-const library = new Library(store, connection, () => ({ model: model(), sampling: { ...preferences.sampling } }));
+const library = new Library(store, connection, () => ({ model: choice.model, sampling: { ...preferences.sampling } }));
 
 /** The shown conversation; null for a new one. @type {string | null} */
 let current = null;
+const choice = new AnswerChoice(library, connection, preferences, () => current);
 
 const announcer = new Announcer(byId("announcements"));
 const thread = new ThreadView(byId("scroller"), byId("thread"), {
@@ -56,30 +58,38 @@ const thread = new ThreadView(byId("scroller"), byId("thread"), {
   },
 }, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
 const composer = new Composer(byId("composer"), {
-  send: async (text) => {
-    const id = await library.ask(current, text);
+  send: async (text, pictures) => {
+    const id = await library.ask(current, text, pictures);
     if (current === null) go(id);
     thread.goToEnd();
   },
   stop: stopAnswer,
   typed: () => void readAhead(),
+  files: (files) => void takeFiles(files, taker),
   last: () => (current === null ? [] : library.path(current)).findLast(({ role }) => role === "user")?.text ?? "",
 });
+/** @type {import("./views/dropped-files.js").Taker} */
+const taker = {
+  add: (text) => (bench.isShown ? bench : composer).add(text),
+  addPictures: (pictures) => composer.addPictures(pictures),
+  canSee: () => !bench.isShown && choice.canSee,
+  refuse: (problem) => toast(byId("toasts"), problem),
+};
 const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
-const bench = new Bench({ connection, model, sampling: () => preferences.sampling });
+const bench = new Bench({ connection, model: () => choice.model, sampling: () => preferences.sampling });
 const guest = new Guest(connection);
 const status = new StatusView({ again: () => connection.unlock(readKey()), key: () => settings.askForKey("") });
 const chips = new Chips({
   settings: () => settings.open(),
   think: (thinking) => {
-    const { thinking: _, ...others } = sampling();
+    const { thinking: _, ...others } = choice.sampling;
     setSampling(thinking === undefined ? others : { ...others, thinking });
   },
 });
 const settings = new SettingsView(preferences, {
-  sampling,
+  sampling: () => choice.sampling,
   setSampling,
-  setModel,
+  setModel: (model) => { choice.model = model; showConnection(); },
   isInChat: () => current !== null,
   changed: () => {
     writePreferences(preferences);
@@ -101,37 +111,14 @@ function showPreferences() {
 
 sharePreferences(preferences, showPreferences);
 
-// -- the settings of answers ------------------------------------------------------------------------------------------
-
-/** Of the shown chat, or of new ones. */
-function sampling() {
-  return (current === null ? undefined : library.conversation(current)?.sampling) ?? preferences.sampling;
-}
-
-/** @param {import("./types.js").Sampling} wanted */
-function setSampling(wanted) {
-  if (current === null) {
-    preferences.sampling = wanted;
-    writePreferences(preferences);
-  } else {
-    void library.change(current, { sampling: wanted });
-  }
+/** @param {import("./types.js").Sampling} sampling */
+function setSampling(sampling) {
+  choice.sampling = sampling;
   showChips();
 }
 
-/** @param {string} wanted */
-function setModel(wanted) {
-  if (current === null) {
-    preferences.model = wanted;
-    writePreferences(preferences);
-  } else {
-    void library.change(current, { model: wanted });
-  }
-  showConnection();
-}
-
 function showChips() {
-  chips.show(sampling(), connection.thinkers.has(model()));
+  chips.show(choice.sampling, choice.canThink);
 }
 
 // -- which conversation -----------------------------------------------------------------------------------------------
@@ -157,7 +144,7 @@ async function show() {
   // The reader may have chosen another one meanwhile.
   if (shown !== current) return;
   if (isAnother) thread.clear();
-  settings.showModels(connection.models, model());
+  settings.showModels(connection.models, choice.model);
   showThread();
   composer.show(current ?? NEW);
   sidebar.select(current ?? "");
@@ -183,7 +170,7 @@ function showThread() {
 
 function showState() {
   const conversation = current === null ? undefined : library.conversation(current);
-  const title = bench.isShown ? t("bench") : conversation?.title ?? "";
+  const title = bench.isShown ? t("bench") : guest.isShown ? t("answer") : conversation?.title ?? "";
   const unread = library.conversations.filter(({ isUnread }) => isUnread).length;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}twowire`;
   byId("title").textContent = title || t("newChat");
@@ -205,7 +192,7 @@ async function readAhead() {
   const prefill = await import("./state/prefill.js");
   prefill.readAhead(connection.channel, () => {
     const path = current === null ? [] : library.path(current);
-    return path.some(({ answer }) => answer?.state === "open") ? null : { model: model(), sampling: sampling(), path };
+    return path.some(({ answer }) => answer?.state === "open") ? null : { model: choice.model, sampling: choice.sampling, path };
   });
 }
 
@@ -238,18 +225,11 @@ async function remove(conversation) {
 
 // -- the state of the connection --------------------------------------------------------------------------------------
 
-/** Of the shown chat, or of new ones. */
-function model() {
-  const { models } = connection;
-  const wanted = [current === null ? "" : library.conversation(current)?.model ?? "", preferences.model];
-  return wanted.find((one) => models.includes(one)) ?? models[0] ?? preferences.model;
-}
-
 function showConnection() {
   const now = connection.status;
   status.show(now);
-  settings.showModels(connection.models, model());
-  showTries(connection.models.length === 0 ? "" : model(), askAtOnce);
+  settings.showModels(connection.models, choice.model);
+  showTries(connection.models.length === 0 ? "" : choice.model, askAtOnce);
   showChips();
   byId("change-key").hidden = !connection.asksForKey;
   if (now.kind === "locked" && !byId("key-dialog").open && !isKeyDeclined) settings.askForKey(now.reason);
@@ -271,6 +251,7 @@ async function speak() {
   if (before === document.documentElement.lang) return;
   translate(document);
   bench.speak();
+  guest.follow();
   status.reset();
   thread.clear();
   showThread();
@@ -283,12 +264,12 @@ async function speak() {
 drawIcons(document);
 translate(document);
 keepInView();
-takeFiles((text) => (bench.isShown ? bench : composer).add(text), (problem) => toast(byId("toasts"), problem));
+listenForDrops(taker);
 
 connection.addEventListener("change", showConnection);
 library.addEventListener("list", () => {
   if (current !== null && library.conversation(current) === undefined) go(null);
-  settings.showModels(connection.models, model());
+  settings.showModels(connection.models, choice.model);
   showState();
 });
 library.addEventListener("thread", async (event) => {
@@ -325,7 +306,10 @@ byId("open-inspector").addEventListener("click", async () => {
     return path.find(({ answer }) => answer?.cursor?.id === id)?.answer?.cursor?.follow;
   });
 });
-byId("model").addEventListener("change", () => setModel(byId("model").value));
+byId("model").addEventListener("change", () => {
+  choice.model = byId("model").value;
+  showConnection();
+});
 listenForFiles(library);
 addEventListener("popstate", () => void show());
 document.querySelector(".skip")?.addEventListener("click", (event) => {

@@ -23,7 +23,16 @@
  * @property {string} text
  * @property {number} created
  * @property {Answer} [answer] For messages of the assistant.
+ * @property {Picture[]} [pictures] The images of a question.
  * @property {{ id: string, name: string }} [call] For role tool: the call whose result `text` is.
+ */
+
+/**
+ * @typedef {object} Picture An image, as it is sent.
+ * @property {string} url A data URL.
+ * @property {string} name Of its file.
+ * @property {number} width In pixels; 0 if it is not known.
+ * @property {number} height
  */
 
 /** @typedef {"open" | "done" | "stopped" | "failed"} AnswerState `open`: not finished, running or not. */

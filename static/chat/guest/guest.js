@@ -12,6 +12,9 @@ export class Guest {
   /** @type {import("./view.js").GuestView | undefined} */
   #view;
 
+  /** Whether the page's address names an answer. */
+  isShown = false;
+
   /** @param {import("../state/connection.js").Connection} connection */
   constructor(connection) {
     this.#connection = connection;
@@ -22,7 +25,8 @@ export class Guest {
     const link = LINK.exec(location.hash);
     this.#view?.leave();
     this.#view = undefined;
-    document.body.classList.toggle("guest", link !== null);
+    this.isShown = link !== null;
+    document.body.classList.toggle("guest", this.isShown);
     if (link !== null) void this.#show(link).catch(() => toast(byId("toasts"), t("notLoaded")));
   }
 

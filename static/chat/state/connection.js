@@ -54,6 +54,8 @@ export class Connection extends EventTarget {
   #awaySince = Date.now();
   /** The models that may think before they answer. @type {Set<string>} */
   thinkers = new Set();
+  /** The models that take images. @type {Set<string>} */
+  seers = new Set();
 
   /** @type {import("../../channel/connection.js").Watcher | undefined} */
   #onFrame;
@@ -230,11 +232,12 @@ export class Connection extends EventTarget {
         this.#lock(this.#key ? body.error.message : "");
       } else if (answer.ok) {
         this.asksForKey ||= this.#key !== "";
-        /** @type {{ id: string, type?: string, reasoning_parser?: string | null }[]} */
+        /** @type {{ id: string, type?: string, reasoning_parser?: string | null, input_modalities?: string[] }[]} */
         const models = body.data;
         // Not the models for embeddings and ranking. Servers without `type` have chat models only.
         this.models = models.filter(({ type }) => (type ?? "chat") === "chat").map(({ id }) => id);
         this.thinkers = new Set(models.filter((one) => one.reasoning_parser).map(({ id }) => id));
+        this.seers = new Set(models.filter((one) => one.input_modalities?.includes("image")).map(({ id }) => id));
         this.#changed();
       }
     } catch {

@@ -114,8 +114,9 @@ export class Library extends EventTarget {
    * Ask a question at the end of a conversation, or in a new one; returns the conversation's id.
    * @param {string | null} id
    * @param {string} text
+   * @param {import("../types.js").Picture[]} [pictures]
    */
-  ask(id, text) { return this.#questions.ask(id, text); }
+  ask(id, text, pictures) { return this.#questions.ask(id, text, pictures); }
 
   /** Ask another question in place of `message`; both stay. @param {Message} message @param {string} text */
   edit(message, text) { return this.#questions.edit(message, text); }

@@ -2,7 +2,7 @@
 
 import { t } from "../i18n.js";
 import { newId, now, pathTo } from "./branches.js";
-import { callFrom } from "./import-export.js";
+import { callFrom, pictureFrom } from "./import-export.js";
 import { newAnswer, newConversation, newQuestion, titleOf } from "./messages.js";
 import { turnOf } from "./request.js";
 
@@ -29,7 +29,8 @@ export function toMarkdown(conversations, messages, nameOf) {
     `# ${conversation.title}`,
     ...path.map((message) => {
       const calls = (message.answer?.calls ?? []).map((call) => `\`\`\`json\n${JSON.stringify(call, null, 2)}\n\`\`\``);
-      return [`## ${nameOf(message)}`, message.text.trim(), ...calls].filter(Boolean).join("\n\n");
+      const pictures = (message.pictures ?? []).map(({ name, url }) => `![${name.replace(/[[\]\\]/g, "")}](${url})`);
+      return [`## ${nameOf(message)}`, ...pictures, message.text.trim(), ...calls].filter(Boolean).join("\n\n");
     }),
   ].join("\n\n")).join("\n\n").concat("\n");
 }
@@ -90,13 +91,15 @@ function turnsFrom(conversation, turns) {
   /** @type {Message[]} */
   const made = [];
   for (const { role, content, reasoning, tool_calls: calls, tool_call_id: callId } of turns) {
-    const text = typeof content === "string" ? content : "";
+    /** @type {any[]} */
+    const parts = Array.isArray(content) ? content : [];
+    const text = typeof content === "string" ? content : parts.map((part) => part?.text ?? "").join("");
     const parent = made.at(-1)?.id ?? null;
     if (role === "system" || role === "developer") {
       sampling.system = text;
     } else if (role === "user") {
       if (conversation.title === "") conversation.title = titleOf(text);
-      made.push(newQuestion(id, parent, text));
+      made.push(newQuestion(id, parent, text, parts.flatMap((part) => (part?.image_url ? pictureFrom(part.image_url) : []))));
     } else if (role === "tool") {
       const called = made.flatMap(({ answer }) => answer?.calls ?? []).find((one) => one.id === callId);
       const call = { id: String(callId), name: (called?.function ?? called?.custom)?.name ?? "" };

@@ -12,6 +12,7 @@ const VERSION = 1;
 const NUMBERS = ["temperature", "top_p", "max_completion_tokens", "seed", "top_k", "min_p", "presence_penalty",
   "frequency_penalty", "repetition_penalty", "min_tokens", "thinking_token_budget"];
 const FLAGS = ["thinking", "ignore_eos", "skip_special_tokens", "parallel_tool_calls"];
+const PICTURE = /^data:image\/(?:gif|jpeg|png|webp);base64,[A-Za-z0-9+/=]*$/;
 const STATES = ["done", "stopped", "failed"];
 
 /**
@@ -87,6 +88,8 @@ function messageFrom(one, rename) {
     role, text: string(one.text), created: number(one.created),
   };
   if (role === "tool") message.call = { id: string(one.call?.id), name: string(one.call?.name) };
+  const pictures = role === "user" && Array.isArray(one.pictures) ? one.pictures.flatMap(pictureFrom) : [];
+  if (pictures.length > 0) message.pictures = pictures;
   if (role !== "assistant") return message;
   const { answer = {} } = one;
   message.answer = {
@@ -103,6 +106,16 @@ function messageFrom(one, rename) {
   if (answer.thoughts) message.answer.thoughts = thoughtsFrom(answer.thoughts);
   if (answer.calls) message.answer.calls = list(answer.calls).map(callFrom);
   return message;
+}
+
+/**
+ * None for what is no image in a data URL.
+ * @param {any} given
+ * @returns {import("../types.js").Picture[]}
+ */
+export function pictureFrom({ url, name, width, height }) {
+  if (typeof url !== "string" || !PICTURE.test(url)) return [];
+  return [{ url, name: typeof name === "string" ? name : "", width: number(width), height: number(height) }];
 }
 
 /**

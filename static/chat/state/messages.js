@@ -22,10 +22,11 @@ export function newConversation(id, sampling) {
  * @param {string} conversation
  * @param {string | null} parent
  * @param {string} text
+ * @param {import("../types.js").Picture[]} [pictures]
  * @returns {Message}
  */
-export function newQuestion(conversation, parent, text) {
-  return { id: newId(), conversation, parent, role: "user", text, created: now() };
+export function newQuestion(conversation, parent, text, pictures = []) {
+  return { id: newId(), conversation, parent, role: "user", text, created: now(), ...(pictures.length > 0 ? { pictures } : {}) };
 }
 
 /**

@@ -4,6 +4,7 @@ import { newAnswer, newQuestion, newResults, titleOf } from "./messages.js";
 
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../types.js").Message} Message */
+/** @typedef {import("../types.js").Picture} Picture */
 /** @typedef {{ model: string, sampling: import("../types.js").Sampling }} Asked How an answer is asked for. */
 
 /**
@@ -27,12 +28,13 @@ export class Questions {
   /**
    * @param {string | null} id
    * @param {string} text
+   * @param {Picture[]} [pictures]
    */
-  async ask(id, text) {
+  async ask(id, text, pictures) {
     const known = id === null ? undefined : this.#callbacks.conversation(id);
     const conversation = known ?? this.#callbacks.create(id);
     await this.#callbacks.load(conversation.id);
-    await this.#askAt(conversation, conversation.leaf, text);
+    await this.#askAt(conversation, conversation.leaf, text, pictures);
     return conversation.id;
   }
 
@@ -42,7 +44,7 @@ export class Questions {
    */
   async edit(message, text) {
     const conversation = this.#callbacks.conversation(message.conversation);
-    if (conversation !== undefined) await this.#askAt(conversation, message.parent, text);
+    if (conversation !== undefined) await this.#askAt(conversation, message.parent, text, message.pictures);
   }
 
   /** @param {Message} message */
@@ -76,10 +78,11 @@ export class Questions {
    * @param {Conversation} conversation
    * @param {string | null} parent
    * @param {string} text
+   * @param {Picture[]} [pictures]
    */
-  async #askAt(conversation, parent, text) {
-    const question = newQuestion(conversation.id, parent, text);
-    if (!conversation.isNamed && parent === null) conversation.title = titleOf(text);
+  async #askAt(conversation, parent, text, pictures) {
+    const question = newQuestion(conversation.id, parent, text, pictures);
+    if (!conversation.isNamed && parent === null) conversation.title = titleOf(text.trim() || (pictures?.[0]?.name ?? ""));
     await this.#answer(conversation, question.id, [question]);
   }
 

@@ -52,9 +52,13 @@ export function bodyOf(model, { system, thinking, tools, tool_choice, parallel_t
  * A message as the API takes it.
  * @param {Message} message
  */
-export function turnOf({ role, text, answer, call }) {
+export function turnOf({ role, text, answer, call, pictures }) {
   /** @type {Record<string, unknown>} */
   const turn = { role, content: text };
+  if (pictures !== undefined) {
+    const parts = pictures.map(({ url }) => ({ type: "image_url", image_url: { url } }));
+    turn.content = [...parts, ...(text.trim() === "" ? [] : [{ type: "text", text }])];
+  }
   if (answer?.thoughts) turn.reasoning = answer.thoughts.text;
   if (answer?.calls) turn.tool_calls = answer.calls;
   if (call) turn.tool_call_id = call.id;

@@ -105,6 +105,11 @@ export default {
 
   fileTooBig: "{name} is larger than {limit} KB.",
   fileNotText: "{name} is not a text file.",
+  addFiles: "Add files",
+  image: "Image",
+  removeImage: "Remove {name}",
+  imageNotRead: "{name} is not an image that this browser can read.",
+  imagesNotTaken: "{name}: this model takes no images.",
   waitingForModel: "Waiting for the model…",
   waitingForServer: "Waiting for the server; the answer will continue…",
   starting: "Starting",

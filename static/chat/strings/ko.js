@@ -106,6 +106,11 @@ export default {
 
   fileTooBig: "{name}: {limit}KB보다 큽니다.",
   fileNotText: "{name}: 텍스트 파일이 아닙니다.",
+  addFiles: "파일 추가",
+  image: "이미지",
+  removeImage: "{name} 제거",
+  imageNotRead: "{name}: 이 브라우저가 읽을 수 없는 이미지입니다.",
+  imagesNotTaken: "{name}: 이 모델은 이미지를 받지 않습니다.",
   waitingForModel: "모델을 기다리는 중…",
   waitingForServer: "서버를 기다리는 중입니다. 답변은 이어집니다…",
   starting: "시작 중",

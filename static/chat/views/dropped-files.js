@@ -1,15 +1,22 @@
-// Takes text files that are dropped or pasted, and makes them part of the question.
+// Takes text files and images that are dropped, pasted or chosen, and makes them part of the question.
 
 import { t } from "../i18n.js";
 
 const MAX_BYTES = 512 * 1024;
 
 /**
- * Take files from everywhere on the page: otherwise, the browser would open them in place of the chat.
- * @param {(text: string) => void} add Called with each file as Markdown.
- * @param {(problem: string) => void} refuse
+ * @typedef {object} Taker
+ * @property {(text: string) => void} add Called with each text file as Markdown.
+ * @property {(pictures: import("../types.js").Picture[]) => void} addPictures
+ * @property {() => boolean} canSee Whether images are taken.
+ * @property {(problem: string) => void} refuse
  */
-export function takeFiles(add, refuse) {
+
+/**
+ * Take files from everywhere on the page: otherwise, the browser would open them in place of the chat.
+ * @param {Taker} taker
+ */
+export function listenForDrops(taker) {
   addEventListener("dragover", (event) => {
     if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
   });
@@ -17,37 +24,52 @@ export function takeFiles(add, refuse) {
     const files = event.dataTransfer?.files;
     if (files === undefined || files.length === 0) return;
     event.preventDefault();
-    void take([...files], add, refuse);
+    void takeFiles([...files], taker);
   });
   addEventListener("paste", (event) => {
     const files = event.clipboardData?.files;
     // Office programs put a picture beside the text.
     if (files === undefined || files.length === 0 || event.clipboardData?.types.includes("text/plain")) return;
     event.preventDefault();
-    void take([...files], add, refuse);
+    void takeFiles([...files], taker);
   });
 }
 
 /**
  * @param {File[]} files
- * @param {(text: string) => void} add
- * @param {(problem: string) => void} refuse
+ * @param {Taker} taker
  */
-async function take(files, add, refuse) {
+export async function takeFiles(files, { add, addPictures, canSee, refuse }) {
   for (const file of files) {
-    const { name, size } = file;
-    if (size > MAX_BYTES) {
-      refuse(t("fileTooBig", { name, limit: MAX_BYTES / 1024 }));
-      continue;
-    }
     try {
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
-      if (text.includes("\0")) throw new TypeError("binary");
-      add(asMarkdown(name, text));
-    } catch {
-      refuse(t("fileNotText", { name }));
+      if (!isPicture(file)) add(await markdownOf(file));
+      else if (!canSee()) throw new Error(t("imagesNotTaken", { name: file.name }));
+      else addPictures([await (await import("../state/pictures.js")).pictureFrom(file)]);
+    } catch (error) {
+      refuse(error instanceof Error ? error.message : String(error));
     }
   }
+}
+
+/** @param {File} file */
+function isPicture({ type }) {
+  // An SVG is a text that the model can read.
+  return type.startsWith("image/") && type !== "image/svg+xml";
+}
+
+/** @param {File} file */
+async function markdownOf(file) {
+  const { name, size } = file;
+  if (size > MAX_BYTES) throw new Error(t("fileTooBig", { name, limit: MAX_BYTES / 1024 }));
+  const bytes = await file.arrayBuffer();
+  let text = "\0";
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    // Not in UTF-8.
+  }
+  if (text.includes("\0")) throw new Error(t("fileNotText", { name }));
+  return asMarkdown(name, text);
 }
 
 /**

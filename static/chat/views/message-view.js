@@ -3,6 +3,7 @@
 import { element, writeClipboard } from "../../dom.js";
 import { notice, speedFacts } from "./answer-stats.js";
 import { CallsView } from "./calls-view.js";
+import { picturesView } from "./pictures-view.js";
 import { ThoughtsView } from "./thoughts-view.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -54,7 +55,7 @@ export class MessageView {
   constructor(message, actions) {
     this.#message = message;
     this.#actions = actions;
-    const { role, id, call } = message;
+    const { role, id, call, pictures } = message;
     this.#body = element("div", { class: { user: "bubble", tool: "result", assistant: "body" }[role] });
     // Questions are shown as typed, and so are results.
     if (role === "assistant") this.#rich = new RichText(this.#body);
@@ -64,7 +65,7 @@ export class MessageView {
     const heading = call ? t("resultOf", { name: call.name }) : t(role === "user" ? "question" : "answer");
     this.root = element("article", { class: `message ${role}`, dataset: { id } },
       element("h2", { class: call ? "result-of" : "off-screen" }, heading),
-      this.#body, this.#notice, this.#tools);
+      pictures && picturesView(pictures), this.#body, this.#notice, this.#tools);
     this.draw(message);
   }
 
@@ -228,7 +229,7 @@ export class MessageView {
       this.root.classList.remove("editing");
     };
     const send = () => {
-      if (area.value.trim() === "") return;
+      if (area.value.trim() === "" && this.#message.pictures === undefined) return;
       writeDraft(id, "");
       leave();
       this.#actions.edit(this.#message, area.value);

@@ -65,7 +65,7 @@ class Chat:
         """Send it, and wait until its answer has its place on the page."""
         last = await self.page.evaluate(LAST_ID, LAST_ANSWER)
         await self.page.fill("#question", question)
-        await self.page.click("#composer button")
+        await self.page.click("#composer [type=submit]")
         await self.page.wait_for_function(
             f"([selector, last]) => ![null, last].includes(({LAST_ID})(selector))", arg=[LAST_ANSWER, last]
         )

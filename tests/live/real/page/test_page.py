@@ -163,7 +163,7 @@ async def test_on_a_phone_the_list_lies_over_the_chat(browser: Browser, server: 
         await page.get_by_role("button", name="New chat").first.tap()
         await page.locator("#welcome").wait_for()
         await page.locator("#sidebar").wait_for(state="hidden")
-        box = await page.locator("#composer button").bounding_box()
+        box = await page.locator("#composer [type=submit]").bounding_box()
         assert box is not None
         assert min(box["width"], box["height"]) >= 36
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,37 @@ async def fill(chat: Chat) -> None:
     await chat.page.evaluate("document.querySelector('#toasts').replaceChildren(); document.activeElement.blur()")
 
 
-async def take(browser: Browser, server: Server, name: str, *, is_welcome: bool = False, **options: Any) -> None:
+async def inspect(chat: Chat) -> None:
+    """Watch the frames of an answer, the connection of which is cut once."""
+    page = chat.page
+    await page.get_by_role("button", name="Wire inspector").click()
+    await page.get_by_role("region", name="Wire inspector").wait_for()
+    await chat.ask("What happens when my connection drops?")
+    await chat.finished()
+    await page.locator("#inspector tbody tr", has_text="[DONE]").wait_for()
+    await page.locator("#inspector tbody tr:has(th)").nth(2).get_by_role("button").click()
+
+
+async def compare(chat: Chat) -> None:
+    """Run two columns of the bench, and compare their texts."""
+    page = chat.page
+    await page.get_by_role("link", name="Bench").click()
+    await page.get_by_label("Token probabilities").check()
+    await page.locator("#bench-prompt").fill("How do I cancel a running chat?")
+    await page.get_by_role("button", name="Run all").click()
+    await page.get_by_text("Finished: 2").wait_for()
+    await page.get_by_role("button", name="Compare").click()
+
+
+async def take(
+    browser: Browser, server: Server, name: str, scene: Callable[[Chat], Awaitable[None]] | None, **options: Any
+) -> None:
+    """Take the picture of what `scene` leaves on the page."""
     async with context(browser, device_scale_factor=2, **options) as made:
         chat = Chat(await made.new_page(), server.url)
         await chat.open()
-        if not is_welcome:
-            await fill(chat)
+        if scene is not None:
+            await scene(chat)
             # Code is coloured once what colours it has been loaded; a plain command gets no colours.
             await chat.page.wait_for_function("document.querySelector('figure[data-language]') === null")
             await chat.page.wait_for_load_state("networkidle")
@@ -58,10 +84,16 @@ async def main() -> int:
     server = await asyncio.to_thread(start_server, "--dtype", "float32")
     try:
         async with launched() as browser:
-            await take(browser, server, "light", viewport=DESKTOP, color_scheme="light")
-            await take(browser, server, "dark", viewport=DESKTOP, color_scheme="dark")
-            await take(browser, server, "phone", viewport=PHONE, color_scheme="light", is_mobile=True, has_touch=True)
-            await take(browser, server, "welcome", viewport=DESKTOP, color_scheme="dark", is_welcome=True)
+            phone: dict[str, Any] = {"viewport": PHONE, "is_mobile": True, "has_touch": True}
+            for name, scene, scheme in (
+                ("light", fill, "light"),
+                ("dark", fill, "dark"),
+                ("welcome", None, "dark"),
+                ("inspector", inspect, "light"),
+                ("bench", compare, "light"),
+            ):
+                await take(browser, server, name, scene, viewport=DESKTOP, color_scheme=scheme)
+            await take(browser, server, "phone", fill, color_scheme="light", **phone)
     finally:
         await asyncio.to_thread(stop_server, server)
     return 0

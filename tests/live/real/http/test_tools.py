@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -36,6 +37,7 @@ TIME = {
         "parameters": {"type": "object", "properties": {"zone": {"enum": ["utc", "cet"]}}, "required": ["zone"]},
     },
 }
+EXPRESSION = {"type": "grammar", "grammar": {"syntax": "regex", "definition": r"\d\d:\d\d"}}
 QUESTION = [{"role": "user", "content": "What is the weather in Rome?"}]
 ASKED: dict[str, Any] = {"messages": QUESTION, "max_tokens": 200, "ignore_eos": False, "tools": [WEATHER, TIME]}
 
@@ -150,6 +152,28 @@ def test_a_schema_holds_with_and_without_thoughts(server: Server, effort: str) -
     message = whole_message(server, tools=[], response_format=wanted, reasoning_effort=effort)
     assert json.loads(message["text"]["content"])["answer"] in ("yes", "no")
     assert bool(message["text"]["reasoning"]) == (effort == "low")
+
+
+@pytest.mark.parametrize("fields", [{"tools": []}, {}, {"tool_choice": "required"}], ids=["text", "auto", "required"])
+def test_thoughts_end_where_their_budget_does(server: Server, fields: dict[str, Any]) -> None:
+    body = {"model": MODEL, "temperature": 0, "reasoning_effort": "high", "thinking_token_budget": 3}
+    answer = httpx.post(f"{server.url}{PATH}", json=ASKED | body | fields, timeout=60).json()
+    (choice,), usage = answer["choices"], answer["usage"]
+    assert choice["finish_reason"] != "length"
+    assert choice["message"]["reasoning"]
+    # The tags of the thoughts may be counted with them.
+    assert 3 <= usage["completion_tokens_details"]["reasoning_tokens"] <= 5
+    assert bool(choice["message"].get("tool_calls")) == (fields != {"tools": []})
+
+
+def test_an_answer_ends_behind_its_only_call(server: Server) -> None:
+    tool = {"type": "custom", "custom": {"name": "clock", "format": EXPRESSION}}
+    more = {"tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}
+    body = {"model": MODEL, "temperature": 1, "seed": 1} | ASKED | more
+    (choice,) = httpx.post(f"{server.url}{PATH}", json=body, timeout=60).json()["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    (call,) = choice["message"]["tool_calls"]
+    assert re.fullmatch(r"\d\d:\d\d", call["custom"]["input"])
 
 
 async def test_a_stream_resumes_inside_a_call(server: Server) -> None:

@@ -80,6 +80,8 @@ class TaggedParser:
         self._call: CallReader | None = None
         self._raw: list[str] = []
         """The text of the call so far, until it is known to be one."""
+        self._aside: list[Part] = []
+        """Content from within the call, which comes behind it: nothing stands between a call's arguments."""
         self._count = 0
         self._bare = tags.bare if calls else ""
         self._may_be_bare = bool(self._bare)
@@ -190,6 +192,7 @@ class TaggedParser:
         self._add_calls(call.take())
         if not call.is_done:
             return False
+        self._give_aside()
         self._text = call.rest
         return self._enter("closing")
 
@@ -198,9 +201,13 @@ class TaggedParser:
         self._count += sum(isinstance(part, CallStart) for part in parts)
         for part in parts:
             if isinstance(part, Content):
-                self._out += self._without_tags(part.text)
+                self._aside += self._without_tags(part.text)
             elif isinstance(part, Reasoning) or part.call < self._max_calls:
                 self._out.append(part)
+
+    def _give_aside(self) -> None:
+        self._out += self._aside
+        self._aside = []
 
     def _without_tags(self, text: str) -> list[Part]:
         """Content from within a call."""
@@ -230,6 +237,7 @@ class TaggedParser:
         if call.is_announced:
             self._text = call.rest
             self._add_calls([part for part in call.finish() if isinstance(part, CallArguments)])
+            self._give_aside()
             return self._leave_call()
         self._text = "".join(self._raw)
         self._call, self._may_be_bare = None, False
@@ -242,6 +250,7 @@ class TaggedParser:
         if call.is_announced:
             if not is_cut:
                 self._add_calls(call.finish())
+            self._give_aside()
             return
         # There may be tags in it.
         self._text, self._call, self._may_be_bare = "".join(self._raw), None, False

@@ -119,9 +119,10 @@ class _Choice:
     def _deltas(self, index: int, part: Part) -> list[Delta]:
         match part:
             case Content():
-                return [Delta(index, part.text, 0)]
+                # What is behind a call says that its arguments are complete.
+                return [*self._custom_input(index), Delta(index, part.text, 0)]
             case Reasoning():
-                return [Delta(index, part.text, 0, part="reasoning")]
+                return [*self._custom_input(index), Delta(index, part.text, 0, part="reasoning")]
             case CallStart():
                 held = self._custom_input(index)
                 self._calls += 1

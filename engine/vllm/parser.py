@@ -40,6 +40,10 @@ class VllmTextParser:
         self._names: dict[int, int] = {}
         """Our number of each call, by the parser's."""
         self._with_arguments: set[int] = set()
+        self._last: int | None = None
+        """The last call, whose arguments may go on."""
+        self._aside: list[Part] = []
+        """What stands behind the last call, which comes when that is known to be complete."""
         self._has_failed = False
 
     def plain_check(self) -> None:
@@ -54,10 +58,7 @@ class VllmTextParser:
     def finish(self, *, is_cut: bool) -> list[Part]:
         # A parser that is told that the text is finished completes what is open: not where a limit has cut it.
         parts = self._parsed(finished=not is_cut)
-        if not is_cut:
-            for number in sorted(set(self._names.values()) - self._with_arguments):
-                parts.append(CallArguments(number, "{}"))
-        return parts + self._spacing.rest()
+        return parts + self._closed(is_cut=is_cut) + self._spacing.rest()
 
     def _parsed(self, *, finished: bool) -> list[Part]:
         text, self._held = self._held, ""
@@ -68,7 +69,7 @@ class VllmTextParser:
         except Exception:
             log.warning("parser_failed", exc_info=True)
             self._has_failed = True
-            return self._spacing.content(text)
+            return self._closed(is_cut=True) + self._spacing.content(text)
         if message is None:
             if self._call_chars:
                 self._call_chars += len(text)
@@ -79,7 +80,9 @@ class VllmTextParser:
         if message.content:
             self._call_chars = 0
             parts += self._spacing.content(message.content)
-        for call in message.tool_calls or ():
+        if self._last is not None:
+            self._aside, parts = self._aside + parts, []
+        for call in sorted(message.tool_calls or (), key=lambda call: call.index):
             parts += self._call(call)
             self._call_chars = max(self._call_chars, 1)
         if self._call_chars:
@@ -92,9 +95,10 @@ class VllmTextParser:
         if call.index not in self._names:
             if function is None or not function.name or len(self._names) >= MAX_CALLS:
                 return []
+            parts += self._closed()
             self._spacing.drop()
             self._call_chars = 0
-            self._names[call.index] = len(self._names)
+            self._last = self._names[call.index] = len(self._names)
             own_id = call.id if call.id and call.id.startswith("functions.") else None
             parts.append(CallStart(self._names[call.index], function.name, own_id))
         number = self._names[call.index]
@@ -102,6 +106,13 @@ class VllmTextParser:
             self._with_arguments.add(number)
             parts.append(CallArguments(number, function.arguments))
         return parts
+
+    def _closed(self, *, is_cut: bool = False) -> list[Part]:
+        """What completes the last call, and what stands behind it. No arguments are an empty object."""
+        number, aside = self._last, self._aside
+        self._last, self._aside = None, []
+        is_empty = number is not None and number not in self._with_arguments and not is_cut
+        return [CallArguments(number, "{}"), *aside] if is_empty and number is not None else aside
 
 
 def vllm_tools(tools: Tools) -> list[Any]:

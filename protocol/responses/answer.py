@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
-from protocol.errors import TwowireError
+from protocol.errors import Fault, TwowireError
 from protocol.output import Delta, FinishReason, Part, ToolCallArguments, ToolCallStart, Usage
 from protocol.responses.objects import ID_PREFIX, Object, ResponseStatus, error_of, response_object, usage_of
 from protocol.responses.output import (
@@ -36,7 +36,10 @@ class Answer:
         self._finish_reason: FinishReason | None = None
 
     def item_for(self, part: Part | None) -> OutputItem:
-        """The item for a text of this part: the open one, or a new one, which is not yet open."""
+        """The item for a text of this part: the open one, or a new one, which is not yet open.
+
+        Raises `TwowireError` for arguments of a call that is closed.
+        """
         item = self.open
         match part:
             case None:
@@ -48,7 +51,8 @@ class Answer:
                 return (CustomCallOutput if name.is_custom else CallOutput)(self._id, self._items, part, name)
             case ToolCallArguments():
                 if not isinstance(item, CallOutput) or item.call != part.index:
-                    raise AssertionError(f"call {part.index} has ended, and goes on")
+                    # Its item is closed, and sent.
+                    raise TwowireError(Fault.INVALID_TOOL_CALL, "The model mixed the arguments of two calls; try again.")
                 return item
 
     def close(self, status: ItemStatus = "completed") -> Object | None:

@@ -67,10 +67,14 @@ def alike(writer: str, text: str, *, seed: int = 0, is_cut: bool = False, thinks
 
 
 def calls_of(parts: list[Part]) -> list[tuple[str, str]]:
-    """Names and arguments; the calls are numbered without gaps, and their arguments come after their start."""
+    """Names and arguments; the calls are numbered without gaps, and nothing stands between a call's parts."""
     names: list[str] = []
     arguments: list[str] = []
-    for part in parts:
+    last: Part | None = None
+    for part in joined(parts):
+        if isinstance(part, CallArguments):
+            assert isinstance(last, CallStart), "some APIs have closed the call by now"
+        last = part
         if isinstance(part, CallStart):
             assert part.call == len(names)
             names.append(part.name)

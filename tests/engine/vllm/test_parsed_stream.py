@@ -87,6 +87,13 @@ async def test_a_custom_tools_input_comes_complete_and_decoded() -> None:
     assert arguments == (ToolCallArguments(0), "ls\n")
 
 
+async def test_a_custom_tools_input_stands_in_front_of_the_text_behind_the_call() -> None:
+    deltas = await read(steps(*CALL, " Done", "."), parsing(custom_tools=frozenset({"shell"})))
+    texts = [(type(delta.part), delta.text) for delta in deltas if delta.text]
+    assert texts[0] == (ToolCallArguments, "ls\n")
+    assert "".join(text for kind, text in texts if kind is type(None)) == " Done."
+
+
 async def test_log_probabilities_stay_with_the_content() -> None:
     logprobs = (TokenLogprob("Yes", -0.5, b"Yes"),)
     script = [[Delta(0, "<think>Hm</think>", 1, None, logprobs)], [Delta(0, "Yes", 1, "stop", logprobs)]]

@@ -1,4 +1,4 @@
-"""A response without a generation: the request was checked and rendered, and can be continued."""
+"""A response without output: its prompt is computed, so that what continues it finds it in the prefix cache."""
 
 from __future__ import annotations
 
@@ -9,32 +9,12 @@ import orjson
 from app.generation.fast_path import Sender
 from app.generation.kept_stream import Keep
 from app.observability.outcome import RequestOutcome, outcome_of
-from engine.api import FastPath
 from engine.generation import Generation
 from protocol.encoder import Event, KeptEncoder, NamedEvent
 from protocol.errors import TwowireError
-from protocol.output import Delta, Status, Usage
+from protocol.output import Status, Usage
 
 COMPLETED = b"response.completed"
-
-
-class NothingToGenerate:
-    """Implements `engine.api.EngineStream`: ends at once."""
-
-    cached_tokens = 0
-    scheduled_at: float | None = None
-
-    async def next(self, fast_path: FastPath | None = None) -> list[Delta] | None:
-        return None
-
-    def wake(self) -> None:
-        pass
-
-    async def cancel(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
 
 
 class PreparedStream:
@@ -46,6 +26,7 @@ class PreparedStream:
         self.seq = 0
         self._encoder = encoder
         self._keep = keep
+        self._ended = False
 
     @property
     def outcome(self) -> RequestOutcome:
@@ -61,19 +42,43 @@ class PreparedStream:
 
     @property
     def is_over(self) -> bool:
-        return True
+        return self._ended
 
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
-        if self.seq:
+        if self._ended:
             return None
-        events = self._encoder.opening(1, self.generation.usage)
+        if not self.seq:
+            return self._counted(self._encoder.opening(1, self.generation.usage))
+        try:
+            if not await self._computed():
+                return []
+            last = await self._completed()
+        except TwowireError as error:
+            last = self._encoder.error(error)
+            await self._keep(self._encoder.response())
+        self._ended = True
+        return self._counted(last)
+
+    async def _computed(self) -> bool:
+        """Wait for the prompt. False: it takes long."""
+        # The engine computes a prompt only to generate: the first token ends the wait, and is dropped.
+        async for deltas in self.generation:
+            if deltas:
+                break
+            if self.generation.is_silent:
+                return False
+        await self.generation.close("completed")
+        return True
+
+    async def _completed(self) -> list[Event]:
         response = orjson.loads(self._encoder.response()) | {"status": "completed", "completed_at": int(time.time())}
         encoded = orjson.dumps(response)
         await self._keep(encoded)
-        last = b'{"type":"%b","sequence_number":%d,"response":%b}' % (COMPLETED, len(events), encoded)
-        events.append(NamedEvent(COMPLETED, last))
-        self.seq = len(events)
-        await self.generation.close("completed")
+        last = b'{"type":"%b","sequence_number":%d,"response":%b}' % (COMPLETED, self.seq, encoded)
+        return [NamedEvent(COMPLETED, last)]
+
+    def _counted(self, events: list[Event]) -> list[Event]:
+        self.seq += len(events)
         return events
 
     def error_events(self, error: TwowireError) -> list[Event]:
@@ -83,4 +88,5 @@ class PreparedStream:
         await self.generation.cancel()
 
     async def leave(self) -> None:
+        self._ended = True
         await self.generation.close()

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import math
 import time
-import uuid
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from app.generation.api import GenerationApi
 from app.generation.coalesce import Pace
 from app.generation.kept_stream import Keep, KeptStream
 from app.generation.models import ServedModels
-from app.generation.prepared_stream import NothingToGenerate, PreparedStream
+from app.generation.prepared_stream import PreparedStream
 from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import ReplayStore
 from app.generation.stream import LiveStream
@@ -135,18 +134,14 @@ class GenerationService:
     async def prepare_only(
         self, api: GenerationApi[R], request: R, caller: Caller, transport: Transport, *, history: History | None = None
     ) -> PreparedStream:
-        """Check and render a request, and keep its response, which has no output. Raises `TwowireError`.
+        """Compute the prompt of a request, and keep its response, which has no output. Raises `TwowireError`.
 
-        `api` is one whose responses are kept; `history` is as for `start`.
+        `api` is one whose responses are kept; `history` is as for `start`. The stream's reader must leave it.
         """
         self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
         assert keep is not None
-        prepared = await self._prepare(api.generation_request(request), caller)
-        generation = Generation(
-            uuid.uuid4().hex, prepared, NothingToGenerate(), on_end=lambda ended: None, owner=caller.owner
-        )
-        generation.usage.prompt_tokens = 0  # Nothing was computed.
+        generation = await self._run(api.generation_request(request), caller, transport, None)
         answer_id = api.answer_id(generation.id)
         encoder = api.encoder(request, answer_id, int(time.time()))
         return PreparedStream(answer_id, generation, cast(KeptEncoder, encoder), keep)

@@ -109,11 +109,31 @@ async def test_a_response_that_generates_nothing_can_be_continued() -> None:
         warm = await client.last()
         assert client.kinds() == ["response.created", "response.in_progress", "response.completed"]
         assert (warm["response"]["status"], warm["response"]["output"]) == ("completed", [])
-        assert not harness.streams
+        (stream,) = harness.streams
+        assert stream.closed, "the prompt is computed, and nothing else"
         await client.ask("two", previous_response_id=warm["response"]["id"])
         await client.last(count=2)
         request = harness.engine.prepared[-1]
     assert [message["content"] for message in request.prompt.messages] == ["one", "two"]  # type: ignore[union-attr]  # a chat
+
+
+async def test_what_generates_nothing_fails_as_other_responses_do() -> None:
+    async with connected() as (harness, client):
+        await client.ask(generate=False)
+        await running(harness, 1)
+        harness.engine.kill()
+        failed = await client.last()
+    assert client.kinds() == ["response.created", "response.in_progress", "response.failed"]
+    assert [frame["sequence_number"] for frame in client.frames] == [0, 1, 2]
+    assert failed["response"]["error"]["code"] == "server_error"
+
+
+async def test_a_connection_that_ends_ends_what_is_prepared() -> None:
+    async with connected() as (harness, client):
+        await client.ask(generate=False)
+        stream = await running(harness, 1)
+        await client.channel.close()
+        assert stream.closed
 
 
 async def test_a_response_cannot_be_steered() -> None:

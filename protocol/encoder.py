@@ -66,6 +66,9 @@ class KeptEncoder(StreamEncoder, Protocol):
     def response(self) -> bytes:
         """The response object of the last event that has it, as JSON."""
 
+    def steer(self) -> bool:
+        """Whether the response may end where it is, to be continued with new input; `closing` says so then."""
+
     @property
     def text_lengths(self) -> list[list[int]]:
         """Of each item of the response, how many characters each delta had: what the response does not say."""

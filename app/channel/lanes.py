@@ -12,7 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from app.channel.session import Channel
+from app.channel.steering import (
+    Steer,
+    Steering,
+    SteerRefusedError,
+    SuccessorFrame,
+    SuccessorStream,
+    required_by,
+    successor,
+)
+from app.channel.stream import ChannelStream
 from app.config.channel import ChannelLimits
+from app.generation.kept_stream import KeptStream
 from protocol.channel.client_frames import ClientFrame, CreateFrame, FrameRefused, OpeningFrame
 from protocol.channel.responses_codec import DEFAULT_LANE, ResponsesCodec, SteerFrame
 from protocol.errors import Fault, TwowireError
@@ -39,10 +50,12 @@ class LaneChannel(Channel):
         self._names: set[str] = set()
         self._queues: dict[str, deque[CreateFrame | FrameRefused]] = {}
         self._waiting = 0
+        self._steering = Steering()
+        self._steer_events = 0
 
     def _dispatch(self, frame: ClientFrame | SteerFrame) -> None:
         if isinstance(frame, SteerFrame):
-            self._answer(self._codec.steer_failed(frame))
+            self._steer(frame)
         else:
             super()._dispatch(frame)
 
@@ -78,7 +91,11 @@ class LaneChannel(Channel):
         if self._is_draining:
             error = TwowireError(Fault.DRAINING, "The server is shutting down.", retry_after_s=5)
             raise FrameRefused(error, frame.stream_id)
-        self._begin(frame)
+        self._begin(self._steering.joined(frame))
+
+    def _stream_of(self, frame: OpeningFrame) -> ChannelStream:
+        kind = SuccessorStream if isinstance(frame, SuccessorFrame) else ChannelStream
+        return kind(frame, self._backend, self._codec, self._outbox, self.id)
 
     def _refuse(self, refused: FrameRefused) -> None:
         lane = refused.stream_id
@@ -88,10 +105,15 @@ class LaneChannel(Channel):
         self._backend.refused(refused)
         self._answer(self._codec.error(refused.error, lane))
 
-    def _freed(self, stream_id: str) -> None:
-        """Start the lane's next response, and answer what was refused before it."""
-        queue = self._queues.get(stream_id)
-        while queue and stream_id not in self._streams:
+    def _freed(self, stream: ChannelStream) -> None:
+        """Continue the response, if it was steered; start the lane's next, and answer what was refused before it."""
+        self._steering.ended(stream)
+        if stream.response is None and isinstance(stream.frame, SuccessorFrame):
+            self._give_up(stream.frame.steers, "The response that goes on with it could not be created.")
+        self._continue(stream)
+        lane = stream.id
+        queue = self._queues.get(lane)
+        while queue and lane not in self._streams:
             entry = queue.popleft()
             self._waiting -= 1
             try:
@@ -101,4 +123,63 @@ class LaneChannel(Channel):
             except FrameRefused as refused:
                 self._refuse(refused)
         if not queue:
-            self._queues.pop(stream_id, None)
+            self._queues.pop(lane, None)
+
+    # -- steering ------------------------------------------------------------------------------------------------------
+
+    def _steer(self, frame: SteerFrame) -> None:
+        try:
+            steer, stream = self._steering.accept(frame, list(self._streams.values()))
+        except SteerRefusedError as refused:
+            given = {"previous_response_id": frame.previous_response_id, "input": frame.input}
+            self._answer(self._codec.steer_failed(self._steer_number(), given, "", refused.code, refused.message))
+            return
+        self._spawn(self._accepted(steer, stream))
+
+    async def _accepted(self, steer: Steer, stream: ChannelStream) -> None:
+        """Tell the client, then end the response; it may have ended meanwhile."""
+        await self._outbox.say(self._codec.steer_accepted(self._steer_number(), _known(steer), steer.lane))
+        self._steering.told(steer)
+        if self._streams.get(stream.id) is stream:
+            assert isinstance(stream.response, KeptStream)
+            if stream.response.steer():
+                await stream.cancel_response(stream.response)
+        else:
+            self._continue(stream)
+
+    def _continue(self, stream: ChannelStream) -> None:
+        """Go on from a response that has ended, if it was steered."""
+        steers = self._steering.due(stream)
+        if not steers:
+            return
+        try:
+            required = required_by(stream)
+            if required:
+                self._steering.wait_for_outputs(steers)
+                for steer in steers:
+                    number = self._steer_number()
+                    self._answer(self._codec.steer_pending(number, _known(steer), steer.lane, required))
+                return
+            frame = successor(stream, steers)
+            if stream.id in self._streams:
+                self._queues.setdefault(stream.id, deque()).appendleft(frame)
+                self._waiting += 1
+            else:
+                self._admit(frame)
+        except SteerRefusedError as refused:
+            self._give_up(steers, refused.message, refused.code)
+        except FrameRefused as refused:
+            self._give_up(steers, refused.error.message)
+
+    def _give_up(self, steers: list[Steer], message: str, code: str = "successor_creation_failed") -> None:
+        for steer in steers:
+            given = _known(steer) | {"input": steer.given}
+            self._answer(self._codec.steer_failed(self._steer_number(), given, steer.lane, code, message))
+
+    def _steer_number(self) -> int:
+        number, self._steer_events = self._steer_events, self._steer_events + 1
+        return number
+
+
+def _known(steer: Steer) -> dict[str, Any]:
+    return {"id": steer.id, "previous_response_id": steer.response_id}

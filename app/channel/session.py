@@ -177,10 +177,11 @@ class Channel:
         if isinstance(frame, CreateFrame):
             # What it has read until now is in the cache.
             self._prefill.cancel()
-        stream = self._streams[frame.stream_id] = ChannelStream(
-            frame, self._backend, self._codec, self._outbox, self.id
-        )
+        stream = self._streams[frame.stream_id] = self._stream_of(frame)
         stream.task = self._spawn(self._serve(stream))
+
+    def _stream_of(self, frame: OpeningFrame) -> ChannelStream:
+        return ChannelStream(frame, self._backend, self._codec, self._outbox, self.id)
 
     def _cancel(self, frame: CancelFrame) -> None:
         stream = self._streams.get(frame.stream_id)
@@ -223,11 +224,11 @@ class Channel:
                 await self._outbox.send(terminal)
         if error is not None and error.fault is Fault.TAKEN_OVER and not self._streams:
             self._end(Closing(TAKEN_OVER, "another reader took over"))
-        self._freed(stream.id)
+        self._freed(stream)
         if self._is_draining:
             self._end_if_idle()
 
-    def _freed(self, stream_id: str) -> None:
+    def _freed(self, stream: ChannelStream) -> None:
         """Called once the client can know that the stream has ended."""
 
     def _answer(self, frame: bytes | None, tell: Callable[[], None] | None = None) -> None:

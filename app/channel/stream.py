@@ -32,7 +32,7 @@ class ChannelStream:
         self.is_cancelled = False
         self.is_preparing = False
         self.has_turn = False
-        self._frame = frame
+        self.frame = frame
         self._began_at = time.monotonic()
         self._is_counted = False
         self._backend = backend
@@ -43,14 +43,14 @@ class ChannelStream:
     @property
     def is_void(self) -> bool:
         """Cancelled before anything was made. (What a resume asks for has been made, and must be cancelled.)"""
-        return self.is_cancelled and self.response is None and isinstance(self._frame, CreateFrame)
+        return self.is_cancelled and self.response is None and isinstance(self.frame, CreateFrame)
 
     async def run(self) -> bytes | None:
         """Start the generation, or find it, and send its chunks. Returns the terminal frame.
 
         Raises what ends the stream with nothing but an error: it was refused, or another reader took over.
         """
-        codec, frame = self._codec, self._frame
+        codec, frame = self._codec, self.frame
         self.has_turn = True
         if isinstance(frame, CreateFrame):
             started = await self._backend.create(frame)
@@ -93,10 +93,10 @@ class ChannelStream:
         """The terminal frame of a stream that is void."""
         return self._codec.done(self.id, 0, "cancelled", Usage())
 
-    def error_end(self, error: TwowireError) -> bytes:
+    def error_end(self, error: TwowireError) -> bytes | None:
         """The terminal frame of a stream that ends with nothing but an error."""
-        body = self._backend.error_body(self._frame, error)
-        return self._codec.error(error, self.id, self._frame.event_id, body)
+        body = self._backend.error_body(self.frame, error)
+        return self._codec.error(error, self.id, self.frame.event_id, body)
 
     def failure_of(self, error: Exception) -> TwowireError:
         """The error to send to the client for `error`; an unforeseen one is logged."""
@@ -117,4 +117,4 @@ class ChannelStream:
         """Report the end to the backend, once."""
         if not self._is_counted:
             self._is_counted = True
-            self._backend.ended(StreamEnd(self._frame, self._began_at, self.response, error))
+            self._backend.ended(StreamEnd(self.frame, self._began_at, self.response, error))

@@ -53,6 +53,10 @@ class KeptStream(LiveStream):
         await self._keep(self.response, text_lengths=cast(KeptEncoder, self._encoder).text_lengths)
         self._is_kept = True
 
+    def steer(self) -> bool:
+        """Whether it may be cancelled to be continued with new input; its response says so then."""
+        return cast(KeptEncoder, self._encoder).steer()
+
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
         if self._ended:
             return None
@@ -83,5 +87,8 @@ class KeptStream(LiveStream):
 
 
 def cancelled(response: bytes) -> bytes:
-    """The response object with the status of a cancelled response."""
-    return orjson.dumps(orjson.loads(response) | {"status": "cancelled", "completed_at": None})
+    """The response object with the status of a cancelled response, unless it has ended already."""
+    body = orjson.loads(response)
+    if body["status"] != "in_progress":
+        return response
+    return orjson.dumps(body | {"status": "cancelled", "completed_at": None})

@@ -9,7 +9,7 @@ https://platform.openai.com/docs/guides/websocket-mode
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ _NOT_THE_BODY = ("type", "stream_id", "event_id", "stream")
 
 @dataclass(frozen=True, slots=True)
 class SteerFrame:
-    """Asks to change a response while it is made, which this server does not do."""
+    """Has input for a response that is being made."""
 
     previous_response_id: str
     input: Any
@@ -92,20 +92,24 @@ class ResponsesCodec(FrameCodec):
         frame = {"type": "error", "status": status, **error_object(fault)}
         return orjson.dumps(frame | ({"stream_id": stream_id} if stream_id else {}))
 
-    def steer_failed(self, frame: SteerFrame) -> bytes:
-        """The answer to a steering frame."""
-        return orjson.dumps(
-            {
-                "type": "response.steer.failed",
-                "sequence_number": 0,
-                "steer": {"previous_response_id": frame.previous_response_id, "input": frame.input},
-                "error": {
-                    "type": "invalid_request_error",
-                    "code": "steering_not_supported",
-                    "message": "A response cannot be steered here; send the input in a new response.create.",
-                },
-            }
-        )
+    def steer_accepted(self, number: int, steer: Mapping[str, Any], lane: str) -> bytes:
+        """Steering input was taken. `number` counts the connection's events of steering."""
+        return _steer_event("accepted", number, lane, steer=steer)
+
+    def steer_pending(self, number: int, steer: Mapping[str, Any], lane: str, required: Sequence[Any]) -> bytes:
+        """Steering input waits for the `required` outputs of calls."""
+        more = {"reason": "waiting_for_required_input", "required_input": required}
+        return _steer_event("pending", number, lane, steer=steer, **more)
+
+    def steer_failed(self, number: int, steer: Mapping[str, Any], lane: str, code: str, message: str) -> bytes:
+        """Steering input was refused, or given up; `steer` has it."""
+        error = {"type": "invalid_request_error", "code": code, "message": message}
+        return _steer_event("failed", number, lane, steer=steer, error=error)
+
+
+def _steer_event(kind: str, number: int, lane: str, **members: Any) -> bytes:
+    event = {"type": f"{STEER}.{kind}", "sequence_number": number, **members}
+    return orjson.dumps(event | ({"stream_id": lane} if lane else {}))
 
 
 def _object(message: str | bytes | None) -> dict[str, Any]:

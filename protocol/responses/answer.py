@@ -34,6 +34,7 @@ class Answer:
         self._closed: list[OutputItem] = []
         self._names = names
         self._finish_reason: FinishReason | None = None
+        self._is_steered = False
 
     def item_for(self, part: Part | None) -> OutputItem:
         """The item for a text of this part: the open one, or a new one, which is not yet open.
@@ -52,7 +53,9 @@ class Answer:
             case ToolCallArguments():
                 if not isinstance(item, CallOutput) or item.call != part.index:
                     # Its item is closed, and sent.
-                    raise TwowireError(Fault.INVALID_TOOL_CALL, "The model mixed the arguments of two calls; try again.")
+                    raise TwowireError(
+                        Fault.INVALID_TOOL_CALL, "The model mixed the arguments of two calls; try again."
+                    )
                 return item
 
     def close(self, status: ItemStatus = "completed") -> Object | None:
@@ -85,12 +88,17 @@ class Answer:
         """Whether there is no item yet."""
         return not self._items
 
+    def steer(self) -> bool:
+        """Whether it may end where it is, because it has called nothing; it is incomplete then."""
+        self._is_steered = not any(isinstance(item, CallOutput) for item in (*self._closed, self.open))
+        return self._is_steered
+
     @property
     def end_status(self) -> ResponseStatus:
-        """How the response has ended: without a reason, it was cancelled."""
+        """How the response has ended: without a reason, it was steered or cancelled."""
         match self._finish_reason:
             case None:
-                return "cancelled"
+                return "incomplete" if self._is_steered else "cancelled"
             case "length":
                 return "incomplete"
             case _:
@@ -103,7 +111,8 @@ class Answer:
         if status == "completed":
             self.response["completed_at"] = int(time.time())
         elif status == "incomplete":
-            self.response["incomplete_details"] = {"reason": "max_output_tokens"}
+            reason = "steered" if self._finish_reason is None else "max_output_tokens"
+            self.response["incomplete_details"] = {"reason": reason}
         return orjson.dumps(self.response)
 
     def fail(self, error: TwowireError) -> bytes:

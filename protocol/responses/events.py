@@ -126,6 +126,9 @@ class ResponseEvents(FillingEncoder):
         self._whole = self._answer.fail(error)
         return events + self._last("response.failed")
 
+    def steer(self) -> bool:
+        return self._answer.steer()
+
     def response(self) -> bytes:
         return self._whole or orjson.dumps(self._answer.response)
 

@@ -91,7 +91,9 @@ class ResponseError(BaseModel):
 class IncompleteDetails(BaseModel):
     """Why a response is incomplete."""
 
-    reason: Literal["max_output_tokens"] = Field(description="The limit of tokens was reached.")
+    reason: Literal["max_output_tokens", "steered"] = Field(
+        description="The limit of tokens was reached; or the client has steered the response, on a WebSocket."
+    )
 
 
 class InputTokensDetails(BaseModel):

@@ -136,15 +136,6 @@ async def test_a_connection_that_ends_ends_what_is_prepared() -> None:
         assert stream.closed
 
 
-async def test_a_response_cannot_be_steered() -> None:
-    async with connected() as (_, client):
-        await client.say({"type": "response.steer", "previous_response_id": "resp_1", "input": "faster"})
-        await until(lambda: client.frames)
-    (failed,) = client.frames
-    assert (failed["type"], failed["error"]["code"]) == ("response.steer.failed", "steering_not_supported")
-    assert failed["steer"] == {"previous_response_id": "resp_1", "input": "faster"}
-
-
 async def test_a_failed_engine_ends_the_response_and_not_the_connection() -> None:
     async with connected() as (harness, client):
         await client.ask(lane="a")

@@ -42,6 +42,9 @@ class Encoder(ShoutEncoder):
     def response(self) -> bytes:
         return self.status.encode()
 
+    def steer(self) -> bool:
+        return False
+
 
 class Recorder:
     """A history that records what it is given."""

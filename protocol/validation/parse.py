@@ -48,7 +48,7 @@ def request_from_object(model: type[T], body: dict[str, Any]) -> T:
     return request
 
 
-def refusal_of(failure: ValidationError, body: dict[str, Any]) -> TwowireError:
+def refusal_of(failure: ValidationError, body: object) -> TwowireError:
     """The first thing that pydantic found wrong with `body`, as an error for the client."""
     return _translate(failure.errors(include_url=False, include_input=False)[0], body)
 
@@ -168,7 +168,7 @@ _LENGTHS = {
 }
 
 
-def _translate(error: ErrorDetails, body: dict[str, Any]) -> TwowireError:
+def _translate(error: ErrorDetails, body: object) -> TwowireError:
     context: dict[str, Any] = error.get("ctx") or {}
     path, given = _locate(error["loc"], body)
     # A member that is null may count as missing, and is in the path then.

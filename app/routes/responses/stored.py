@@ -18,10 +18,15 @@ from app.routes.responses.paging import page_response
 from app.routes.sse import events_response, stream_response
 from app.services import Services
 from app.stores.responses.base import SHARED, Entry
-from app.stores.responses.history import CONVERSATION_PREFIX, response_not_found, response_of, text_lengths_of
+from app.stores.responses.history import (
+    CONVERSATION_PREFIX,
+    UNFINISHED,
+    response_not_found,
+    response_of,
+    text_lengths_of,
+)
 from protocol.errors import Fault, TwowireError
 
-UNFINISHED = ("queued", "in_progress")
 INTERRUPTED = {"code": "server_error", "message": "The server stopped before the response was finished."}
 
 

@@ -21,6 +21,9 @@ CONVERSATION_PREFIX = "conv_"
 TEXT_LENGTHS = "_text_lengths"
 """A member of a kept response that clients do not see: see `protocol.encoder.KeptEncoder`."""
 
+UNFINISHED = ("queued", "in_progress")
+"""The states of a response that may still change."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -59,6 +62,9 @@ class StoredHistory:
             chain = None if is_conversation else await self._store.chain(self.owner, previous_response_id)
             if chain is None:
                 raise previous_not_found(previous_response_id)
+            if orjson.loads(chain[-1].body).get("status") in UNFINISHED:
+                message = "The response has not ended, or was interrupted; it cannot be continued."
+                raise TwowireError(Fault.INVALID_VALUE, message, param="previous_response_id")
             return [item for entry in chain for item in items_of(entry)]
         if conversation is not None:
             entry = await self._store.get(self.owner, conversation)
@@ -79,7 +85,7 @@ class StoredHistory:
     ) -> None:
         body: dict[str, Any] = orjson.loads(response)
         entry = entry_of(body | ({TEXT_LENGTHS: text_lengths} if text_lengths else {}), input_items, self.owner)
-        if body.get("conversation") is not None and body["status"] not in ("queued", "in_progress"):
+        if body.get("conversation") is not None and body["status"] not in UNFINISHED:
             conversation = body["conversation"]["id"]
             if not await self._store.append(self.owner, conversation, (*entry.items, *entry.output)):
                 raise conversation_not_found(conversation)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from protocol.generation import ChatPrompt
-from protocol.output import Delta
+from protocol.output import Delta, ToolCallArguments, ToolCallStart
 from tests.app.channel.lane_clients import until
 from tests.app.routes.responses.apps import ALICE, BOB, CONVERSATIONS, KEYS, RESPONSES, App, open_app
 
@@ -300,3 +300,32 @@ async def test_a_stream_that_runs_is_cancelled_by_its_id() -> None:
         events = await reading
         assert events[-1]["response"]["status"] == "cancelled"
         assert (await app.ok("GET", f"{RESPONSES}/{response_id}")) == events[-1]["response"]
+
+
+@pytest.mark.parametrize("by", ["previous_response_id", "conversation", "item_reference"])
+@pytest.mark.parametrize("written", ["nul", "deep"])
+async def test_what_no_client_may_send_is_refused_when_a_model_has_written_it(by: str, written: str) -> None:
+    deep = '{"a":' * 70 + "1" + "}" * 70
+    call = [Delta(0, "", 1, part=ToolCallStart(0, "call_1", "f")), Delta(0, deep, 1, part=ToolCallArguments(0))]
+    step = [Delta(0, "a\0b", 1)] if written == "nul" else call
+    async with open_app([[*step, Delta(0, "", 0, "stop")]]) as app:
+        conversation = (await app.ok("POST", CONVERSATIONS, {}))["id"]
+        more = {"conversation": conversation} if by == "conversation" else {}
+        whole = await app.ok("POST", RESPONSES, BODY | more | {"tools": [{"type": "function", "name": "f"}]})
+        following: dict[str, Any] = {
+            "previous_response_id": BODY | {"previous_response_id": whole["id"]},
+            "conversation": BODY | {"conversation": conversation},
+            "item_reference": BODY | {"input": [{"type": "item_reference", "id": whole["output"][0]["id"]}]},
+        }[by]
+        status, answer = await app.call("POST", RESPONSES, following)
+    assert (status, answer["error"]["code"]) == (400, "invalid_value")
+    assert answer["error"]["param"] == ("input[0].id" if by == "item_reference" else by)
+    assert ("NUL" if written == "nul" else "deep") in answer["error"]["message"]
+
+
+async def test_a_response_that_has_not_ended_is_not_continued_without_its_output() -> None:
+    async with open_app(ends=False) as app:
+        running = await app.ok("POST", RESPONSES, BODY | {"background": True})
+        following = BODY | {"previous_response_id": running["id"]}
+        assert await app.refused("POST", RESPONSES, following) == (400, "invalid_value")
+        await app.ok("POST", f"{RESPONSES}/{running['id']}/cancel", {})

@@ -6,6 +6,7 @@ import json
 import re
 
 from engine.parsing.call_reader import CallText, NotACallError
+from engine.parsing.headed_call import MAX_HEADER_CHARS
 from engine.parsing.json_value import NestedValue
 from engine.parsing.parts import CallArguments, CallStart, Content, Part
 
@@ -121,7 +122,7 @@ class CallObject(CallText):
             return False
         value = _loaded(whole[0])
         if self._key == "name" and self.name is None:
-            self.name = value
+            self.name = _checked(value)
         elif self._key in ARGUMENTS:  # Some models write them as JSON within JSON.
             self._write(value)
         else:
@@ -169,6 +170,13 @@ class CallObject(CallText):
         """Of a key that no call has."""
         if text and self._key not in KEYS:
             self._out.append(Content(text))
+
+
+def _checked(name: str) -> str:
+    """A name that a client may send back."""
+    if not 0 < len(name) <= MAX_HEADER_CHARS or "\x00" in name:
+        raise NotACallError
+    return name
 
 
 def _loaded(text: str) -> str:

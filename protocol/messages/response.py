@@ -9,8 +9,10 @@ from typing import Any, Literal
 import orjson
 from pydantic_core import from_json
 
+from protocol.messages.blocks import MAX_INPUT_DEPTH
 from protocol.messages.request import ThinkingDisplay
 from protocol.output import Delta, FinishReason, ToolCallArguments, ToolCallStart, Usage
+from protocol.validation.request import is_nested_deeper
 
 SIGNATURE = "dHdvd2lyZQ=="
 """The signature of every thinking block. Clients send it back; nothing here needs it."""
@@ -111,11 +113,18 @@ def tool_use_block(call: ToolCallStart, arguments: dict[str, Any]) -> dict[str, 
 
 
 def is_object(arguments: str) -> bool:
-    """Whether a call's arguments are what Anthropic's `input` must be: a JSON object. No arguments are an empty one."""
+    """Whether a call's arguments are what Anthropic's `input` must be: a JSON object. No arguments are an empty one.
+
+    One that is nested too deeply to be sent back counts as none.
+    """
     try:
-        return isinstance(orjson.loads(arguments or "{}"), dict)
+        return _is_input(orjson.loads(arguments or "{}"))
     except orjson.JSONDecodeError:
         return False
+
+
+def _is_input(value: object) -> bool:
+    return isinstance(value, dict) and not is_nested_deeper(value, MAX_INPUT_DEPTH)
 
 
 @dataclass(slots=True)
@@ -204,7 +213,7 @@ def _input(arguments: str, *, is_cut: bool) -> dict[str, Any] | None:
     if not is_cut:
         return None
     try:
-        begun = from_json(arguments, allow_partial=True)
+        begun: Any = from_json(arguments, allow_partial=True)
     except ValueError:
         return None
-    return begun if isinstance(begun, dict) else None
+    return begun if _is_input(begun) else None

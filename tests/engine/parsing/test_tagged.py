@@ -154,3 +154,9 @@ def test_any_arguments_arrive_as_they_were_written(value: object) -> None:
     written = json.dumps({"value": value}, ensure_ascii=False)
     text = f'<tool_call>{{"name": "f", "arguments": {written}}}</tool_call>'
     assert found(text) == [CallStart(0, "f"), CallArguments(0, written)]
+
+
+@pytest.mark.parametrize("name", ["", "a\\u0000b", "x" * 257])
+def test_a_name_that_no_client_could_send_back_makes_no_call(name: str) -> None:
+    text = f'{{"name": "{name}", "arguments": {{}}}}'
+    assert found(f"<tool_call>{text}</tool_call>") == [Content(text)]

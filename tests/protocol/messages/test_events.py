@@ -140,7 +140,14 @@ def test_a_call_that_a_limit_cuts_has_what_came() -> None:
     assert partial[0]["delta"]["partial_json"] == '{"a": "b", "c": "d'
 
 
-@pytest.mark.parametrize("arguments", ["[1]", "{1}", "Rome", '{"a": 1} {"b": 2}', "null"])
+DEEP = '{"a":' * 300 + "1" + "}" * 300
+
+
+def test_a_deep_call_that_is_cut_is_text() -> None:
+    assert collected(deltas((call(0), DEEP[:-1]), reason="length"))["content"][0]["type"] == "text"
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "{1}", "Rome", '{"a": 1} {"b": 2}', "null", DEEP])
 def test_arguments_that_are_no_object_are_text_or_an_error(arguments: str) -> None:
     given = deltas((call(0), arguments), reason="tool_calls")
     whole = collected(given)

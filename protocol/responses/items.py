@@ -159,7 +159,9 @@ def _known_item(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
     kind = item.get("type")
-    if isinstance(kind, str) and kind not in _KINDS:
+    if kind is not None and not isinstance(kind, str):
+        raise refusal(Fault.INVALID_TYPE, "must be a string.", ("type",))
+    if kind is not None and kind not in _KINDS:
         predicate = f"{quoted(kind)} is not supported: this server reads text and images, and runs no tools."
         raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
     # Clients send items back as they received them, with null for missing members.

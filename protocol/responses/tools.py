@@ -86,7 +86,7 @@ def _kind(tool: Any) -> str:
     kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
     if kind in ("custom", "namespace"):
         return f"<{kind}>"
-    return "<hosted>" if kind in HOSTED_TOOLS else "<function>"
+    return "<hosted>" if isinstance(kind, str) and kind in HOSTED_TOOLS else "<function>"
 
 
 def _known_type(tool: Any) -> Any:

@@ -226,3 +226,14 @@ def test_the_response_shows_what_was_asked_for() -> None:
     response = whole(ANSWERS["text"], **body)
     shown = {"reasoning": {"effort": "low", "summary": None}, "tools": [WEATHER | {"strict": None}]}
     assert {name: response[name] for name in body} == body | shown
+
+
+def test_arguments_of_a_call_that_is_closed_fail_the_response() -> None:
+    late = Delta(0, "x", 1, part=ToolCallArguments(0))
+    events = encoder(tools=[WEATHER])
+    events.opening(1, USAGE)
+    for delta in (*call(0, "weather", "{}"), *TEXT):
+        events.encode(delta)
+    with pytest.raises(TwowireError, match="mixed") as failed:
+        events.encode(late)
+    assert failed.value.fault is Fault.INVALID_TOOL_CALL

@@ -118,6 +118,8 @@ def test_a_stored_item_means_what_the_item_meant(item: dict[str, Any]) -> None:
         (CALL | {"arguments": "[" * 80 + "]" * 80}, None, None),
         (CALL | {"arguments": '{"a":' * 80 + "1" + "}" * 80}, Fault.INVALID_VALUE, "input[0].arguments"),
         (5, Fault.INVALID_TYPE, "input[0]"),
+        (CALL | {"type": ["function_call"]}, Fault.INVALID_TYPE, "input[0].type"),
+        (CALL | {"type": {}}, Fault.INVALID_TYPE, "input[0].type"),
     ],
 )
 def test_what_is_wrong_with_an_item_is_named(item: Any, fault: Fault | None, param: str | None) -> None:

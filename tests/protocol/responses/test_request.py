@@ -150,6 +150,8 @@ def test_verbosity_is_taken_and_shown() -> None:
         ({"tools": [{"type": "function"}]}, Fault.MISSING_FIELD, "tools[0].name"),
         ({"tools": [{"type": "function", "function": {"name": "x"}}]}, Fault.MISSING_FIELD, "tools[0].name"),
         ({"input": [{"role": "assistant", "content": None}]}, Fault.MISSING_FIELD, "input[0].content"),
+        ({"tools": [{"type": ["function"], "name": "x"}]}, Fault.INVALID_TYPE, "tools[0].type"),
+        ({"tools": [SPACE | {"tools": [{"type": {}, "name": "x"}]}]}, Fault.INVALID_TYPE, "tools[0].tools[0].type"),
         ({"tools": [{"type": "teleport"}]}, Fault.UNSUPPORTED_CONTENT, "tools[0].type"),
         ({"tools": [SPACE, SPACE | {"name": "n" * 125}]}, Fault.INVALID_VALUE, "tools[1].tools[0].name"),
         ({"min_tokens": 9, "max_output_tokens": 5}, Fault.INVALID_VALUE, "min_tokens"),

@@ -21,6 +21,8 @@ multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr
 _settings = load_settings([], os.environ)
 if _settings.listening.api_server_count > 1:
     raise SettingsError("TWOWIRE_API_SERVER_COUNT: only `twowire serve` can start several")
+if _settings.adapters.is_enabled:
+    raise SettingsError("TWOWIRE_LORA, TWOWIRE_LORA_DIR, TWOWIRE_ENABLE_LORA: only `twowire serve` serves adapters")
 set_up_logs(_settings.logging.log_format, _settings.logging.log_level)
 install()
 app = create_app(build_services(_settings))

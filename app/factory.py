@@ -12,6 +12,7 @@ from app.middleware.cors import allow_origins
 from app.middleware.errors import add_error_handlers
 from app.middleware.lifecycle import RequestGuard
 from app.middleware.root_path import RootPath
+from app.routes.adapters import adapter_routes
 from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
@@ -64,6 +65,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(allow_origins(conversation_routes(services), origins))
     app.register_blueprint(allow_origins(ticket_routes(services), origins))
     app.register_blueprint(allow_origins(tokenizer_routes(services), origins))
+    app.register_blueprint(adapter_routes(services))
     app.register_blueprint(channel_routes(services))
     app.register_blueprint(page_routes(services))
     add_checks(app, services)

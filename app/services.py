@@ -41,6 +41,8 @@ class Services:
     manager: EngineManager
     metrics: Metrics
     keys: KeyRing
+    admin: KeyRing
+    """The admin key; empty if there is none."""
     hosts: HostCheck
     origins: OriginCheck
     models: ServedModels

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from engine.adapters.api import Adapter
 from engine.grammar.figures import GrammarFigures
 from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import GenerationRequest
@@ -41,6 +42,8 @@ class PreparedPrompt:
     constraint_field: str | None = None
     extras: Extras = NO_EXTRAS
     image_tokens: int = 0
+    adapter: Adapter | None = None
+    """The one to generate with; the manager sets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,11 @@ class Prepared:
     def priority(self) -> int:
         """Lower runs earlier."""
         return self.prompts[0].extras.priority
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The adapter to generate with; None for the model itself."""
+        return self.prompts[0].adapter
 
 
 FastPath = Callable[[str, int], bool]
@@ -181,6 +189,12 @@ class TextEngine(Watched, Protocol):
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
         """Start to generate for one prompt. Raises `TwowireError`; then nothing was started."""
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        """As in `engine.adapters.api`."""
+
+    async def drop_adapter(self, adapter: Adapter) -> None:
+        """As in `engine.adapters.api`."""
 
     async def close(self) -> None:
         """Stop the engine and its processes. Does not raise. May be called after its death."""

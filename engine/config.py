@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from engine.adapters.config import AdapterConfig
 from engine.grammar.constraint import CompileLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
@@ -188,6 +189,7 @@ class EngineConfig:
     ] = False
     grammar: CompileLimits = field(default_factory=CompileLimits)
     media: MediaLimits = field(default_factory=MediaLimits)
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
 
     @property
     def names(self) -> tuple[str, ...]:

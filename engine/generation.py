@@ -50,6 +50,7 @@ class Generation:
         self.owner = owner
         self.usage = Usage(prompt_tokens=prepared.prompt_tokens, image_tokens=prepared.image_tokens)
         self.sequences = prepared.sequences
+        self.adapter = prepared.adapter
         self.outcome: Status | None = None
         self.error: TwowireError | None = None
         self._unseen_error: TwowireError | None = None

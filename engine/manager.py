@@ -10,9 +10,10 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from engine.adapter_registry import Adapters
 from engine.api import AnswerFormats, EngineFactory, EngineStream, Modality, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
@@ -72,8 +73,10 @@ class EngineManager(HasSupervisor[TextEngine]):
         backoff_first_s: float = BACKOFF_FIRST_S,
         watchdog: WatchdogLimits | None = None,
         has_worked: bool = False,
+        adapters: Adapters | None = None,
     ) -> None:
         """`has_worked`: see `Supervisor`."""
+        self.adapters = adapters or Adapters()
         self.supervisor: Supervisor[TextEngine] = Supervisor(
             "engine",
             self._start_engine,
@@ -108,6 +111,11 @@ class EngineManager(HasSupervisor[TextEngine]):
 
     async def _start_engine(self, report: StageReport) -> TextEngine:
         engine = await self._factory(report)
+        try:
+            await self.adapters.start(engine)
+        except BaseException:
+            await engine.close()
+            raise
         engine.count_grammars(self.grammar_figures)
         self.formats, self.modalities, self.max_model_len = engine.formats, engine.modalities, engine.max_model_len
         return engine
@@ -184,7 +192,11 @@ class EngineManager(HasSupervisor[TextEngine]):
             raise self._queue_full()
         engine = self._ready_engine()
         check_modalities(request, engine.modalities)
-        return await engine.prepare(request, client)
+        if request.adapter is None:
+            return await engine.prepare(request, client)
+        adapter = self.adapters.find(request.adapter)
+        prepared = await engine.prepare(request, client)
+        return replace(prepared, prompts=tuple(replace(one, adapter=adapter) for one in prepared.prompts))
 
     async def count(self, request: GenerationRequest) -> int:
         """The number of prompt tokens of a request, without queueing. Raises `TwowireError`."""
@@ -265,15 +277,13 @@ class EngineManager(HasSupervisor[TextEngine]):
         self._check_size(prepared.sequences, None)
         # Before the first await, so that requests that arrive together cannot all see the last free slot.
         generation_id = uuid.uuid4().hex
-        entry = self._queue.enter(client, prepared.sequences, generation_id, prepared.priority)
-        if entry is None:
-            raise self._queue_full()
+        entry = self._enter(client, prepared, generation_id)
         stream: EngineStream
         if entry.state == "running":
             try:
                 stream = await self._open(engine, prepared, generation_id)
             except BaseException:
-                self._queue.leave(entry)
+                self._leave(entry, prepared)
                 raise
         else:
             stream = QueuedStream(
@@ -285,7 +295,7 @@ class EngineManager(HasSupervisor[TextEngine]):
             generation_id,
             prepared,
             stream,
-            on_end=lambda ended: self._forget(ended, entry),
+            on_end=lambda ended: self._forget(ended, entry, prepared),
             observer=observer,
             owner=owner,
             keepalive_s=self._keepalive_s,
@@ -302,6 +312,8 @@ class EngineManager(HasSupervisor[TextEngine]):
         return await self._open(engine, prepared, generation_id)
 
     async def _open(self, engine: TextEngine, prepared: Prepared, generation_id: str) -> EngineStream:
+        if prepared.adapter is not None:
+            self.adapters.check_loaded(prepared.adapter)
         streams: list[EngineStream] = []
         try:
             for number, prompt in enumerate(prepared.prompts):
@@ -314,8 +326,24 @@ class EngineManager(HasSupervisor[TextEngine]):
             return streams[0]
         return MergedStream(streams, prepared.n)
 
-    def _forget(self, generation: Generation, entry: QueueEntry) -> None:
+    def _enter(self, client: str, prepared: Prepared, label: str) -> QueueEntry:
+        adapter = prepared.adapter
+        if adapter is not None:
+            self.adapters.hold(adapter)
+        entry = self._queue.enter(client, prepared.sequences, label, prepared.priority)
+        if entry is None:
+            if adapter is not None:
+                self.adapters.release(adapter)
+            raise self._queue_full()
+        return entry
+
+    def _leave(self, entry: QueueEntry, prepared: Prepared) -> None:
         self._queue.leave(entry)
+        if prepared.adapter is not None:
+            self.adapters.release(prepared.adapter)
+
+    def _forget(self, generation: Generation, entry: QueueEntry, prepared: Prepared) -> None:
+        self._leave(entry, prepared)
         self._ended_tokens += generation.usage.completion_tokens
         timer = self._generations.pop(generation)
         if timer is not None:

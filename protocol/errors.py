@@ -35,6 +35,7 @@ class Fault(Enum):
     INVALID_SCHEMA = (400, "invalid_request_error", "invalid_json_schema")
     CHAT_TEMPLATE_REFUSED = (400, "invalid_request_error", "chat_template_refused")
     CONTEXT_LENGTH_EXCEEDED = (400, "invalid_request_error", "context_length_exceeded")
+    INVALID_ADAPTER = (400, "invalid_request_error", "invalid_adapter")
     # Who asks, and for what.
     INVALID_API_KEY = (401, "invalid_request_error", "invalid_api_key")
     INVALID_HOST = (400, "invalid_request_error", "invalid_host")

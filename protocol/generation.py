@@ -168,6 +168,8 @@ class GenerationRequest:
     """The answer is sent while it is made. Otherwise it is held in memory until it is complete."""
     fields: FieldNames = FieldNames()
     extras: Extras = NO_EXTRAS
+    adapter: str | None = None
+    """The adapter to generate with, by its served name; None for the model itself."""
 
     @property
     def constraint_field(self) -> str:

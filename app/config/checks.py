@@ -11,6 +11,7 @@ from app.config.settings import Settings
 from app.config.values import FieldError, read_keys
 from app.security.tls import CertificateError, server_context
 from app.stores.responses.base import SHARED
+from engine.adapters.api import AdapterError
 
 
 def checked(settings: Settings, given: Collection[str]) -> Settings:
@@ -21,7 +22,8 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
     settings = _with_keys_of_the_file(settings)
     _check_keys(settings, given)
     _check_engine_args(settings)
-    _check_aliases(settings)
+    adapters = _check_adapters(settings)
+    _check_aliases(settings, adapters)
     _check_certificate(settings)
     if "*" in settings.access.cors_origins and len(settings.access.cors_origins) > 1:
         raise FieldError("cors_origins", "* allows every origin, so it must stand alone")
@@ -34,6 +36,10 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
 
 def _with_keys_of_the_file(settings: Settings) -> Settings:
     access = settings.access
+    if access.admin_api_key_file is not None:
+        admin_keys = read_keys(access.admin_api_key_file, "admin_api_key_file")
+        access = replace(access, admin_api_key=(*access.admin_api_key, *admin_keys))
+        settings = replace(settings, access=access)
     if access.api_keys_file is None:
         return settings
     return replace(settings, access=replace(access, keys_of_file=tuple(read_keys(access.api_keys_file))))
@@ -51,17 +57,42 @@ def _check_keys(settings: Settings, given: Collection[str]) -> None:
         )
 
 
+def _check_adapters(settings: Settings) -> Collection[str]:
+    """The names of the adapters that are served from the start."""
+    options, access = settings.adapters, settings.access
+    if access.admin_api_key:
+        name = "admin_api_key" if access.admin_api_key_file is None else "admin_api_key_file"
+        if set(access.admin_keys()) & set(access.keys()):
+            raise FieldError(name, "the admin key must not be one of the API keys")
+        if not options.is_enabled:
+            raise FieldError(name, "it is for adapters; give --enable-lora, --lora or --lora-dir as well")
+        if settings.listening.api_server_count > 1:
+            raise FieldError(name, "adapters cannot be loaded while several API servers run (--api-server-count)")
+    try:
+        names = options.named().keys()
+    except AdapterError as error:
+        raise FieldError("lora_dir", str(error).removeprefix("--lora-dir: ")) from None
+    others = {*settings.engine.names, *settings.embeddings.models, *settings.embeddings.rerankers}
+    for name in names:
+        if name in others:
+            is_flags = any(one.startswith(f"{name}=") for one in options.lora)
+            raise FieldError("lora" if is_flags else "lora_dir", f"the name {name!r} is another model's, too")
+    if options.max_cpu_loras is not None and len(names) > options.max_cpu_loras:
+        raise FieldError("max_cpu_loras", f"must be at least {len(names)}, the number of adapters that are named")
+    return names
+
+
 def _check_engine_args(settings: Settings) -> None:
-    own = {field.name for field in fields(settings.engine)} - {"extra"}
+    own = {field.name for part in (settings.engine, settings.adapters) for field in fields(part)} - {"extra"}
     for name in settings.engine.extra:
         if name in own:
             raise FieldError("engine_args", f"{name!r} has an option of its own, --{name.replace('_', '-')}")
 
 
-def _check_aliases(settings: Settings) -> None:
+def _check_aliases(settings: Settings, adapters: Collection[str]) -> None:
     for pattern, name in settings.names.aliases:
-        if name not in (DEFAULT_NAME, *settings.engine.names):
-            served = ", ".join(settings.engine.names)
+        if name not in (DEFAULT_NAME, *settings.engine.names, *adapters):
+            served = ", ".join((*settings.engine.names, *adapters))
             raise FieldError(
                 "model_alias", f"{pattern}={name}: the text model is served as {served}, or {DEFAULT_NAME}"
             )
@@ -85,9 +116,10 @@ def _linked(settings: Settings) -> Settings:
     if per_client is None and has_several_keys:
         # If one key could hold all slots, another key's first request would wait for one of the first key's to end.
         per_client = max(1, slots - max(1, slots // 8))
+    adapters = replace(settings.adapters, can_change=bool(settings.access.admin_api_key))
     return replace(
         settings,
-        engine=replace(settings.engine, grammar=settings.grammar, media=settings.media),
+        engine=replace(settings.engine, grammar=settings.grammar, media=settings.media, adapters=adapters),
         admission=replace(settings.admission, running=slots, running_per_client=per_client),
         channel=replace(
             settings.channel,

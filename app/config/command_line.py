@@ -159,7 +159,7 @@ def _unknown_argument(argument: str) -> str:
     if (field := name.removeprefix("--").replace("-", "_")) in NO_FLAG:
         return (
             f"{name}: not an option, because other users of this machine can read its command lines; "
-            f"use {variable_name(field)}{' or --api-keys-file' if field == 'api_keys' else ''}"
+            f"use {variable_name(field)}{f' or {flag_name(file)}' if (file := f'{field}_file') in OPTIONS else ''}"
         )
     if field in RENAMED:
         return f"{name}: renamed to {flag_name(RENAMED[field])}"

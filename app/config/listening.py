@@ -95,6 +95,23 @@ class Access:
             is_secret=True,
         ),
     ] = ()
+    admin_api_key_file: Annotated[
+        Path | None,
+        Option(
+            "A file with the admin key, or several, one per line, as in --api-keys-file. They are added to those of "
+            "TWOWIRE_ADMIN_API_KEY.",
+            shown="none",
+        ),
+    ] = None
+    admin_api_key: Annotated[
+        tuple[Key, ...],
+        Option(
+            "The key for loading and unloading adapters while the server runs; it opens nothing else, and without it "
+            "those routes are off. There is no flag, as for api-keys.",
+            shown="none",
+            is_secret=True,
+        ),
+    ] = ()
     allow_unauthenticated: Annotated[
         bool, Option("Listen on an address that other machines can reach even though no API key is set.")
     ] = False
@@ -154,6 +171,10 @@ class Access:
         if self.server_stats == "auto":
             return "own" if len(self.keys()) > 1 else "all"
         return self.server_stats
+
+    def admin_keys(self) -> tuple[str, ...]:
+        """The admin keys as text."""
+        return tuple(key.get_secret_value() for key in self.admin_api_key)
 
     def keys(self) -> tuple[str, ...]:
         """All API keys as text, without repetition."""

@@ -14,6 +14,7 @@ from app.config.logging import Logging
 from app.config.models import ModelNames
 from app.stores.base import StoreOptions
 from app.stores.responses.base import ResponsesOptions
+from engine.adapters.config import AdapterConfig
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits
@@ -59,6 +60,7 @@ class Settings:
     tls: Annotated[TlsFiles, Section("TLS")] = field(default_factory=TlsFiles)
     engine: Annotated[EngineConfig, Section(ENGINE)] = field(default_factory=EngineConfig)
     names: Annotated[ModelNames, Section(ENGINE)] = field(default_factory=ModelNames)
+    adapters: Annotated[AdapterConfig, Section("Adapters")] = field(default_factory=AdapterConfig)
     watchdog: Annotated[WatchdogLimits, Section(ENGINE)] = field(default_factory=WatchdogLimits)
     embeddings: Annotated[EmbeddingOptions, Section(EMBEDDINGS)] = field(default_factory=EmbeddingOptions)
     embedder: Annotated[EmbedderConfig, Section(EMBEDDINGS, "embedding_")] = field(default_factory=EmbedderConfig)

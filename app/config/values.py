@@ -69,18 +69,18 @@ def check_truncations(choices: tuple[str, ...]) -> tuple[str, ...]:
     return choices
 
 
-def read_keys(path: Path) -> list[SecretStr]:
+def read_keys(path: Path, field: str = "api_keys_file") -> list[SecretStr]:
     """The API keys in a file, one per line; blank lines and lines that begin with # do not count.
 
-    Raises FieldError. Its text never quotes the path: people give a key where its file is meant.
+    Raises FieldError for the option `field`. Its text never quotes the path: people give a key where its file is meant.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise FieldError("api_keys_file", "this file is not UTF-8 text") from None
+        raise FieldError(field, "this file is not UTF-8 text") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null character.
         reason = getattr(error, "strerror", error)
-        raise FieldError("api_keys_file", f"cannot read this file: {reason}") from None
+        raise FieldError(field, f"cannot read this file: {reason}") from None
     keys = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()
@@ -88,9 +88,9 @@ def read_keys(path: Path) -> list[SecretStr]:
             try:
                 keys.append(_check_key(SecretStr(text)))
             except ValueError as error:
-                raise FieldError("api_keys_file", f"line {number}: {error}") from None
+                raise FieldError(field, f"line {number}: {error}") from None
     if not keys:
-        raise FieldError("api_keys_file", "this file holds no API key")
+        raise FieldError(field, "this file holds no API key")
     return keys
 
 

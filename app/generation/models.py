@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from app.config.models import DEFAULT_NAME
+from engine.adapters.api import Adapter
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
 from protocol.errors import Fault, TwowireError
@@ -26,11 +28,24 @@ ROUTES_BY_TYPE: dict[ModelType, str] = {
 class ServedModels:
     """The names that requests may give as `model`."""
 
-    def __init__(self, names: tuple[str, ...], embedder: Embedder, aliases: Sequence[tuple[str, str]] = ()) -> None:
-        """`names` are those of the text model, at least one; `aliases` are patterns with the names they stand for."""
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        embedder: Embedder,
+        aliases: Sequence[tuple[str, str]] = (),
+        adapters: Mapping[str, Adapter] | None = None,
+    ) -> None:
+        """`names` are those of the text model, at least one; `aliases` are patterns with the names they stand for.
+
+        `adapters` are the text model's, by name, as they are at the time.
+        """
         self.names = names
+        self.adapters = adapters if adapters is not None else {}
         self._aliases = [
-            (re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL), name if name in names else names[0])
+            (
+                re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL),
+                names[0] if name == DEFAULT_NAME and name not in names else name,
+            )
             for pattern, name in aliases
         ]
         self.created = int(time.time())
@@ -39,7 +54,7 @@ class ServedModels:
     @property
     def types(self) -> dict[str, ModelType]:
         """Every name that is served, and what it is for. The text model's names come first."""
-        types: dict[str, ModelType] = dict.fromkeys(self.names, "chat")
+        types: dict[str, ModelType] = dict.fromkeys((*self.names, *self.adapters), "chat")
         return types | {name: EMBEDDER_TYPES[kind] for name, kind in self._embedder.models.items()}
 
     def check(self, name: str, wanted: ModelType | None = "chat") -> str:
@@ -47,14 +62,14 @@ class ServedModels:
 
         Raises `TwowireError` (404) unless it is served for what is `wanted`, or for anything if that is None.
         """
-        if wanted == "chat" and name in self.names:
+        if wanted == "chat" and (name in self.names or name in self.adapters):
             return name
         types = self.types
         if name in types and wanted in (types[name], None):
             return name
         if name not in types and wanted in ("chat", None):
             for pattern, target in self._aliases:
-                if pattern.fullmatch(name):
+                if pattern.fullmatch(name) and (target in self.names or target in self.adapters):
                     return target
         if name in types:
             known = ", ".join(other for other, its in types.items() if its == wanted)

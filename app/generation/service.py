@@ -108,9 +108,9 @@ class GenerationService:
         many seconds after its connection is lost; with an infinite one, the stream needs no reader. `history` is what
         the response may continue and where it is kept: by default, the server's store.
         """
-        self._check(api, request, transport)
+        adapter = self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
-        generation = await self._run(api.generation_request(request), caller, transport, timeout_s)
+        generation = await self._run(_wanted(api, request, adapter), caller, transport, timeout_s)
         try:
             answer_id = api.answer_id(generation.id)
             encoder = api.encoder(request, answer_id, int(time.time()))
@@ -151,12 +151,12 @@ class GenerationService:
 
         Its reader must leave it. Raises `TwowireError`, also if others wait for the engine: they come first.
         """
-        self._check(api, request, transport)
+        adapter = self._check(api, request, transport)
         await self._recall(api, request, caller, None)
         if self._manager.waiting:
             message = "Others wait for the engine, so nothing is read ahead now."
             raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
-        wanted = prompt_only(api.generation_request(request))
+        wanted = prompt_only(_wanted(api, request, adapter))
         generation = await self._run(wanted, caller, transport, None, keeps_half=True)
         answer_id = api.answer_id(generation.id)
         encoder = api.encoder(request, answer_id, int(time.time()))
@@ -173,9 +173,9 @@ class GenerationService:
         history: History | None = None,
     ) -> bytes:
         """Generate a whole body. `history` is as for `start`. Raises `TwowireError`."""
-        self._check(api, request, transport)
+        adapter = self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
-        wanted = api.generation_request(request)
+        wanted = _wanted(api, request, adapter)
         generation = await self._run(wanted, caller, transport, timeout_s)
         async with generation:
             answer_id = api.answer_id(generation.id)
@@ -202,10 +202,13 @@ class GenerationService:
         async with self._deadlines.starting_now(None).limit():
             return await self._manager.count(wanted)
 
-    def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> None:
-        transport.note_model(self._models.check(request.model))
+    def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> str | None:
+        """Check the model's name. Returns it if it is an adapter's."""
+        name = self._models.check(request.model)
+        transport.note_model(name)
         if request.unknown_fields:
             self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))
+        return name if name in self._models.adapters else None
 
     async def _recall(self, api: GenerationApi[R], request: R, caller: Caller, history: History | None) -> Keep | None:
         """Add what the request continues. Returns how its response is kept, or None if the API keeps none."""
@@ -257,3 +260,8 @@ def cache_salt(caller: Caller, asked: str | None) -> str:
     """The salt of one caller's prompts; `asked` is the one that its request has."""
     parts = f"{caller.client}\n{asked or ''}".encode()
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
+
+
+def _wanted(api: GenerationApi[R], request: R, adapter: str | None) -> GenerationRequest:
+    wanted = api.generation_request(request)
+    return wanted if adapter is None else replace(wanted, adapter=adapter)

@@ -11,6 +11,7 @@ from app.channel.endpoint import BLUEPRINT as CHANNEL
 from app.generation.api import GenerationApi
 from app.middleware.current import current_request
 from app.observability.record import record_of
+from app.routes.adapters import ENDPOINTS as ADMIN_ENDPOINTS
 from app.routes.generation import BLUEPRINT as GENERATION
 from app.routes.messages import COUNT_TOKENS
 from app.routes.responses.compact import ENDPOINT as COMPACT
@@ -67,7 +68,9 @@ def add_checks(app: Quart, services: Services) -> None:
         if endpoint not in public and not is_preflight:
             _check_origin(services, asked)
             record = record_of(scope)
-            record.owner = services.keys.check(headers.getlist("Authorization"), headers.getlist("x-api-key"))
+            # Without an admin key, those routes do not exist.
+            keys = services.admin if endpoint in ADMIN_ENDPOINTS and services.admin else services.keys
+            record.owner = keys.check(headers.getlist("Authorization"), headers.getlist("x-api-key"))
             record.client = Caller.of(record.owner, asked.remote_addr).client
             if endpoint in metered:
                 await services.rates.admit(record.client)

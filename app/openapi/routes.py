@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.generation.api import GenerationApi
+from app.openapi.adapters import ADAPTER_ROUTES
 from app.openapi.channel import channel_routes
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.generation import generation_route
@@ -29,6 +30,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
         *tokenizer_routes(model),
         *channel_routes(apis),
         *MODEL_ROUTES,
+        *ADAPTER_ROUTES,
         *SERVER_ROUTES,
         *PAGE_ROUTES,
     )

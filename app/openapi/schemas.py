@@ -78,6 +78,8 @@ class Model(BaseModel):
     input_modalities: list[Literal["text", "image"]] | None = Field(
         default=None, description="Of a chat model: what a prompt may hold."
     )
+    root: str | None = Field(default=None, description="Of an adapter: the folder it was loaded from.")
+    parent: str | None = Field(default=None, description="Of an adapter: the model that it adapts.")
 
 
 class ModelList(BaseModel):

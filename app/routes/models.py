@@ -72,4 +72,6 @@ def _model_object(services: Services, name: str) -> dict[str, object]:
             "reasoning_parser": formats.reasoning,
             "input_modalities": services.manager.modalities,
         }
+    if (adapter := services.models.adapters.get(name)) is not None:
+        described |= {"root": adapter.source, "parent": services.models.names[0]}
     return described

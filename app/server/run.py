@@ -33,6 +33,8 @@ from app.services import Services
 from app.stores.open import StoreOptionError, open_store
 from app.stores.responses.open import check_store
 from app.stores.responses.sqlite import StoreError
+from engine.adapters.api import AdapterError
+from engine.adapters.start import own_copies
 from engine.api import EngineStartError
 from engine.processes.output import Output
 from engine.registry import check_text_model
@@ -50,6 +52,15 @@ START_FAILED = 1
 def run(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     set_up_logs(settings.logging.log_format, settings.logging.log_level)
+    engine = settings.engine
+    try:
+        with own_copies(engine.adapters, engine.model) as adapters:
+            return _run(replace(settings, engine=replace(engine, adapters=adapters)))
+    except AdapterError as error:
+        return _fail(str(error))
+
+
+def _run(settings: Settings) -> int:
     try:
         install()
         raise_the_limit()

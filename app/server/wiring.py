@@ -29,6 +29,7 @@ from app.stores.open import open_store
 from app.stores.responses.memory import MemoryResponses
 from app.stores.responses.open import open_responses
 from app.stores.shared import SharedStore
+from engine.adapter_registry import Adapters
 from engine.api import EngineStartError
 from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
@@ -56,8 +57,14 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
         keepalive_s=settings.requests.keepalive_s,
         watchdog=settings.watchdog,
         has_worked=one_of is not None and one_of.life.is_replacement,
+        adapters=adapters_of(settings),
     )
     return make_services(settings, manager, choose_embedder(settings), one_of)
+
+
+def adapters_of(settings: Settings) -> Adapters:
+    """The adapters that a server with these settings begins with."""
+    return Adapters(settings.engine.adapters, settings.engine.model)
 
 
 def make_services(
@@ -75,7 +82,7 @@ def make_services(
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
-    models = ServedModels(settings.engine.names, embedder, settings.names.aliases)
+    models = ServedModels(settings.engine.names, embedder, settings.names.aliases, manager.adapters.by_name)
     pace = Pace(coalesce_ms / 1000) if coalesce_ms else None
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
@@ -87,6 +94,8 @@ def make_services(
         metrics.gauge("store_up", "1 while the shared store answers, 0 while this server counts for itself.", store.up)
         metrics.gauge("store_failures", "Calls of the shared store that failed.", lambda: store.failures)
     metrics.on_ended.append(rates.ended)
+    if manager.adapters.config.is_enabled:
+        metrics.count_by_model(models.names[0])
     traces = start_traces(settings.logging.otlp_endpoint)
     keys = KeyRing(access.keys())
     return Services(
@@ -94,6 +103,7 @@ def make_services(
         manager=manager,
         metrics=metrics,
         keys=keys,
+        admin=KeyRing(access.admin_keys()),
         hosts=HostCheck(
             only_loopback=not keys and settings.listening.is_loopback,
             allowed=access.allowed_hosts,
@@ -153,7 +163,8 @@ def choose_embedder(settings: Settings) -> Embedder:
         bundled = bundled_embedding_model()
         if bundled is None and not named:
             return no_embedder(f"no --embedding-model is given, and the default one is not installed; {HOW_TO_INSTALL}")
-        if bundled is not None and DEFAULT_EMBEDDING_MODEL not in (*settings.engine.names, *rerankers):
+        others = (*settings.engine.names, *settings.adapters.named(), *rerankers)
+        if bundled is not None and DEFAULT_EMBEDDING_MODEL not in others:
             models[DEFAULT_EMBEDDING_MODEL] = str(bundled)
     _check_names(settings, models)
     kinds: dict[str, Kind] = dict.fromkeys(models, "embedding")

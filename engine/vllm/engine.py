@@ -19,6 +19,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from engine.adapters.api import Adapter
 from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, Tokenizer
 from engine.config import EngineConfig
 from engine.extras import check_extras, check_prompt_logprobs, extra_limits
@@ -29,6 +30,7 @@ from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
 from engine.startup.probe import failed_chat
 from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
+from engine.vllm import adapters
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
 from engine.vllm.images import ImagePrompts, image_tokens_of
@@ -136,6 +138,7 @@ class VllmEngine:
         for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
             for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
                 quicken(histogram)
+            adapters.leave_out_combinations(logger)
 
     @property
     def steps_taken(self) -> int:
@@ -290,7 +293,13 @@ class VllmEngine:
         assert isinstance(sampling, SamplingParams)
         engine_input: Any = prompt.engine_input
         try:
-            queue = await self._llm.add_request(request_id, engine_input, sampling, priority=prompt.extras.priority)
+            queue = await self._llm.add_request(
+                request_id,
+                engine_input,
+                sampling,
+                lora_request=adapters.lora_request(prompt.adapter) if prompt.adapter is not None else None,
+                priority=prompt.extras.priority,
+            )
         except asyncio.CancelledError:
             # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
             await self._llm.abort(request_id)
@@ -320,6 +329,12 @@ class VllmEngine:
         # A token that the tokenizer has put in front of the text has no text of its own.
         text = self._llm.get_tokenizer().decode(first, skip_special_tokens=True)
         return Echo(prompt.echo_text or "", text)
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        await adapters.load(self._llm, adapter)
+
+    async def drop_adapter(self, adapter: Adapter) -> None:
+        await adapters.drop(self._llm, adapter)
 
     async def wait_dead(self) -> str:
         # The handler starts with the first request (the warm-up), and ends only when the engine core is gone.

@@ -38,6 +38,7 @@ from engine.sharing.meeting import Addresses, Place
 from engine.startup.failure import explain
 from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
+from engine.vllm.adapters import lora_arguments
 from engine.vllm.engine import Started, VllmEngine
 from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
@@ -150,6 +151,7 @@ def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) ->
 def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
     ours, vllms = {field.name for field in fields(config)}, {field.name for field in fields(AsyncEngineArgs)}
     known = {name: value for name in ours & vllms if (value := getattr(config, name)) is not None}
+    known |= lora_arguments(config.adapters, is_cpu=current_platform.is_cpu())
     # vLLM labels its metrics with it; its own default is the folder's path.
     known["served_model_name"] = list(config.names)
     # A progress bar is as verbose as vLLM's log at level INFO.

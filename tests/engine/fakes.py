@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from engine.adapters.api import Adapter
 from engine.api import AnswerFormats, EngineStream, FastPath, Modality, Prepared, PreparedPrompt, StageReport
 from engine.grammar.figures import GrammarFigures
 from protocol.errors import Fault, TwowireError
@@ -102,6 +103,10 @@ class FakeEngine:
         self.counted: list[GenerationRequest] = []
         self.opened: list[FakeStream] = []
         self.refusal: TwowireError | None = None
+        self.adapters: dict[int, Adapter] = {}
+        self.adapter_problem: Exception | None = None
+        self.used: list[Adapter | None] = []
+        """The adapters of the prompts that were opened."""
         self.closed = False
         self.killed = False
         self.steps_taken = 0
@@ -141,6 +146,7 @@ class FakeEngine:
         if self.ends:
             stream.end()
         self.opened.append(stream)
+        self.used.append(prompt.adapter)
         return stream
 
     async def heartbeat(self) -> None:
@@ -160,6 +166,14 @@ class FakeEngine:
 
     async def wait_dead(self) -> str:
         return await self._death
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        if self.adapter_problem is not None:
+            raise self.adapter_problem
+        self.adapters[adapter.id] = adapter
+
+    async def drop_adapter(self, adapter: Adapter) -> None:
+        del self.adapters[adapter.id]
 
     async def close(self) -> None:
         self.closed = True

@@ -16,7 +16,7 @@ from engine.config import GUIDE
 from tests.certificates import make_certificate
 
 HERE = Path(__file__).parent
-KEY, OTHER_KEY = "first-key-0123456789", "second-key-0123456789"
+KEY, OTHER_KEY, ADMIN_KEY = "first-key-0123456789", "second-key-0123456789", "admin-key-0123456789"
 OPEN_HOST = ("--host", "0.0.0.0")
 
 
@@ -77,13 +77,24 @@ def test_the_winning_object_replaces_the_others(tmp_path: Path) -> None:
 def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
     template = write(tmp_path, "{{ messages }}", "chat.jinja")
     keys = write(tmp_path, OTHER_KEY, "keys.txt")
+    admin = write(tmp_path, "another-" + ADMIN_KEY, "admin.txt")
+    (loras := tmp_path / "loras").mkdir()
     cert, key = make_certificate(tmp_path)
     text = Template((HERE / "every_option.toml").read_text()).substitute(
-        api_key=KEY, keys=keys, cert=cert, key=key, template=template
+        api_key=KEY,
+        keys=keys,
+        cert=cert,
+        key=key,
+        template=template,
+        admin_key=ADMIN_KEY,
+        admin_keys=admin,
+        loras=loras,
     )
     settings = load_settings(["--config", write(tmp_path, text)], {})
     assert {key.replace("-", "_") for key in tomllib.loads(text)} == OPTIONS.keys() - {"config"}
     assert keys_of(settings) == [KEY, OTHER_KEY]
+    assert settings.access.admin_keys() == (ADMIN_KEY, "another-" + ADMIN_KEY)
+    assert settings.engine.adapters.can_change
     assert settings.engine.served_model_name == ("one",)
     assert (settings.requests.keepalive_s, settings.engine.extra, settings.engine.enforce_eager) == (
         1.0,

@@ -29,9 +29,10 @@ from typing import Any, Literal
 from app.config.load import Settings, load_settings
 from app.hypercorn import install
 from app.server import run as server
-from app.server.wiring import choose_embedder, make_services
+from app.server.wiring import adapters_of, choose_embedder, make_services
 from app.server.workers import ApiServer
 from app.services import Services
+from engine.adapters.api import Adapter
 from engine.api import (
     AnswerFormats,
     EngineStartError,
@@ -259,6 +260,12 @@ class PacedEngine:
     async def heartbeat(self) -> None:
         pass
 
+    async def load_adapter(self, adapter: Adapter) -> None:
+        pass
+
+    async def drop_adapter(self, adapter: Adapter) -> None:
+        pass
+
     def kill(self) -> None:
         self._die()
 
@@ -283,7 +290,11 @@ async def start(report: StageReport) -> PacedEngine:
 def build_services(settings: Settings, one_of: ApiServer | None = None, output: Output | None = None) -> Services:
     """As `app.server.wiring` does it, but for the engine, of which each API server has its own."""
     manager = EngineManager(
-        start, settings.admission, keepalive_s=settings.requests.keepalive_s, watchdog=settings.watchdog
+        start,
+        settings.admission,
+        keepalive_s=settings.requests.keepalive_s,
+        watchdog=settings.watchdog,
+        adapters=adapters_of(settings),
     )
     return make_services(settings, manager, choose_embedder(settings), one_of)
 

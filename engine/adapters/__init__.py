@@ -1,0 +1,1 @@
+"""LoRA adapters: which are served, checks of their files, loading and unloading."""

@@ -135,3 +135,19 @@ async def test_a_refusal_is_an_exception_and_the_channel_goes_on(server: Server)
             await channel.create(model=MODEL, messages=MESSAGES, temperature=3)
         assert (refused.value.status, refused.value.param) == (400, "temperature")
         assert await (await create(channel, 4)).text()
+
+
+async def test_a_dialogue_that_was_read_ahead_is_in_the_cache(server: Server) -> None:
+    turns = [
+        {"role": "user", "content": "Read ahead: " + "and so on, " * 300},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    async with Channel.connect(server.url) as channel:
+        told = await channel.prefill(model=MODEL, messages=[*turns, {"role": "user", "content": "…"}])
+        assert told["status"] == "completed"
+        assert told["usage"]["prompt_tokens"] > 300
+        question = [*turns, {"role": "user", "content": "Is that all?"}]
+        generation = await channel.create(model=MODEL, messages=question, max_tokens=1)
+        await generation.text()
+    assert generation.usage is not None
+    assert generation.usage["prompt_tokens_details"]["cached_tokens"] > 300

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from protocol.extras import NO_EXTRAS, Extras
 
@@ -39,6 +39,38 @@ class TextPrompt:
     prompts: list[str | list[int]]
     echo: bool = False
     """Begin each answer with its prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the engine has found in a recording."""
+
+    language: str
+    """The name of the language, in English: that of the speech."""
+    spaces_words: bool
+    """The text has spaces between its words."""
+    duration_s: float
+    starts_s: tuple[float, ...]
+    """Where each piece begins. The engine writes down all pieces at once: piece `i` is choice `i` of the answer."""
+    audio_tokens: int
+    """Of the prompt's tokens, those that stand for sound."""
+
+
+@dataclass(slots=True)
+class SpeechPrompt:
+    """A recording whose speech the model writes down."""
+
+    file: BinaryIO
+    """Sound in any format that can be decoded: an open file, of which there is nothing in memory."""
+    task: Literal["transcribe", "translate"]
+    language: str | None = None
+    """The speech's, as a code of ISO 639-1; None if the model is to find it."""
+    text: str = ""
+    """What was said before, or words to expect."""
+    with_times: bool = False
+    """Write tags such as `<|1.20|>`: the time in seconds since the piece began."""
+    heard: Heard | None = None
+    """Set by the engine once it has prepared the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +180,7 @@ class FieldNames:
 class GenerationRequest:
     """One request to generate; it makes `n` answers for each of its prompts."""
 
-    prompt: ChatPrompt | TextPrompt
+    prompt: ChatPrompt | TextPrompt | SpeechPrompt
     sampling: Sampling
     n: int = 1
     constraint: JsonOutput | TextOutput | None = None
@@ -178,7 +210,7 @@ class GenerationRequest:
 
     @property
     def prompt_count(self) -> int:
-        """How many prompts there are; a chat is one."""
+        """How many prompts there are; a chat is one, and so is a recording before it is prepared."""
         return len(self.prompt.prompts) if isinstance(self.prompt, TextPrompt) else 1
 
 

@@ -1,0 +1,1 @@
+"""Speech to text: OpenAI's transcriptions and translations."""

@@ -157,6 +157,8 @@ class TextEngine(Watched, Protocol):
     formats: AnswerFormats
     modalities: tuple[Modality, ...]
     """What the model takes; text first."""
+    is_speech_model: bool
+    """It writes down recordings, and does nothing else."""
     max_model_len: int
     """Tokens of prompt and answer together, at most."""
     told_at: float

@@ -11,6 +11,7 @@ from engine.adapters.config import AdapterConfig
 from engine.grammar.constraint import CompileLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
+from engine.speech.limits import SpeechLimits
 
 GUIDE = Path(__file__).with_name("guide")
 """The folder of the bundled model; `training/` makes it."""
@@ -190,6 +191,7 @@ class EngineConfig:
     grammar: CompileLimits = field(default_factory=CompileLimits)
     media: MediaLimits = field(default_factory=MediaLimits)
     adapters: AdapterConfig = field(default_factory=AdapterConfig)
+    speech: SpeechLimits = field(default_factory=SpeechLimits)
 
     @property
     def names(self) -> tuple[str, ...]:

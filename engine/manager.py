@@ -74,8 +74,9 @@ class EngineManager(HasSupervisor[TextEngine]):
         watchdog: WatchdogLimits | None = None,
         has_worked: bool = False,
         adapters: Adapters | None = None,
+        is_speech_model: bool = False,
     ) -> None:
-        """`has_worked`: see `Supervisor`."""
+        """`has_worked`: see `Supervisor`. `is_speech_model`: as far as is known before the engine has started."""
         self.adapters = adapters or Adapters()
         self.supervisor: Supervisor[TextEngine] = Supervisor(
             "engine",
@@ -90,6 +91,8 @@ class EngineManager(HasSupervisor[TextEngine]):
         """Those of the model, once an engine has started."""
         self.modalities: tuple[Modality, ...] = ("text",)
         """What the model takes, once an engine has started."""
+        self.is_speech_model = is_speech_model
+        """It writes down recordings. Known before the first start only of a model in a folder."""
         self.max_model_len: int | None = None
         """Tokens of prompt and answer together, at most; known once an engine has started."""
         self.on_drain: list[Callable[[], None]] = []
@@ -118,6 +121,7 @@ class EngineManager(HasSupervisor[TextEngine]):
             raise
         engine.count_grammars(self.grammar_figures)
         self.formats, self.modalities, self.max_model_len = engine.formats, engine.modalities, engine.max_model_len
+        self.is_speech_model = engine.is_speech_model
         return engine
 
     @property

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
@@ -28,6 +28,7 @@ from engine.grammar.figures import GrammarFigures
 from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
 from engine.processes.children import EngineProcesses
+from engine.speech.models import ARCHITECTURES
 from engine.startup.probe import failed_chat
 from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm import adapters
@@ -41,7 +42,10 @@ from engine.vllm.prompts import Prompts, tokenize_params
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
+from protocol.generation import ChatPrompt, GenerationRequest, Sampling, SpeechPrompt, TextPrompt
+
+if TYPE_CHECKING:
+    from engine.vllm.speech import Speech
 
 log = structlog.get_logger(__name__)
 
@@ -93,11 +97,18 @@ class VllmEngine:
         self._heartbeat: PreparedPrompt | None = None
         self._sampler = Sampler(llm.vllm_config, llm.get_tokenizer())
         self._extras = extra_limits(started.config)
+        self.is_speech_model = not ARCHITECTURES.isdisjoint(llm.model_config.architectures)
+        self._speech = self._make_speech() if self.is_speech_model else None
         self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
         self._counted_tokens = TokenizeParams(
             max_total_tokens=COUNTED_CONTEXTS * self.max_model_len, add_special_tokens=False
         )
         self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
+
+    def _make_speech(self) -> Speech:
+        from engine.vllm.speech import Speech  # Here, because it imports what models of text do not need.
+
+        return Speech(self._llm, self._config.speech, self._sampler, self.open)
 
     async def warm_up(self) -> None:
         """Send one token through, so that «ready» means that a token could be generated; render a chat.
@@ -105,7 +116,8 @@ class VllmEngine:
         Raises `EngineStartError` where the chat template fails.
         """
         await self.heartbeat()
-        await self._try_a_chat()
+        if self._speech is None:
+            await self._try_a_chat()
 
     async def _try_a_chat(self) -> None:
         chat = ChatPrompt([{"role": "user", "content": "Hello"}])
@@ -164,7 +176,9 @@ class VllmEngine:
         self.grammars.figures = figures
 
     async def heartbeat(self) -> None:
-        if self._heartbeat is None:
+        if self._heartbeat is None and self._speech is not None:
+            self._heartbeat = await self._speech.silence()
+        elif self._heartbeat is None:
             request = GenerationRequest(TextPrompt([[0]]), Sampling(max_tokens=1))
             self._heartbeat = (await self.prepare(request)).prompts[0]
         stream = await self.open(self._heartbeat, f"heartbeat-{self.steps_taken}")
@@ -181,6 +195,10 @@ class VllmEngine:
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
         check_extras(request.extras, self._extras, self.max_model_len)
+        if isinstance(request.prompt, SpeechPrompt):
+            if self._speech is None:
+                raise TwowireError(Fault.MODEL_NOT_FOUND, "The model does not write down speech.", param="model")
+            return await self._speech.prepare(request)
         engine_inputs, echoes = await self._inputs(request, self._chat_tokens)
         if request.extras.cache_salt is not None:
             for engine_input in engine_inputs:
@@ -210,8 +228,9 @@ class VllmEngine:
         """The engine's inputs, and the texts to echo. Raises `TwowireError`."""
         prompt = request.prompt
         try:
-            if not isinstance(prompt, ChatPrompt):
+            if isinstance(prompt, TextPrompt):
                 return await self._tokenize(prompt, request)
+            assert isinstance(prompt, ChatPrompt)
             self._format.check(request)
             return [await self._render(prompt, request, chat_tokens)], [None]
         except TwowireError:

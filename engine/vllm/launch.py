@@ -220,6 +220,9 @@ class _Preparation:
         config = self._config
         try:
             made = self._args.create_engine_config()
+            if made.model_config.is_encoder_decoder:
+                # vLLM 0.32 cannot, and its engine core dies of the first request if it was asked to.
+                made.cache_config.enable_prefix_caching = False
             # Cached: the engine uses the same one.
             tokenizer = cached_tokenizer_from_config(made.model_config)
         except (ValueError, OSError, RuntimeError) as error:

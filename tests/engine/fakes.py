@@ -95,6 +95,7 @@ class FakeEngine:
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
     modalities: tuple[Modality, ...] = ("text",)
+    is_speech_model = False
 
     def __init__(self, steps: Sequence[list[Delta]] = (), *, ends: bool = True) -> None:
         self.steps = steps

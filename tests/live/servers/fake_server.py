@@ -205,6 +205,7 @@ class PacedEngine:
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
     modalities: tuple[Modality, ...] = ("text", "image") if SEES else ("text",)
+    is_speech_model = False
 
     def __init__(self) -> None:
         self._streams: weakref.WeakSet[PacedStream | ScriptedStream] = weakref.WeakSet()

@@ -13,6 +13,7 @@ from app.middleware.errors import add_error_handlers
 from app.middleware.lifecycle import RequestGuard
 from app.middleware.root_path import RootPath
 from app.routes.adapters import adapter_routes
+from app.routes.audio import audio_routes
 from app.routes.embeddings import embedding_routes
 from app.routes.generation import generation_routes
 from app.routes.health import status_routes
@@ -27,6 +28,7 @@ from app.routes.resume import resumable_routes
 from app.routes.tickets import ticket_routes
 from app.routes.tokenizer import tokenizer_routes
 from app.services import Services
+from app.uploads.connection import UploadConnection
 from engine.processes.fork_server import stop_fork_server
 
 
@@ -45,6 +47,7 @@ class _App(Quart):
 def create_app(services: Services) -> Quart:
     """An app that starts the services' engine and embedder when it starts, and stops them when it stops."""
     app = _App("app", static_folder=None)
+    app.asgi_http_class = UploadConnection
     app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.requests.max_body_bytes
     app.config["BODY_TIMEOUT"] = None  # `app.routes.http` has its own timeout.
@@ -55,6 +58,7 @@ def create_app(services: Services) -> Quart:
     origins = services.settings.access.cors_origins
     app.register_blueprint(allow_origins(generation_routes(services), origins))
     app.register_blueprint(allow_origins(embedding_routes(services), origins))
+    app.register_blueprint(allow_origins(audio_routes(services), origins))
     app.register_blueprint(allow_origins(status_routes(services), origins))
     app.register_blueprint(allow_origins(model_routes(services), origins))
     app.register_blueprint(allow_origins(messages_routes(services), origins))

@@ -119,7 +119,13 @@ def _linked(settings: Settings) -> Settings:
     adapters = replace(settings.adapters, can_change=bool(settings.access.admin_api_key))
     return replace(
         settings,
-        engine=replace(settings.engine, grammar=settings.grammar, media=settings.media, adapters=adapters),
+        engine=replace(
+            settings.engine,
+            grammar=settings.grammar,
+            media=settings.media,
+            adapters=adapters,
+            speech=settings.speech,
+        ),
         admission=replace(settings.admission, running=slots, running_per_client=per_client),
         channel=replace(
             settings.channel,

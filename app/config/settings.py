@@ -21,6 +21,7 @@ from engine.grammar.constraint import CompileLimits
 from engine.manager import AdmissionLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
+from engine.speech.limits import SpeechLimits
 from engine.watchdog import WatchdogLimits
 
 
@@ -70,6 +71,7 @@ class Settings:
     grammar: Annotated[CompileLimits, Section(LIMITS, "grammar_")] = field(default_factory=CompileLimits)
     media: Annotated[MediaLimits, Section(LIMITS, "media_")] = field(default_factory=MediaLimits)
     requests: Annotated[RequestLimits, Section(LIMITS)] = field(default_factory=RequestLimits)
+    speech: Annotated[SpeechLimits, Section("Recordings", "audio_")] = field(default_factory=SpeechLimits)
     connections: Annotated[ConnectionLimits, Section("Connections")] = field(default_factory=ConnectionLimits)
     channel: Annotated[ChannelLimits, Section(CHANNEL, "ws_")] = field(default_factory=ChannelLimits)
     channels: Annotated[ChannelCapacity, Section(CHANNEL, "ws_")] = field(default_factory=ChannelCapacity)

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from app.generation.models import ModelType
 from app.stores.responses.history import History
 from protocol import sse
 from protocol.encoder import Event, StreamEncoder
@@ -81,6 +82,8 @@ class GenerationApi(Generic[R]):
     collector: Callable[[R, str, int, int], Collector]
     """Makes the collector of a whole body from the same, and the number of choices."""
     description: ApiDescription
+    model_type: ModelType = "chat"
+    """What a model must be for to answer it."""
     error_body: Callable[[TwowireError, str | None], bytes] = error_bytes
     """An error as JSON, for the body of a refusal; with the request's id if the form has a place for it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from app.config.models import DEFAULT_NAME
@@ -13,13 +13,14 @@ from engine.embeddings.api import Kind
 from engine.embeddings.manager import Embedder
 from protocol.errors import Fault, TwowireError
 
-ModelType = Literal["chat", "embeddings", "rerank"]
+ModelType = Literal["chat", "transcription", "embeddings", "rerank"]
 """What a model is for, in the words of `/v1/models`."""
 
 EMBEDDER_TYPES: dict[Kind, ModelType] = {"embedding": "embeddings", "reranker": "rerank"}
 
 ROUTES_BY_TYPE: dict[ModelType, str] = {
     "chat": "/v1/chat/completions",
+    "transcription": "/v1/audio/transcriptions",
     "embeddings": "/v1/embeddings",
     "rerank": "/v1/rerank",
 }
@@ -34,13 +35,17 @@ class ServedModels:
         embedder: Embedder,
         aliases: Sequence[tuple[str, str]] = (),
         adapters: Mapping[str, Adapter] | None = None,
+        *,
+        is_speech_model: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`names` are those of the text model, at least one; `aliases` are patterns with the names they stand for.
+        """`names` are those of the engine's model, at least one; `aliases` are patterns with the names they stand for.
 
-        `adapters` are the text model's, by name, as they are at the time.
+        `adapters` are the model's, by name, as they are at the time. `is_speech_model`: whether it writes down
+        recordings, as far as is known now.
         """
         self.names = names
         self.adapters = adapters if adapters is not None else {}
+        self._is_speech_model = is_speech_model
         self._aliases = [
             (
                 re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL),
@@ -52,9 +57,14 @@ class ServedModels:
         self._embedder = embedder
 
     @property
+    def type(self) -> ModelType:
+        """What the engine's model is for."""
+        return "transcription" if self._is_speech_model() else "chat"
+
+    @property
     def types(self) -> dict[str, ModelType]:
-        """Every name that is served, and what it is for. The text model's names come first."""
-        types: dict[str, ModelType] = dict.fromkeys((*self.names, *self.adapters), "chat")
+        """Every name that is served, and what it is for. The engine's names come first."""
+        types: dict[str, ModelType] = dict.fromkeys((*self.names, *self.adapters), self.type)
         return types | {name: EMBEDDER_TYPES[kind] for name, kind in self._embedder.models.items()}
 
     def check(self, name: str, wanted: ModelType | None = "chat") -> str:
@@ -62,12 +72,12 @@ class ServedModels:
 
         Raises `TwowireError` (404) unless it is served for what is `wanted`, or for anything if that is None.
         """
-        if wanted == "chat" and (name in self.names or name in self.adapters):
+        if wanted == self.type and (name in self.names or name in self.adapters):
             return name
         types = self.types
         if name in types and wanted in (types[name], None):
             return name
-        if name not in types and wanted in ("chat", None):
+        if name not in types and wanted in (self.type, None):
             for pattern, target in self._aliases:
                 if pattern.fullmatch(name) and (target in self.names or target in self.adapters):
                     return target
@@ -80,7 +90,7 @@ class ServedModels:
             message = f"The model {name[:120]!r} is not served here."
         if wanted is None or wanted in types.values():
             message += f" Available: {known}."
-            if name not in types and wanted == "chat":
+            if name not in types and wanted == self.type:
                 message += " The server's --model-alias can give them other names."
         else:
             because = f": {self._embedder.reason}" if not self._embedder.models and self._embedder.reason else ""

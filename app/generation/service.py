@@ -204,7 +204,7 @@ class GenerationService:
 
     def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> str | None:
         """Check the model's name. Returns it if it is an adapter's."""
-        name = self._models.check(request.model)
+        name = self._models.check(request.model, api.model_type)
         transport.note_model(name)
         if request.unknown_fields:
             self._metrics.unknown_fields.labels(api.path).inc(len(request.unknown_fields))

@@ -9,9 +9,11 @@ from quart import Quart, Request, Response, request, websocket
 
 from app.channel.endpoint import BLUEPRINT as CHANNEL
 from app.generation.api import GenerationApi
+from app.generation.audio import AUDIO_APIS
 from app.middleware.current import current_request
 from app.observability.record import record_of
 from app.routes.adapters import ENDPOINTS as ADMIN_ENDPOINTS
+from app.routes.audio import BLUEPRINT as AUDIO
 from app.routes.generation import BLUEPRINT as GENERATION
 from app.routes.messages import COUNT_TOKENS
 from app.routes.responses.compact import ENDPOINT as COMPACT
@@ -45,6 +47,7 @@ from them, and could not send such a request; see `HostCheck.check`."""
 def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
+    generation |= {f"{AUDIO}.{api.name}" for api in AUDIO_APIS if api.is_metered}
     others = {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, INPUT_TOKENS, COMPACT}
     others |= {TOKENIZE, DETOKENIZE}
     return frozenset(generation | others)

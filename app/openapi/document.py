@@ -25,6 +25,7 @@ _TAGS = (
     ("Responses", "Stored responses, and conversations."),
     ("Embeddings", "Vectors of texts, and rankings of documents."),
     ("Tokenizer", "Tokens of texts and chats, and the way back."),
+    ("Audio", "Texts of recordings."),
     ("Channel", "A WebSocket for many chats; how to cancel and resume chats on either wire."),
     ("Models", "The names that a request may give as `model`."),
     ("Server", "Health, version and metrics."),

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.generation.api import GenerationApi
 from app.openapi.adapters import ADAPTER_ROUTES
+from app.openapi.audio import AUDIO_ROUTES
 from app.openapi.channel import channel_routes
 from app.openapi.embeddings import EMBEDDING_ROUTES
 from app.openapi.generation import generation_route
@@ -28,6 +29,7 @@ def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:
         *response_routes(model, apis),
         *EMBEDDING_ROUTES,
         *tokenizer_routes(model),
+        *AUDIO_ROUTES,
         *channel_routes(apis),
         *MODEL_ROUTES,
         *ADAPTER_ROUTES,

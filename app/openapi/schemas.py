@@ -65,8 +65,8 @@ class Model(BaseModel):
     object: Literal["model"] = Field(description="Always `model`.")
     created: int = Field(description="When the server started serving it, in seconds since 1970 (UTC).")
     owned_by: str = Field(description="The owner of the model.")
-    type: Literal["chat", "embeddings", "rerank"] = Field(
-        description="What the model does: chats and completions, embeddings, or ranking."
+    type: Literal["chat", "transcription", "embeddings", "rerank"] = Field(
+        description="What the model does: chats and completions, writing down recordings, embeddings, or ranking."
     )
     tool_call_parser: str | None = Field(
         default=None,

@@ -21,7 +21,8 @@ def model_routes(services: Services) -> Blueprint:
         """The models served here. OpenAI's reference: Models, List; Anthropic's, for its clients."""
         if _is_anthropics():
             objects = [_model_info(services, name) for name, kind in services.models.types.items() if kind == "chat"]
-            ids = {"first_id": objects[0]["id"], "last_id": objects[-1]["id"]}
+            names = [described["id"] for described in objects] or [None]
+            ids = {"first_id": names[0], "last_id": names[-1]}
             return json_response(orjson.dumps({"data": objects, "has_more": False} | ids))
         objects = [_model_object(services, name) for name in services.models.types]
         return json_response(orjson.dumps({"object": "list", "data": objects}))

@@ -38,6 +38,7 @@ from engine.adapters.start import own_copies
 from engine.api import EngineStartError
 from engine.processes.output import Output
 from engine.registry import check_text_model
+from engine.speech.decoder import HOW_TO_INSTALL, LIBRARY, is_available
 from engine.supervisor import EngineState
 
 log = structlog.get_logger(__name__)
@@ -203,9 +204,12 @@ async def _announce(services: Services, url: str, stop: Stop, out: TextIO | None
     elif manager.is_ready and out is not None:
         formats = manager.formats
         tools, thoughts = formats.tool_calls or "none", formats.reasoning or "none"
-        model = f"model: {services.models.names[0]}, tools: {tools}, thoughts: {thoughts}"
+        model = f"model: {services.models.names[0]}, "
+        model += "for recordings" if manager.is_speech_model else f"tools: {tools}, thoughts: {thoughts}"
         out.write(f"twowire: ready: {url} ({model}). Chat: {url}/ Docs: {url}/docs\n")
         out.flush()
+        if manager.is_speech_model and not is_available():
+            sys.stderr.write(f"twowire: recordings cannot be decoded: {LIBRARY} is missing; {HOW_TO_INSTALL}\n")
         await _announce_embedder(services)
 
 

@@ -36,6 +36,7 @@ from engine.embeddings.manager import Embedder
 from engine.manager import EngineManager
 from engine.processes.output import Output
 from engine.registry import bundled_embedding_model, embedder, is_installed, text_engine
+from engine.speech.models import is_speech_model
 from engine.startup.preflight import check_sentence_model
 
 QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
@@ -58,6 +59,7 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
         watchdog=settings.watchdog,
         has_worked=one_of is not None and one_of.life.is_replacement,
         adapters=adapters_of(settings),
+        is_speech_model=is_speech_model(settings.engine.model),
     )
     return make_services(settings, manager, choose_embedder(settings), one_of)
 
@@ -82,7 +84,13 @@ def make_services(
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
-    models = ServedModels(settings.engine.names, embedder, settings.names.aliases, manager.adapters.by_name)
+    models = ServedModels(
+        settings.engine.names,
+        embedder,
+        settings.names.aliases,
+        manager.adapters.by_name,
+        is_speech_model=lambda: manager.is_speech_model,
+    )
     pace = Pace(coalesce_ms / 1000) if coalesce_ms else None
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)

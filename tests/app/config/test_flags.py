@@ -38,17 +38,8 @@ def test_help_is_grouped_in_a_fixed_order(capsys: pytest.CaptureFixture[str]) ->
     lines = help_text(capsys).splitlines()
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
-        *(
-            "Listening",
-            "TLS",
-            "Model and engine",
-            "Adapters",
-            "Embeddings",
-            "Limits",
-            "Connections",
-            "WebSocket and resuming",
-        ),
-        *("Responses", "Several servers", "Logging", "Configuration file", "Help"),
+        *("Listening", "TLS", "Model and engine", "Adapters", "Embeddings", "Limits", "Recordings", "Connections"),
+        *("WebSocket and resuming", "Responses", "Several servers", "Logging", "Configuration file", "Help"),
         "Only in the environment or the file",
     ]
 

@@ -1,0 +1,1 @@
+"""Takes large bodies in pieces, and stores the files in them on disk."""

@@ -20,11 +20,12 @@ from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest
 from protocol.embeddings.rerank import RerankRequest
+from protocol.errors import Fault
 from protocol.validation.request import RequestModel
 from tests.fuzz import __main__ as fuzz
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 HTTP = ROOT / "docs" / "http.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,7 +36,7 @@ MAKE = re.compile(r"(?<![\w/.-])make((?: +[\w.-]+)*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VARIABLE = re.compile(r"\bTWOWIRE_[A-Z0-9_]*[A-Z0-9]\b")
 
-FOREIGN = {"curl", "npm", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl"}
+FOREIGN = {"curl", "npm", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl", "vllm"}
 """Programs whose options are not ours to check."""
 
 NOT_OURS = {"TWOWIRE_SERVICE_HOST"}
@@ -174,6 +175,13 @@ def test_the_errors_are_those_of_the_code() -> None:
     text = HTTP.read_text("utf-8")
     shown = text.partition("<!-- errors:begin -->\n")[2].partition("\n<!-- errors:end -->")[0]
     assert shown == error_table(), "put this between the markers of docs/http.md:\n" + error_table()
+
+
+def test_each_error_has_its_remedy() -> None:
+    table = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `") and "`code`" not in line]
+    named = [code for row in rows for code in SPAN.findall(row)]
+    assert sorted(named) == sorted({fault.code for fault in Fault})
 
 
 @pytest.mark.parametrize("model", [ChatCompletionRequest, CompletionRequest, EmbeddingRequest, RerankRequest])

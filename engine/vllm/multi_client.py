@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from engine.adapters.api import Adapter, AdapterError
+from engine.api import EngineStartError
 from engine.sharing.follower import Follower
 from engine.sharing.leader import Leader
 from engine.sharing.meeting import Addresses, Place, unless_gone
@@ -42,6 +44,7 @@ class FollowerEngine(VllmEngine):
     def __init__(self, started: Started, follower: Follower) -> None:
         super().__init__(started)
         self._follower = follower
+        self._has_adapters: set[int] = set()
 
     @property
     def steps_taken(self) -> int:
@@ -49,7 +52,21 @@ class FollowerEngine(VllmEngine):
 
     async def warm_up(self) -> None:
         await self._follower.while_there(super().warm_up())
+        await self._follower.while_there(self._load_adapters())
         self._follower.ready(lambda: self.own_steps)
+
+    async def _load_adapters(self) -> None:
+        """Load those that were named, before the first API server says that all are ready; there can be no others."""
+        for adapter in self._config.adapters.loaded:
+            try:
+                await super().load_adapter(adapter)
+            except AdapterError as error:
+                raise EngineStartError(f"--lora: {adapter.name!r} cannot be loaded: {error}") from error
+            self._has_adapters.add(adapter.id)
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        if adapter.id not in self._has_adapters:
+            await super().load_adapter(adapter)
 
     def kill(self) -> None:
         self._follower.kill()

@@ -153,9 +153,10 @@ GROUPS: dict[str, list[Row]] = {
     ],
     "media": [
         *(
-            (CHAT, part(type="image_url", image_url={"url": url}), CONTENT, "messages[0].content[0].type")
-            for url in ("file:///etc/passwd", "http://127.0.0.1:{port}/livez", "data:image/png;base64,AAAA")
+            (CHAT, part(type="image_url", image_url={"url": url}), CONTENT, "messages[0].content[0]")
+            for url in ("http://127.0.0.1:{port}/livez", "data:image/png;base64,AAAA")
         ),
+        (CHAT, part(type="image_url", image_url="file:///etc/passwd"), VALUE, "messages[0].content[0].image_url"),
         *(
             (CHAT, part(type=kind, **{kind: {}}), CONTENT, "messages[0].content[0].type")
             for kind in ("input_audio", "video_url", "file", "image_embeds", "nonsense")

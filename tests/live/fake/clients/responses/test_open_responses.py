@@ -16,7 +16,7 @@ from tests.live.servers.server import MODEL, Server
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"location": "San Francisco"}}\n</tool_call>'
 SPECIFICATION = Path(llm_comply.__file__).parent / "specs" / "openresponses.json"
-# This server's models read text only.
+# The model of these servers reads text only.
 CASES = [case for case in get_tests("open-responses") if case.id != "image-input"]
 
 

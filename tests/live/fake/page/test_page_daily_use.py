@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -207,3 +208,23 @@ async def test_the_whole_chat_is_printed_and_nothing_else(chat: Chat) -> None:
         "[document.documentElement.scrollHeight, document.querySelector('#thread').scrollHeight]"
     )
     assert tall[0] >= tall[1] > 3000
+
+
+async def test_a_long_dialogue_is_read_ahead_while_the_next_question_is_typed(chat: Chat) -> None:
+    page = chat.page
+    sent: list[str] = []
+    async with page.expect_websocket() as opening:
+        await page.reload()
+    socket = await opening.value
+    socket.on("framesent", lambda frame: sent.append(str(frame)))
+    await chat.ready()
+    await page.fill("#question", "Short")
+    await said(chat, "Many words. " * 200)
+    async with socket.expect_event("framereceived", lambda frame: "prefilled" in str(frame)) as answered:
+        await page.fill("#question", "Something secret")
+    assert json.loads(await answered.value)["status"] == "completed"
+    (asked,) = [json.loads(frame) for frame in sent if "completion.prefill" in frame]
+    roles = [message["role"] for message in asked["body"]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+    assert asked["body"]["messages"][-1]["content"] == "…", "what is typed is not sent before it is meant to be"
+    await said(chat, "Done.")

@@ -20,6 +20,7 @@ from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest
 from protocol.embeddings.rerank import RerankRequest
+from protocol.embeddings.score import ScoreRequest
 from protocol.errors import Fault
 from protocol.validation.request import RequestModel
 from tests.fuzz import __main__ as fuzz
@@ -184,7 +185,9 @@ def test_each_error_has_its_remedy() -> None:
     assert sorted(named) == sorted({fault.code for fault in Fault})
 
 
-@pytest.mark.parametrize("model", [ChatCompletionRequest, CompletionRequest, EmbeddingRequest, RerankRequest])
+@pytest.mark.parametrize(
+    "model", [ChatCompletionRequest, CompletionRequest, EmbeddingRequest, RerankRequest, ScoreRequest]
+)
 def test_every_field_is_documented(model: type[RequestModel]) -> None:
     spans = {code.text for code in codes(HTTP.read_text("utf-8")) if not code.language}
     assert not (model.model_fields.keys() | model.field_rules.keys()) - spans

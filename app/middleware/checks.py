@@ -48,7 +48,7 @@ def metered_endpoints(apis: Iterable[GenerationApi[Any]]) -> frozenset[str]:
     """The routes whose requests and tokens count toward the rate limits. (The channel counts its own.)"""
     generation = {f"{GENERATION}.{api.name}" for api in apis if api.is_metered}
     generation |= {f"{AUDIO}.{api.name}" for api in AUDIO_APIS if api.is_metered}
-    others = {"embeddings.embeddings", "embeddings.rerank", COUNT_TOKENS, INPUT_TOKENS, COMPACT}
+    others = {"embeddings.embeddings", "embeddings.rerank", "embeddings.score", COUNT_TOKENS, INPUT_TOKENS, COMPACT}
     others |= {TOKENIZE, DETOKENIZE}
     return frozenset(generation | others)
 

@@ -8,13 +8,16 @@ import orjson
 from pydantic import BaseModel
 
 from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body
-from app.openapi.schemas import EmbeddingList, Ranking
+from app.openapi.schemas import EmbeddingList, Ranking, Scores
 from protocol.embeddings.embed import EmbeddingRequest, embedding_answer
 from protocol.embeddings.rerank import RerankRequest, rerank_answer
+from protocol.embeddings.score import ScoreRequest, score_answer
 from protocol.errors import Fault
 
 _EMBED = {"model": "all-MiniLM-L6-v2", "input": ["The sky is blue.", "Grass is green."]}
 _RANK = {"model": "my-reranker", "query": "Which colour is the sky?", "documents": _EMBED["input"]}
+
+_SCORE = {"model": "my-reranker", "text_1": _RANK["query"], "text_2": _EMBED["input"]}
 
 _FAULTS = (
     Fault.INVALID_JSON,
@@ -85,5 +88,13 @@ EMBEDDING_ROUTES = (
         "Only if the server has a cross-encoder (`--reranker`). Compatible with Cohere's and Jina's APIs.",
         (RerankRequest, {"Ranking": _RANK}),
         (Ranking, rerank_answer(RerankRequest.model_validate(_RANK), "rerank-3f0c5d9a", [0.98, 0.02], 30)),
+    ),
+    _route(
+        "/v1/score",
+        "score",
+        "Compare texts with one",
+        "What `/v1/rerank` computes, in the order of the texts, and in vLLM's shape.",
+        (ScoreRequest, {"Scores": _SCORE}),
+        (Scores, score_answer(ScoreRequest.model_validate(_SCORE), "score-3f0c5d9a", [0.98, 0.02], 30)),
     ),
 )

@@ -58,6 +58,25 @@ class Ranking(BaseModel):
     usage: EmbeddingUsage = Field(description=USAGE)
 
 
+class Score(BaseModel):
+    """How well one text fits."""
+
+    index: int = Field(description="The text's place in the request, from 0.")
+    object: Literal["score"] = Field(description="Always `score`.")
+    score: float = Field(description="The model's score; higher fits better.")
+
+
+class Scores(BaseModel):
+    """The scores of texts, in their order."""
+
+    id: str = Field(description="The response's id, `score-…`.")
+    object: Literal["list"] = Field(description="Always `list`.")
+    created: int = Field(description="When it was made, in seconds since 1970 (UTC).")
+    model: str = Field(description=MODEL)
+    data: list[Score] = Field(description="One for each text.")
+    usage: EmbeddingUsage = Field(description=USAGE)
+
+
 class Model(BaseModel):
     """A model that this server serves."""
 

@@ -22,6 +22,7 @@ from app.services import Services
 from engine.embeddings.api import Embedded, Job
 from protocol.embeddings.embed import EmbeddingRequest, embedding_answer
 from protocol.embeddings.rerank import RerankRequest, rerank_answer
+from protocol.embeddings.score import ScoreRequest, score_answer
 from protocol.errors import Fault, TwowireError
 
 ASIDE_TEXTS = 256
@@ -29,7 +30,7 @@ ASIDE_TEXTS = 256
 
 
 def embedding_routes(services: Services) -> Blueprint:
-    """`POST /v1/embeddings` and `POST /v1/rerank`."""
+    """`POST /v1/embeddings`, `POST /v1/rerank` and `POST /v1/score`."""
     routes = Blueprint("embeddings", __name__)
 
     @routes.post("/v1/embeddings")
@@ -66,10 +67,21 @@ def embedding_routes(services: Services) -> Blueprint:
         scores = [float(orjson.loads(piece)) for piece in done.pieces]
         return json_response(rerank_answer(asked, f"rerank-{uuid.uuid4().hex}", scores, done.tokens))
 
+    @routes.post("/v1/score")
+    async def score() -> Response:
+        """Compare texts with one, in their order. vLLM's reference: Scoring."""
+        asked = await parsed_body(ScoreRequest, services.parser, services.settings.requests.body_timeout_s)
+        record = _note(services, asked)
+        services.models.check(asked.model, "rerank")
+        job = Job(asked.model, asked.texts, query=asked.text_1, truncate=asked.may_truncate)
+        done = await _run(services, record, job)
+        scores = [float(orjson.loads(piece)) for piece in done.pieces]
+        return json_response(score_answer(asked, f"score-{uuid.uuid4().hex}", scores, done.tokens))
+
     return routes
 
 
-def _note(services: Services, asked: EmbeddingRequest | RerankRequest) -> RequestRecord:
+def _note(services: Services, asked: EmbeddingRequest | RerankRequest | ScoreRequest) -> RequestRecord:
     record = record_of(request.scope)
     record.model, record.is_work = asked.model, True
     if asked.unknown_fields:

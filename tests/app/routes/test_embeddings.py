@@ -21,10 +21,11 @@ from tests.engine.embeddings.fake_embedder import FakeBackend, FakeEmbedderFacto
 from tests.engine.fakes import FakeFactory
 
 KEYS = {"one": "a-key-for-tests-0123456789", "two": "another-key-for-tests-01234"}
-EMBED, RANK = "/v1/embeddings", "/v1/rerank"
+EMBED, RANK, SCORE = "/v1/embeddings", "/v1/rerank", "/v1/score"
 BODIES: dict[str, dict[str, Any]] = {
     EMBED: {"model": "small", "input": ["a", "bb"]},
     RANK: {"model": "rank", "query": "q", "documents": ["a", "ccc", "bb"]},
+    SCORE: {"model": "rank", "text_1": "q", "text_2": ["a", "ccc", "bb"]},
 }
 
 
@@ -269,3 +270,29 @@ async def test_a_request_that_does_not_say_is_cut_as_the_server_was_told() -> No
         ):
             assert (await post(app, EMBED, model=model, **fields))[0] == 200
         assert [job.truncate for job in backend.jobs] == [True, False, False, True]
+
+
+async def test_scores_come_in_the_order_of_the_texts() -> None:
+    async with served() as (app, backend):
+        status, ranked = await post(app, RANK)
+        assert status == 200
+        by_index = {one["index"]: one["relevance_score"] for one in ranked["results"]}
+        status, answer = await post(app, SCORE, truncate="none")
+        assert status == 200
+        assert [one["score"] for one in answer["data"]] == [by_index[index] for index in range(3)]
+        assert [one["index"] for one in answer["data"]] == [0, 1, 2]
+        assert (answer["object"], answer["usage"]) == ("list", ranked["usage"])
+        assert answer["id"].startswith("score-")
+        assert (backend.jobs[-1].query, backend.jobs[-1].truncate) == ("q", False)
+        status, answer = await post(app, SCORE, text_2="one")
+        assert (status, len(answer["data"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"text_1": ["a", "b"]}, "text_1"), ({"text_2": []}, "text_2"), ({"queries": "a"}, "queries")],
+)
+async def test_a_score_that_is_not_possible_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    async with served() as (app, _):
+        status, answer = await post(app, SCORE, **fields)
+        assert (status, answer["error"]["param"]) == (400, param)

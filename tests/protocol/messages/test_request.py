@@ -100,7 +100,9 @@ def test_a_last_message_of_the_assistant_is_continued() -> None:
 )
 def test_thinking(thinking: Any, thinks: bool | None, display: str | None) -> None:
     request = request_from_object(MessagesRequest, asking(thinking=thinking))
-    assert (request.generation_request().thinks, request.thinking_display) == (thinks, display)
+    wanted = request.generation_request()
+    assert (wanted.thinks, request.thinking_display) == (thinks, display)
+    assert wanted.max_thoughts == (thinking or {}).get("budget_tokens")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,19 @@ def _last(connection: Any) -> Any:
     raise AssertionError("the connection has ended")
 
 
+def test_the_sdk_steers_a_response(server: Server) -> None:
+    with server.sdk() as sdk, sdk.responses.connect() as connection:
+        connection.response.create(model=MODEL, input="Count from 1 to 100000000", store=False)
+        first = next(event for event in connection if event.type == "response.created").response
+        connection.response.steer(previous_response_id=first.id, input="Say: faster")
+        assert next(event for event in connection if event.type == "response.steer.accepted").steer.id
+        ended = next(event for event in connection if event.type == "response.incomplete")
+        assert ended.response.incomplete_details.reason == "steered"
+        went_on = next(event for event in connection if event.type == "response.completed")
+        assert went_on.response.output_text == "faster"
+        assert went_on.response.previous_response_id == ended.response.id
+
+
 def test_what_is_stored_is_read_over_http(server: Server) -> None:
     with server.sdk() as sdk:
         with sdk.responses.connect() as connection:

@@ -75,7 +75,7 @@ function lineOf(load) {
   if (running === undefined) return t("noLoad");
   const facts = [t("loadRunning", { count: inWords(running) }), t("loadWaiting", { count: inWords(waiting) })];
   if (rate !== undefined) facts.push(t("speed", { rate: inWords(Math.round(rate)) }));
-  if (usage !== undefined) facts.push(t("loadCache", { share: usage.toLocaleString(language(), { style: "percent" }) }));
+  if (usage !== undefined) facts.push(t("loadCache", { share: usage.toLocaleString(language(), { style: "percent", maximumSignificantDigits: 2 }) }));
   return facts.join(" · ");
 }
 

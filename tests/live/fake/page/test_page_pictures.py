@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.live.browser.pages import Chat, context
 from tests.live.fake.page.axe import findings
-from tests.live.servers.server import Server
+from tests.live.servers.server import Server, fake_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+QUESTION = "Count from 1 to 3"
 DROP = """async ([name, type, width, height]) => {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   canvas.getContext("2d").fillRect(0, 0, width, height / 2);
@@ -26,12 +27,24 @@ DROP = """async ([name, type, width, height]) => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with fake_server(env={"FAKE_SEES": "1", "FAKE_PACE_S": "0.002"}) as server:
+        yield server
+
+
+async def add_a_blind_one(route: Route) -> None:
+    """Add a model to the server's list."""
+    models = await (await route.fetch()).json()
+    models["data"].append({"id": "blind", "type": "chat", "input_modalities": ["text"]})
+    await route.fulfill(json=models)
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def chat(browser: Browser, server: Server) -> AsyncIterator[Chat]:
-    """A chat with two models, of which one takes images; what it sends is in `sent`."""
-    models = [{"id": "guide", "type": "chat", "input_modalities": ["text", "image"]}, {"id": "blind", "type": "chat"}]
+    """A chat with two models, of which the first takes images."""
     async with context(browser, bypass_csp=True) as made:
-        await made.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": models}))
+        await made.route("**/v1/models", add_a_blind_one)
         chat = Chat(await made.new_page(), server.url)
         await chat.open()
         yield chat
@@ -50,13 +63,15 @@ async def test_an_image_is_scaled_down_sent_shown_and_kept(chat: Chat, axe: str)
     await page.get_by_role("button", name="Remove unwanted.jpg").click()
     await page.evaluate(DROP, ["photo.jpg", "image/jpeg", 60, 40])
     assert await findings(page, axe) == []
-    await chat.ask("What is this?")
+    await chat.ask(QUESTION)
     await chat.finished()
+    answer = (await chat.answer())["answer"]
+    assert (answer["state"], answer["error"]) == ("done", None)
     (body,) = [frame["body"] for frame in sent if frame["type"] == "chat.completion.create"]
     first, second, text = body["messages"][0]["content"]
     assert first["image_url"]["url"].startswith("data:image/png;base64,")
     assert second["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    assert text == {"type": "text", "text": "What is this?"}
+    assert text == {"type": "text", "text": QUESTION}
     await expect(page.locator("#composer img")).to_have_count(0)
     await page.reload()
     images = page.locator("article.user img")
@@ -70,7 +85,7 @@ async def test_an_image_is_scaled_down_sent_shown_and_kept(chat: Chat, axe: str)
     ]
     # Another wording of the question has the same images.
     await chat.tool("Edit", "article.user")
-    await page.fill(".edit textarea", "And now?")
+    await page.fill(".edit textarea", "Count from 1 to 4")
     await page.press(".edit textarea", "Enter")
     await page.locator("article.user").get_by_text("2 / 2").wait_for()
     assert [len(one["pictures"]) for one in await chat.stored() if one["role"] == "user"] == [2, 2]
@@ -81,7 +96,7 @@ async def test_an_image_alone_is_a_question_and_not_for_every_model(chat: Chat) 
     await page.get_by_role("combobox", name="Model").select_option("blind")
     await page.evaluate(DROP, ["a.png", "image/png", 9, 9])
     await page.get_by_text("a.png: this model takes no images.").wait_for()
-    await page.get_by_role("combobox", name="Model").select_option("guide")
+    await page.get_by_role("combobox", name="Model").select_option(index=0)
     async with page.expect_file_chooser() as choosing:
         await page.get_by_role("button", name="Add files").click()
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"not a picture"}

@@ -1,4 +1,4 @@
-"""Makes the pictures of the chat in `docs/`: `python -m tests.live.browser.screenshots`.
+"""Makes the pictures of the chat in `docs/`: `python -m tests.live.browser.screenshots [NAME…]`.
 
 The bundled guide is asked; what it says is what is seen.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,13 @@ async def compare(chat: Chat) -> None:
     page = chat.page
     await page.get_by_role("link", name="Bench").click()
     await page.get_by_label("Token probabilities").check()
+    second = page.get_by_role("article", name="Column B")
+    await second.get_by_label("Max tokens").fill("60")
     await page.locator("#bench-prompt").fill("How do I cancel a running chat?")
     await page.get_by_role("button", name="Run all").click()
     await page.get_by_text("Finished: 2").wait_for()
     await page.get_by_role("button", name="Compare").click()
+    await page.evaluate("document.querySelector('#bench').scrollTo(0, 0)")
 
 
 async def take(
@@ -79,25 +82,27 @@ async def take(
         print(path.name)
 
 
-async def main() -> int:
-    """All of them."""
+async def main(names: Collection[str]) -> int:
+    """Those with these names; all without any."""
     server = await asyncio.to_thread(start_server, "--dtype", "float32")
     try:
         async with launched() as browser:
+            desktop: dict[str, Any] = {"viewport": DESKTOP}
             phone: dict[str, Any] = {"viewport": PHONE, "is_mobile": True, "has_touch": True}
-            for name, scene, scheme in (
-                ("light", fill, "light"),
-                ("dark", fill, "dark"),
-                ("welcome", None, "dark"),
-                ("inspector", inspect, "light"),
-                ("bench", compare, "light"),
+            for name, scene, scheme, device in (
+                ("light", fill, "light", desktop),
+                ("dark", fill, "dark", desktop),
+                ("welcome", None, "dark", desktop),
+                ("inspector", inspect, "light", desktop),
+                ("bench", compare, "light", {"viewport": DESKTOP | {"height": 1060}}),
+                ("phone", fill, "light", phone),
             ):
-                await take(browser, server, name, scene, viewport=DESKTOP, color_scheme=scheme)
-            await take(browser, server, "phone", fill, color_scheme="light", **phone)
+                if not names or name in names:
+                    await take(browser, server, name, scene, color_scheme=scheme, **device)
     finally:
         await asyncio.to_thread(stop_server, server)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -17,6 +17,7 @@ from app.routes.sse import stream_response
 from app.security.caller import Caller
 from app.services import Services
 from app.uploads.form import MAX_FIELD_BYTES, Form, read_form, too_large
+from engine.speech.decoder import HOW_TO_INSTALL, LIBRARY, is_available
 from protocol.audio.form import object_of_form
 from protocol.audio.request import SpeechRequest
 from protocol.audio.response import CONTENT_TYPES
@@ -63,6 +64,9 @@ async def _respond(services: Services, api: GenerationApi[Any], places: _Places)
     record = record_of(request.scope)
     await places.take(record)
     form = await _form(services, record)
+    if not is_available():
+        message = f"This server cannot decode recordings: {LIBRARY} is missing; {HOW_TO_INSTALL}."
+        raise TwowireError(Fault.NOT_IMPLEMENTED, message)
     asked: SpeechRequest = request_from_object(api.request, object_of_form(form.fields))
     if not form.file or not form.file_bytes:
         fault = Fault.INVALID_VALUE if form.file else Fault.MISSING_FIELD

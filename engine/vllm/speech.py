@@ -19,7 +19,7 @@ from vllm.multimodal.audio import split_audio
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from engine.api import EngineStream, Prepared, PreparedPrompt
-from engine.speech.decoder import HOW_TO_INSTALL, LIBRARY, Decoder, Samples, is_available
+from engine.speech.decoder import Decoder, Samples
 from engine.speech.limits import SpeechLimits
 from engine.validation import check_logprobs
 from engine.vllm.errors import refusal
@@ -50,7 +50,7 @@ class Speech:
         self._tokenizer = copy.deepcopy(llm.get_tokenizer())
         self._sampler = sampler
         self._open = open_
-        self._decoder = Decoder(limits) if is_available() else None
+        self._decoder = Decoder(limits)
         self._detections = asyncio.Semaphore(DETECTIONS)
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         self._languages: dict[str, str] = {
@@ -62,12 +62,8 @@ class Speech:
         """One prompt for each piece of the recording, and what was heard. Raises `TwowireError`."""
         speech = request.prompt
         assert isinstance(speech, SpeechPrompt)
-        decoder = self._decoder
-        if decoder is None:
-            message = f"This server cannot decode recordings: {LIBRARY} is not installed; {HOW_TO_INSTALL}."
-            raise TwowireError(Fault.NOT_IMPLEMENTED, message)
         self._check_language(speech.language)
-        samples = await decoder.decode(speech.file, int(self._clips.sample_rate))
+        samples = await self._decoder.decode(speech.file, int(self._clips.sample_rate))
         with samples.file:
             pieces = await asyncio.to_thread(self._pieces, samples)
             language = speech.language or await self._detected(pieces[0])

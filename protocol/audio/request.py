@@ -39,7 +39,7 @@ class SpeechRequest(ApiRequest):
     prompt: Text = Field(
         default="",
         max_length=MAX_PROMPT_CHARS,
-        description="What was said before, or names and terms to expect. The model reads its last 224 tokens.",
+        description="What was said before, or names and terms to expect. The model reads its last 223 tokens.",
     )
     response_format: Format = Field(default="json", description="The form of the answer.")
     temperature: float = Field(

@@ -214,6 +214,16 @@ async def test_each_model_says_what_it_is_for() -> None:
         assert "/v1/chat/completions" in (await refused.get_json())["error"]["message"]
 
 
+async def test_a_server_that_cannot_decode_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.speech.decoder.LIBRARY", "no_such_library")
+    async with serving() as (app, factory):
+        response = await post(app)
+        error = (await response.get_json())["error"]
+        assert (response.status_code, error["code"]) == (501, "not_implemented")
+        assert "twowire[audio]" in error["message"]
+        assert factory.engines[0].prepared == []
+
+
 async def test_recordings_count_toward_the_rate_limits() -> None:
     async with serving("--requests-per-minute", "1") as (app, _):
         assert (await post(app)).status_code == 200

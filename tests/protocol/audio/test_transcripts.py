@@ -18,6 +18,7 @@ from protocol.errors import TwowireError
 from protocol.generation import Heard, SpeechPrompt
 from protocol.output import Delta, TokenLogprob, Usage
 from protocol.validation.parse import request_from_object
+from tests.openai_document import assert_valid
 
 USAGE = Usage(prompt_tokens=3008, completion_tokens=9)
 
@@ -110,6 +111,7 @@ def test_what_changes_nothing_is_accepted() -> None:
 def test_json_has_the_text_and_the_usage() -> None:
     answer = orjson.loads(body(asked(), [piece(" Hello"), piece(" there.", 1)], heard(0.0, 30.0)))
     Transcript.model_validate(answer)
+    assert_valid("CreateTranscriptionResponseJson", answer)
     assert answer == {
         "text": "Hello there.",
         "usage": {
@@ -167,6 +169,7 @@ def test_verbose_json_has_segments_with_the_tokens_probabilities() -> None:
     pieces = [[Delta(0, TIMED[0][0].text, 7, "stop", first + second)], TIMED[1]]
     answer = orjson.loads(body(asked(response_format="verbose_json"), pieces, heard(0.0, 30.0)))
     VerboseTranscript.model_validate(answer)
+    assert_valid("CreateTranscriptionResponseVerboseJson", answer)
     assert (answer["task"], answer["language"], answer["duration"]) == ("transcribe", "german", 35.0)
     assert answer["text"] == "Hello. You. Bye --> now."
     assert answer["usage"] == {"type": "duration", "seconds": 35}
@@ -191,6 +194,7 @@ def events(request: Any, deltas: Sequence[Delta], pieces: int = 1) -> list[dict[
     found: list[dict[str, Any]] = [orjson.loads(event) for event in encoded + encoder.closing(USAGE)]
     for event in found:
         (TranscriptDone if event["type"] == "transcript.text.done" else TranscriptDelta).model_validate(event)
+        assert_valid("CreateTranscriptionResponseStreamEvent", event)
     return found
 
 

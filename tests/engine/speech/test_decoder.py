@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 import psutil
 import pytest
 
+from engine.speech import decode
 from engine.speech.decoder import Decoder
 from engine.speech.limits import SpeechLimits
 from engine.speech.models import is_speech_model
@@ -61,27 +62,49 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
 
 
-async def test_a_cancellation_ends_the_process() -> None:
+async def test_a_cancellation_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, decoder = children(), Decoder(SpeechLimits(max_decoders=1))
-    reader, writer = os.pipe()
-    # A file that never ends and cannot be rewound.
-    with os.fdopen(reader, "rb", buffering=0) as endless, os.fdopen(writer, "wb"):
-        decoding = asyncio.ensure_future(decoder.decode(cast(BinaryIO, endless), 16000))
+    endless = tmp_path / "endless.py"
+    endless.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(decode, "__file__", str(endless))
+    with on_disk(recording(0.5)) as file:
+        decoding = asyncio.ensure_future(decoder.decode(file, 16000))
         async with asyncio.timeout(30):
-            while children() == before:  # noqa: ASYNC110  # nothing tells of a process that has begun
+            while not children() - before:  # noqa: ASYNC110  # nothing tells of a process that has begun
                 await asyncio.sleep(0.01)  # Between two looks, not in place of one.
         decoding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await decoding
-    assert children() == before
-    # Its place is free again.
-    with on_disk(recording(0.5)) as file:
+        assert not children() - before
+        # Its place is free again.
+        monkeypatch.undo()
         (await decoder.decode(file, 16000)).file.close()
 
 
-def test_a_speech_model_is_known_by_its_configuration(tmp_path: os.PathLike[str]) -> None:
+async def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children()
+    endless = tmp_path / "endless.py"
+    endless.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(decode, "__file__", str(endless))
+    with on_disk(recording(0.5)) as file, pytest.raises(TwowireError) as refused:
+        await Decoder(SpeechLimits(decode_timeout_s=0.1)).decode(file, 16000)
+    assert (refused.value.fault, refused.value.param) == (Fault.INVALID_VALUE, "file")
+    assert "more than 0.1 s" in refused.value.message
+    assert not children() - before
+
+
+async def test_a_decoder_that_crashes_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashing = tmp_path / "crashing.py"
+    crashing.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(decode, "__file__", str(crashing))
+    with on_disk(recording(0.5)) as file, pytest.raises(TwowireError) as refused:
+        await Decoder(SpeechLimits()).decode(file, 16000)
+    assert (refused.value.fault, refused.value.param) == (Fault.INVALID_VALUE, "file")
+
+
+def test_a_speech_model_is_known_by_its_configuration(tmp_path: Path) -> None:
     assert not is_speech_model(str(tmp_path))
-    config = os.path.join(tmp_path, "config.json")
+    config = tmp_path / "config.json"
     for text, is_one in (
         ('{"architectures":["WhisperForConditionalGeneration"]}', True),
         ('{"architectures":["Qwen3ForCausalLM"]}', False),
@@ -89,6 +112,5 @@ def test_a_speech_model_is_known_by_its_configuration(tmp_path: os.PathLike[str]
         ("[]", False),
         ("{", False),
     ):
-        with open(config, "w") as file:
-            file.write(text)
+        config.write_text(text)
         assert is_speech_model(str(tmp_path)) == is_one

@@ -93,6 +93,7 @@ def create_app(services: Services) -> Quart:
         await services.replays.close()
         await services.responses.close()
         await services.store.close()
+        await services.relay.close()
         services.parser.close()
         if services.traces is not None:
             await services.traces.close()

@@ -19,6 +19,8 @@ from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Siblings
 from app.observability.traces import Traces
+from app.relay.listener import RelayListener
+from app.relay.peers import Peers
 from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
@@ -49,6 +51,8 @@ class Services:
     deadlines: DeadlineLimits
     generation: GenerationService
     replays: ReplayStore
+    relay: RelayListener
+    peers: Peers
     responses: ResponseStore
     socket_responses: MemoryResponses
     """The responses that live as long as their WebSocket."""

@@ -95,6 +95,8 @@ class EngineManager(HasSupervisor[TextEngine]):
         """It writes down recordings. Known before the first start only of a model in a folder."""
         self.max_model_len: int | None = None
         """Tokens of prompt and answer together, at most; known once an engine has started."""
+        self.id_prefix = ""
+        """What the ids of generations begin with: hex digits, so that they say where they run."""
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when the server starts to refuse new work."""
         self._factory = factory
@@ -280,7 +282,7 @@ class EngineManager(HasSupervisor[TextEngine]):
         engine = self._ready_engine()
         self._check_size(prepared.sequences, None)
         # Before the first await, so that requests that arrive together cannot all see the last free slot.
-        generation_id = uuid.uuid4().hex
+        generation_id = self.id_prefix + uuid.uuid4().hex[len(self.id_prefix) :]
         entry = self._enter(client, prepared, generation_id)
         stream: EngineStream
         if entry.state == "running":

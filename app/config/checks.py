@@ -31,6 +31,10 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
         raise FieldError("api_server_count", "more than one needs Linux")
     if settings.responses.store == SHARED and not settings.store.is_shared:
         raise FieldError("responses_store", "shared needs --store to name a store that servers share")
+    if settings.relay.port is not None and not settings.store.is_shared:
+        raise FieldError("relay_port", "needs --store, where servers find each other")
+    if settings.relay.port is not None and settings.relay.secret is None:
+        raise FieldError("relay_port", "needs TWOWIRE_RELAY_SECRET, the same on all servers")
     return _linked(settings)
 
 

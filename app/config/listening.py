@@ -40,7 +40,7 @@ class Listening:
         Literal["address", "connection"],
         Option(
             "How clients are assigned to API servers: by address, so that a client always reaches the one that has its "
-            "tickets and resumable generations, or at random for each connection, for clients behind one proxy."
+            "tickets and stored responses, or at random for each connection, for clients behind one proxy."
         ),
     ] = "address"
     backlog: Annotated[

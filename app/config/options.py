@@ -18,7 +18,7 @@ from app.config.settings import Section, Settings
 from engine.option import Option
 
 PREFIX = "TWOWIRE_"
-NO_FLAG = frozenset({"api_keys", "admin_api_key", "store_password"})
+NO_FLAG = frozenset({"api_keys", "admin_api_key", "relay_secret", "store_password"})
 """Secrets. Other users of a machine can read its command lines."""
 RENAMED = {"front_ends": "api_server_count", "front_ends_by": "api_server_balance_by"}
 """Old names of options. Using one is an error that gives the new name."""

@@ -12,6 +12,7 @@ from app.config.embeddings import EmbeddingOptions
 from app.config.listening import Access, Listening, TlsFiles
 from app.config.logging import Logging
 from app.config.models import ModelNames
+from app.config.relay import RelayOptions
 from app.stores.base import StoreOptions
 from app.stores.responses.base import ResponsesOptions
 from engine.adapters.config import AdapterConfig
@@ -78,5 +79,6 @@ class Settings:
     resume: Annotated[ResumeLimits, Section(CHANNEL, "resume_")] = field(default_factory=ResumeLimits)
     responses: Annotated[ResponsesOptions, Section("Responses", "responses_")] = field(default_factory=ResponsesOptions)
     store: Annotated[StoreOptions, Section("Several servers")] = field(default_factory=StoreOptions)
+    relay: Annotated[RelayOptions, Section("Several servers", "relay_")] = field(default_factory=RelayOptions)
     logging: Annotated[Logging, Section("Logging")] = field(default_factory=Logging)
     file: Annotated[ConfigurationFile, Section("Configuration file")] = field(default_factory=ConfigurationFile)

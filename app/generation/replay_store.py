@@ -1,6 +1,6 @@
 """All replay buffers of a server: one byte budget for all, and who may resume which.
 
-A buffer is in the process that runs its generation. Which one that is, and who may resume it, is in `app.stores`.
+A buffer is in the process that runs its generation; its id says which one that is.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ import asyncio
 import hmac
 import math
 import secrets
-import uuid
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import orjson
+from typing import Any
 
 from app.config.channel import ResumeLimits
+from app.generation.elsewhere import Elsewhere
 from app.generation.replay import BUFFER_BYTES, ReplayBuffer
 from app.generation.replay_reader import Follower, ReplayReader
 from app.generation.stream import LiveStream
-from app.stores.base import Store
 from protocol.errors import Fault, TwowireError
 
 TOKEN_BYTES = 16
@@ -29,10 +26,10 @@ TOKEN_BYTES = 16
 class ReplayStore:
     """All buffers within one budget, found by id; only the right key and token give access."""
 
-    def __init__(self, store: Store, limits: ResumeLimits) -> None:
+    def __init__(self, limits: ResumeLimits) -> None:
         self.limits = limits
-        self._store = store
-        self._place = uuid.uuid4().hex
+        self.elsewhere: Elsewhere | None = None
+        """Where to ask for generations that do not run in this process."""
         self.bytes = 0
         self._by_owner: Counter[str | None] = Counter()
         self._buffers: dict[str, ReplayBuffer] = {}
@@ -47,8 +44,6 @@ class ReplayStore:
         With an infinite `grace_s` the stream runs to its end without a reader; otherwise the limit applies.
         """
         token, follow_token = secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES)
-        location = _Location(self._place, owner, token, follow_token)
-        await self._store.put(_key(stream.id), orjson.dumps(location))
         buffer = self._buffers[stream.id] = ReplayBuffer(
             stream,
             owner,
@@ -66,42 +61,49 @@ class ReplayStore:
 
     async def resume(self, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
         """A new reader. Raises `TwowireError`: one 404 for an unknown id, a wrong token and another key alike."""
-        location = await self._locate(answer_id)
-        is_right = _is_right(token, location.token if location is not None else "")
-        if location is None or not is_right or location.owner != owner:
-            raise not_found()
-        buffer = self._buffer_at(location, answer_id)
-        if buffer is None:
+        if (elsewhere := self._elsewhere(answer_id)) is not None:
+            return await elsewhere.read("resume", answer_id, owner, token, starting_after)
+        buffer = self._buffers.get(answer_id)
+        is_right = _is_right(token, buffer.token if buffer is not None else "")
+        if buffer is None or not is_right or buffer.owner != owner:
             raise not_found()
         return buffer.attach(starting_after)
 
-    async def follow(self, answer_id: str, token: str, starting_after: int) -> Follower:
+    async def follow(self, answer_id: str, token: str, starting_after: int) -> ReplayReader:
         """A new follower, with any key: the token is the permission. Raises `TwowireError` as `resume` does."""
-        location = await self._locate(answer_id)
-        is_right = _is_right(token, location.follow_token if location is not None else "")
-        buffer = self._buffer_at(location, answer_id) if location is not None and is_right else None
+        if (elsewhere := self._elsewhere(answer_id)) is not None:
+            return await elsewhere.read("follow", answer_id, None, token, starting_after)
+        buffer = self._buffers.get(answer_id)
+        is_right = _is_right(token, buffer.follow_token if buffer is not None else "")
+        if buffer is None or not is_right:
+            raise not_found()
+        return _follower(buffer, starting_after)
+
+    async def watch(self, answer_id: str, owner: str | None, starting_after: int) -> ReplayReader:
+        """A new follower of a generation of the same owner. Raises `TwowireError` as `follow` does."""
+        if (elsewhere := self._elsewhere(answer_id)) is not None:
+            return await elsewhere.read("watch", answer_id, owner, "", starting_after)
+        buffer = self.find(answer_id, owner)
         if buffer is None:
             raise not_found()
-        follower = Follower(buffer, starting_after)
-        buffer.follow(follower)
-        return follower
+        return _follower(buffer, starting_after)
+
+    def _elsewhere(self, answer_id: str) -> Elsewhere | None:
+        return self.elsewhere if self.elsewhere is not None and self.elsewhere.has(answer_id) else None
+
+    async def ask(self, operation: str, answer_id: str, owner: str | None) -> Any:
+        """The result of an operation on a generation elsewhere; None if it is here, or its server unreachable."""
+        elsewhere = self._elsewhere(answer_id)
+        return None if elsewhere is None else await elsewhere.ask(operation, answer_id, owner)
 
     def background_count(self, owner: str | None) -> int:
         """How many streams of `owner` run in the background."""
         return sum(buffer.owner == owner and buffer.is_background for buffer in self._buffers.values())
 
-    async def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
-        """The buffer of that id, if it belongs to `owner`."""
-        location = await self._locate(answer_id)
-        return self._buffer_at(location, answer_id) if location is not None and location.owner == owner else None
-
-    async def _locate(self, answer_id: str) -> _Location | None:
-        value = await self._store.get(_key(answer_id))
-        return None if value is None else _Location(**orjson.loads(value))
-
-    def _buffer_at(self, location: _Location, answer_id: str) -> ReplayBuffer | None:
-        # Another server's generation cannot be read from here; its clients are not sent here either.
-        return self._buffers.get(answer_id) if location.place == self._place else None
+    def find(self, answer_id: str, owner: str | None) -> ReplayBuffer | None:
+        """The buffer of that id, if it is here and belongs to `owner`."""
+        buffer = self._buffers.get(answer_id)
+        return buffer if buffer is not None and buffer.owner == owner else None
 
     def count(self, owner: str | None, size: int) -> None:
         """Record that the buffers of `owner` grew by `size` bytes, or shrank if it is negative."""
@@ -159,13 +161,9 @@ class ReplayStore:
             self.count(buffer.owner, -BUFFER_BYTES)
             if buffer.is_finished:
                 buffer.drop_all()
-            task = asyncio.create_task(self._finish_discard(buffer))
+            task = asyncio.create_task(buffer.discard())
             self._expiring.add(task)
             task.add_done_callback(self._expiring.discard)
-
-    async def _finish_discard(self, buffer: ReplayBuffer) -> None:
-        await buffer.discard()
-        await self._store.delete(_key(buffer.id))
 
     async def discard(self, buffer: ReplayBuffer) -> None:
         """Discard `buffer` and wait until it is gone."""
@@ -179,24 +177,16 @@ class ReplayStore:
         await asyncio.gather(*self._expiring)
 
 
-@dataclass(frozen=True, slots=True)
-class _Location:
-    """Where a resumable generation runs, and who may resume it."""
-
-    place: str
-    owner: str | None
-    token: str
-    follow_token: str = ""
+def _follower(buffer: ReplayBuffer, starting_after: int) -> Follower:
+    follower = Follower(buffer, starting_after)
+    buffer.follow(follower)
+    return follower
 
 
 def _is_right(token: str, wanted: str) -> bool:
     # Compared in any case, so that timing does not reveal whether the generation exists.
     is_equal = hmac.compare_digest(token.encode(), (wanted or secrets.token_urlsafe(TOKEN_BYTES)).encode())
     return is_equal and wanted != ""
-
-
-def _key(answer_id: str) -> str:
-    return f"replay:{answer_id}"
 
 
 def not_found() -> TwowireError:

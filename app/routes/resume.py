@@ -28,6 +28,7 @@ MAX_GRACE_S = 86_400
 def resumable_routes(services: Services) -> Blueprint:
     """`GET …/{id}/stream` and `DELETE …/{id}` below the path of each API whose streams can be resumed."""
     routes = Blueprint("resumable", __name__)
+    services.relay.operations["cancel"] = partial(_cancel, services)
     for api in services.apis:
         # Stored responses can be streamed again: `app.routes.responses.stored`.
         if api.is_resumable and api.keeping is None:
@@ -54,16 +55,25 @@ async def resume(services: Services, api: GenerationApi[Any], answer_id: str) ->
 async def cancel(services: Services, api: GenerationApi[Any], answer_id: str) -> Response:
     """Cancel a running generation; OpenAI's SDK calls it `chat.completions.delete`."""
     owner = record_of(request.scope).owner
-    generation_id = api.generation_id(answer_id)
-    generation = services.manager.find(generation_id, owner) if generation_id is not None else None
-    kept = await services.replays.find(answer_id, owner)
-    if generation is None and kept is None:
+    is_cancelled = api.generation_id(answer_id) is not None and (
+        await _cancel(services, answer_id, owner) or await services.replays.ask("cancel", answer_id, owner)
+    )
+    if not is_cancelled:
         raise not_found()
+    return json_response(orjson.dumps({"object": "chat.completion.deleted", "id": answer_id, "deleted": True}))
+
+
+async def _cancel(services: Services, answer_id: str, owner: str | None) -> bool:
+    """Cancel a generation that runs here, or discard its buffer; False if there is neither."""
+    ids = (api.generation_id(answer_id) for api in services.apis)
+    generation_id = next((found for found in ids if found is not None), None)
+    generation = services.manager.find(generation_id, owner) if generation_id is not None else None
+    kept = services.replays.find(answer_id, owner)
     if generation is not None:
         await generation.cancel()
     elif kept is not None:
         await services.replays.discard(kept)
-    return json_response(orjson.dumps({"object": "chat.completion.deleted", "id": answer_id, "deleted": True}))
+    return generation is not None or kept is not None
 
 
 def _cursor() -> int:

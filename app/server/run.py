@@ -159,6 +159,10 @@ async def _serve(
         one_of.ask_when_orphaned(stop.request)
     if certificate is not None:
         background.append(asyncio.create_task(certificate.watch()))
+    try:
+        background += await _relay(settings, services, one_of)
+    except OSError as error:
+        return f"--relay-port: cannot listen on {settings.relay.host}:{settings.relay.port}: {error.strerror or error}"
     if _reloads(settings):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, services, certificate)
     try:
@@ -168,6 +172,18 @@ async def _serve(
         for task in background:
             task.cancel()
     return stop.failed
+
+
+async def _relay(settings: Settings, services: Services, one_of: ApiServer | None) -> list[asyncio.Task[None]]:
+    """Let other servers and API servers reach the generations of this one. Raises `OSError`."""
+    tasks = []
+    relay, secret = settings.relay, settings.relay.secret
+    if one_of is not None:
+        tasks.append(asyncio.create_task(services.relay.serve_unix(one_of.relays[one_of.place.index])))
+    if relay.port is not None and secret is not None:
+        await services.relay.serve_tcp(relay.host, relay.port, secret.get_secret_value().encode())
+        tasks.append(asyncio.create_task(services.peers.announce()))
+    return tasks
 
 
 def _reloads(settings: Settings) -> bool:

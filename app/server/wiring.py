@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from app.config.settings import Settings
 from app.generation.coalesce import Pace
+from app.generation.elsewhere import Whereabouts
 from app.generation.models import ServedModels
 from app.generation.replay_store import ReplayStore
 from app.generation.service import GenerationService
@@ -18,13 +19,15 @@ from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Figures, Siblings
 from app.observability.traces import start_traces
+from app.relay.listener import RelayListener
+from app.relay.peers import Peers
 from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
 from app.security.tickets import Tickets
 from app.server.workers import ApiServer
 from app.services import Services
-from app.stores.memory import MemoryStore
+from app.stores.base import Store
 from app.stores.open import open_store
 from app.stores.responses.memory import MemoryResponses
 from app.stores.responses.open import open_responses
@@ -80,7 +83,10 @@ def make_services(
     embedder = embedder or no_embedder("it was started without them")
     store = open_store(settings.store)
     responses = open_responses(settings.responses, store)
-    replays = ReplayStore(MemoryStore(), settings.resume)
+    replays = ReplayStore(settings.resume)
+    here = one_of.server if one_of is not None else Whereabouts.new_server()
+    manager.id_prefix = here.id_prefix
+    peers = replays.elsewhere = make_peers(settings, here, store, one_of)
     connections = Connections(settings.channels)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
@@ -125,6 +131,8 @@ def make_services(
             salts_keys=access.cache_salt_per_key,
         ),
         replays=replays,
+        relay=RelayListener(replays, here),
+        peers=peers,
         responses=responses,
         socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),
         store=store,
@@ -137,6 +145,18 @@ def make_services(
         traces=traces,
         apis=apis_with(settings.responses.hosted_tools),
         siblings=_siblings(one_of, manager, metrics) if one_of else None,
+    )
+
+
+def make_peers(settings: Settings, here: Whereabouts, store: Store, one_of: ApiServer | None) -> Peers:
+    """How this server asks the others for their generations."""
+    secret = settings.relay.secret
+    return Peers(
+        here,
+        [meeting.path for meeting in one_of.relays] if one_of is not None else [],
+        store,
+        None if secret is None else secret.get_secret_value().encode(),
+        settings.relay.shown_address,
     )
 
 

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import structlog
 from hypercorn.config import Sockets
 
+from app.generation.elsewhere import Whereabouts
 from app.server.sockets import all_sockets
 from engine.sharing.meeting import Meeting, Place
 
@@ -58,6 +59,9 @@ class ApiServer:
     place: Place
     figures: list[Meeting]
     """Where each API server serves its metrics, by number."""
+    relays: list[Meeting]
+    """Where each API server relays its generations to the others, by number."""
+    server: Whereabouts
     life: Life
 
     def ask_when_orphaned(self, stop: Callable[[], None]) -> None:
@@ -80,12 +84,16 @@ def run_several(
     `hangup_ends`: SIGHUP stops the server, as it does any process that does not handle it.
     """
     count = len(sockets)
-    with meetings(["engine", *map(str, range(count))]) as at:
+    server = Whereabouts.new_server()
+    relay_names = [f"relay-{number}" for number in range(count)]
+    with meetings(["engine", *map(str, range(count)), *relay_names]) as at:
         figures = [at[str(number)] for number in range(count)]
+        relays = [at[name] for name in relay_names]
 
         def api_server(number: int, life: Life) -> str | None:
             structlog.contextvars.bind_contextvars(api_server=number)
-            return run(number, ApiServer(Place(number, count, at["engine"], leave_s), figures, life))
+            place = Place(number, count, at["engine"], leave_s)
+            return run(number, ApiServer(place, figures, relays, replace(server, number=number), life))
 
         listening = [all_sockets(each) for each in sockets]
         api_servers = ApiServers(listening, api_server, hangup_ends=hangup_ends)

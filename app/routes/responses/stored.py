@@ -11,7 +11,6 @@ from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
 from app.generation.kept_stream import cancelled
-from app.generation.replay_reader import Follower
 from app.observability.record import record_of
 from app.routes.http import json_response
 from app.routes.responses.paging import page_response
@@ -33,6 +32,8 @@ INTERRUPTED = {"code": "server_error", "message": "The server stopped before the
 def stored_response_routes(services: Services) -> Blueprint:
     """The routes below the path of each API whose responses are kept."""
     routes = Blueprint("responses", __name__)
+    services.relay.operations["cancel_response"] = partial(_cancelled_here, services)
+    services.relay.operations["discard_response"] = partial(_discard, services)
     for api in services.apis:
         if api.keeping is not None:
             path = f"{api.path}/<response_id>"
@@ -64,7 +65,7 @@ async def _current(services: Services, entry: Entry) -> dict[str, Any]:
     settings = services.settings
     is_alone = settings.listening.api_server_count == 1 and settings.responses.store != SHARED
     if response.get("status") in UNFINISHED and is_alone:
-        buffer = await services.replays.find(entry.id, entry.owner or None)
+        buffer = services.replays.find(entry.id, entry.owner or None)
         if buffer is None or buffer.is_finished:
             # It may have been finished since it was read.
             entry = await services.responses.get(entry.owner, entry.id) or entry
@@ -78,13 +79,17 @@ async def _stream(services: Services, api: GenerationApi[Any], response_id: str)
     """The events of a response after number `starting_after`: as they come, from their buffer, or made again."""
     starting_after = _starting_after()
     record = record_of(request.scope)
-    buffer = await services.replays.find(response_id, record.owner)
-    if buffer is None or (buffer.is_finished and starting_after + 1 < buffer.first_seq):
+    buffer = services.replays.find(response_id, record.owner)
+    if buffer is not None and buffer.is_finished and starting_after + 1 < buffer.first_seq:
+        return await _stream_again(services, api, await _entry(services, response_id), starting_after)
+    try:
+        # Other readers go on, and a slow client does not hold up the generation.
+        reader = await services.replays.watch(response_id, record.owner, starting_after)
+    except TwowireError as error:
+        if buffer is not None or error.fault not in (Fault.COMPLETION_NOT_FOUND, Fault.CHUNKS_GONE):
+            raise
         return await _stream_again(services, api, await _entry(services, response_id), starting_after)
     record.wire, record.is_work = "sse", True
-    # Other readers go on, and a slow client does not hold up the generation.
-    reader = Follower(buffer, starting_after)
-    buffer.follow(reader)
     await record.adopt(None, reader.leave)
     record.hand_over(reader)
     return stream_response(reader, api)
@@ -122,16 +127,23 @@ async def cancel(services: Services, api: GenerationApi[Any], response_id: str) 
 async def _cancelled(services: Services, response_id: str) -> bytes | None:
     """Cancel a running response and return its new state, or None if it does not run."""
     owner = record_of(request.scope).owner
+    if (response := await _cancelled_here(services, response_id, owner)) is not None:
+        return response.encode()
+    elsewhere: str | None = await services.replays.ask("cancel_response", response_id, owner)
+    return None if elsewhere is None else elsewhere.encode()
+
+
+async def _cancelled_here(services: Services, response_id: str, owner: str | None) -> str | None:
     stream = services.generation.kept.get(response_id)
     if stream is None or stream.generation.owner != owner or stream.generation.outcome is not None:
         return None
     await stream.cancel()
-    buffer = await services.replays.find(response_id, owner)
+    buffer = services.replays.find(response_id, owner)
     if buffer is not None:
         await buffer.wait_finished()
-        return stream.response
+        return stream.response.decode()
     # Its reader gets the end, which stores it.
-    return cancelled(stream.response)
+    return cancelled(stream.response).decode()
 
 
 async def delete(services: Services, api: GenerationApi[Any], response_id: str) -> Response:
@@ -140,12 +152,18 @@ async def delete(services: Services, api: GenerationApi[Any], response_id: str) 
     if response_id.startswith(CONVERSATION_PREFIX):
         raise response_not_found(response_id)
     was_running = await _cancelled(services, response_id) is not None
-    buffer = await services.replays.find(response_id, owner)
-    if buffer is not None:
-        await services.replays.discard(buffer)
+    if not await _discard(services, response_id, owner):
+        await services.replays.ask("discard_response", response_id, owner)
     if not (await services.responses.delete(owner or "", response_id) or was_running):
         raise response_not_found(response_id)
     return json_response(orjson.dumps({"id": response_id, "object": "response", "deleted": True}))
+
+
+async def _discard(services: Services, response_id: str, owner: str | None) -> bool:
+    buffer = services.replays.find(response_id, owner)
+    if buffer is not None:
+        await services.replays.discard(buffer)
+    return buffer is not None
 
 
 async def input_items(services: Services, response_id: str) -> Response:

@@ -38,7 +38,9 @@ async def follow(followed: Resumable, *, after: int = 0, owner: str | None = Non
 
 
 async def follower_of(replays: ReplayStore, followed: Resumable) -> Follower:
-    return await replays.follow(followed.id, follow_token(followed), 0)
+    follower = await replays.follow(followed.id, follow_token(followed), 0)
+    assert isinstance(follower, Follower)
+    return follower
 
 
 async def test_a_follower_gets_what_the_reader_gets_and_the_reader_keeps_it(harness: Harness) -> None:

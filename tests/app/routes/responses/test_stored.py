@@ -150,7 +150,7 @@ async def test_a_response_in_the_background_needs_no_reader() -> None:
         stream.feed(Delta(0, "so", 1))
         stream.feed(Delta(0, " be it", 1, "stop"))
         stream.end()
-        buffer = await app.services.replays.find(made["id"], None)
+        buffer = app.services.replays.find(made["id"], None)
         assert buffer is not None
         await buffer.wait_finished()
         found = await app.ok("GET", path)
@@ -229,7 +229,7 @@ async def test_so_many_responses_of_a_key_run_in_the_background() -> None:
 async def test_a_response_whose_server_died_has_failed() -> None:
     async with open_app([], ends=False) as app:
         made = await app.ok("POST", RESPONSES, BODY | {"background": True})
-        buffer = await app.services.replays.find(made["id"], None)
+        buffer = app.services.replays.find(made["id"], None)
         assert buffer is not None
         entry = await app.services.responses.get("", made["id"])
         assert entry is not None
@@ -258,7 +258,7 @@ async def test_the_events_of_a_response_are_made_again_when_their_buffer_is_gone
             assert await events_of(app, "GET", path) == sent
             assert await events_of(app, "GET", f"{path}&starting_after=5") == sent[6:]
             assert await events_of(app, "GET", f"{path}&starting_after={len(sent) - 1}") == []
-            buffer = await app.services.replays.find(response_id, None)
+            buffer = app.services.replays.find(response_id, None)
             if buffer is not None:
                 await app.services.replays.discard(buffer)
         assert await app.ok("GET", f"{RESPONSES}/{response_id}") == sent[-1]["response"]

@@ -5,6 +5,7 @@ The proxies are set up as deploy/ says, but give each request to the next server
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_websocket import handshake
@@ -28,6 +31,8 @@ from tests.live.servers.server import MODEL, Server, fake_server
 KEYS = [f"key-number-{number}-0123456789" for number in range(6)]
 PER_MINUTE = 120
 SOON_S = 60.0
+COUNTED = 150
+COUNTING = {"model": MODEL, "messages": [{"role": "user", "content": f"Count from 1 to {COUNTED}"}]}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
 
 
@@ -61,13 +66,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         # The timeout is long: the machine that runs the tests is busy, and a killed store refuses at once.
         flags = ("--store", redis.url, "--store-timeout-s", "30", "--responses-store", "shared", "--public-metrics")
         env = {
-            "FAKE_PACE_S": "0",
+            "FAKE_PACE_S": "0.002",
+            "TWOWIRE_RELAY_SECRET": "a-secret-of-both-servers",
             "TWOWIRE_API_KEYS": ",".join(KEYS),
             "TWOWIRE_STORE_PASSWORD": redis.password,
             "TWOWIRE_REQUESTS_PER_MINUTE": str(PER_MINUTE),
         }
         with ThreadPoolExecutor() as threads:
-            starts = [threads.submit(lambda: stack.enter_context(fake_server(*flags, env=env))) for _ in range(2)]
+            ports = [stack.enter_context(free_port()) for _ in range(2)]
+            relays = [(*flags, "--relay-port", str(port)) for port in ports]
+            starts = [
+                threads.submit(lambda own: stack.enter_context(fake_server(*own, env=env)), own) for own in relays
+            ]
             servers = [start.result() for start in starts]
         addresses = [server.url.removeprefix("http://") for server in servers]
         balancers = {}
@@ -144,6 +154,95 @@ def test_responses_are_found_through_any_server_by_their_key(site: Site) -> None
         assert client.get(f"{one}/{first['id']}").status_code == 404
 
 
+def read_numbers(lines: Iterator[str], until: int) -> tuple[list[int], int]:
+    """The numbers that a stream counts, up to `until`, and the id of its last chunk."""
+    numbers: list[int] = []
+    last = 0
+    for line in lines:
+        if line.startswith("id: "):
+            last = int(line.removeprefix("id: "))
+        elif line.startswith("data: {"):
+            delta = json.loads(line.removeprefix("data: "))["choices"][0]["delta"]
+            numbers += map(int, (delta.get("content") or "").split())
+            if numbers and numbers[-1] >= until:
+                break
+    return numbers, last
+
+
+def cut_and_resumed(site: Site, number: int) -> list[int]:
+    """What a chat counts that is cut twice, and resumed through either server, on either wire."""
+    body = COUNTING | {"stream": True}
+    url = list(site.balancers.values())[number % 2]
+    with site.client(KEYS[5]) as client:
+        headers = {"Twowire-Resume-Grace": "60"}
+        with client.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
+            name, token = (answer.headers[f"Twowire-{what}"] for what in ("Completion-Id", "Resume-Token"))
+            first, last = read_numbers(answer.iter_lines(), 20)
+        again = f"{site.servers[number % 2].url}/v1/chat/completions/{name}/stream?starting_after={last}"
+        with client.stream("GET", again, headers={"Twowire-Resume-Token": token}) as answer:
+            assert answer.status_code == 200
+            second, last = read_numbers(answer.iter_lines(), 60)
+    uri = f"ws://127.0.0.1:{site.servers[1 - number % 2].port}/v1/chat/completions"
+    key = {"Authorization": f"Bearer {KEYS[5]}"}
+    with connect(uri, subprotocols=[Subprotocol("twowire.v1")], additional_headers=key, open_timeout=SOON_S) as socket:
+        fields = {"id": name, "resume_token": token, "starting_after": last}
+        socket.send(json.dumps({"type": "chat.completion.resume", "stream_id": "a", "event_id": "e", **fields}))
+        third: list[int] = []
+        while (frame := json.loads(socket.recv(SOON_S)))["type"] != "chat.completion.done":
+            assert "error" not in frame, frame
+            for choice in frame.get("data", {}).get("choices", []):
+                third += map(int, (choice["delta"].get("content") or "").split())
+    assert frame["status"] == "completed"
+    assert frame["usage"]["completion_tokens"] == COUNTED
+    return first + second + third
+
+
+def test_chats_are_resumed_through_any_server_on_any_wire(site: Site) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for counted in threads.map(lambda number: cut_and_resumed(site, number), range(16)):
+            assert counted == list(range(1, COUNTED + 1))
+
+
+def cancelled_elsewhere(began_at: str, cancelled_at: str, key: str, other_key: str) -> None:
+    """A chat that begins at one address is cancelled at another one by its id, but not with another key."""
+    body = {**CHAT, "max_tokens": 10**6, "stream": True}
+    headers = {"Authorization": f"Bearer {key}"}
+    path = f"{began_at}/v1/chat/completions"
+    with httpx.stream("POST", path, json=body, headers=headers, timeout=SOON_S) as answer:
+        lines = answer.iter_lines()
+        name = json.loads(next(line for line in lines if line.startswith("data: ")).removeprefix("data: "))["id"]
+        # Each on a connection of its own: with several API servers, any of them may get it.
+        for used, status in ((other_key, 404), (key, 200)):
+            headers = {"Authorization": f"Bearer {used}"}
+            asked = httpx.delete(f"{cancelled_at}/v1/chat/completions/{name}", headers=headers, timeout=SOON_S)
+            assert asked.status_code == status
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+
+
+def test_a_chat_is_cancelled_by_its_id_through_any_server(site: Site) -> None:
+    one, other = (server.url for server in site.servers)
+    cancelled_elsewhere(one, other, KEYS[5], KEYS[3])
+    site.servers[0].wait_idle(SOON_S)
+
+
+def test_a_response_in_the_background_is_read_and_cancelled_through_any_server(site: Site) -> None:
+    body = {"model": MODEL, "input": "hi", "max_output_tokens": 10**6, "background": True}
+    one, other = (f"{server.url}/v1/responses" for server in site.servers)
+    with site.client(KEYS[2]) as client:
+        made = client.post(one, json=body).json()
+        assert client.get(f"{other}/{made['id']}").json()["status"] in ("queued", "in_progress")
+        with client.stream("GET", f"{other}/{made['id']}?stream=true") as answer:
+            lines = answer.iter_lines()
+            deltas = (line for line in lines if line == "event: response.output_text.delta")
+            next(deltas)
+            assert client.post(f"{other}/{made['id']}/cancel").json()["status"] == "cancelled"
+            assert sum(line.startswith("event: ") for line in lines)
+        assert client.get(f"{one}/{made['id']}").json()["status"] == "cancelled"
+        assert client.delete(f"{other}/{made['id']}").json()["deleted"]
+        assert client.get(f"{one}/{made['id']}?stream=true").status_code == 404
+    site.servers[0].wait_idle(SOON_S)
+
+
 def test_a_store_that_is_killed_and_comes_back_fails_no_request(site: Site) -> None:
     """Requests go on through both balancers all the time, fewer than are allowed; tickets are used while it is away."""
     one, other = (server.url for server in site.servers)
@@ -191,7 +290,7 @@ def test_probes_as_balancers_send_them_are_answered(site: Site) -> None:
         assert httpx.get(f"{server.url}/health", headers=kubelet, timeout=SOON_S).status_code == 200
 
 
-def test_keys_are_read_again_on_a_signal_by_all_api_servers(tmp_path: Path) -> None:
+def test_api_servers_reach_each_others_chats_and_read_keys_again_on_a_signal(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     old, kept, new = KEYS[:3]
     file.write_text(f"{old}\n{kept}\n")
@@ -204,6 +303,8 @@ def test_keys_are_read_again_on_a_signal_by_all_api_servers(tmp_path: Path) -> N
             return httpx.get(f"{server.url}/v1/models", headers=headers, timeout=SOON_S).status_code
 
         assert [status(key) for key in (old, kept, new)] == [200, 200, 401]
+        for _ in range(4):
+            cancelled_elsewhere(server.url, server.url, old, kept)
         file.write_text(f"{kept}\n{new}\n")
         server.process.send_signal(signal.SIGHUP)
 

@@ -1,0 +1,84 @@
+"""What servers say to each other: one JSON object a line, over a Unix socket or TCP.
+
+    server   {"challenge": "…"}                                   TCP only
+    client   {"op": "resume", …}                                  and "proof" over TCP
+    server   {"opened": {…}}  or  {"done": …}  or  {"error": {…}}  or, for a wrong proof, {"refused": true}
+    server   {"events": [[name, data], …]}  or  {"silent": true}  after "opened", as often as need be
+    client   {"cancel": true}                                     after "opened"
+    server   {"end": {…}}
+
+The proof is an HMAC of the challenge and the request's line, so that only a server with the same secret is answered.
+Nothing is encrypted: TCP is for a private network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from protocol.encoder import Event, NamedEvent
+from protocol.errors import Fault, TwowireError
+
+MAX_LINE_BYTES = 64 << 20
+"""The largest line: one step's events, which may hold a whole response."""
+MAX_REQUEST_BYTES = 64 << 10
+
+Message = dict[str, Any]
+
+
+async def send(writer: asyncio.StreamWriter, message: Message) -> None:
+    """Send a message, and wait while the other side does not read. Raises `OSError`."""
+    writer.write(orjson.dumps(message) + b"\n")
+    await writer.drain()
+
+
+async def receive(reader: asyncio.StreamReader) -> Message | None:
+    """The next message; None if the other side has closed. Raises `OSError`, `ValueError`."""
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        return None
+    message = orjson.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("not a message")
+    return message
+
+
+def proof(secret: bytes, challenge: str, request: Message) -> str:
+    """What shows that `request` comes from a server that knows `secret`."""
+    said = {name: value for name, value in request.items() if name != "proof"}
+    line = challenge.encode() + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return hmac.digest(secret, line, "sha256").hex()
+
+
+def encoded_error(error: TwowireError) -> Message:
+    """An error as a message's value."""
+    return {
+        "fault": error.fault.name,
+        "message": error.message,
+        "param": error.param,
+        "retry_after_s": error.retry_after_s,
+    }
+
+
+def decoded_error(value: Message) -> TwowireError:
+    """The error of a message. Raises `KeyError` for an unknown one."""
+    return TwowireError(
+        Fault[value["fault"]], value["message"], param=value["param"], retry_after_s=value["retry_after_s"]
+    )
+
+
+def encoded_events(events: Sequence[Event]) -> list[list[str | None]]:
+    """Events as a message's value."""
+    return [[event.name.decode() if isinstance(event, NamedEvent) else None, bytes(event).decode()] for event in events]
+
+
+def decoded_events(values: Sequence[Sequence[str | None]]) -> list[Event]:
+    """The events of a message."""
+    return [
+        (data or "").encode() if name is None else NamedEvent(name.encode(), (data or "").encode())
+        for name, data in values
+    ]

@@ -135,7 +135,8 @@ class ChatMessage(RequestPart):
             for field in ("tool_calls", "function_call"):
                 if getattr(self, field):
                     raise refusal(Fault.INVALID_VALUE, "is only allowed for role 'assistant'.", (field,))
-        check_parts(self.content, self.role)
+        if isinstance(self.content, list):
+            check_parts(self.content, self.role)
         return self
 
     def check_last(self, position: int) -> None:
@@ -166,10 +167,10 @@ class ChatMessage(RequestPart):
         """
         # What answers a call of the older form is a tool's message to templates.
         role = "tool" if self.role == "function" else self.role
-        content: str | list[dict[str, Any]] = self.refusal or ""
-        if self.content:
-            content = template_content(self.content, f"messages[{position}].content")
+        content = self.content or self.refusal or ""
         message: dict[str, Any] = {"role": role, "content": content}
+        if not isinstance(content, str):
+            message["content"] = template_content(content, f"messages[{position}].content")
         if self.name:
             message["name"] = self.name
         if self.tool_call_id is not None:

@@ -79,7 +79,7 @@ def pictures() -> Iterator[tuple[str, list[str]]]:
 def server(tmp_path_factory: pytest.TempPathFactory, pictures: tuple[str, list[str]]) -> Iterator[Server]:
     model = make_image_model(tmp_path_factory.mktemp("model") / MODEL)
     images = ("--media-domains", pictures[0], "--media-private-networks", "127.0.0.1/32,::1/128")
-    limits = ("--media-timeout-s", "1", "--limit-mm-per-prompt", '{"image":20}', "--mm-processor-cache-gb", "0.1")
+    limits = ("--media-timeout-s", "5", "--limit-mm-per-prompt", '{"image":20}', "--mm-processor-cache-gb", "0.1")
     server = start_server(
         *("--model", str(model), "--dtype", "float32", "--max-model-len", "2048", "--max-num-seqs", "8"),
         *images,

@@ -9,6 +9,7 @@ from werkzeug.routing import MapAdapter
 from app.channel.endpoint import BoundedConnection, channel_routes
 from app.middleware.checks import add_checks
 from app.middleware.cors import allow_origins
+from app.middleware.direct import serve_directly
 from app.middleware.errors import add_error_handlers
 from app.middleware.lifecycle import RequestGuard
 from app.middleware.root_path import RootPath
@@ -74,6 +75,7 @@ def create_app(services: Services) -> Quart:
     app.register_blueprint(page_routes(services))
     add_checks(app, services)
     add_error_handlers(app, services)
+    serve_directly(app, services)
     if prefix := services.settings.listening.root_path:
         app.asgi_app = RootPath(app.asgi_app, prefix)  # type: ignore[method-assign]  # the documented way
     app.asgi_app = RequestGuard(app.asgi_app, services.access.request)  # type: ignore[method-assign]  # the documented way

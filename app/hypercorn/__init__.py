@@ -7,7 +7,7 @@ so the version is pinned.
 from __future__ import annotations
 
 from app.hypercorn.connection import create_sockets
-from app.hypercorn.fast_write import FastWriter, abort_connection, fast_writer_of
+from app.hypercorn.fast_write import FastWriter, abort_connection, fast_writer_of, when_gone
 from app.hypercorn.fixes import IncompatibleHypercorn, install, uninstall
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "fast_writer_of",
     "install",
     "uninstall",
+    "when_gone",
 ]

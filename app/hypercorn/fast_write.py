@@ -13,10 +13,11 @@ keeps their order. Tests: `tests/app/hypercorn/test_fast_write.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import h11
-from hypercorn.protocol.events import Event, Request
+from hypercorn.protocol.events import Event, Request, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
@@ -43,16 +44,43 @@ class FastWriter(Protocol):
 class NameStream:
     """hypercorn 0.18 gives an application no way to its stream; here the `state` of the ASGI scope holds it.
 
-    `fast_writer_of` and `abort_connection` need it. A mixin for `HTTPStream` and `WSStream`.
+    `fast_writer_of`, `when_gone` and `abort_connection` need it. A mixin for `HTTPStream` and `WSStream`.
     Tests: `tests/app/hypercorn/test_fast_write.py`, `tests/live/fake/channel/test_channel_pressure.py`.
     """
+
+    on_gone: Callable[[], None] | None = None
+    """Called when the client leaves before the response of an `HTTPStream` has ended."""
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Request):
             # hypercorn copies the state into the scope.
             state = State({**event.state, STREAM_KEY: self})
             event = Request(event.stream_id, event.headers, event.http_version, event.method, event.raw_path, state)
+        elif self.on_gone is not None and isinstance(event, StreamClosed) and _is_unfinished(self):
+            self.on_gone()
         await super().handle(event)  # type: ignore[misc]  # the stream's own, whichever class that is
+
+
+def _is_unfinished(stream: Any) -> bool:
+    """Its response has not been sent whole, and its end is not known to the application."""
+    return not stream.closed and stream.state is not ASGIHTTPState.CLOSED
+
+
+def when_gone(scope: Any, call: Callable[[], None]) -> Callable[[], None] | None:
+    """Call `call`, once at most, when the client of an HTTP request leaves before its response has been sent.
+
+    Takes the place of waiting for `http.disconnect`, and of the task that would have to. Returns a function that undoes
+    it; None where it cannot be done: without `install`, or where the client may have left already.
+    """
+    stream = scope.get("state", {}).get(STREAM_KEY)
+    if not isinstance(stream, NameStream) or not isinstance(stream, HTTPStream) or not _is_unfinished(stream):
+        return None
+    stream.on_gone = call
+
+    def forget() -> None:
+        stream.on_gone = None
+
+    return forget
 
 
 def abort_connection(scope: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from quart import Quart, Response, current_app
 from quart.wrappers.base import BaseRequestWebsocket
@@ -9,8 +11,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from app.generation.api import api_of
 from app.middleware.current import current_request
-from app.observability.record import record_of
-from app.routes.http import json_response
+from app.observability.record import RequestRecord, record_of
+from app.routes.answer import Answer, json_answer
+from app.routes.asked import body_too_large
 from app.services import Services
 from protocol.errors import Fault, TwowireError, error_bytes
 
@@ -29,21 +32,11 @@ FAULTS_BY_STATUS = {
 
 
 def add_error_handlers(app: Quart, services: Services) -> None:
-    """Answer errors with `error_response`, and count them."""
+    """Answer errors with a `refusal`."""
 
     def refuse(error: TwowireError) -> Response:
-        record = record_of(current_request().scope)
-        record.status, record.fault = error.fault.status, error.fault
-        services.metrics.refusals.labels(error.fault.code).inc()
         asked = current_request()
-        api = api_of(services.apis, asked.path, asked.headers.__contains__)
-        encode = error_bytes if api is None else api.error_body
-        response = error_response(error, encode(error, record.request_id))
-        # A refused WebSocket handshake does not pass `after_request`.
-        response.headers["X-Request-Id"] = record.request_id
-        if api is not None and api.request_id_header is not None:
-            response.headers[api.request_id_header] = record.request_id
-        return response
+        return refusal(services, error, record_of(asked.scope), asked.path, asked.headers).as_response()
 
     @app.errorhandler(TwowireError)
     async def known(error: TwowireError) -> Response:
@@ -61,28 +54,50 @@ def add_error_handlers(app: Quart, services: Services) -> None:
 
     @app.errorhandler(Exception)
     async def unforeseen(error: Exception) -> Response:
-        log.error("request_failed", request_id=record_of(current_request().scope).request_id, exc_info=error)
-        return refuse(TwowireError(Fault.INTERNAL, "The server failed; its log says why."))
+        return refuse(unforeseen_error(error, record_of(current_request().scope)))
 
 
-def error_response(error: TwowireError, body: bytes) -> Response:
-    """`error` as an HTTP response; `body` is the error in the form of the API."""
-    response = json_response(body, error.fault.status)
+def unforeseen_error(error: Exception, record: RequestRecord) -> TwowireError:
+    """What the client is told of an exception that nobody expected, which is logged."""
+    log.error("request_failed", request_id=record.request_id, exc_info=error)
+    return TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
+
+
+def refusal(services: Services, error: TwowireError, record: RequestRecord, path: str, headers: Any) -> Answer:
+    """The answer to a request that ends with `error`, which is counted.
+
+    `headers` are the request's, as `app.routes.asked.Values`.
+    """
+    record.status, record.fault = error.fault.status, error.fault
+    services.metrics.refusals.labels(error.fault.code).inc()
+    api = api_of(services.apis, path, headers.__contains__)
+    encode = error_bytes if api is None else api.error_body
+    answer = json_answer(encode(error, record.request_id), error.fault.status)
+    answer.headers |= _headers_of(error)
+    # A refused WebSocket handshake does not pass `after_request`.
+    answer.headers["X-Request-Id"] = record.request_id
+    if api is not None and api.request_id_header is not None:
+        answer.headers[api.request_id_header] = record.request_id
+    return answer
+
+
+def _headers_of(error: TwowireError) -> dict[str, str]:
+    headers = {}
     if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.fault is Fault.INVALID_API_KEY:
         # RFC 9110, section 11.6.1: a 401 names the scheme.
-        response.headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = "Bearer"
     if error.fault is Fault.UNSUPPORTED_WEBSOCKET_VERSION:
         # RFC 6455, section 4.4, and RFC 9110, section 15.5.22.
-        response.headers.update({"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
-    return response
+        headers |= {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"}
+    return headers
 
 
 def _message(fault: Fault, services: Services) -> str:
     asked = current_request()
     if fault is Fault.BODY_TOO_LARGE:
-        return f"The body is larger than the {services.settings.requests.max_body_bytes} bytes that this server takes."
+        return body_too_large(services.settings.requests.max_body_bytes).message
     if fault is Fault.METHOD_NOT_ALLOWED:
         return f"{asked.method} is not allowed here."
     if fault is Fault.UNKNOWN_URL:

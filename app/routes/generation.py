@@ -13,9 +13,11 @@ from app.generation.replay_reader import ReplayReader
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.outcome import Wire
 from app.observability.record import RequestRecord, record_of
-from app.routes.http import json_response, parsed_body
+from app.routes.answer import Answer, json_answer
+from app.routes.asked import Asked
+from app.routes.http import parsed_body
 from app.routes.resume import add_resume_headers, asked_grace
-from app.routes.sse import stream_response
+from app.routes.sse import stream_answer
 from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation
@@ -28,8 +30,12 @@ def generation_routes(services: Services) -> Blueprint:
     """`POST /v1/chat/completions`, `POST /v1/completions`, and what else the table of APIs has."""
     routes = Blueprint(BLUEPRINT, __name__)
     for api in services.apis:
-        routes.add_url_rule(api.path, api.name, partial(respond, services, api), methods=["POST"])
+        routes.add_url_rule(api.path, api.name, partial(_respond, services, api), methods=["POST"])
     return routes
+
+
+async def _respond(services: Services, api: GenerationApi[Any]) -> Response:
+    return (await respond(services, api, request)).as_response()
 
 
 class HttpTransport:
@@ -49,34 +55,35 @@ class HttpTransport:
         await self._record.adopt(generation, generation.close)
 
 
-async def respond(services: Services, api: GenerationApi[Any]) -> Response:
-    """Answer the current request with a stream or with a whole body, as it asks."""
-    timeout_s = asked_timeout(request.headers.getlist(REQUEST_TIMEOUT_HEADER))
-    body = await parsed_body(api.request, services.parser, services.settings.requests.body_timeout_s)
-    record = record_of(request.scope)
+async def respond(services: Services, api: GenerationApi[Any], asked: Asked) -> Answer:
+    """Answer a request with a stream or with a whole body, as it asks."""
+    timeout_s = asked_timeout(asked.headers.getlist(REQUEST_TIMEOUT_HEADER))
+    body = await parsed_body(api.request, services.parser, services.settings.requests.body_timeout_s, asked)
+    record = record_of(asked.scope)
     transport = HttpTransport(record, "sse" if body.stream else "http")
     caller = Caller.of(record.owner, record.client)
     if api.keeping is not None and api.keeping.is_background(body):
-        return await respond_in_background(services, api, body, caller, transport, timeout_s)
-    grace_s = asked_grace(api, is_streamed=body.stream)
+        return await respond_in_background(services, api, asked, body, caller, transport, timeout_s)
+    grace_s = asked_grace(asked, api, is_streamed=body.stream)
     if not body.stream:
-        return json_response(await services.generation.collect(api, body, caller, transport, timeout_s=timeout_s))
+        return json_answer(await services.generation.collect(api, body, caller, transport, timeout_s=timeout_s))
     stream = await services.generation.start(api, body, caller, transport, timeout_s=timeout_s, grace_s=grace_s)
     if not isinstance(stream, ReplayReader):
-        return stream_response(stream, api)
+        return stream_answer(asked.scope, stream, api)
     # The buffer owns the generation now: this request may leave the stream, not end it.
     record.hand_over(stream)
-    return add_resume_headers(stream_response(stream, api, numbered=True), stream)
+    return add_resume_headers(stream_answer(asked.scope, stream, api, numbered=True), stream)
 
 
 async def respond_in_background(
     services: Services,
     api: GenerationApi[Any],
+    asked: Asked,
     body: Any,
     caller: Caller,
     transport: HttpTransport,
     timeout_s: float | None,
-) -> Response:
+) -> Answer:
     """Start a response that needs no reader. Returns it as it is now, or its stream."""
     most = services.settings.responses.max_background
     if services.replays.background_count(caller.owner) >= most:
@@ -84,7 +91,7 @@ async def respond_in_background(
         raise TwowireError(Fault.TOO_MANY_BACKGROUND, message, param="background", retry_after_s=5)
     stream = await services.generation.start(api, body, caller, transport, timeout_s=timeout_s, grace_s=math.inf)
     assert isinstance(stream, ReplayReader)
-    record_of(request.scope).hand_over(stream)
+    record_of(asked.scope).hand_over(stream)
     if body.stream:
-        return stream_response(stream, api)
-    return json_response(services.generation.kept[stream.id].response)
+        return stream_answer(asked.scope, stream, api)
+    return json_answer(services.generation.kept[stream.id].response)

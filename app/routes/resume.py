@@ -12,6 +12,8 @@ from app.generation.api import GenerationApi
 from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import not_found
 from app.observability.record import record_of
+from app.routes.answer import Answer
+from app.routes.asked import Asked
 from app.routes.http import json_response
 from app.routes.sse import stream_response
 from app.services import Services
@@ -86,9 +88,9 @@ def _cursor() -> int:
     return int(text)
 
 
-def asked_grace(api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
+def asked_grace(asked: Asked, api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
     """How many seconds the client wants its generation to outlive the connection, if it asks for that."""
-    text = request.headers.get(RESUME_GRACE_HEADER)
+    text = asked.headers.get(RESUME_GRACE_HEADER)
     if text is None:
         return None
     try:
@@ -106,7 +108,7 @@ def asked_grace(api: GenerationApi[Any], *, is_streamed: bool) -> float | None:
     return grace_s
 
 
-def add_resume_headers(response: Response, reader: ReplayReader) -> Response:
+def add_resume_headers(response: Answer, reader: ReplayReader) -> Answer:
     """Add what the client needs to resume. The id, too: it may be cut off before the first chunk, which has it."""
     response.headers[COMPLETION_ID_HEADER] = reader.id
     response.headers[RESUME_TOKEN_HEADER] = reader.buffer.token

@@ -13,6 +13,7 @@ from app.generation.api import GenerationApi
 from app.generation.fast_path import EventSender, Sender
 from app.generation.stream import ResponseStream
 from app.hypercorn import fast_writer_of
+from app.routes.answer import Answer
 from protocol import sse
 from protocol.encoder import Event
 from protocol.errors import Fault, TwowireError
@@ -23,11 +24,19 @@ EVENTS_AT_ONCE = 256
 """How many are encoded before other requests have their turn."""
 
 
-def stream_response(stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Response:
-    """Respond with the stream's events; `numbered` gives each an id, for a client that may come back."""
-    writer = fast_writer_of(request.scope) if not numbered else None
+def stream_answer(scope: Any, stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Answer:
+    """Answer the request of an ASGI scope with the stream's events.
+
+    `numbered` gives each an id, for a client that may come back.
+    """
+    writer = fast_writer_of(scope) if not numbered else None
     sender = EventSender(writer) if writer is not None else None
-    return _response(_events(stream, api, numbered, sender))
+    return _answer(_events(stream, api, numbered, sender))
+
+
+def stream_response(stream: ResponseStream, api: GenerationApi[Any], *, numbered: bool = False) -> Response:
+    """Answer Quart's request with the stream's events."""
+    return stream_answer(request.scope, stream, api, numbered=numbered).as_response()
 
 
 def events_response(events: Iterable[Event], api: GenerationApi[Any]) -> Response:
@@ -40,16 +49,12 @@ def events_response(events: Iterable[Event], api: GenerationApi[Any]) -> Respons
         if api.end_of_stream:
             yield api.end_of_stream
 
-    return _response(body())
+    return _answer(body()).as_response()
 
 
-def _response(body: AsyncIterator[bytes]) -> Response:
-    response = Response(body, content_type=sse.CONTENT_TYPE)
-    # Quart's default cuts a stream after 60 s, in silence (Quart 0.22, RESPONSE_TIMEOUT).
-    response.timeout = None
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+def _answer(body: AsyncIterator[bytes]) -> Answer:
+    headers = {"Content-Type": sse.CONTENT_TYPE, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return Answer(body, headers=headers)
 
 
 async def _events(

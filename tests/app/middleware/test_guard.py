@@ -33,7 +33,8 @@ async def harness() -> AsyncIterator[Harness]:
 class AsgiClient:
     """Speaks ASGI to the app: it sends one chat, and takes what comes until it is told not to."""
 
-    def __init__(self, harness: Harness, *, stream: bool) -> None:
+    def __init__(self, harness: Harness, *, stream: bool, origin: str | None = None) -> None:
+        """`origin`: with one, the request goes through Quart."""
         self.sent: list[dict[str, Any]] = []
         self.left = asyncio.Event()
         self.takes = asyncio.Event()
@@ -49,7 +50,11 @@ class AsgiClient:
             "raw_path": PATH.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            "headers": [
+                (b"host", b"localhost"),
+                (b"content-type", b"application/json"),
+                *([(b"origin", origin.encode())] if origin is not None else []),
+            ],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
             "extensions": {},
@@ -112,7 +117,7 @@ async def test_a_request_that_ends_while_it_is_prepared() -> None:
     harness = Harness(factory)
     harness.manager.start()
     await harness.manager.wait_settled()
-    client = AsgiClient(harness, stream=True)
+    client = AsgiClient(harness, stream=True, origin="http://localhost")
     await until(factory.preparing.is_set)
     # What hypercorn does when a connection crashes: Quart's own tasks know nothing of it, and go on.
     client.task.cancel()
@@ -125,6 +130,22 @@ async def test_a_request_that_ends_while_it_is_prepared() -> None:
     assert harness.manager.sequences == 0
     assert harness.outcomes() == {"cancelled": 1}
     assert not client.sent, "nobody was there to be answered"
+    await harness.manager.stop()
+
+
+async def test_a_request_served_directly_ends_with_its_task() -> None:
+    factory = SlowFactory()
+    harness = Harness(factory)
+    harness.manager.start()
+    await harness.manager.wait_settled()
+    client = AsgiClient(harness, stream=True)
+    await until(factory.preparing.is_set)
+    client.task.cancel()
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.wait({client.task})
+    assert client.task.cancelled()
+    assert factory.left.is_set()
+    assert (harness.streams, client.sent) == ([], [])
     await harness.manager.stop()
 
 

@@ -33,11 +33,12 @@ from engine.startup.probe import failed_chat
 from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
 from engine.vllm import adapters
 from engine.vllm.errors import refusal
-from engine.vllm.fast_path import FastPathLoop, fast_path_of, quicken
+from engine.vllm.fast_path import fast_path_of, shorten
 from engine.vllm.images import ImagePrompts, image_tokens_of
 from engine.vllm.output_format import Answer, OutputFormat
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
+from engine.vllm.plain_chats import plain_chats_of
 from engine.vllm.prompts import Prompts, tokenize_params
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
@@ -70,7 +71,7 @@ class VllmEngine:
 
     def __init__(self, started: Started) -> None:
         self._llm = llm = started.llm
-        self._prompts = Prompts(llm.renderer)
+        self._prompts = Prompts(llm.renderer, plain_chats_of(llm.renderer, started.chat_template))
         self._images = ImagePrompts(llm.renderer, self._prompts, started.config.media)
         self.modalities = self._images.modalities
         self._processes = started.processes
@@ -93,7 +94,8 @@ class VllmEngine:
         self.told_at = 0.0
         self.kv_cache_usage: float | None = None
         self._count_steps()
-        self._shorten()
+        for logger in shorten(llm):
+            adapters.leave_out_combinations(logger)
         self._heartbeat: PreparedPrompt | None = None
         self._sampler = Sampler(llm.vllm_config, llm.get_tokenizer())
         self._extras = extra_limits(started.config)
@@ -144,14 +146,6 @@ class VllmEngine:
 
         core.get_output_async = counted
 
-    def _shorten(self) -> None:
-        """What costs more for each token than it must; see `engine.vllm.fast_path`."""
-        FastPathLoop(self._llm.output_processor)
-        for logger in getattr(self._llm.logger_manager, "stat_loggers", ()):
-            for histogram in getattr(logger, "histogram_inter_token_latency", {}).values():
-                quicken(histogram)
-            adapters.leave_out_combinations(logger)
-
     @property
     def steps_taken(self) -> int:
         return self.own_steps
@@ -199,7 +193,7 @@ class VllmEngine:
             if self._speech is None:
                 raise TwowireError(Fault.MODEL_NOT_FOUND, "The model does not write down speech.", param="model")
             return await self._speech.prepare(request)
-        engine_inputs, echoes = await self._inputs(request, self._chat_tokens)
+        engine_inputs, echoes = await self._inputs(request, self._chat_tokens, client)
         if request.extras.cache_salt is not None:
             for engine_input in engine_inputs:
                 engine_input["cache_salt"] = request.extras.cache_salt
@@ -223,7 +217,7 @@ class VllmEngine:
         return tokenizer
 
     async def _inputs(
-        self, request: GenerationRequest, chat_tokens: TokenizeParams
+        self, request: GenerationRequest, chat_tokens: TokenizeParams, client: str = ""
     ) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs, and the texts to echo. Raises `TwowireError`."""
         prompt = request.prompt
@@ -232,13 +226,13 @@ class VllmEngine:
                 return await self._tokenize(prompt, request)
             assert isinstance(prompt, ChatPrompt)
             self._format.check(request)
-            return [await self._render(prompt, request, chat_tokens)], [None]
+            return [await self._render(prompt, request, chat_tokens, client)], [None]
         except TwowireError:
             raise
         except Exception as error:
             raise refusal(error, request.fields.prompt) from error
 
-    async def _render(self, chat: ChatPrompt, request: GenerationRequest, tokens: TokenizeParams) -> Any:
+    async def _render(self, chat: ChatPrompt, request: GenerationRequest, tokens: TokenizeParams, client: str) -> Any:
         """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
         kwargs = (
             allowed_template_kwargs(chat, self._allowed_template_kwargs)
@@ -254,7 +248,7 @@ class VllmEngine:
         if chat.has_images:
             return await self._images.chat(messages, params, tokens)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
-        return await self._prompts.chat(messages, params, tokens, tool_chars=tool_chars)
+        return await self._prompts.chat(messages, params, tokens, tool_chars=tool_chars, owner=client)
 
     async def _tokenize(self, prompt: TextPrompt, request: GenerationRequest) -> tuple[list[Any], list[str | None]]:
         """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import Histogram
 from prometheus_client.values import MutexValue
 
 from engine.api import FastPath
@@ -157,11 +159,29 @@ def fast_path_of(state: Any, queue: Any) -> RequestFastPath | None:
     return RequestFastPath(state, queue) if is_plain else None
 
 
+def shorten(llm: Any) -> Sequence[Any]:
+    """Make cheaper what vLLM's `AsyncLLM` does for each token and each request. Returns its loggers of statistics."""
+    FastPathLoop(llm.output_processor)
+    loggers: Sequence[Any] = getattr(llm.logger_manager, "stat_loggers", ())
+    for logger in loggers:
+        for name, histograms in vars(logger).items():
+            if name.startswith("histogram_") and isinstance(histograms, dict):
+                for histogram in histograms.values():
+                    quicken(histogram)
+    # It would borrow a tokenizer, and look the token up, for each request.
+    eos_token_id = llm.renderer.get_eos_token_id()
+    llm.renderer.get_eos_token_id = lambda: eos_token_id
+    return loggers
+
+
 def quicken(histogram: Any) -> None:
     """Make one of prometheus-client's histograms faster: no locks, and a binary search for the bucket.
 
-    vLLM observes one for each token, only from the event loop: 2 µs each, a tenth of its work for the token.
+    vLLM observes one for each token and a dozen for each request, only from the event loop: 2 µs each, a tenth of its
+    work for a token.
     """
+    if not isinstance(histogram, Histogram):
+        return
     bounds, buckets, total = histogram._upper_bounds, histogram._buckets, histogram._sum
     if not isinstance(total, MutexValue):
         return  # Values shared between processes, in files.
@@ -170,7 +190,7 @@ def quicken(histogram: Any) -> None:
         buckets[bisect_left(bounds, amount)]._value += 1
         total._value += amount
 
-    histogram.observe = observe
+    histogram.observe = observe  # type: ignore[method-assign]  # of this one alone
 
 
 def freeze_heap() -> None:

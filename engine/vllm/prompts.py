@@ -9,31 +9,58 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from protocol.extras import Extras
+
+if TYPE_CHECKING:
+    from engine.vllm.plain_chats import PlainChats
 
 T = TypeVar("T")
 
 AT_ONCE_CHARS = 4096
 """The longest chat that is rendered in the event loop; it takes about as long there as everything else of a request."""
+GROWING_CHARS = 64 * 1024
+"""The longest dialogue of which only what is new is rendered there."""
+GROWING_MESSAGES = (3, 200)
+"""How many messages such a dialogue has, at least and at most."""
 
 
 class Prompts:
     """Uses one renderer of vLLM's."""
 
-    def __init__(self, renderer: Any) -> None:
+    def __init__(self, renderer: Any, plain: PlainChats | None = None) -> None:
+        """`plain` renders plain chats without the renderer."""
         self._renderer = renderer
+        self._plain = plain
         self._in_thread = 0
         self._turn = asyncio.Lock()
 
-    async def chat(self, messages: list[dict[str, Any]], params: Any, tokens: Any, *, tool_chars: int = 0) -> Any:
-        """The engine's input for a chat whose tools have `tool_chars` characters. Raises what vLLM raises."""
-        # Never beside the thread: a tokenizer whose settings change refuses to be used by two at once.
-        if _chars(messages) + tool_chars <= AT_ONCE_CHARS:
+    async def chat(
+        self, messages: list[dict[str, Any]], params: Any, tokens: Any, *, tool_chars: int = 0, owner: str = ""
+    ) -> Any:
+        """The engine's input for a chat whose tools have `tool_chars` characters. Raises what vLLM raises.
+
+        `owner` is whose chat it is: what is kept of it serves only the same owner's.
+        """
+        chars = _chars(messages) + tool_chars
+        fewest, most = GROWING_MESSAGES
+        is_growing = AT_ONCE_CHARS < chars <= GROWING_CHARS and fewest <= len(messages) <= most
+        plain = self._plain if chars <= AT_ONCE_CHARS or is_growing else None
+        if plain is not None and (tokens.add_special_tokens or tokens.truncate_prompt_tokens is not None):
+            plain = None
+        if chars <= AT_ONCE_CHARS or plain is not None:
             async with self._turn:
-                if not self._in_thread:
+                engine_input = None
+                if plain is not None:
+                    kwargs, most_new = params.chat_template_kwargs, AT_ONCE_CHARS if is_growing else None
+                    engine_input = plain.engine_input(
+                        messages, kwargs, tokens.max_total_tokens, owner, most_new=most_new
+                    )
+                # Never beside the thread: a tokenizer whose settings change refuses to be used by two at once.
+                if engine_input is None and chars <= AT_ONCE_CHARS and not self._in_thread:
                     _, (engine_input,) = self._renderer.render_chat([messages], params, tokens)
+                if engine_input is not None:
                     # One for each turn of the loop. Where hundreds come at once, those that were first would otherwise
                     # have to wait for their tokens until the last has been rendered.
                     await asyncio.sleep(0)
@@ -43,6 +70,8 @@ class Prompts:
             _, (engine_input,) = await self._renderer.render_chat_async([messages], params, tokens)
         finally:
             self._in_thread -= 1
+        if plain is not None:
+            plain.learn(engine_input, owner)
         return engine_input
 
     async def chat_with_media(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:

@@ -1,6 +1,7 @@
 """Sends a channel's frames one at a time, and measures how long the current one has been stuck.
 
 Streams wait for their turn themselves. Only answers to the client's own messages are queued here, up to a limit.
+A frame that the socket takes at once is written without a turn; Quart's way to the socket costs ten times as much.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ class Outbox:
 
     async def say(self, frame: bytes) -> None:
         """Send `frame` after those that already wait."""
-        async with self.turn:
-            await self.send(frame)
+        if not self.write(frame):
+            async with self.turn:
+                await self.send(frame)
 
     async def send(self, frame: bytes) -> None:
         """Send `frame` now; the caller holds the turn."""
+        if self._write is not None and self._write(frame):
+            return
         self._sending_since = self._clock()
         await self._send(frame)
         self._sending_since = None

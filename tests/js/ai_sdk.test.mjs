@@ -1,44 +1,15 @@
-// Vercel's AI SDK against a server with scripted answers, whose address is SERVER_URL: tools, objects and reasoning.
-// `.node` has the packages.
+// Vercel's AI SDK on chat completions: tools, objects and reasoning.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
 import { test } from "node:test";
-import { pathToFileURL } from "node:url";
+import { CALL, load, question, server, skip, TWO, tools, WEATHER } from "./ai_sdk.mjs";
 
-const { SERVER_URL } = process.env;
-const skip = SERVER_URL ? false : "SERVER_URL names no server";
-const found = createRequire(new URL("../../.node/", import.meta.url));
-const load = async (name) => import(pathToFileURL(found.resolve(name)).href);
+const { generateObject, generateText, Output, stepCountIs, streamObject, streamText } = await load("ai");
+const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
+const { z } = await load("zod");
 
-globalThis.AI_SDK_LOG_WARNINGS = false;
-const { generateObject, generateText, Output, stepCountIs, streamObject, streamText, tool } = skip ? {} : await load("ai");
-const { createOpenAICompatible } = skip ? {} : await load("@ai-sdk/openai-compatible");
-const { z } = skip ? {} : await load("zod");
-
-const model = skip || createOpenAICompatible({ name: "twowire", baseURL: `${SERVER_URL}/v1`, apiKey: "unused" })("guide");
-const strict = skip || createOpenAICompatible({
-  name: "twowire", baseURL: `${SERVER_URL}/v1`, apiKey: "unused", includeUsage: true, supportsStructuredOutputs: true,
-})("guide");
-const CALL = '<tool_call>\n{"name": "getWeather", "arguments": {"city": "Rome"}}\n</tool_call>';
-const TWO = `${CALL}\n${CALL.replace("Rome", "Seoul")}`;
-const WEATHER = { city: "Rome", degrees: 21 };
-
-/** The question whose answers are `turns`: see tests/live/servers/dialogue.py. */
-function question(turns, options = {}) {
-  const text = Buffer.from(JSON.stringify({ turns, ...options })).toString("base64url");
-  return { prompt: `How is the weather? [[dialogue:${text}]]`, maxRetries: 0 };
-}
-
-function tools() {
-  return {
-    getWeather: tool({
-      description: "The weather in a city.",
-      inputSchema: z.object({ city: z.string() }),
-      execute: async ({ city }) => `sunny in ${city}`,
-    }),
-  };
-}
+const model = skip || createOpenAICompatible(server)("guide");
+const strict = skip || createOpenAICompatible({ ...server, includeUsage: true, supportsStructuredOutputs: true })("guide");
 
 test("tools are called until there is an answer", { skip }, async () => {
   const { text, steps } = await generateText({

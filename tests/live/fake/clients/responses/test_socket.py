@@ -76,6 +76,7 @@ def test_the_sdk_steers_a_response(server: Server) -> None:
         connection.response.steer(previous_response_id=first.id, input="Say: faster")
         assert next(event for event in connection if event.type == "response.steer.accepted").steer.id
         ended = next(event for event in connection if event.type == "response.incomplete")
+        assert ended.response.incomplete_details is not None
         assert ended.response.incomplete_details.reason == "steered"
         went_on = next(event for event in connection if event.type == "response.completed")
         assert went_on.response.output_text == "faster"

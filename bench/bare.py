@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import uvloop
 
-from bench.load import Load, body_of, summary
+from bench.bodies import body_of
+from bench.load import Load, summary
 from bench.stream import Stream
 
 

@@ -18,11 +18,11 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import orjson
 import uvloop
 
+from bench.bodies import SHAPES, body_of
 from bench.stream import Stream
 from bench.wires import NAMES, wire_of
 
@@ -54,16 +54,6 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def body_of(number: int, model: str, prompt: str, tokens: int) -> dict[str, Any]:
-    """The body of the chat `number`."""
-    return {
-        "model": model,
-        "messages": [{"role": "user", "content": f"{prompt} ({number})"}],
-        "max_completion_tokens": tokens,
-        "ignore_eos": True,
-    }
-
-
 def summary(wire: str, streams: int, tokens: int, ended: list[Stream], seconds: float) -> Load:
     """The figures of streams that have ended."""
     first = [stream.first_s * 1e3 for stream in ended if stream.first_s is not None]
@@ -83,20 +73,25 @@ def summary(wire: str, streams: int, tokens: int, ended: list[Stream], seconds: 
 
 async def run(options: argparse.Namespace) -> Load:
     """Put the load on the server, and measure."""
-    total = max(options.total, options.streams)
+    total = options.streams if options.burst else max(options.total, options.streams)
     wire = wire_of(options.wire, options.host, options.port, options.per_connection)
-    await wire.open(options.streams)
+    if not options.burst:
+        await wire.open(options.streams)
     numbers = iter(range(total))
     ended: list[Stream] = []
 
     async def ask(slot: int) -> None:
         for number in numbers:
-            stream = wire.ask(slot, body_of(number, options.model, options.prompt, options.tokens))
+            stream = wire.ask(slot, body_of(number, options.model, options.prompt, options.tokens, options.shape))
+            if options.burst:
+                stream.begun = begun
             await stream.done
             ended.append(stream)
 
     begun = time.monotonic()
     async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        if options.burst:
+            await wire.open(options.streams, at_once=True)
         for slot in range(options.streams):
             group.create_task(ask(slot))
     seconds = time.monotonic() - begun
@@ -115,6 +110,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--streams", type=int, default=16, help="how many run side by side")
     parser.add_argument("--total", type=int, default=0, help="how many in all; at least as many as run side by side")
     parser.add_argument("--tokens", type=int, default=128, help="how many tokens each has")
+    parser.add_argument("--shape", choices=SHAPES, default="plain", help="what the chats ask for: see bench/bodies.py")
+    parser.add_argument(
+        "--burst",
+        action="store_true",
+        help="connect all at once, and count from there; each connection asks for one chat",
+    )
     parser.add_argument("--per-connection", type=int, default=100, help="streams of one connection of HTTP/2")
     parser.add_argument("--model", default="guide")
     parser.add_argument("--prompt", default="How do I serve my own model?")

@@ -13,7 +13,7 @@ import sys
 
 import psutil
 
-from bench.load import body_of
+from bench.bodies import body_of
 from bench.processes import free_port
 from bench.serve import Contender, started
 from bench.wires import NAMES, wire_of

@@ -48,6 +48,8 @@ class Contender:
     port: int
     wires: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    """The checkout it is started in; None for this one."""
 
 
 def flags_of(arguments: dict[str, Any]) -> list[str]:
@@ -141,12 +143,15 @@ class Running:
                 return line
         raise SystemExit(f"{self.contender.name} has ended: {' '.join(self.contender.command)}")
 
-    def load(self, wire: str, streams: int, total: int, tokens: int) -> dict[str, Any]:
-        """The figures of `bench.load` for one measurement, and the CPU time of the API server, in seconds."""
+    def load(self, wire: str, streams: int, total: int, tokens: int, *more: str) -> dict[str, Any]:
+        """The figures of `bench.load` for one measurement, and the CPU time of the API server, in seconds.
+
+        `more` are further flags of `bench.load`.
+        """
         before = self.cpu_s()
         if self.contender.port:
             command = [sys.executable, "-m", "bench.load", "--port", str(self.contender.port), "--wire", wire]
-            command += ["--streams", str(streams), "--total", str(total), "--tokens", str(tokens)]
+            command += ["--streams", str(streams), "--total", str(total), "--tokens", str(tokens), *more]
             done = subprocess.run(command, capture_output=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{self.contender.name}, {wire}: {done.stderr.decode()[-2000:]}")
@@ -196,5 +201,7 @@ def _cpu_s(process: psutil.Process) -> float:
 def started(one: Contender) -> Iterator[Running]:
     """A contender, from its start to its end."""
     stdout = subprocess.DEVNULL if one.port else subprocess.PIPE
-    with process_of(one.command, ENVIRONMENT | one.environment, stdin=subprocess.PIPE, stdout=stdout) as process:
+    with process_of(
+        one.command, ENVIRONMENT | one.environment, stdin=subprocess.PIPE, stdout=stdout, cwd=one.folder
+    ) as process:
         yield Running(one, process)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 PATH = "/v1/chat/completions"
 FINISHED = b'"finish_reason":"length"'
@@ -62,14 +65,21 @@ class Stream:
 class Wire(Protocol):
     """A way to ask for chats. `slot` numbers those that run side by side."""
 
-    async def open(self, slots: int) -> None:
-        """Connect, for as many chats at once."""
+    async def open(self, slots: int, *, at_once: bool = False) -> None:
+        """Connect, for as many chats at once; one connection after another, or all `at_once`."""
 
     def ask(self, slot: int, body: dict[str, Any]) -> Stream:
         """Ask for a chat; the slot's last one has ended."""
 
     def close(self) -> None:
         """Disconnect."""
+
+
+async def connect(connections: Sequence[Awaitable[T]], *, at_once: bool) -> list[T]:
+    """Connections that are made one after another, or all `at_once`."""
+    if at_once:
+        return list(await asyncio.gather(*connections))
+    return [await connection for connection in connections]
 
 
 EVENT = b"\ndata: "

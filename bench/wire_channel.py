@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import orjson
 
-from bench.stream import BARE_END, PATH, Stream
+from bench.stream import BARE_END, PATH, Stream, connect
 
 TEXT, CLOSE, WS_PING = 0x81, 0x88, 0x89
 CHUNK_HEAD = b'{"type":"chat.completion.chunk","stream_id":"'
@@ -115,12 +115,15 @@ class Channel:
         self._host, self._port, self._is_shared = host, port, is_shared
         self._connections: list[_Channel] = []
 
-    async def open(self, slots: int) -> None:
+    async def open(self, slots: int, *, at_once: bool = False) -> None:
+        new = [self._connection() for _ in range(1 if self._is_shared else slots)]
+        self._connections = await connect(new, at_once=at_once)
+
+    async def _connection(self) -> _Channel:
         loop = asyncio.get_running_loop()
-        for _ in range(1 if self._is_shared else slots):
-            _, connection = await loop.create_connection(lambda: _Channel(self._host), self._host, self._port)
-            await connection.ready
-            self._connections.append(connection)
+        _, connection = await loop.create_connection(lambda: _Channel(self._host), self._host, self._port)
+        await connection.ready
+        return connection
 
     def ask(self, slot: int, body: dict[str, Any]) -> Stream:
         return self._connections[0 if self._is_shared else slot].ask(body)

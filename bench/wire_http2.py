@@ -11,7 +11,7 @@ from typing import Any, cast
 import hpack
 import orjson
 
-from bench.stream import PATH, TAIL_BYTES, Stream, events_in
+from bench.stream import PATH, TAIL_BYTES, Stream, connect, events_in
 
 MAX_WINDOW = 2**31 - 1
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -113,11 +113,10 @@ class SseHttp2:
         self._host, self._port, self._per_connection = host, port, per_connection
         self._connections: list[_Http2] = []
 
-    async def open(self, slots: int) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(-(-slots // self._per_connection)):
-            _, connection = await loop.create_connection(lambda: _Http2(self._host), self._host, self._port)
-            self._connections.append(connection)
+    async def open(self, slots: int, *, at_once: bool = False) -> None:
+        loop, count = asyncio.get_running_loop(), -(-slots // self._per_connection)
+        new = [loop.create_connection(lambda: _Http2(self._host), self._host, self._port) for _ in range(count)]
+        self._connections = [connection for _, connection in await connect(new, at_once=at_once)]
 
     def ask(self, slot: int, body: dict[str, Any]) -> Stream:
         return self._connections[slot % len(self._connections)].ask(body)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import orjson
 
-from bench.stream import PATH, TAIL_BYTES, Stream, Wire, events_in
+from bench.stream import PATH, TAIL_BYTES, Stream, Wire, connect, events_in
 from bench.wire_channel import Channel
 from bench.wire_http2 import SseHttp2
 
@@ -67,11 +67,10 @@ class Sse:
         self._host, self._port = host, port
         self._connections: list[_Http1] = []
 
-    async def open(self, slots: int) -> None:
+    async def open(self, slots: int, *, at_once: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(slots):
-            _, connection = await loop.create_connection(lambda: _Http1(self._host), self._host, self._port)
-            self._connections.append(connection)
+        new = [loop.create_connection(lambda: _Http1(self._host), self._host, self._port) for _ in range(slots)]
+        self._connections = [connection for _, connection in await connect(new, at_once=at_once)]
 
     def ask(self, slot: int, body: dict[str, Any]) -> Stream:
         return self._connections[slot].ask(body)

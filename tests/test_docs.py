@@ -14,7 +14,7 @@ import pytest
 from app.config.load import SettingsError, load_settings
 from app.config.options import NO_FLAG, OPTIONS, RENAMED, flag_name, variable_name
 from app.openapi.errors import error_table
-from bench import load, run
+from bench import load, requests, run
 from bench.embeddings import __main__ as embeddings
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
@@ -89,7 +89,7 @@ def our_flags() -> set[str]:
 
 def bench_flags() -> set[str]:
     """Every flag of the measurements, and of the fuzz job."""
-    parsers = (embeddings.parser(), load.parser(), run.parser(), fuzz.parser())
+    parsers = (embeddings.parser(), load.parser(), requests.parser(), run.parser(), fuzz.parser())
     return {flag for parser in parsers for flag in parser._option_string_actions}
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
 
+from bench.bodies import SHAPES, TURNS, body_of
+from bench.requests import Case
+from bench.requests import table as requests_table
 from bench.tables import tables
 from bench.wires import NAMES
+from protocol.chat.request import ChatCompletionRequest
+from protocol.validation.parse import request_from_object
 from tests.live.servers.server import Server, start_fake_server, stop_server
 
 LIMIT_S = 120
@@ -73,3 +79,32 @@ def test_the_tables_show_medians_their_spread_and_the_ratio() -> None:
     assert "| vLLM's server, SSE | 100.0 (60.0–200.0) |" in text
     assert "| twowire, channel, a socket each | 50.0 **0.50** |" in text
     assert "| twowire, channel, a socket each | 1.00 **0.50** |" in text
+
+
+@pytest.mark.parametrize("wire", NAMES)
+def test_a_burst_connects_at_once(counting: Server, wire: str) -> None:
+    done = load(counting, "--wire", wire, "--streams", "6", "--burst")
+    assert done.returncode == 0, done.stderr
+    found = orjson.loads(done.stdout)
+    assert (found["total"], found["tokens"]) == (6, 72)
+
+
+def test_each_turn_of_a_dialogue_begins_as_the_one_before_it() -> None:
+    bodies = [body_of(number, "m", "Why?", 1, "dialogue") for number in range(TURNS + 1)]
+    for earlier, later in pairwise(bodies[:TURNS]):
+        assert later["messages"][:-2] == earlier["messages"]
+    assert len(bodies[TURNS]["messages"]) == 1
+    assert bodies[TURNS]["messages"] != bodies[0]["messages"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_server_takes_every_shape(shape: str) -> None:
+    request_from_object(ChatCompletionRequest, body_of(9, "m", "Why?", 1, shape))
+
+
+def test_requests_are_compared_with_those_of_the_first_server() -> None:
+    case = Case("a burst of 256", "sse", 256, 256, ("--burst",))
+    found = {case: {"before": [(1.0, 10.0), (3.0, 20.0)], "here": [(0.5, 5.0), (0.9, 7.0)]}}
+    assert requests_table(found, ["before", "here"]).splitlines()[2] == (
+        "| a burst of 256, sse | 2.00 (1.00), 15 ms | 0.70 (0.50) **0.40**, 6 ms |"
+    )

@@ -1,6 +1,6 @@
-"""Admits requests to the engine, queues or refuses them, and runs them as generations.
+"""Prepares requests and runs them as generations.
 
-`engine.supervisor` keeps the engine running.
+`engine.admission` queues or refuses them; `engine.supervisor` keeps the engine running.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
 from engine.adapter_registry import Adapters
+from engine.admission import Admission, AdmissionLimits
 from engine.api import AnswerFormats, EngineFactory, EngineStream, Modality, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
-from engine.merged_stream import MergedStream
-from engine.option import Option
-from engine.queue.fair_queue import FairQueue, QueueEntry
+from engine.merged_stream import open_streams
+from engine.queue.fair_queue import QueueEntry
 from engine.queued_stream import QueuedStream
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
 from engine.tokenizer_config import tokenizer_config
@@ -31,34 +31,6 @@ from protocol.generation import GenerationRequest
 
 REPORT_MAX_AGE_S = 10.0
 """After so long without a report, the engine's state counts as unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionLimits:
-    """How many sequences the engine computes at once (`running`), and how many may wait beyond those."""
-
-    running: int = 256
-    queued: Annotated[
-        int,
-        Option(
-            "How many sequences may wait for the engine, beyond those it computes; further requests are refused.",
-            name="max_queued",
-            ge=0,
-        ),
-    ] = 256
-    running_per_client: Annotated[
-        int | None,
-        Option(
-            "How many sequences of one client the engine computes at a time; its further requests wait.",
-            name="max_running_per_key",
-            shown="7/8 of max-num-seqs with several API keys, otherwise all",
-            ge=1,
-        ),
-    ] = None
-
-    @property
-    def total(self) -> int:
-        return self.running + self.queued
 
 
 class EngineManager(HasSupervisor[TextEngine]):
@@ -100,8 +72,7 @@ class EngineManager(HasSupervisor[TextEngine]):
         self.on_drain: list[Callable[[], None]] = []
         """Called once, when the server starts to refuse new work."""
         self._factory = factory
-        self._limits = limits
-        self._queue = FairQueue(limits.running, limits.queued, limits.running_per_client)
+        self._admission = Admission(limits, self.adapters)
         self._keepalive_s = keepalive_s
         self._generations: dict[Generation, DeadlineTimer | None] = {}
         self._ended_tokens = 0
@@ -135,17 +106,17 @@ class EngineManager(HasSupervisor[TextEngine]):
     @property
     def sequences(self) -> int:
         """Sequences that run or wait."""
-        return self._queue.slots
+        return self._admission.queue.slots
 
     @property
     def waiting(self) -> int:
         """Sequences that wait for a slot."""
-        return self._queue.waiting
+        return self._admission.queue.waiting
 
     @property
     def places(self) -> dict[str, int]:
         """For each generation that waits for a slot, by its id: how many start before it, as the queue is now."""
-        return {entry.label: place for place, entry in enumerate(self._queue.order())}
+        return {entry.label: place for place, entry in enumerate(self._admission.queue.order())}
 
     @property
     def tokens_made(self) -> int:
@@ -193,9 +164,9 @@ class EngineManager(HasSupervisor[TextEngine]):
         prompts = request.prompt_count
         sequences = request.n * prompts
         # Before rendering, so that a refusal is cheap; `run` checks again.
-        self._check_size(sequences, request.fields.prompt if prompts > 1 else "n")
-        if not self._queue.has_room(client, sequences):
-            raise self._queue_full()
+        self._admission.check_size(sequences, request.fields.prompt if prompts > 1 else "n")
+        if not self._admission.queue.has_room(client, sequences):
+            raise self._admission.queue_full()
         engine = self._ready_engine()
         check_modalities(request, engine.modalities)
         if request.adapter is None:
@@ -245,19 +216,6 @@ class EngineManager(HasSupervisor[TextEngine]):
         message = f"The model cannot generate now: {self.state.value} ({self.reason})."
         return TwowireError(Fault.ENGINE_NOT_READY, message, retry_after_s=10)
 
-    def _check_size(self, sequences: int, param: str | None) -> None:
-        if sequences > self._limits.total:
-            raise TwowireError(
-                Fault.INVALID_VALUE,
-                f"The request asks for {sequences} sequences at once; this server can hold {self._limits.total}.",
-                param=param,
-            )
-
-    def _queue_full(self) -> TwowireError:
-        queue, queued = self._queue, self._limits.queued
-        message = f"The queue is full: of {queue.slots} sequences {queue.waiting} wait, and {queued} may."
-        return TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
-
     def find(self, generation_id: str, owner: str | None) -> Generation | None:
         """The generation with that id, if it runs or waits now and belongs to `owner`."""
         for generation in self._generations:
@@ -280,16 +238,16 @@ class EngineManager(HasSupervisor[TextEngine]):
         is ended with an error that says so. Raises `TwowireError` if the engine refuses; then nothing is held.
         """
         engine = self._ready_engine()
-        self._check_size(prepared.sequences, None)
+        self._admission.check_size(prepared.sequences, None)
         # Before the first await, so that requests that arrive together cannot all see the last free slot.
         generation_id = self.id_prefix + uuid.uuid4().hex[len(self.id_prefix) :]
-        entry = self._enter(client, prepared, generation_id)
+        entry = self._admission.enter(client, prepared, generation_id)
         stream: EngineStream
         if entry.state == "running":
             try:
-                stream = await self._open(engine, prepared, generation_id)
+                stream = await open_streams(engine, prepared, generation_id, self.adapters)
             except BaseException:
-                self._leave(entry, prepared)
+                self._admission.leave(entry, prepared)
                 raise
         else:
             stream = QueuedStream(
@@ -315,41 +273,10 @@ class EngineManager(HasSupervisor[TextEngine]):
         engine = self.supervisor.engine
         if engine is None or self.state not in (EngineState.READY, EngineState.DRAINING):
             raise self._not_ready()
-        return await self._open(engine, prepared, generation_id)
-
-    async def _open(self, engine: TextEngine, prepared: Prepared, generation_id: str) -> EngineStream:
-        if prepared.adapter is not None:
-            self.adapters.check_loaded(prepared.adapter)
-        streams: list[EngineStream] = []
-        try:
-            for number, prompt in enumerate(prepared.prompts):
-                streams.append(await engine.open(prompt, f"{generation_id}-{number}"))
-        except BaseException:
-            for stream in streams:
-                await stream.close()
-            raise
-        if len(streams) == 1:
-            return streams[0]
-        return MergedStream(streams, prepared.n)
-
-    def _enter(self, client: str, prepared: Prepared, label: str) -> QueueEntry:
-        adapter = prepared.adapter
-        if adapter is not None:
-            self.adapters.hold(adapter)
-        entry = self._queue.enter(client, prepared.sequences, label, prepared.priority)
-        if entry is None:
-            if adapter is not None:
-                self.adapters.release(adapter)
-            raise self._queue_full()
-        return entry
-
-    def _leave(self, entry: QueueEntry, prepared: Prepared) -> None:
-        self._queue.leave(entry)
-        if prepared.adapter is not None:
-            self.adapters.release(prepared.adapter)
+        return await open_streams(engine, prepared, generation_id, self.adapters)
 
     def _forget(self, generation: Generation, entry: QueueEntry, prepared: Prepared) -> None:
-        self._leave(entry, prepared)
+        self._admission.leave(entry, prepared)
         self._ended_tokens += generation.usage.completion_tokens
         timer = self._generations.pop(generation)
         if timer is not None:

@@ -1,6 +1,6 @@
-"""Reads several engine streams as one, for a completion with a list of prompts.
+"""Opens the engine streams of a request, and reads several as one, for a completion with a list of prompts.
 
-Only such requests come through here, so a task per step is affordable.
+Only such requests are read through here, so a task per step is affordable.
 """
 
 from __future__ import annotations
@@ -8,8 +8,29 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from engine.api import EngineStream, FastPath
+from engine.adapter_registry import Adapters
+from engine.api import EngineStream, FastPath, Prepared, TextEngine
 from protocol.output import Delta
+
+
+async def open_streams(engine: TextEngine, prepared: Prepared, generation_id: str, adapters: Adapters) -> EngineStream:
+    """Put all prompts of a request into the engine, to be read as one stream.
+
+    Raises `TwowireError` if its adapter is no longer loaded, or the engine refuses; then none is left open.
+    """
+    if prepared.adapter is not None:
+        adapters.check_loaded(prepared.adapter)
+    streams: list[EngineStream] = []
+    try:
+        for number, prompt in enumerate(prepared.prompts):
+            streams.append(await engine.open(prompt, f"{generation_id}-{number}"))
+    except BaseException:
+        for stream in streams:
+            await stream.close()
+        raise
+    if len(streams) == 1:
+        return streams[0]
+    return MergedStream(streams, prepared.n)
 
 
 class MergedStream:

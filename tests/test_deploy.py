@@ -21,7 +21,8 @@ from app.config.options import OPTIONS, variable_name
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
 from app.server.wiring import make_services
-from engine.manager import AdmissionLimits, EngineManager
+from engine.admission import AdmissionLimits
+from engine.manager import EngineManager
 from engine.supervisor import EngineState
 from protocol.errors import Fault
 from tests.engine.fakes import FakeFactory

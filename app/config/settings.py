@@ -16,10 +16,10 @@ from app.config.relay import RelayOptions
 from app.stores.base import StoreOptions
 from app.stores.responses.base import ResponsesOptions
 from engine.adapters.config import AdapterConfig
+from engine.admission import AdmissionLimits
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits
-from engine.manager import AdmissionLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
 from engine.speech.limits import SpeechLimits

@@ -9,39 +9,36 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
-from vllm.renderers.params import ChatParams, TokenizeParams
 from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.adapters.api import Adapter
 from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, Tokenizer
-from engine.config import EngineConfig
 from engine.extras import check_extras, check_prompt_logprobs, extra_limits
 from engine.grammar.checker import GrammarChecker
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
-from engine.processes.children import EngineProcesses
 from engine.speech.models import ARCHITECTURES
 from engine.startup.probe import failed_chat
-from engine.validation import allowed_template_kwargs, check_logprobs, check_token_ids
+from engine.validation import check_logprobs, check_token_ids
 from engine.vllm import adapters
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import fast_path_of, shorten
 from engine.vllm.images import ImagePrompts, image_tokens_of
-from engine.vllm.output_format import Answer, OutputFormat
+from engine.vllm.inputs import Inputs
+from engine.vllm.output_format import Answer
 from engine.vllm.outputs import Echo, VllmStream
 from engine.vllm.parsed_stream import ParsedStream, Parsing
 from engine.vllm.plain_chats import plain_chats_of
-from engine.vllm.prompts import Prompts, tokenize_params
+from engine.vllm.prompts import Prompts
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
+from engine.vllm.started import Started
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, SpeechPrompt, TextPrompt
 
@@ -50,38 +47,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-COUNTED_CONTEXTS = 4
-"""How many of the model's contexts a prompt may fill and still be counted. A longer one keeps the thread too busy that
-renders everybody's prompts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What a start has made, and what of the configuration the engine needs."""
-
-    llm: AsyncLLM
-    config: EngineConfig
-    chat_template: str | None
-    format: OutputFormat
-    processes: EngineProcesses
-
 
 class VllmEngine:
     """A running `AsyncLLM`, as the manager wants it."""
 
     def __init__(self, started: Started) -> None:
         self._llm = llm = started.llm
-        self._prompts = Prompts(llm.renderer, plain_chats_of(llm.renderer, started.chat_template))
-        self._images = ImagePrompts(llm.renderer, self._prompts, started.config.media)
+        prompts = Prompts(llm.renderer, plain_chats_of(llm.renderer, started.chat_template))
+        self._images = ImagePrompts(llm.renderer, prompts, started.config.media)
         self.modalities = self._images.modalities
         self._processes = started.processes
         self._config = started.config
-        self._chat_template = started.chat_template
-        self._model_config = llm.model_config
         self._format = started.format
         self.formats = AnswerFormats(started.format.calls, started.format.thoughts)
-        allowed = (*started.config.allowed_template_kwargs, *started.format.allowed_kwargs)
-        self._allowed_template_kwargs = tuple(dict.fromkeys(allowed))
+        self._inputs = Inputs(started, prompts, self._images)
         self.grammars = GrammarChecker(
             backend_spec(
                 llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
@@ -101,11 +80,6 @@ class VllmEngine:
         self._extras = extra_limits(started.config)
         self.is_speech_model = not ARCHITECTURES.isdisjoint(llm.model_config.architectures)
         self._speech = self._make_speech() if self.is_speech_model else None
-        self._chat_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=False)
-        self._counted_tokens = TokenizeParams(
-            max_total_tokens=COUNTED_CONTEXTS * self.max_model_len, add_special_tokens=False
-        )
-        self._text_tokens = TokenizeParams(max_total_tokens=self.max_model_len, add_special_tokens=True)
 
     def _make_speech(self) -> Speech:
         from engine.vllm.speech import Speech  # Here, because it imports what models of text do not need.
@@ -193,77 +167,28 @@ class VllmEngine:
             if self._speech is None:
                 raise TwowireError(Fault.MODEL_NOT_FOUND, "The model does not write down speech.", param="model")
             return await self._speech.prepare(request)
-        engine_inputs, echoes = await self._inputs(request, self._chat_tokens, client)
+        engine_inputs, echoes = await self._inputs.of(request, client)
         if request.extras.cache_salt is not None:
             for engine_input in engine_inputs:
                 engine_input["cache_salt"] = request.extras.cache_salt
         return await self._checked(request, engine_inputs, echoes, client)
 
     async def count(self, request: GenerationRequest) -> int:
-        engine_inputs, _ = await self._inputs(request, self._counted_tokens)
+        engine_inputs, _ = await self._inputs.of(request, is_counted=True)
         return sum(len(engine_input["prompt_token_ids"]) for engine_input in engine_inputs)
 
     async def tokenize(self, request: GenerationRequest) -> list[int]:
-        engine_inputs, _ = await self._inputs(request, self._counted_tokens)
+        engine_inputs, _ = await self._inputs.of(request, is_counted=True)
         return [token_id for engine_input in engine_inputs for token_id in engine_input["prompt_token_ids"]]
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        check_token_ids([token_ids] if token_ids else [], self._model_config.get_vocab_size(), "tokens")
-        return await self._decode(token_ids)
+        check_token_ids([token_ids] if token_ids else [], self._llm.model_config.get_vocab_size(), "tokens")
+        return await self._inputs.decode(token_ids)
 
     @property
     def tokenizer(self) -> Tokenizer:
         tokenizer: Tokenizer = self._llm.get_tokenizer()
         return tokenizer
-
-    async def _inputs(
-        self, request: GenerationRequest, chat_tokens: TokenizeParams, client: str = ""
-    ) -> tuple[list[Any], list[str | None]]:
-        """The engine's inputs, and the texts to echo. Raises `TwowireError`."""
-        prompt = request.prompt
-        try:
-            if isinstance(prompt, TextPrompt):
-                return await self._tokenize(prompt, request)
-            assert isinstance(prompt, ChatPrompt)
-            self._format.check(request)
-            return [await self._render(prompt, request, chat_tokens, client)], [None]
-        except TwowireError:
-            raise
-        except Exception as error:
-            raise refusal(error, request.fields.prompt) from error
-
-    async def _render(self, chat: ChatPrompt, request: GenerationRequest, tokens: TokenizeParams, client: str) -> Any:
-        """The engine's input for a chat. Raises what vLLM raises, or `TwowireError`."""
-        kwargs = (
-            allowed_template_kwargs(chat, self._allowed_template_kwargs)
-            | self._format.template_kwargs(request)
-            | {
-                "add_generation_prompt": chat.add_generation_prompt and not chat.continue_final_message,
-                "continue_final_message": chat.continue_final_message,
-                "tokenize": False,
-            }
-        )
-        params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
-        messages, tokens = self._format.messages(chat), tokenize_params(tokens, request.extras)
-        if chat.has_images:
-            return await self._images.chat(messages, params, tokens)
-        tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
-        return await self._prompts.chat(messages, params, tokens, tool_chars=tool_chars, owner=client)
-
-    async def _tokenize(self, prompt: TextPrompt, request: GenerationRequest) -> tuple[list[Any], list[str | None]]:
-        """The engine's inputs for texts or token ids, and the texts to echo. Raises as `_render` does."""
-        check_token_ids(prompt.prompts, self._model_config.get_vocab_size(), request.fields.prompt)
-        engine_inputs = await self._prompts.completion(
-            [{"prompt": one} if isinstance(one, str) else {"prompt_token_ids": list(one)} for one in prompt.prompts],
-            tokenize_params(self._text_tokens, request.extras),
-        )
-        if not prompt.echo:
-            return engine_inputs, [None] * len(prompt.prompts)
-        return engine_inputs, [one if isinstance(one, str) else await self._decode(one) for one in prompt.prompts]
-
-    async def _decode(self, token_ids: list[int]) -> str:
-        text: str = await asyncio.to_thread(self._llm.get_tokenizer().decode, token_ids)
-        return text
 
     async def _checked(
         self, request: GenerationRequest, engine_inputs: list[Any], echoes: list[str | None], client: str

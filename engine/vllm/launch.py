@@ -39,13 +39,14 @@ from engine.startup.failure import explain
 from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
 from engine.vllm.adapters import lora_arguments
-from engine.vllm.engine import Started, VllmEngine
+from engine.vllm.engine import VllmEngine
 from engine.vllm.errors import first_line
 from engine.vllm.fast_path import freeze_heap
 from engine.vllm.find_format import find_format
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 from engine.vllm.output_format import OutputFormat
 from engine.vllm.plugins import load_parsers
+from engine.vllm.started import Started
 
 log = structlog.get_logger(__name__)
 

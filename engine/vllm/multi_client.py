@@ -10,7 +10,8 @@ from engine.api import EngineStartError
 from engine.sharing.follower import Follower
 from engine.sharing.leader import Leader
 from engine.sharing.meeting import Addresses, Place, unless_gone
-from engine.vllm.engine import Started, VllmEngine
+from engine.vllm.engine import VllmEngine
+from engine.vllm.started import Started
 
 
 class LeaderEngine(VllmEngine):

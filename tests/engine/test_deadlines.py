@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from engine.admission import AdmissionLimits
 from engine.api import Prepared, PreparedPrompt
 from engine.deadlines import Deadlines
 from engine.generation import Generation
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.engine.fakes import FakeFactory, FakeStream, words

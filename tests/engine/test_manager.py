@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.admission import AdmissionLimits
 from engine.api import EngineStartError, Prepared
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from engine.admission import AdmissionLimits
 from engine.api import Prepared, PreparedPrompt
 from engine.deadlines import Deadlines
 from engine.generation import Generation
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from engine.supervisor import EngineState
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.admission import AdmissionLimits
 from engine.api import Prepared, PreparedPrompt
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from engine.watchdog import EngineWatchdog, WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from tests.engine.fakes import FakeEngine, FakeFactory

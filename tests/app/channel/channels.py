@@ -20,7 +20,8 @@ from app.generation.replay_store import ReplayStore
 from app.generation.table import CHAT
 from app.security.caller import Caller
 from app.server.wiring import make_services
-from engine.manager import AdmissionLimits, EngineManager
+from engine.admission import AdmissionLimits
+from engine.manager import EngineManager
 from protocol.channel.codec import ChannelCodec, FrameCodec
 from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, FakeStream

@@ -13,8 +13,9 @@ from quart import Quart
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
+from engine.admission import AdmissionLimits
 from engine.api import Modality, Prepared
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.images import images_of
 from tests.app.channel.channels import HANDSHAKE

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config.channel import ResumeLimits
-from engine.manager import AdmissionLimits
+from engine.admission import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CHUNK, CREATED, DONE, RESUMED, Harness, open_harness, until
 from tests.app.generation.resumables import begin

@@ -13,8 +13,8 @@ import pytest
 from app.config.channel import ResumeLimits
 from app.generation.replay import BUFFER_BYTES, CHUNK_BYTES, ReplayBuffer
 from app.generation.replay_reader import ReplayReader
+from engine.admission import AdmissionLimits
 from engine.generation import Generation
-from engine.manager import AdmissionLimits
 from protocol.output import Delta
 from tests.app.channel.channels import CHUNK, DONE, Harness, open_harness, turn, until
 from tests.app.generation.resumables import begin

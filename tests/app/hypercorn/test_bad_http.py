@@ -16,7 +16,8 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.hypercorn import install
 from app.server.wiring import make_services
-from engine.manager import AdmissionLimits, EngineManager
+from engine.admission import AdmissionLimits
+from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory, words
 from tests.live.clients.raw import answer_of, request_bytes
 

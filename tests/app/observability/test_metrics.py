@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from app.config.load import load_settings
 from app.server.wiring import make_services
+from engine.admission import AdmissionLimits
 from engine.grammar.constraint import Verdict
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory
 
 

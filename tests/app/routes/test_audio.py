@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
+from engine.admission import AdmissionLimits
 from engine.api import Prepared
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest, Heard, SpeechPrompt
 from protocol.output import Delta

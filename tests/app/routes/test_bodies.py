@@ -15,7 +15,8 @@ from app.factory import create_app
 from app.limits.parser import ParserThread
 from app.routes.http import PARSED_ASIDE_BYTES
 from app.server.wiring import make_services
-from engine.manager import AdmissionLimits, EngineManager
+from engine.admission import AdmissionLimits
+from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import open_harness
 from tests.engine.fakes import FakeFactory

@@ -8,9 +8,10 @@ import pytest
 
 from app.config.load import load_settings
 from app.server.wiring import DEFAULT_EMBEDDING_MODEL, choose_embedder, make_services
+from engine.admission import AdmissionLimits
 from engine.api import EngineStartError
 from engine.embeddings.manager import Embedder
-from engine.manager import AdmissionLimits, EngineManager
+from engine.manager import EngineManager
 from protocol.errors import TwowireError
 from tests.engine.fakes import FakeFactory
 

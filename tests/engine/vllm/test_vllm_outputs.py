@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.vllm.outputs import LOGPROB_FLOOR, Echo, VllmStream, delta_of, token_logprobs
+from engine.vllm.deltas import LOGPROB_FLOOR, delta_of, token_logprobs
+from engine.vllm.outputs import Echo, VllmStream
 from protocol.errors import Fault, TwowireError
 from protocol.extras import Extras
 

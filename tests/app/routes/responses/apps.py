@@ -13,7 +13,8 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
 from app.services import Services
-from engine.manager import AdmissionLimits, EngineManager
+from engine.admission import AdmissionLimits
+from engine.manager import EngineManager
 from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, words
 

@@ -34,6 +34,7 @@ from app.channel.load_feed import LoadFeed
 from app.channel.outbox import Outbox
 from app.channel.prefill import Prefill
 from app.channel.stream import ChannelStream
+from app.channel.tasks import Tasks
 from app.config.channel import ChannelLimits
 from protocol.channel.client_frames import (
     CancelFrame,
@@ -87,7 +88,8 @@ class Channel:
         self._refused: set[str] = set()
         """Names of refused streams; not free until the client can know of the refusal."""
         self._places = asyncio.Semaphore(limits.max_running)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._failed)
+        self._spawn = self._tasks.spawn
         self._outbox = Outbox(send, clock, write)
         self._answering: asyncio.Task[None] | None = None
         self._prefill = Prefill(backend, codec, self._answer, self._spawn, is_offered=limits.max_prefills > 0)
@@ -188,13 +190,7 @@ class Channel:
         if stream is None or stream.is_cancelled:
             error = TwowireError(Fault.STREAM_NOT_FOUND, "No stream of that id is running.", param="stream_id")
             raise FrameRefused(error, None, frame.event_id)
-        stream.is_cancelled = True
-        if stream.response is not None:
-            self._spawn(stream.cancel_response(stream.response))
-        elif stream.is_preparing and stream.is_void and stream.task is not None:
-            # It waits for its place or is being prepared. (If cancelled, a task that has not begun would never run, and
-            # one that sends its terminal frame would not send it; both check for themselves.)
-            stream.task.cancel()
+        stream.cancel(self._spawn)
 
     # -- streams -------------------------------------------------------------------------------------------------------
 
@@ -280,19 +276,10 @@ class Channel:
         if not self.ended.done():
             self.ended.set_result(closing)
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A failed send: the socket is gone, or about to be.
-            log.debug("channel_task_failed", connection=self.id, error=repr(error))
-            self._end(Closing(SERVER_FAULT, "the connection failed"))
+    def _failed(self, error: BaseException) -> None:
+        # A failed send: the socket is gone, or about to be.
+        log.debug("channel_task_failed", connection=self.id, error=repr(error))
+        self._end(Closing(SERVER_FAULT, "the connection failed"))
 
     async def close(self) -> None:
         """Leave every stream and end every task; nothing more is sent. May be called twice."""
@@ -306,10 +293,7 @@ class Channel:
         self._load_feed.stop()
         if self._timer is not None:
             self._timer.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for stream in self._streams.values():
             stream.count_end()
         self._streams.clear()

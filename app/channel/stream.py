@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -104,6 +105,16 @@ class ChannelStream:
             return error
         log.error("channel_stream_failed", connection=self._connection_id, exc_info=error)
         return TwowireError(Fault.INTERNAL, "The server failed; its log says why.")
+
+    def cancel(self, spawn: Callable[[Awaitable[None]], asyncio.Task[None]]) -> None:
+        """Cancel the generation, in a task that `spawn` makes, or what is done before there is one."""
+        self.is_cancelled = True
+        if self.response is not None:
+            spawn(self.cancel_response(self.response))
+        elif self.is_preparing and self.is_void and self.task is not None:
+            # It waits for its place or is being prepared. (If cancelled, a task that has not begun would never run, and
+            # one that sends its terminal frame would not send it; both check for themselves.)
+            self.task.cancel()
 
     async def cancel_response(self, response: ResponseStream) -> None:
         """Cancel the generation. Does not raise: the connection's other streams go on."""

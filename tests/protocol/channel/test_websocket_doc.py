@@ -13,7 +13,7 @@ import pytest
 
 from app.channel import limits as channel_limits
 from app.channel import session as channel
-from app.client.channel import FINAL_CLOSE_CODES
+from app.client.restored_connection import FINAL_CLOSE_CODES
 from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.options import OPTIONS, flag_name
 from app.security.tickets import LIFETIME_S

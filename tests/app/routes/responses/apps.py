@@ -21,6 +21,9 @@ from tests.engine.fakes import FakeEngine, FakeFactory, words
 KEYS = {"TWOWIRE_API_KEYS": "alice-secret,bobs-secret"}
 ALICE, BOB = "alice-secret", "bobs-secret"
 CONVERSATIONS, RESPONSES = "/v1/conversations", "/v1/responses"
+BODY: dict[str, Any] = {"model": "guide", "input": "one"}
+JSON = {"Content-Type": "application/json"}
+GONE = (404, "response_not_found")
 
 
 class App:
@@ -72,3 +75,16 @@ async def open_app(
     async with app.test_app():
         await manager.wait_settled()
         yield App(app, factory, services)
+
+
+async def events_of(app: App, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
+    """The events of a stream, read to its end."""
+    more: dict[str, Any] = {} if body is None else {"json": body}
+    response = await app.app.test_client().open(path, method=method, **more)
+    assert response.mimetype == "text/event-stream", await response.get_data()
+    text: bytes = await response.get_data(as_text=False)
+    return [
+        orjson.loads(line.removeprefix(b"data: "))
+        for line in text.splitlines()
+        if line.startswith(b"data: ") and line != b"data: [DONE]"
+    ]

@@ -15,8 +15,7 @@ import pytest
 from protocol.generation import ChatPrompt
 from protocol.output import Delta, ToolCallArguments, ToolCallStart
 from tests.app.channel.channels import HANDSHAKE
-from tests.app.routes.responses.apps import RESPONSES, App, open_app
-from tests.app.routes.responses.test_stored import events_of
+from tests.app.routes.responses.apps import RESPONSES, App, events_of, open_app
 from tests.engine.fakes import words
 
 ASK: dict[str, Any] = {"model": "guide", "input": [{"type": "message", "role": "user", "content": "Say hello."}]}

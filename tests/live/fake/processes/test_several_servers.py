@@ -6,7 +6,6 @@ The proxies are set up as deploy/ says, but give each request to the next server
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from tests.live.clients.elsewhere import cancelled_elsewhere
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_websocket import handshake
 from tests.live.servers.proxies import HAPROXY, NGINX, Setup, free_port, haproxy_before, nginx_before
@@ -203,22 +203,6 @@ def test_chats_are_resumed_through_any_server_on_any_wire(site: Site) -> None:
             assert counted == list(range(1, COUNTED + 1))
 
 
-def cancelled_elsewhere(began_at: str, cancelled_at: str, key: str, other_key: str) -> None:
-    """A chat that begins at one address is cancelled at another one by its id, but not with another key."""
-    body = {**CHAT, "max_tokens": 10**6, "stream": True}
-    headers = {"Authorization": f"Bearer {key}"}
-    path = f"{began_at}/v1/chat/completions"
-    with httpx.stream("POST", path, json=body, headers=headers, timeout=SOON_S) as answer:
-        lines = answer.iter_lines()
-        name = json.loads(next(line for line in lines if line.startswith("data: ")).removeprefix("data: "))["id"]
-        # Each on a connection of its own: with several API servers, any of them may get it.
-        for used, status in ((other_key, 404), (key, 200)):
-            headers = {"Authorization": f"Bearer {used}"}
-            asked = httpx.delete(f"{cancelled_at}/v1/chat/completions/{name}", headers=headers, timeout=SOON_S)
-            assert asked.status_code == status
-        assert [line for line in lines if line][-1] == "data: [DONE]"
-
-
 def test_a_chat_is_cancelled_by_its_id_through_any_server(site: Site) -> None:
     one, other = (server.url for server in site.servers)
     cancelled_elsewhere(one, other, KEYS[5], KEYS[3])
@@ -288,32 +272,3 @@ def test_probes_as_balancers_send_them_are_answered(site: Site) -> None:
                 assert connection.recv(64).split(b" ", 2)[1] == b"200", probe
         kubelet = {"Host": f"10.1.2.3:{server.port}", "User-Agent": "kube-probe/1.34"}
         assert httpx.get(f"{server.url}/health", headers=kubelet, timeout=SOON_S).status_code == 200
-
-
-def test_api_servers_reach_each_others_chats_and_read_keys_again_on_a_signal(tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    old, kept, new = KEYS[:3]
-    file.write_text(f"{old}\n{kept}\n")
-    flags = ("--api-server-count", "2", "--api-server-balance-by", "connection", "--api-keys-file", str(file))
-    with fake_server(*flags) as server:
-
-        def status(key: str) -> int:
-            # A connection of its own, so that any of the API servers may get it.
-            headers = {"Authorization": f"Bearer {key}"}
-            return httpx.get(f"{server.url}/v1/models", headers=headers, timeout=SOON_S).status_code
-
-        assert [status(key) for key in (old, kept, new)] == [200, 200, 401]
-        for _ in range(4):
-            cancelled_elsewhere(server.url, server.url, old, kept)
-        file.write_text(f"{kept}\n{new}\n")
-        server.process.send_signal(signal.SIGHUP)
-
-        def logged(event: str) -> int:
-            return sum(event in line for line in server.log)
-
-        server.wait_until(lambda: logged("api_keys_reloaded") == 2, SOON_S, "the keys were not read again")
-        assert {tuple(status(key) for key in (old, kept, new)) for _ in range(8)} == {(401, 200, 200)}
-        file.write_text("# nothing\n")
-        server.process.send_signal(signal.SIGHUP)
-        server.wait_until(lambda: logged("api_keys_not_reloaded") == 2, SOON_S, "the log says nothing")
-        assert [status(key) for key in (old, kept, new)] == [401, 200, 200]

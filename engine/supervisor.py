@@ -143,7 +143,8 @@ class Supervisor(Generic[E]):
 
     async def _supervise(self) -> None:
         backoff_s = self._backoff_first_s
-        self._become(EngineState.STARTING, f"starting the {self._what}")
+        if self.state is not EngineState.DRAINING:  # It may have been told to stop before it began.
+            self._become(EngineState.STARTING, f"starting the {self._what}")
         while True:
             started_at = time.monotonic()
             try:

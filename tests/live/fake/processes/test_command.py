@@ -49,7 +49,8 @@ def test_why_it_could_not_start_is_the_last_line(launch: Callable[..., Command],
     command = launch(*FAKE, *flags, env={"FAKE_FAILS": reason})
     assert fails_with(command) == command.lines[-1] == f"twowire: error: {reason}\n"
     assert command.process.returncode == 1
-    assert not re.search("draining|stopped", command.output)
+    # Of several API servers, one may be told to stop before it has failed by itself.
+    assert not re.search("stopped" if flags else "draining|stopped", command.output)
 
 
 def test_a_chat_template_that_is_not_there_ends_in_one_line(launch: Callable[..., Command]) -> None:

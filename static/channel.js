@@ -10,69 +10,31 @@
 // Generation until its reader takes them (`waitingChunks`). A reader that is slow to draw should draw `text` once per
 // animation frame, not once per chunk.
 
-import { Link } from "./channel/connection.js";
+import { Connector } from "./channel/connector.js";
 import { oversize } from "./channel/frames.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
-import { HttpLink } from "./channel/http-link.js";
 import { Load } from "./channel/load.js";
 import { Streams } from "./channel/streams.js";
-import { SocketTrial } from "./channel/trial.js";
 
 export { ChannelError, Generation };
 
 /** @typedef {import("./channel/types.js").State} State */
 /** @typedef {import("./channel/types.js").StateDetail} StateDetail */
 /** @typedef {import("./channel/types.js").ChannelOptions} ChannelOptions */
-/** @typedef {import("./channel/connection.js").Ending} Ending */
-/** @typedef {import("./channel/connection.js").Limits} Limits */
-
-const FIRST_DELAY_MS = 500;
-const SLOW_DELAY_MS = 5000;
-const MAX_DELAY_MS = 30_000;
-const HANDSHAKES_BEFORE_FALLBACK = 2;
 
 export class Channel {
   /** @type {import("./channel/connection.js").Target} */
   #target;
-  #onState;
   #onProblem;
-  /** @type {State} */
-  #state = "idle";
-  #hasFallback;
-  /** Failed handshakes in a row. */
-  #failedHandshakes = 0;
-  /** @type {Link | HttpLink | undefined} */
-  #link;
-  /** @type {Limits} */
-  #limits = {};
-  #wasReady = false;
-  #askWhy = false;
-  #attempt = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retryTimer;
-  /** @type {ChannelError | undefined} */
-  #closedBy;
   #streams = new Streams({
     problem: (problem) => this.#onProblem(problem),
-    resumed: (counts) => this.#enter("resumed", counts),
+    resumed: (counts) => this.#connector.enter("resumed", counts),
   });
   #load = new Load();
   #lastPrefill = 0;
   /** @type {(answer: any) => void} */
   #prefilled = () => {};
-  /** @type {{ resolve: () => void, reject: (error: ChannelError) => void }[]} */
-  #waiting = [];
-  #unlisten = new AbortController();
-  /** @type {import("./channel/connection.js").Callbacks} */
-  #callbacks = {
-    ready: (limits) => this.#ready(limits),
-    frame: (frame) => {
-      if (frame.stream_id === undefined && this.#isOfPrefill(frame)) return;
-      if (frame.stream_id !== undefined || !this.#load.dispatch(frame)) this.#streams.dispatch(frame);
-    },
-    ended: (ending) => this.#ended(ending),
-  };
-  #trial;
+  #connector;
 
   /** @param {ChannelOptions} [options] It connects with the first generation, or with `connect`. */
   constructor(options = {}) {
@@ -81,16 +43,31 @@ export class Channel {
     if (!baseUrl) throw new TypeError("Outside a page, baseUrl is required.");
     if (!WebSocket) throw new TypeError("There is no global WebSocket: pass one, or use Node 22 or newer.");
     this.#target = { baseUrl: baseUrl.replace(/\/+$/, "").replace(/\/v1$/, ""), apiKey, WebSocket, fetch };
-    this.#hasFallback = options.fallback ?? false;
-    this.#trial = new SocketTrial(this.#target, this.#callbacks, (link, limits) => this.#move(link, limits));
-    this.#onState = options.onState ?? (() => {});
+    const onState = options.onState ?? (() => {});
     this.#onProblem = options.onProblem ?? ((/** @type {ChannelError} */ problem) => console.warn(problem));
+    this.#connector = new Connector(this.#target, options.fallback ?? false, {
+      entered: (state, detail) => onState(state, detail),
+      ready: (link, limits) => {
+        this.#load.plug(link);
+        this.#streams.begin(link, limits);
+      },
+      frame: (frame) => this.#dispatch(frame),
+      lost: (ending) => {
+        this.#unplug();
+        this.#streams.unplug(ending);
+      },
+      closed: (error) => {
+        this.#unplug();
+        this.#streams.end(error);
+      },
+      canMove: () => this.#streams.canMove,
+    });
   }
 
-  get state() { return this.#state; }
+  get state() { return this.#connector.state; }
 
   /** What carries it: HTTP only with `fallback`, while WebSockets are blocked. @returns {"websocket" | "http"} */
-  get wire() { return this.#link instanceof HttpLink ? "http" : "websocket"; }
+  get wire() { return this.#connector.wire; }
 
   /** Called with each frame that goes over the socket, as it is; undefined for none. It must not throw. */
   set onFrame(/** @type {import("./channel/connection.js").Watcher | undefined} */ watcher) {
@@ -98,21 +75,14 @@ export class Channel {
   }
 
   /** The server's limits for this connection, once it is ready. */
-  get limits() { return this.#limits; }
+  get limits() { return this.#connector.limits; }
 
   /**
    * Connect, if that has not been done. Resolves once the channel is ready, however long that takes; rejects after a
    * wrong key or `close`.
    * @returns {Promise<void>}
    */
-  connect() {
-    return new Promise((resolve, reject) => {
-      if (this.#closedBy !== undefined) return reject(this.#closedBy);
-      if (this.#link?.isReady) return resolve();
-      this.#waiting.push({ resolve, reject });
-      this.#start();
-    });
-  }
+  connect() { return this.#connector.connect(); }
 
   /**
    * Start a generation. Without a connection, it waits for one. The iterator throws what the server refuses it with, 429
@@ -141,12 +111,13 @@ export class Channel {
    */
   prefill(body) {
     this.#prefilled(null);
-    if (!this.#limits.max_prefills || !(this.#link instanceof Link) || !this.#link.isReady) return Promise.resolve(null);
+    const { socket, limits } = this.#connector;
+    if (!limits.max_prefills || socket === undefined) return Promise.resolve(null);
     this.#lastPrefill += 1;
     const event_id = `prefill-${this.#lastPrefill}`;
     const frame = JSON.stringify({ type: "chat.completion.prefill", event_id, body });
-    if (oversize(frame, this.#limits.max_message_bytes ?? Number.POSITIVE_INFINITY) > 0) return Promise.resolve(null);
-    this.#link.send(frame);
+    if (oversize(frame, limits.max_message_bytes ?? Number.POSITIVE_INFINITY) > 0) return Promise.resolve(null);
+    socket.send(frame);
     return new Promise((resolve) => { this.#prefilled = resolve; });
   }
 
@@ -210,118 +181,23 @@ export class Channel {
   }
 
   /** Lose the connection, as on a bad network, to see what happens: it is made again, and generations are resumed. */
-  cut() { if (this.#link?.isReady) this.#link.cut(); }
+  cut() { this.#connector.cut(); }
 
   /**
    * Close for good. Resumable generations keep running for their grace, and another channel can resume them; the server
    * cancels the rest. All iterators throw `channel_closed`.
    */
-  close() {
-    if (this.#closedBy !== undefined) return;
-    this.#link?.close();
-    this.#shut(new ChannelError("channel_closed", "The channel was closed."));
+  close() { this.#connector.close(); }
+
+  /** @param {import("./channel/connection.js").Frame} frame */
+  #dispatch(frame) {
+    if (frame.stream_id === undefined && this.#isOfPrefill(frame)) return;
+    if (frame.stream_id !== undefined || !this.#load.dispatch(frame)) this.#streams.dispatch(frame);
   }
 
-  // -- connecting ----------------------------------------------------------------------------------------------------
-
-  #start() {
-    if (this.#state !== "idle") return;
-    const { signal } = this.#unlisten;
-    // These events come sooner than a timer after a sleep or a dead spot.
-    globalThis.addEventListener?.("online", () => this.#hurry(), { signal });
-    globalThis.document?.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.#hurry();
-    }, { signal });
-    this.#enter("connecting", {});
-    this.#open();
-  }
-
-  #open() {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    if (this.#closedBy !== undefined) return;
-    const isBlocked = this.#hasFallback && this.#failedHandshakes >= HANDSHAKES_BEFORE_FALLBACK;
-    this.#link = new (isBlocked ? HttpLink : Link)(this.#target, this.#callbacks);
-    // A browser does not say why a handshake was refused; the response to a request for a ticket does.
-    void this.#link.open(this.#target.apiKey !== undefined || this.#askWhy);
-  }
-
-  #hurry() {
-    if (this.#retryTimer !== undefined) this.#open();
-    else this.#link?.probe();
-    this.#trial.hurry();
-  }
-
-  /** @param {Limits} limits */
-  #ready(limits) {
-    this.#limits = limits;
-    this.#wasReady = true;
-    this.#askWhy = false;
-    if (this.wire === "http") this.#trial.start();
-    else this.#failedHandshakes = 0;
-    this.#enter("ready", {});
-    for (const { resolve } of this.#waiting.splice(0)) resolve();
-    // onState may have closed it.
-    if (this.#link === undefined) return;
-    this.#load.plug(this.#link);
-    this.#streams.begin(this.#link, limits);
-  }
-
-  /**
-   * Move from HTTP to a socket that works, if no generation would be lost.
-   * @param {Link} link
-   * @param {Limits} limits
-   */
-  #move(link, limits) {
-    if (!this.#streams.canMove) return false;
-    this.#link?.close();
-    this.#streams.unplug({ retry: "soon", reason: "WebSockets work again" });
-    this.#link = link;
-    this.#ready(limits);
-    return true;
-  }
-
-  /** @param {Ending} ending */
-  #ended(ending) {
-    const link = /** @type {Link | HttpLink} */ (this.#link);
-    this.#link = undefined;
+  #unplug() {
     this.#prefilled(null);
-    this.#trial.stop();
     this.#load.plug(undefined);
-    this.#askWhy = !link.wasReady;
-    if (link.wasReady) this.#failedHandshakes = link instanceof HttpLink ? this.#failedHandshakes : 0;
-    else this.#failedHandshakes = link instanceof Link && link.isBlocked ? this.#failedHandshakes + 1 : 0;
-    const error = ending.error ?? new ChannelError("connection_lost", ending.reason);
-    if (ending.retry === "never") return this.#shut(error, ending.code);
-    this.#streams.unplug(ending);
-
-    if (link.isSteady) this.#attempt = 0;
-    const ceiling = (ending.retry === "slow" ? SLOW_DELAY_MS : FIRST_DELAY_MS) * 2 ** this.#attempt;
-    // With jitter, so that not all clients return to a restarted server at once.
-    const delay = Math.min(ceiling, MAX_DELAY_MS) * (0.5 + Math.random() / 2);
-    const retryInMs = Math.round((ending.retryAfterMs ?? 0) + delay);
-    this.#attempt += 1;
-    this.#retryTimer = setTimeout(() => this.#open(), retryInMs);
-    const { reason, code } = ending;
-    const detail = { reason, code, error, attempt: this.#attempt, retryInMs };
-    this.#enter(this.#wasReady ? "reconnecting" : "connecting", detail);
-  }
-
-  /**
-   * @param {ChannelError} error
-   * @param {number} [code]
-   */
-  #shut(error, code) {
-    this.#closedBy = error;
-    this.#link = undefined;
-    this.#prefilled(null);
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    this.#unlisten.abort();
-    this.#trial.stop();
-    this.#streams.end(error);
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
-    this.#enter("closed", { reason: error.message, code, error });
   }
 
   /**
@@ -329,24 +205,10 @@ export class Channel {
    * @param {AbortSignal | undefined} signal
    */
   #add(run, signal) {
-    const cause = this.#closedBy;
+    const cause = this.#connector.closedBy;
     if (cause) throw new ChannelError("channel_closed", `The channel is closed: ${cause.message}`, { cause });
     this.#streams.add(run, signal);
-    this.#start();
+    this.#connector.start();
     return run.generation;
-  }
-
-  /**
-   * @param {State} state
-   * @param {StateDetail} detail
-   */
-  #enter(state, detail) {
-    this.#state = state;
-    try {
-      this.#onState(state, detail);
-    } catch (error) {
-      // The caller's error: report it as uncaught, without harm to the generations.
-      queueMicrotask(() => { throw error; });
-    }
   }
 }

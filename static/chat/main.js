@@ -1,6 +1,6 @@
 // Puts the chat together: which conversation is shown, and what the parts do to each other.
 
-import { byId, writeClipboard } from "../dom.js";
+import { byId } from "../dom.js";
 import { Bench } from "./bench/bench.js";
 import { Guest } from "./guest/guest.js";
 import { AnswerChoice } from "./state/answer-choice.js";
@@ -12,6 +12,7 @@ import { listenForFiles, saveChats } from "./views/files.js";
 import { t, translate, useLanguage } from "./i18n.js";
 import { drawIcons } from "./icons.js";
 import { installWorker, keepStorage } from "./offline.js";
+import { Shown } from "./page/shown.js";
 import { Library } from "./state/conversations.js";
 import { Load } from "./state/load.js";
 import { readKey, readPreferences, sharePreferences, writeKey, writePreferences } from "./state/preferences.js";
@@ -27,8 +28,6 @@ import { ThreadView } from "./views/thread-view.js";
 import { showTries } from "./views/tries.js";
 import { toast } from "./toast.js";
 
-/** @typedef {import("./types.js").Conversation} Conversation */
-
 const NEW = "new";
 
 const preferences = readPreferences();
@@ -38,9 +37,8 @@ const [store] = await Promise.all([openStore(), useLanguage(preferences.language
 const load = new Load(connection, showWaiting);
 const library = new Library(store, connection, () => ({ model: choice.model, sampling: { ...preferences.sampling } }));
 
-/** The shown conversation; null for a new one. @type {string | null} */
-let current = null;
-const choice = new AnswerChoice(library, connection, preferences, () => current);
+const shown = new Shown(library, connection);
+const choice = new AnswerChoice(library, connection, preferences, () => shown.id);
 
 const announcer = new Announcer(byId("announcements"));
 const thread = new ThreadView(byId("scroller"), byId("thread"), {
@@ -59,14 +57,14 @@ const thread = new ThreadView(byId("scroller"), byId("thread"), {
 }, (isAtEnd) => { byId("to-end").hidden = isAtEnd; });
 const composer = new Composer(byId("composer"), {
   send: async (text, pictures) => {
-    const id = await library.ask(current, text, pictures);
-    if (current === null) go(id);
+    const id = await library.ask(shown.id, text, pictures);
+    if (shown.id === null) go(id);
     thread.goToEnd();
   },
   stop: stopAnswer,
-  typed: () => void readAhead(),
+  typed: () => void shown.readAhead(choice),
   files: (files) => void takeFiles(files, taker),
-  last: () => (current === null ? [] : library.path(current)).findLast(({ role }) => role === "user")?.text ?? "",
+  last: () => shown.last("user")?.text ?? "",
 });
 /** @type {import("./views/dropped-files.js").Taker} */
 const taker = {
@@ -75,7 +73,11 @@ const taker = {
   canSee: () => !bench.isShown && choice.canSee,
   refuse: (problem) => toast(byId("toasts"), problem),
 };
-const sidebar = new Sidebar(library, { open: go, remove, save: (one) => void saveChats(library, [one]) });
+const sidebar = new Sidebar(library, {
+  open: go,
+  remove: (one) => void shown.remove(one, startNew),
+  save: (one) => void saveChats(library, [one]),
+});
 const bench = new Bench({ connection, model: () => choice.model, sampling: () => preferences.sampling });
 const guest = new Guest(connection);
 const status = new StatusView({ again: () => connection.unlock(readKey()), key: () => settings.askForKey("") });
@@ -90,7 +92,7 @@ const settings = new SettingsView(preferences, {
   sampling: () => choice.sampling,
   setSampling,
   setModel: (model) => { choice.model = model; showConnection(); },
-  isInChat: () => current !== null,
+  isInChat: () => shown.id !== null,
   changed: () => {
     writePreferences(preferences);
     showPreferences();
@@ -135,26 +137,26 @@ async function show() {
   guest.follow();
   if (bench.follow()) return showBench();
   const asked = /^#\/(\w+)$/.exec(location.hash)?.[1] ?? null;
-  const isAnother = asked !== current || byId("thread").childElementCount === 0;
-  current = asked !== null && library.conversation(asked) !== undefined ? asked : null;
-  const shown = current;
-  library.shown = document.hidden ? null : shown;
-  if (shown !== null && library.conversation(shown)?.isUnread) void library.change(shown, { isUnread: false });
-  if (shown !== null) await library.load(shown);
+  const isAnother = asked !== shown.id || byId("thread").childElementCount === 0;
+  const id = asked !== null && library.conversation(asked) !== undefined ? asked : null;
+  shown.id = id;
+  shown.mark();
+  if (id !== null && library.conversation(id)?.isUnread) void library.change(id, { isUnread: false });
+  if (id !== null) await library.load(id);
   // The reader may have chosen another one meanwhile.
-  if (shown !== current) return;
+  if (id !== shown.id) return;
   if (isAnother) thread.clear();
   settings.showModels(connection.models, choice.model);
   showThread();
-  composer.show(current ?? NEW);
-  sidebar.select(current ?? "");
+  composer.show(shown.id ?? NEW);
+  sidebar.select(shown.id ?? "");
   toggleChats(false);
   if (isAnother) thread.goToEnd();
 }
 
 function showBench() {
-  current = null;
-  library.shown = null;
+  shown.id = null;
+  shown.mark();
   thread.clear();
   sidebar.select("");
   toggleChats(false);
@@ -162,19 +164,18 @@ function showBench() {
 }
 
 function showThread() {
-  const path = current === null ? [] : library.path(current);
+  const { path } = shown;
   byId("welcome").hidden = path.length > 0;
   thread.show(path);
   showState();
 }
 
 function showState() {
-  const conversation = current === null ? undefined : library.conversation(current);
-  const title = bench.isShown ? t("bench") : guest.isShown ? t("answer") : conversation?.title ?? "";
+  const title = bench.isShown ? t("bench") : guest.isShown ? t("answer") : shown.conversation?.title ?? "";
   const unread = library.conversations.filter(({ isUnread }) => isUnread).length;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}twowire`;
   byId("title").textContent = title || t("newChat");
-  const running = current === null ? undefined : library.runningIn(current);
+  const { running } = shown;
   composer.update(running !== undefined);
   load.follow(running);
   showChips();
@@ -186,41 +187,14 @@ function askAtOnce(question) {
   byId("composer").requestSubmit();
 }
 
-/** While a question is typed, have the server read what goes before it. */
-async function readAhead() {
-  if (!connection.channel.limits.max_prefills) return;
-  const prefill = await import("./state/prefill.js");
-  prefill.readAhead(connection.channel, () => {
-    const path = current === null ? [] : library.path(current);
-    return path.some(({ answer }) => answer?.state === "open") ? null : { model: choice.model, sampling: choice.sampling, path };
-  });
-}
-
 function startNew() {
   go(null);
   composer.focus();
 }
 
 function stopAnswer() {
-  if (bench.isShown) return bench.stop();
-  const path = current === null ? [] : library.path(current);
-  for (const { id, answer } of path) if (answer?.state === "open") library.stop(id);
-}
-
-async function copyLast() {
-  const last = (current === null ? [] : library.path(current)).findLast(({ role }) => role === "assistant");
-  if (last === undefined || last.text === "") return;
-  toast(byId("toasts"), t((await writeClipboard(last.text)) ? "answerCopied" : "notCopied"));
-}
-
-// -- deleting ---------------------------------------------------------------------------------------------------------
-
-/** @param {Conversation} conversation */
-async function remove(conversation) {
-  const restore = await library.remove(conversation.id);
-  if (current === conversation.id) startNew();
-  const title = conversation.title || t("untitled");
-  toast(byId("toasts"), t("deleted", { title }), { label: t("undo"), act: () => void restore() });
+  if (bench.isShown) bench.stop();
+  else shown.stop();
 }
 
 // -- the state of the connection --------------------------------------------------------------------------------------
@@ -239,8 +213,8 @@ function showConnection() {
 
 /** A waiting answer says what it is waiting for. */
 function showWaiting() {
-  const waiting = current === null ? undefined : library.runningIn(current);
-  if (waiting !== undefined) thread.changed(waiting);
+  const { running } = shown;
+  if (running !== undefined) thread.changed(running);
 }
 
 let isKeyDeclined = false;
@@ -256,7 +230,7 @@ async function speak() {
   thread.clear();
   showThread();
   showConnection();
-  sidebar.select(current ?? "");
+  sidebar.select(shown.id ?? "");
 }
 
 // -- the page ---------------------------------------------------------------------------------------------------------
@@ -267,25 +241,18 @@ keepInView();
 listenForDrops(taker);
 
 connection.addEventListener("change", showConnection);
-library.addEventListener("list", () => {
-  if (current !== null && library.conversation(current) === undefined) go(null);
-  settings.showModels(connection.models, choice.model);
-  showState();
-});
-library.addEventListener("thread", async (event) => {
-  const { conversation } = /** @type {CustomEvent} */ (event).detail;
-  if (conversation !== current) return;
-  await library.load(conversation);
-  if (conversation === current) showThread();
-});
-library.addEventListener("answer", (event) => {
-  const { conversation, message: id } = /** @type {CustomEvent} */ (event).detail;
-  if (conversation !== current) return;
-  const message = library.path(conversation).find((one) => one.id === id);
-  if (message === undefined) return;
-  thread.changed(message);
-  announcer.follow(message, library.isRunning(id));
-  showState();
+shown.follow({
+  removed: () => go(null),
+  listed: () => {
+    settings.showModels(connection.models, choice.model);
+    showState();
+  },
+  changed: showThread,
+  answered: (message) => {
+    thread.changed(message);
+    announcer.follow(message, library.isRunning(message.id));
+    showState();
+  },
 });
 
 byId("key-dialog").addEventListener("close", () => { isKeyDeclined = connection.status.kind === "locked"; });
@@ -299,13 +266,7 @@ byId("show-load").addEventListener("click", () => {
   showPreferences();
 });
 byId("change-key").addEventListener("click", () => settings.askForKey(""));
-byId("open-inspector").addEventListener("click", async () => {
-  const { toggleInspector } = await import("./inspector/drawer.js");
-  void toggleInspector(byId("open-inspector"), connection, (id) => {
-    const path = current === null ? [] : library.path(current);
-    return path.find(({ answer }) => answer?.cursor?.id === id)?.answer?.cursor?.follow;
-  });
-});
+byId("open-inspector").addEventListener("click", () => void shown.inspect(byId("open-inspector")));
 byId("model").addEventListener("change", () => {
   choice.model = byId("model").value;
   showConnection();
@@ -316,15 +277,11 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
   (bench.isShown ? bench : composer).focus();
 });
-document.addEventListener("visibilitychange", () => {
-  library.shown = document.hidden ? null : current;
-  if (current !== null && !document.hidden) void library.change(current, { isUnread: false });
-});
 listenForKeys({
   startNew,
   stop: stopAnswer,
   editLast: () => thread.editLast(),
-  copyLast,
+  copyLast: () => void shown.copyLast(),
   hasSingleKeys: () => preferences.singleKeys,
   setSingleKeys: (isWanted) => {
     preferences.singleKeys = isWanted;

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from typing import Any
 
 from quart import Quart
-from quart.asgi import ASGIHTTPConnection
 
 from app.generation.api import GenerationApi
 from app.hypercorn import when_gone
@@ -35,7 +34,9 @@ def serve_directly(app: Quart, services: Services) -> None:
         return  # Its headers are Quart's work.
     apis, labels = {api.path: api for api in services.apis}, Labels(services)
 
-    class Connection(ASGIHTTPConnection):
+    base: Any = app.asgi_http_class
+
+    class Connection(base):  # type: ignore[misc]  # the class is known at run time only
         """One request."""
 
         async def __call__(self, receive: Any, send: Any) -> None:

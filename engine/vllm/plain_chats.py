@@ -8,8 +8,9 @@ Tests: `tests/engine/vllm/test_plain_chats.py`.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -46,8 +47,8 @@ class PlainChats:
         self._render = template.render
         self._variables = variables
         self._special_tokens = dict(special_tokens)
-        self._tokens = PrefixTokens(tokenizer)
         self._has_parts = has_parts
+        self._tokens = PrefixTokens(tokenizer, "\n".join(self._samples()))
 
     def engine_input(
         self,
@@ -71,13 +72,7 @@ class PlainChats:
         options = {name: kwargs[name] for name in more if name in self._variables}
         arrival_time = time.time()
         try:
-            text = self._render(
-                messages=self._as_templates_want(messages),
-                tools=None,
-                documents=None,
-                add_generation_prompt=True,
-                **(self._special_tokens | options),
-            )
+            text = self._text(messages, options)
         except Exception:  # The template's own, of any kind: vLLM meets it again, and reports it.
             return None
         ids = self._tokens.ids(text, owner, most_new=most_new)
@@ -90,6 +85,23 @@ class PlainChats:
         text = engine_input.get("prompt")
         if engine_input.get("type") == "token" and isinstance(text, str):
             self._tokens.learn(text, engine_input["prompt_token_ids"], owner)
+
+    def _samples(self) -> Iterator[str]:
+        """The texts of the samples, without those that the template refuses."""
+        for sample in SAMPLES:
+            with contextlib.suppress(Exception):  # The template's own, of any kind.
+                yield self._text(_messages(sample), {})
+
+    def _text(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        """The chat as the template writes it. Raises what the template raises."""
+        text: str = self._render(
+            messages=self._as_templates_want(messages),
+            tools=None,
+            documents=None,
+            add_generation_prompt=True,
+            **(self._special_tokens | options),
+        )
+        return text
 
     def _as_templates_want(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         # Copies, as vLLM makes them, in case that a template changes them.
@@ -117,6 +129,10 @@ SAMPLES = (
     [("user", "Hello"), ("assistant", "\n Hi "), ("user", " again")],
 )
 """Chats that are rendered both ways; the last begins as the first."""
+
+
+def _messages(sample: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"role": role, "content": text} for role, text in sample]
 
 
 def plain_chats_of(renderer: Any, chat_template: str | None) -> PlainChats | None:
@@ -171,7 +187,7 @@ def _is_right(plain: PlainChats, renderer: Any, chat_template: str | None) -> bo
     params = ChatParams(chat_template=chat_template, chat_template_kwargs=kwargs)
     tokens = TokenizeParams(max_total_tokens=renderer.model_config.max_model_len, add_special_tokens=False)
     for sample in SAMPLES:
-        messages = [{"role": role, "content": text} for role, text in sample]
+        messages = _messages(sample)
         try:
             _, (theirs,) = renderer.render_chat([messages], params, tokens)
         except Exception:  # What a template refuses may be anything; the model's owner need not care.

@@ -2,7 +2,8 @@
 
 A tokenizer first cuts a text at its special tokens, and then handles each piece by itself. So the tokens of a text are
 those of its part up to the end of a special token, and those of the rest. `cuts_of` names the tokens of which that is
-true; for the others, and for tokenizers that treat the beginning of a text in a way of its own, nothing is kept.
+true; for the others, and for tokenizers that treat the beginning of a text in a way of its own, nothing is kept. Only
+the few that chats are written with matter: a model can have a thousand, and texts are searched for all of the cuts.
 Tests: `tests/engine/vllm/test_prefix_tokens.py`.
 """
 
@@ -23,12 +24,13 @@ LOOKED_UP = 6
 class PrefixTokens:
     """Tokenizes with one of the `tokenizers` library, whose settings nobody changes."""
 
-    def __init__(self, tokenizer: Any, kept_chars: int = KEPT_CHARS) -> None:
+    def __init__(self, tokenizer: Any, written: str, kept_chars: int = KEPT_CHARS) -> None:
+        """`written` has the special tokens that the texts are written with."""
         self._tokenizer = tokenizer
         self._kept: OrderedDict[tuple[str, str], array[int]] = OrderedDict()
         self._chars = 0
         self._kept_chars = kept_chars
-        cuts = cuts_of(tokenizer)
+        cuts = cuts_of(tokenizer, written)
         self._cut_ids = frozenset(cuts.values())
         self._cuts = re.compile("|".join(map(re.escape, sorted(cuts, key=len, reverse=True)))) if cuts else None
 
@@ -76,8 +78,11 @@ class PrefixTokens:
             self._chars -= len(oldest)
 
 
-def cuts_of(tokenizer: Any) -> dict[str, int]:
-    """The special tokens after which a text can be cut, with their ids; none where that would change its tokens."""
+def cuts_of(tokenizer: Any, written: str) -> dict[str, int]:
+    """The special tokens in `written` after which a text can be cut, with their ids.
+
+    None where that would change the text's tokens.
+    """
     settings = json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"])
     model = tokenizer.model
     if '"first"' in settings or getattr(model, "dropout", None):
@@ -86,7 +91,8 @@ def cuts_of(tokenizer: Any) -> dict[str, int]:
     return {
         text: number
         for text, (number, token) in added.items()
-        if token.special
+        if text in written  # First: the others are not compared with all.
+        and token.special
         and not (token.normalized or token.lstrip or token.rstrip or token.single_word)
         and not any(_overlaps(text, other) for other in added if other != text)
     }

@@ -49,6 +49,13 @@ def test_as_transformers_renders(tokenizer: Any) -> None:
         dialogue += [{"role": "assistant", "content": "Because.\n\n"}, *QUESTION]
 
 
+def test_its_tokens_are_cut_at_what_the_template_writes(tokenizer: Any) -> None:
+    cuts = chats(tokenizer, tokenizer.chat_template)._tokens._cut_ids
+    assert {tokenizer.decode([number]) for number in cuts} == {"<|im_start|>", "<|im_end|>"}
+    assert not chats(tokenizer, TEMPLATE)._tokens._cut_ids
+    assert not chats(tokenizer, "{{ raise_exception('never') }}")._tokens._cut_ids
+
+
 def test_arguments_that_the_template_uses_reach_it(tokenizer: Any) -> None:
     plain = chats(tokenizer, TEMPLATE, "messages", "enable_thinking")
     for thinks in (True, False):

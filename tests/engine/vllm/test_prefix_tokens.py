@@ -14,6 +14,7 @@ from engine.vllm.prefix_tokens import PrefixTokens, cuts_of
 END, START = "<|im_end|>", "<|im_start|>"
 TURN = f"{START}user\nWhat is a token?{END}\n{START}assistant\n"
 ANSWER = f"A piece of text. 🙂{END}\n"
+WRITTEN = TURN + ANSWER
 
 
 class Counting:
@@ -43,7 +44,7 @@ def whole(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def test_of_a_growing_dialogue_only_the_new_turns_are_tokenized(guide: Tokenizer) -> None:
     counting = Counting(guide)
-    tokens = PrefixTokens(counting)
+    tokens = PrefixTokens(counting, WRITTEN)
     text = TURN
     for _ in range(6):
         assert tokens.ids(text) == whole(guide, text)
@@ -54,7 +55,7 @@ def test_of_a_growing_dialogue_only_the_new_turns_are_tokenized(guide: Tokenizer
 
 def test_any_text_has_the_tokens_of_the_whole(guide: Tokenizer) -> None:
     """Also where the special tokens stand in odd places, as in what a client writes."""
-    tokens, dice = PrefixTokens(guide), random.Random(7)
+    tokens, dice = PrefixTokens(guide, WRITTEN), random.Random(7)
     pieces = [END, START, "\n", " ", "  a", "word", "<|im", "_end|>", "|>", "é", "🙂", "\t", END + END, "1 2 3"]
     for _ in range(300):
         text = ""
@@ -65,7 +66,7 @@ def test_any_text_has_the_tokens_of_the_whole(guide: Tokenizer) -> None:
 
 def test_what_one_owner_has_asked_serves_no_other(guide: Tokenizer) -> None:
     counting = Counting(guide)
-    tokens = PrefixTokens(counting)
+    tokens = PrefixTokens(counting, WRITTEN)
     for owner in ("one", "two"):
         assert tokens.ids(TURN, owner) == whole(guide, TURN)
     assert counting.texts == [TURN, TURN]
@@ -74,7 +75,7 @@ def test_what_one_owner_has_asked_serves_no_other(guide: Tokenizer) -> None:
 
 
 def test_more_than_is_allowed_is_not_tokenized_until_it_is_known(guide: Tokenizer) -> None:
-    tokens = PrefixTokens(guide)
+    tokens = PrefixTokens(guide, WRITTEN)
     text = TURN + ANSWER * 20 + TURN
     assert tokens.ids(text, most_new=len(TURN)) is None
     tokens.learn(text, whole(guide, text))
@@ -83,7 +84,7 @@ def test_more_than_is_allowed_is_not_tokenized_until_it_is_known(guide: Tokenize
 
 def test_what_is_kept_has_a_bound(guide: Tokenizer) -> None:
     counting = Counting(guide)
-    tokens = PrefixTokens(counting, kept_chars=3 * len(TURN))
+    tokens = PrefixTokens(counting, WRITTEN, kept_chars=3 * len(TURN))
     texts = [f"{number}{TURN}" for number in range(6)]
     for text in [*texts, *texts[-2:]]:
         assert tokens.ids(text) == whole(guide, text)
@@ -105,21 +106,29 @@ def special(text: str, **options: bool) -> AddedToken:
     return AddedToken(text, special=True, **({"normalized": False} | options))
 
 
+def cuts(*added: AddedToken, written: str = "<e> <e>\n <s>", **more: Any) -> set[str]:
+    return set(cuts_of(small(*added, **more), written))
+
+
 def test_where_a_text_may_be_cut() -> None:
-    assert cuts_of(small(special("<e>"), special("<s>"))).keys() == {"<e>", "<s>"}
+    assert cuts(special("<e>"), special("<s>")) == {"<e>", "<s>"}
     for option in ("lstrip", "rstrip", "single_word", "normalized"):
-        assert cuts_of(small(special("<e>", **{option: True}), special("<s>"))).keys() == {"<s>"}
-    assert cuts_of(small(special("<e>"), special("<e>\n"))).keys() == {"<e>\n"}
-    assert cuts_of(small(special("<e>"), special(">x"))) == {}
-    first = pre_tokenizers.Metaspace(prepend_scheme="first")
-    assert cuts_of(small(special("<e>"), pre_tokenizer=first)) == {}
-    always = pre_tokenizers.Metaspace(prepend_scheme="always")
-    assert cuts_of(small(special("<e>"), pre_tokenizer=always)).keys() == {"<e>"}
+        assert cuts(special("<e>", **{option: True}), special("<s>")) == {"<s>"}
+    assert cuts(special("<e>"), special("<e>\n")) == {"<e>\n"}
+    assert cuts(special("<e>"), special(">x"), written="<e> >x") == set()
+    assert cuts(special("<e>"), pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first")) == set()
+    assert cuts(special("<e>"), pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="always")) == {"<e>"}
+
+
+def test_a_text_is_cut_only_at_what_chats_are_written_with() -> None:
+    many = [special(f"<|{number}|>") for number in range(1000)]
+    assert cuts(*many, written="<|7|>user a<|33|>") == {"<|7|>", "<|33|>"}
+    assert cuts(*many, special("|><"), written="<|7|>user a<|33|>") == set(), "they are compared with all"
 
 
 def test_a_tokenizer_without_cuts_keeps_nothing() -> None:
     tokenizer = small(special("<e>", rstrip=True))
-    tokens = PrefixTokens(tokenizer)
+    tokens = PrefixTokens(tokenizer, "<e>")
     for text in ("a <e> a", "a <e> a <e>  a"):
         assert tokens.ids(text) == whole(tokenizer, text)
     assert not tokens._kept

@@ -9,6 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Literal
+
+
+class Turn(asyncio.Lock):
+    """A lock that knows whether somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Nobody has it or is about to: between a release and the next waiter's turn it is not locked."""
+        return not self.locked() and not self._waiting
+
+    async def acquire(self) -> Literal[True]:
+        self._waiting += 1
+        try:
+            return await super().acquire()
+        finally:
+            self._waiting -= 1
 
 
 class Outbox:
@@ -20,7 +41,7 @@ class Outbox:
         clock: Callable[[], float],
         write: Callable[[bytes], bool] | None = None,
     ) -> None:
-        self.turn = asyncio.Lock()
+        self.turn = Turn()
         self._send = send
         self._write = write
         self._clock = clock
@@ -47,8 +68,8 @@ class Outbox:
         return self._write is not None
 
     def write(self, frame: bytes) -> bool:
-        """Send `frame` on the fast path. False: it was not sent, because it cannot be now or somebody has the turn."""
-        return self._write is not None and not self.turn.locked() and self._write(frame)
+        """Send `frame` on the fast path. False: it was not sent, because it cannot be now or others come first."""
+        return self._write is not None and self.turn.is_free and not self._answers and self._write(frame)
 
     @property
     def stuck_s(self) -> float:
@@ -66,8 +87,8 @@ class Outbox:
 
     async def send_answers(self) -> None:
         """Send the queued answers until there are none."""
-        while self._answers:
-            async with self.turn:
+        async with self.turn:
+            while self._answers:
                 answer, tell = self._answers.popleft()
                 if tell is not None:
                     tell()

@@ -98,21 +98,25 @@ class DirectRequest:
         """The whole body. Raises `TwowireError` (413), and `ClientGone`."""
         if (self.content_length or 0) > self._max_body_bytes:
             raise body_too_large(self._max_body_bytes)
-        parts: list[bytes] = []
-        size = 0
+        body: bytes | bytearray = b""
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             if part := message.get("body"):
-                parts.append(part)
-                size += len(part)
-                if size > self._max_body_bytes:
+                if not body:
+                    body = part
+                else:
+                    # Not a list of the pieces: a client can send them a byte each, and an object takes far more.
+                    if not isinstance(body, bytearray):
+                        body = bytearray(body)
+                    body += part
+                if len(body) > self._max_body_bytes:
                     raise body_too_large(self._max_body_bytes)
             if not message.get("more_body", False):
                 self.is_read = True
                 self.on_read()
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return bytes(body)
 
 
 _NO_PARAMETERS: dict[str, str] = {}

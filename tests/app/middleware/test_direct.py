@@ -110,6 +110,7 @@ def through_quart(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         (200, {}, [WHOLE]),
         (200, {}, [WHOLE[:9], WHOLE[9:]]),
+        (200, {}, [WHOLE[at : at + 1] for at in range(len(WHOLE))]),
         (200, {}, [STREAM]),
         (200, {"x-request-id": "mine"}, [WHOLE]),
         (200, {"content-type": "application/json; charset=utf-8"}, [WHOLE]),

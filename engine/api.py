@@ -176,11 +176,14 @@ class TextEngine(Watched, Protocol):
         `client` is whose request it is: slow work is shared fairly between clients.
         """
 
-    async def count(self, request: GenerationRequest) -> int:
-        """The number of prompt tokens of a request, rendered and tokenized, without a limit. Raises `TwowireError`."""
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
+        """The number of prompt tokens of a request, rendered and tokenized, without a limit. Raises `TwowireError`.
 
-    async def tokenize(self, request: GenerationRequest) -> list[int]:
-        """The tokens of a request's prompt, within the bounds of `count`. Raises `TwowireError`."""
+        `client` is whose request it is: what is kept of a prompt serves only the same client's.
+        """
+
+    async def tokenize(self, request: GenerationRequest, client: str = "") -> list[int]:
+        """The tokens of a request's prompt, within the bounds of `count`, and as there. Raises `TwowireError`."""
 
     async def detokenize(self, token_ids: list[int]) -> str:
         """The text of tokens, special ones included. Raises `TwowireError` for ids that the model has not."""

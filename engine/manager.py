@@ -175,17 +175,19 @@ class EngineManager(HasSupervisor[TextEngine]):
         prepared = await engine.prepare(request, client)
         return replace(prepared, prompts=tuple(replace(one, adapter=adapter) for one in prepared.prompts))
 
-    async def count(self, request: GenerationRequest) -> int:
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
         """The number of prompt tokens of a request, without queueing. Raises `TwowireError`."""
         engine = self._ready_engine()
         check_modalities(request, engine.modalities)
-        return await engine.count(request)
+        return await engine.count(request, client)
 
-    async def tokenize(self, request: GenerationRequest, *, strings: bool) -> tuple[list[int], list[str] | None]:
+    async def tokenize(
+        self, request: GenerationRequest, client: str = "", *, strings: bool
+    ) -> tuple[list[int], list[str] | None]:
         """The tokens of a request's prompt, with each one's own text if `strings`. Raises `TwowireError`."""
         engine = self._ready_engine()
         check_modalities(request, engine.modalities)
-        token_ids = await engine.tokenize(request)
+        token_ids = await engine.tokenize(request, client)
         if not strings:
             return token_ids, None
         return token_ids, await asyncio.to_thread(engine.tokenizer.convert_ids_to_tokens, token_ids)

@@ -192,15 +192,20 @@ class GenerationService:
         return body
 
     async def count(
-        self, api: GenerationApi[Any], request: ApiRequest, wanted: GenerationRequest, transport: Transport
+        self,
+        api: GenerationApi[Any],
+        request: ApiRequest,
+        wanted: GenerationRequest,
+        transport: Transport,
+        client: str,
     ) -> int:
-        """The number of prompt tokens of a request to `api`, from one rendering, without the engine.
+        """The number of prompt tokens of a request of `client` to `api`, from one rendering, without the engine.
 
         Raises `TwowireError`.
         """
         self._check(api, request, transport)
         async with self._deadlines.starting_now(None).limit():
-            return await self._manager.count(wanted)
+            return await self._manager.count(wanted, client)
 
     def _check(self, api: GenerationApi[R], request: R, transport: Transport) -> str | None:
         """Check the model's name. Returns it if it is an adapter's."""

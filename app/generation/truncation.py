@@ -36,7 +36,7 @@ async def prepare_truncated(manager: EngineManager, request: GenerationRequest, 
         if _fits(prepared.prompt_tokens, request, manager.max_model_len):
             return prepared
     try:
-        return await manager.prepare(await _shortest_cut(manager, request), client)
+        return await manager.prepare(await _shortest_cut(manager, request, client), client)
     except TwowireError as error:
         if error.fault is not Fault.CONTEXT_LENGTH_EXCEEDED:
             raise
@@ -44,7 +44,7 @@ async def prepare_truncated(manager: EngineManager, request: GenerationRequest, 
         raise TwowireError(error.fault, message, param=error.param) from error
 
 
-async def _shortest_cut(manager: EngineManager, request: GenerationRequest) -> GenerationRequest:
+async def _shortest_cut(manager: EngineManager, request: GenerationRequest, client: str) -> GenerationRequest:
     """The request with as many of its last turns as fit, and with the last one in any case."""
     assert isinstance(request.prompt, ChatPrompt)
     cuts = [replace(request, prompt=replace(request.prompt, messages=cut)) for cut in _cuts(request.prompt.messages)]
@@ -54,7 +54,7 @@ async def _shortest_cut(manager: EngineManager, request: GenerationRequest) -> G
     low, high = 0, len(cuts) - 1
     while low < high:
         middle = (low + high) // 2
-        if await _is_short(manager, cuts[middle]):
+        if await _is_short(manager, cuts[middle], client):
             high = middle
         else:
             low = middle + 1
@@ -68,9 +68,9 @@ def _cuts(messages: list[Message]) -> Iterator[list[Message]]:
     return (messages[:first] + messages[at:] for at in turns)
 
 
-async def _is_short(manager: EngineManager, request: GenerationRequest) -> bool:
+async def _is_short(manager: EngineManager, request: GenerationRequest, client: str) -> bool:
     try:
-        tokens = await manager.count(request)
+        tokens = await manager.count(request, client)
     except TwowireError as error:
         if error.fault is not Fault.CONTEXT_LENGTH_EXCEEDED:
             raise

@@ -24,8 +24,9 @@ def messages_routes(services: Services) -> Blueprint:
     async def count_tokens() -> Response:
         """The number of tokens of a prompt, rendered as for an answer. Anthropic's reference: Count tokens."""
         body = await parsed_body(CountTokensRequest, services.parser, services.settings.requests.body_timeout_s)
-        transport = HttpTransport(record_of(request.scope), "http")
-        tokens = await services.generation.count(MESSAGES, body, body.generation_request(), transport)
+        record = record_of(request.scope)
+        wanted, transport = body.generation_request(), HttpTransport(record, "http")
+        tokens = await services.generation.count(MESSAGES, body, wanted, transport, record.client or "")
         return json_response(orjson.dumps({"input_tokens": tokens}))
 
     return routes

@@ -27,7 +27,8 @@ def tokenizer_routes(services: Services) -> Blueprint:
         """The tokens of a text, or of a chat as it is rendered for an answer."""
         body = await parsed_body(TokenizeRequest, services.parser, timeout_s)
         async with _noted(services, body).limit():
-            token_ids, strings = await manager.tokenize(body.generation_request(), strings=body.return_token_strs)
+            asked, client = body.generation_request(), record_of(request.scope).client or ""
+            token_ids, strings = await manager.tokenize(asked, client, strings=body.return_token_strs)
         return json_response(tokenized(token_ids, manager.max_model_len or 0, strings))
 
     @routes.post("/detokenize")

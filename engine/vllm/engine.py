@@ -173,12 +173,12 @@ class VllmEngine:
                 engine_input["cache_salt"] = request.extras.cache_salt
         return await self._checked(request, engine_inputs, echoes, client)
 
-    async def count(self, request: GenerationRequest) -> int:
-        engine_inputs, _ = await self._inputs.of(request, is_counted=True)
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
+        engine_inputs, _ = await self._inputs.of(request, client, is_counted=True)
         return sum(len(engine_input["prompt_token_ids"]) for engine_input in engine_inputs)
 
-    async def tokenize(self, request: GenerationRequest) -> list[int]:
-        engine_inputs, _ = await self._inputs.of(request, is_counted=True)
+    async def tokenize(self, request: GenerationRequest, client: str = "") -> list[int]:
+        engine_inputs, _ = await self._inputs.of(request, client, is_counted=True)
         return [token_id for engine_input in engine_inputs for token_id in engine_input["prompt_token_ids"]]
 
     async def detokenize(self, token_ids: list[int]) -> str:

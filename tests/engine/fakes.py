@@ -102,6 +102,8 @@ class FakeEngine:
         self.ends = ends
         self.prepared: list[GenerationRequest] = []
         self.counted: list[GenerationRequest] = []
+        self.counted_for: list[str] = []
+        """The clients whose requests those are."""
         self.opened: list[FakeStream] = []
         self.refusal: TwowireError | None = None
         self.adapters: dict[int, Adapter] = {}
@@ -124,12 +126,14 @@ class FakeEngine:
         prompts = tuple(PreparedPrompt(3, object(), object()) for _ in range(request.prompt_count))
         return Prepared(prompts, 3 * len(prompts), request.n)
 
-    async def count(self, request: GenerationRequest) -> int:
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
         self.counted.append(request)
+        self.counted_for.append(client)
         return 3 * request.prompt_count
 
-    async def tokenize(self, request: GenerationRequest) -> list[int]:
+    async def tokenize(self, request: GenerationRequest, client: str = "") -> list[int]:
         self.counted.append(request)
+        self.counted_for.append(client)
         return [1, 2, 3]
 
     async def detokenize(self, token_ids: list[int]) -> str:

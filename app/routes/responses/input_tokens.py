@@ -29,8 +29,8 @@ def input_token_routes(services: Services) -> Blueprint:
         body = await parsed_body(ResponseRequest, services.parser, services.settings.requests.body_timeout_s)
         record = record_of(request.scope)
         await recall(body, StoredHistory(services.responses, record.owner))
-        transport = HttpTransport(record, "http")
-        tokens = await services.generation.count(api, body, api.generation_request(body), transport)
+        wanted, transport = api.generation_request(body), HttpTransport(record, "http")
+        tokens = await services.generation.count(api, body, wanted, transport, record.client or "")
         return json_response(orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
 
     return routes

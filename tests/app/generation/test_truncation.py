@@ -30,14 +30,15 @@ class CountingEngine(FakeEngine):
     max_model_len = CONTEXT
 
     async def prepare(self, request: GenerationRequest, client: str = "") -> Prepared:
-        tokens = await self.count(request)
+        tokens = await self.count(request, client)
         if tokens >= CONTEXT:
             raise TwowireError(Fault.CONTEXT_LENGTH_EXCEEDED, "The prompt is too long.", param="input")
         self.prepared.append(request)
         return Prepared((PreparedPrompt(tokens, object(), object()),), tokens, 1)
 
-    async def count(self, request: GenerationRequest) -> int:
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
         self.counted.append(request)
+        self.counted_for.append(client)
         assert isinstance(request.prompt, ChatPrompt)
         return sum(len(message["content"]) for message in request.prompt.messages)
 
@@ -96,3 +97,4 @@ async def test_many_turns_take_few_renders() -> None:
         await ask(app, input=[said("user", letter) for letter in "abcdefghijklmnop" * 64])
         assert prompt_of(app) == "mnop"
         assert len(app.engine.counted) < 15
+        assert "" not in app.engine.counted_for, "they are counted for the client"

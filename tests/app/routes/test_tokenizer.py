@@ -71,6 +71,19 @@ async def test_what_is_wrong_is_named(path: str, body: dict[str, Any], status: i
         assert (answered, error["error"]["param"]) == (status, param)
 
 
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/messages/count_tokens", "/v1/responses/input_tokens"])
+async def test_each_client_is_counted_for_by_itself(path: str) -> None:
+    """Nothing that the tokenizer keeps of one key's prompts makes another's faster."""
+    body = {"model": "guide", "input": "Hi"} if "responses" in path else {"model": "guide", **CHAT}
+    async with serving(TWOWIRE_API_KEYS="one-long-key,another-long-key") as (app, factory):
+        for key in ("one-long-key", "another-long-key", "one-long-key"):
+            answer = await app.test_client().post(path, json=body, headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == 200, await answer.get_data()
+        one, another, again = factory.engines[-1].counted_for
+        assert one == again != another
+        assert "" not in (one, another)
+
+
 async def test_tokens_become_a_text_and_count_as_requests() -> None:
     async with serving("--requests-per-minute", "2") as (app, _):
         assert await post(app, "/detokenize", tokens=[4, 5]) == (200, {"prompt": "4 5"})

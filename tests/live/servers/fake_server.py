@@ -164,10 +164,10 @@ class PacedEngine:
         script = replace(script_of(request), candidates=request.sampling.logprobs)
         return Prepared((PreparedPrompt(3, object(), script),), 3)
 
-    async def count(self, request: GenerationRequest) -> int:
+    async def count(self, request: GenerationRequest, client: str = "") -> int:
         return (await self.prepare(request)).prompt_tokens
 
-    async def tokenize(self, request: GenerationRequest) -> list[int]:
+    async def tokenize(self, request: GenerationRequest, client: str = "") -> list[int]:
         return list(range(await self.count(request)))
 
     async def detokenize(self, token_ids: list[int]) -> str:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 PREFIX = "twowire:"
 """What the names of all keys begin with."""
 
+RUN_TIMEOUT_S = 10.0
+"""How long the store may take for a script by `run`: it may take or return many megabytes."""
+
 MAX_CONNECTIONS = 32
-"""Of one API server. Calls beyond that wait for a connection, as long as for an answer."""
+"""Of one client. Calls beyond that wait for a connection, as long as for an answer."""
 
 
 class Script:
@@ -100,7 +103,8 @@ class RedisStore:
         """Connects when it is first used. Raises `ImportError` without redis-py, `ValueError` for a wrong URL."""
         import redis.exceptions
 
-        self.client = connect(options)
+        self.client = connect(options, options.store_timeout_s)
+        self._patient = connect(options, max(options.store_timeout_s, RUN_TIMEOUT_S))
         self._failures = (redis.exceptions.RedisError, OSError, TimeoutError)
         self._not_loaded = redis.exceptions.NoScriptError
 
@@ -131,18 +135,26 @@ class RedisStore:
                 draw.used_over_s,
             )
         ]
-        reply = await self.run(DRAW, keys, numbers)
+        reply = await self._run(self.client, DRAW, keys, numbers)
         return Drawn(bool(reply[0]), tuple(map(float, reply[1:])))
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
-        """Run a script and return its reply: numbers, bytes, None, and lists of them."""
+        """Run a script and return its reply: numbers, bytes, None, and lists of them.
+
+        It may take `RUN_TIMEOUT_S`, as what it takes and returns may be large.
+        """
+        return await self._run(self._patient, script, keys, arguments)
+
+    async def _run(
+        self, client: Redis, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | float]
+    ) -> Any:
         named: tuple[Any, ...] = (*keys, *arguments)
         try:
-            return await self._answer(self.client.evalsha(script.digest, len(keys), *named))
+            return await self._answer(client.evalsha(script.digest, len(keys), *named))
         except StoreUnavailable as error:
             if not isinstance(error.__cause__, self._not_loaded):
                 raise
-            return await self._answer(self.client.eval(script.text, len(keys), *named))
+            return await self._answer(client.eval(script.text, len(keys), *named))
 
     async def check(self) -> None:
         """Raise `StoreUnavailable` unless it answers and takes writes."""
@@ -153,6 +165,7 @@ class RedisStore:
 
     async def close(self) -> None:
         await self.client.aclose()
+        await self._patient.aclose()
 
     async def _answer(self, call: Awaitable[Any] | Any) -> Any:
         try:
@@ -161,8 +174,8 @@ class RedisStore:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def connect(options: StoreOptions) -> Redis:
-    """A client that answers or fails within the timeout. It connects when it is used.
+def connect(options: StoreOptions, timeout_s: float) -> Redis:
+    """A client that answers or fails within `timeout_s`. It connects when it is used.
 
     Raises `ImportError` without redis-py, `ValueError` for a URL with arguments that are wrong.
     """
@@ -171,13 +184,12 @@ def connect(options: StoreOptions) -> Redis:
     from redis.backoff import NoBackoff
 
     password = options.store_password
-    timeout_s = options.store_timeout_s
     pool = BlockingConnectionPool.from_url(
         options.store.get_secret_value(),
         max_connections=MAX_CONNECTIONS,
         timeout=timeout_s,
         socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
+        socket_connect_timeout=options.store_timeout_s,
         # The caller counts for itself at once; trying again is for the breaker.
         retry=Retry(NoBackoff(), 0),
         # What only newer servers know, and Valkey does not.

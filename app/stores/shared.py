@@ -36,7 +36,7 @@ class Remote(Store, Protocol):
 class SharedStore:
     """Implements `app.stores.base.Store`: no call fails, and none waits for a store that is known to be down.
 
-    After a failed call, this server counts for itself until the store passes a check.
+    After a failed call, unless it was a script's, this server counts for itself until the store passes a check.
     """
 
     is_shared = True
@@ -89,8 +89,18 @@ class SharedStore:
             await self._remote.close()
 
     async def run(self, script: Script, arguments: Sequence[str | bytes | float]) -> Any:
-        """Run a script on the store itself. Raises `StoreUnavailable`, at once if the store is known to be down."""
-        return await self._ask(lambda remote: remote.run(script, (), arguments))
+        """Run a script on the store itself. Raises `StoreUnavailable`, at once if the store is known to be down.
+
+        A script that fails may be at fault itself, so the store is then checked at once, and stays up if it answers.
+        """
+        self._require_up()
+        try:
+            return await self._remote.run(script, (), arguments)
+        except StoreUnavailable as error:
+            self.failures += 1
+            log.warning("store_script_failed", store=self._shown, reason=str(error))
+            self._failed.set()
+            raise
 
     async def _try(self, call: Callable[[Store], Awaitable[T]]) -> T:
         try:
@@ -99,13 +109,16 @@ class SharedStore:
             return await call(self._local)
 
     async def _ask(self, call: Callable[[Remote], Awaitable[T]]) -> T:
-        if not self.is_up:
-            raise StoreUnavailable("it did not answer lately")
+        self._require_up()
         try:
             return await call(self._remote)
         except StoreUnavailable as error:
             self._note_failure(error)
             raise
+
+    def _require_up(self) -> None:
+        if not self.is_up:
+            raise StoreUnavailable("it did not answer lately")
 
     def _note_failure(self, error: StoreUnavailable) -> None:
         self.failures += 1

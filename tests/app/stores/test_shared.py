@@ -90,6 +90,33 @@ async def test_it_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch)
     await store.close()
 
 
+async def test_a_script_that_fails_leaves_it_up_if_it_answers() -> None:
+    class Broken(Remote):
+        async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
+            raise StoreUnavailable("ResponseError: WRONGTYPE")
+
+    store = SharedStore(Broken(), "redis://there")
+    with pytest.raises(StoreUnavailable):
+        await store.run(Script(""), ())
+    assert (store.is_up, store.failures) == (True, 1)
+
+
+async def test_a_script_that_fails_has_the_store_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "CHECK_EVERY_S", 600)
+    remote = Remote()
+    store = SharedStore(remote, "redis://there")
+    store.start()
+    async with asyncio.timeout(SOON_S):
+        while not remote.asked:  # noqa: ASYNC110  # the first check
+            await asyncio.sleep(0.01)
+        remote.is_there = False
+        with pytest.raises(StoreUnavailable):
+            await store.run(Script(""), ())
+        while store.is_up:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.01)
+    await store.close()
+
+
 async def test_a_server_that_starts_while_it_is_away_says_so_unasked() -> None:
     remote = Remote()
     remote.is_there = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
@@ -21,7 +20,8 @@ class RedisResponses:
     While the store is down, new responses are kept in this server's memory, and only here. They stay there.
     """
 
-    def __init__(self, store: SharedStore, limits: ResponsesOptions, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: SharedStore, limits: ResponsesOptions, clock: Callable[[], float] | None = None) -> None:
+        """`clock`: the time in seconds; without one it is that of the store."""
         self._store = store
         self._limits = limits
         self._clock = clock
@@ -37,13 +37,16 @@ class RedisResponses:
     async def put(self, entry: Entry) -> bool:
         items = (*_encoded(entry.items), *_encoded(entry.output))
         try:
-            return bool(
+            is_stored = bool(
                 await self._run(
                     "put", entry.owner, entry.id, entry.body, entry.parent or "", entry.size, len(entry.items), *items
                 )
             )
         except StoreUnavailable:
             return await self._local.put(entry)
+        # An earlier state from when the store was down would hide the new one.
+        await self._local.delete(entry.owner, entry.id)
+        return is_stored
 
     async def get(self, owner: str, entry_id: str) -> Entry | None:
         if (entry := await self._local.get(owner, entry_id)) is not None:
@@ -84,7 +87,9 @@ class RedisResponses:
         )
 
     async def delete(self, owner: str, entry_id: str) -> bool:
-        return await self._local.delete(owner, entry_id) or bool(await self._read("delete", owner, entry_id))
+        # The store first: a response that it still has would come back when it is up again.
+        was_there = bool(await self._read("delete", owner, entry_id))
+        return await self._local.delete(owner, entry_id) or was_there
 
     async def close(self) -> None:
         await self._local.close()
@@ -99,7 +104,8 @@ class RedisResponses:
 
     async def _run(self, operation: str, owner: str, name: str, *arguments: str | bytes | float) -> Any:
         limits = self._limits
-        bounds = (self._clock(), limits.keep_s, limits.max_per_key, limits.max_bytes)
+        now = "" if self._clock is None else self._clock()
+        bounds = (now, limits.keep_s, limits.max_per_key, limits.max_bytes)
         entries, size, reply = await self._store.run(SCRIPT, (operation, owner, name, *bounds, *arguments))
         self._totals = entries, size
         return reply

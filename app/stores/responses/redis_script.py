@@ -26,6 +26,10 @@ SCRIPT = Script(
 local op, owner, id = ARGV[1], ARGV[2], ARGV[3]
 local now, keep_s, max_per_key, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local call = redis.call
+if not now then
+    local time = call('TIME')
+    now = time[1] + time[2] / 1000000
+end
 
 local function key_of(owner, id)
     return P .. 'entry:' .. owner .. ':' .. id
@@ -231,7 +235,10 @@ end
 
 local function delete()
     local was_kept = is_kept(owner, id)
-    drop(owner, id)
+    -- A client chooses the id, and `ID:items` is the key of a list.
+    if call('ZSCORE', P .. 'of:' .. owner, id) then
+        drop(owner, id)
+    end
     return was_kept and 1 or 0
 end
 
@@ -244,6 +251,8 @@ return {call('ZCARD', P .. 'used'), tonumber(call('GET', P .. 'bytes') or 0), re
 """
 )
 """ARGV: the operation, the owner, the id of an entry or item, the time, three limits, and what the operation takes.
+
+An empty time stands for the store's own, so that the servers' clocks may differ.
 
 Replies with the number of all entries, their bytes, and the operation's own reply.
 """

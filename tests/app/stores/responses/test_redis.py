@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,38 @@ async def test_nothing_is_left_of_what_was_deleted(server: RedisServer) -> None:
     await responses.delete("key", "a")
     assert set(await remote.client.keys()) == {b"twowire:responses:bytes", b"twowire:responses:last"}
     assert await remote.client.get("twowire:responses:bytes") == b"0"
+    await store.close()
+
+
+async def test_an_id_that_names_another_key_deletes_nothing(server: RedisServer) -> None:
+    store = opened(server)
+    responses = RedisResponses(store, ResponsesOptions())
+    await responses.put(entry("a"))
+    for name in ("a:items", "a:output"):
+        assert not await responses.delete("key", name)
+        assert await responses.get("key", name) is None
+    assert await responses.get("key", "a") == entry("a")
+    assert store.failures == 0
+    await store.close()
+
+
+async def test_what_was_kept_here_goes_with_what_the_store_has(server: RedisServer) -> None:
+    store = opened(server)
+    responses = RedisResponses(store, ResponsesOptions())
+    store.is_up = False
+    for name in ("a", "b"):
+        await responses.put(replace(entry(name), body=b"old"))
+    store.is_up = True
+    await responses.put(entry("a"))
+    assert await responses.get("key", "a") == entry("a")
+    store.is_up = False
+    with pytest.raises(TwowireError):
+        await responses.delete("key", "b")
+    store.is_up = True
+    assert await responses.get("key", "b") is not None
+    for name in ("a", "b"):
+        assert await responses.delete("key", name)
+        assert await responses.get("key", name) is None
     await store.close()
 
 

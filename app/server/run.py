@@ -165,6 +165,10 @@ async def _serve(
         return f"--relay-port: cannot listen on {settings.relay.host}:{settings.relay.port}: {error.strerror or error}"
     if _reloads(settings):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, settings, services, certificate)
+        if one_of is not None:
+            # The file may have changed since it was read for all API servers, and SIGHUP was ignored until now. The
+            # certificate's files are watched.
+            _reload_keys(settings, services)
     try:
         app = ASGIWrapper(create_app(services))
         await worker_serve(app, config, sockets=sockets, shutdown_trigger=stop.wait)
@@ -194,15 +198,22 @@ def _reloads(settings: Settings) -> bool:
 def _reload(settings: Settings, services: Services, certificate: Certificate | None) -> None:
     if certificate is not None:
         certificate.reload()
+    if (keys := _reload_keys(settings, services)) is not None:
+        log.info("api_keys_reloaded", keys=keys)
+
+
+def _reload_keys(settings: Settings, services: Services) -> int | None:
+    """Use the keys that the file holds now; returns how many keys there are, or None if there is no usable file."""
     access = settings.access
-    if access.api_keys_file is not None:
-        try:
-            keys = replace(access, keys_of_file=tuple(read_keys(access.api_keys_file))).keys()
-        except FieldError as error:
-            log.error("api_keys_not_reloaded", reason=str(error))
-        else:
-            services.keys.replace(keys)
-            log.info("api_keys_reloaded", keys=len(keys))
+    if access.api_keys_file is None:
+        return None
+    try:
+        keys = replace(access, keys_of_file=tuple(read_keys(access.api_keys_file))).keys()
+    except FieldError as error:
+        log.error("api_keys_not_reloaded", reason=str(error))
+        return None
+    services.keys.replace(keys)
+    return len(keys)
 
 
 def _url(settings: Settings, sockets: Sockets) -> str:

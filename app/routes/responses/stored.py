@@ -10,6 +10,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
+from app.generation.elsewhere import ID_DIGITS, whereabouts_of
 from app.generation.kept_stream import cancelled
 from app.observability.record import record_of
 from app.routes.http import json_response
@@ -32,7 +33,7 @@ INTERRUPTED = {"code": "server_error", "message": "The server stopped before the
 def stored_response_routes(services: Services) -> Blueprint:
     """The routes below the path of each API whose responses are kept."""
     routes = Blueprint("responses", __name__)
-    services.relay.operations["cancel_response"] = partial(_cancelled_here, services)
+    services.relay.operations["cancel_response"] = partial(_cancelled_for_another, services)
     services.relay.operations["discard_response"] = partial(_discard, services)
     for api in services.apis:
         if api.keeping is not None:
@@ -130,7 +131,27 @@ async def _cancelled(services: Services, response_id: str) -> bytes | None:
     if (response := await _cancelled_here(services, response_id, owner)) is not None:
         return response.encode()
     elsewhere: str | None = await services.replays.ask("cancel_response", response_id, owner)
-    return None if elsewhere is None else elsewhere.encode()
+    if elsewhere is None:
+        await _check_reached(services, response_id, owner)
+    return elsewhere.encode() if elsewhere else None
+
+
+async def _cancelled_for_another(services: Services, response_id: str, owner: str | None) -> str:
+    """As `_cancelled_here`, but empty if it does not run: None stands for a server that cannot be asked."""
+    return await _cancelled_here(services, response_id, owner) or ""
+
+
+async def _check_reached(services: Services, response_id: str, owner: str | None) -> None:
+    """Raise `TwowireError` if the response may run on another server, which could not be asked."""
+    here, place = whereabouts_of(f"{services.manager.id_prefix:0<{ID_DIGITS}}"), whereabouts_of(response_id)
+    if here is None or place is None or place == here:
+        return
+    if place.server != here.server and services.settings.responses.store != SHARED:
+        return  # It ran before this server was started again.
+    entry = await services.responses.get(owner or "", response_id)
+    if entry is not None and response_of(entry).get("status") in UNFINISHED:
+        message = "The response runs on another server, which cannot be asked at the moment."
+        raise TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)
 
 
 async def _cancelled_here(services: Services, response_id: str, owner: str | None) -> str | None:

@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from app.generation.replay_reader import ReplayReader
+from app.generation.replay_store import not_found
+from app.stores.responses.base import Entry
 from protocol.generation import ChatPrompt
 from protocol.output import Delta, ToolCallArguments, ToolCallStart
 from tests.app.routes.responses.apps import (
@@ -157,3 +160,41 @@ async def test_what_no_client_may_send_is_refused_when_a_model_has_written_it(by
     assert (status, answer["error"]["code"]) == (400, "invalid_value")
     assert answer["error"]["param"] == ("input[0].id" if by == "item_reference" else by)
     assert ("NUL" if written == "nul" else "deep") in answer["error"]["message"]
+
+
+class Sibling:
+    """Another API server: one that nothing runs on any more, or that cannot be asked."""
+
+    def __init__(self, *, is_there: bool) -> None:
+        self._is_there = is_there
+
+    def has(self, answer_id: str) -> bool:
+        return True
+
+    async def read(self, how: str, answer_id: str, owner: str | None, token: str, starting_after: int) -> ReplayReader:
+        raise not_found()
+
+    async def ask(self, operation: str, answer_id: str, owner: str | None) -> Any:
+        return {"cancel_response": "", "discard_response": False}[operation] if self._is_there else None
+
+
+async def test_what_runs_on_a_server_that_cannot_be_asked_is_not_cancelled_or_deleted() -> None:
+    async with open_app() as app:
+        name = f"resp_{app.manager.id_prefix[:8]}01{'0' * 22}"
+        path = f"{RESPONSES}/{name}"
+        await app.services.responses.put(Entry(name, "", orjson.dumps({"id": name, "status": "in_progress"})))
+        app.services.replays.elsewhere = Sibling(is_there=False)
+        for method, end in (("POST", "/cancel"), ("DELETE", "")):
+            assert await app.refused(method, path + end) == (503, "engine_died")
+        assert await app.services.responses.get("", name) is not None
+        app.services.replays.elsewhere = Sibling(is_there=True)
+        assert (await app.ok("DELETE", path))["deleted"]
+
+
+async def test_what_has_ended_on_a_server_that_cannot_be_asked_is_deleted() -> None:
+    async with open_app() as app:
+        name = f"resp_{app.manager.id_prefix[:8]}01{'0' * 22}"
+        await app.services.responses.put(Entry(name, "", orjson.dumps({"id": name, "status": "completed"})))
+        app.services.replays.elsewhere = Sibling(is_there=False)
+        assert (await app.ok("POST", f"{RESPONSES}/{name}/cancel"))["status"] == "completed"
+        assert (await app.ok("DELETE", f"{RESPONSES}/{name}"))["deleted"]

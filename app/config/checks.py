@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 from app.config.models import DEFAULT_NAME
 from app.config.settings import Settings
-from app.config.values import FieldError, read_keys
+from app.config.values import FieldError, is_wildcard, read_keys
 from app.security.tls import CertificateError, server_context
 from app.stores.responses.base import SHARED
 from engine.adapters.api import AdapterError
@@ -35,7 +35,16 @@ def checked(settings: Settings, given: Collection[str]) -> Settings:
         raise FieldError("relay_port", "needs --store, where servers find each other")
     if settings.relay.port is not None and settings.relay.secret is None:
         raise FieldError("relay_port", "needs TWOWIRE_RELAY_SECRET, the same on all servers")
+    _check_relay_address(settings)
     return _linked(settings)
+
+
+def _check_relay_address(settings: Settings) -> None:
+    relay = settings.relay
+    if relay.port is not None and relay.address is None and is_wildcard(relay.host):
+        raise FieldError(
+            "relay_host", f"others cannot reach this server at {relay.host}; give --relay-address, where they can"
+        )
 
 
 def _with_keys_of_the_file(settings: Settings) -> Settings:

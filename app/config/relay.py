@@ -48,7 +48,8 @@ class RelayOptions:
     address: Annotated[
         str | None,
         Option(
-            "Where other servers reach that port, if not at --relay-host: an address and a port.",
+            "Where other servers reach that port, if not at --relay-host: an address and a port. Needed when that "
+            "stands for all addresses, such as 0.0.0.0.",
             shown="relay-host:relay-port",
             metavar="ADDRESS:PORT",
             check=_check_port,

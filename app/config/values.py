@@ -108,6 +108,14 @@ def check_host(host: str) -> str:
     return host
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether the host stands for all addresses of this machine, as 0.0.0.0 and :: do."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def check_root_path(path: str) -> str:
     """A path that starts with a slash; one at its end is removed."""
     path = path.rstrip("/")

@@ -51,14 +51,17 @@ class RelayListener:
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_REQUEST_BYTES)
             self._start(reader, writer, None)
 
-    async def serve_tcp(self, host: str, port: int, secret: bytes) -> asyncio.Server:
-        """Listen, and answer in the background. Raises `OSError`."""
+    async def serve_tcp(self, host: str, port: int, secret: bytes, *, shares_port: bool = False) -> asyncio.Server:
+        """Listen, and answer in the background. Raises `OSError`.
+
+        `shares_port`: other processes of this server listen on the same port.
+        """
         server = await asyncio.start_server(
             lambda reader, writer: self._start(reader, writer, secret),
             host,
             port,
             limit=MAX_REQUEST_BYTES,
-            reuse_port=True,
+            reuse_port=shares_port or None,
         )
         self._servers.append(server)
         return server
@@ -86,8 +89,7 @@ class RelayListener:
                 if request["op"] in READS:
                     await self._relay(reader, writer, await self._open(request))
                 else:
-                    operation = self.operations[request["op"]]
-                    await send(writer, {"done": await operation(request["id"], request["owner"])})
+                    await send(writer, {"done": await self._operate(request)})
             except TwowireError as error:
                 await send(writer, {"error": encoded_error(error)})
         except (OSError, ValueError, KeyError, TimeoutError) as error:
@@ -96,6 +98,15 @@ class RelayListener:
             log.exception("relay_failed")
         finally:
             writer.close()
+
+    async def _operate(self, request: Message) -> Any:
+        name, answer_id, owner = request["op"], request["id"], request["owner"]
+        operation = self.operations[name]
+        place = whereabouts_of(answer_id)
+        if place is not None and place != self._here and place.server == self._here.server:
+            # API servers share a TCP port, so any of them gets the request.
+            return await self._replays.ask(name, answer_id, owner)
+        return await operation(answer_id, owner)
 
     async def _open(self, request: Message) -> ReplayReader:
         answer_id, owner, token, after = (request[name] for name in ("id", "owner", "token", "after"))
@@ -134,7 +145,8 @@ async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s
     request = await receive(reader)
     if request is None or secret is None:
         return request
-    if not hmac.compare_digest(str(request.get("proof")), proof(secret, challenge, request)):
+    given = str(request.get("proof")).encode(errors="replace")
+    if not hmac.compare_digest(given, proof(secret, challenge, request).encode()):
         log.warning("relay_refused")
         await send(writer, {"refused": True})
         return None

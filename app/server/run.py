@@ -185,7 +185,9 @@ async def _relay(settings: Settings, services: Services, one_of: ApiServer | Non
     if one_of is not None:
         tasks.append(asyncio.create_task(services.relay.serve_unix(one_of.relays[one_of.place.index])))
     if relay.port is not None and secret is not None:
-        await services.relay.serve_tcp(relay.host, relay.port, secret.get_secret_value().encode())
+        await services.relay.serve_tcp(
+            relay.host, relay.port, secret.get_secret_value().encode(), shares_port=one_of is not None
+        )
         tasks.append(asyncio.create_task(services.peers.announce()))
     return tasks
 

@@ -248,3 +248,14 @@ def test_under_a_hypercorn_of_ones_own_there_is_one_api_server() -> None:
     )
     assert done.returncode == 1
     assert "TWOWIRE_API_SERVER_COUNT: only `twowire serve` can start several" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_relay_on_all_addresses_needs_one_that_others_reach(host: str) -> None:
+    flags = ("--store", "redis://127.0.0.1", "--relay-port", "8100", "--relay-host", host)
+    environ = {"TWOWIRE_RELAY_SECRET": "0123456789abcdef"}
+    assert error_of(*flags, **environ) == (
+        f"--relay-host: others cannot reach this server at {host}; give --relay-address, where they can"
+    )
+    settings = load_settings((*flags, "--relay-address", "10.0.0.1:8100"), environ)
+    assert settings.relay.shown_address == "10.0.0.1:8100"

@@ -241,3 +241,24 @@ def test_other_ids_name_no_server(answer_id: str) -> None:
 def test_an_id_names_its_server_and_api_server() -> None:
     place = Whereabouts("0123abcd", 17)
     assert whereabouts_of(f"chatcmpl-{place.id_prefix}{'0' * 22}") == place
+
+
+async def test_a_request_that_reaches_the_wrong_api_server_is_passed_on(tmp_path: Path) -> None:
+    here, wrong, there = Harness(), Harness(), Harness()
+    place = Whereabouts(here.manager.id_prefix[:8])
+    beside = Whereabouts(place.server, 1)
+    store = MemoryStore()
+    with Meeting.at(tmp_path / "s") as meeting:
+        task = asyncio.create_task(here.services.relay.serve_unix(meeting))
+        wrong.replays.elsewhere = Peers(beside, [meeting.path], MemoryStore(), None, None)
+        listener = RelayListener(wrong.replays, beside)
+        there.replays.elsewhere = Peers(Whereabouts("f" * 8), [], store, SECRET, None)
+        async with create_app(here.services).test_app(), create_app(wrong.services).test_app():
+            listener.operations.update(wrong.services.relay.operations)
+            server = await listener.serve_tcp("127.0.0.1", 0, SECRET)
+            await store.put(f"relay:{place.server}", f"127.0.0.1:{server.sockets[0].getsockname()[1]}".encode())
+            begun = await begin(here)
+            assert await there.replays.ask("cancel", begun.id, None) is True
+            assert (await begun.peer.wait_for(DONE))["status"] == "cancelled"
+            await listener.close()
+        task.cancel()

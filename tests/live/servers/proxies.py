@@ -210,13 +210,18 @@ PROGRAMS = {proxy.package: proxy.name for proxy in (*PROXIES, HAPROXY)} | {redis
 def main() -> None:
     """Install what is missing."""
     missing = [package for package, name in PROGRAMS.items() if program_of(name) is None]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None:
+    # With systemd the packages would start their services.
+    has_systemd = Path("/run/systemd/system").is_dir()
+    if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None and not has_systemd:
         # Debian starts no services in runlevel 1 (invoke-rc.d).
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", *words], env=quiet, timeout=INSTALL_LIMIT_S, check=False, stdout=subprocess.DEVNULL
-            )
+            try:
+                subprocess.run(
+                    ["apt-get", *words], env=quiet, timeout=INSTALL_LIMIT_S, check=False, stdout=subprocess.DEVNULL
+                )
+            except subprocess.TimeoutExpired:
+                print(f"apt-get {words[0]} took longer than {INSTALL_LIMIT_S} s")
     for package, name in PROGRAMS.items():
         if program_of(name) is None:
             print(f"{name} is not there: its tests are skipped; on Debian: apt-get install {package}")

@@ -50,6 +50,11 @@ class _Running:
     def ended(self, spender: Spender) -> None:
         self._owed += spender.usage.completion_tokens - self.counted.pop(spender)
 
+    def owe(self, tokens: int, since: float) -> None:
+        """Count tokens again that were used since then."""
+        self._owed += tokens
+        self.counted_at = min(self.counted_at, since)
+
     def pending(self) -> int:
         """The tokens used since `fresh` was last called."""
         running = sum(int(each.usage.completion_tokens) - counted for each, counted in self.counted.items())
@@ -130,8 +135,11 @@ class RateLimits:
         if client is not None:
             self._running[client].ended(spender)
             self._ended.add(client)
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(self._settle_after_s, self._start_settling)
+            self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._settle_after_s, self._start_settling)
 
     def _start_settling(self) -> None:
         self._timer = None
@@ -187,7 +195,11 @@ class RateLimits:
                 draws.append(Draw(key, limit, needs, takes, used, used_over_s))
             else:
                 draws.append(Draw(key, limit, needs, takes))
-        drawn = await self._store.draw(draws)
+        try:
+            drawn = await self._store.draw(draws)
+        except BaseException:
+            self._put_back(client, used, used_over_s)
+            raise
         levels = dict(zip(self._limits, drawn.levels, strict=True))
         if self._store.is_shared and amounts:
             if len(self._levels) >= MAX_LEVELS:
@@ -224,6 +236,15 @@ class RateLimits:
         if not running.counted:
             del self._running[client]
         return used, used_over_s
+
+    def _put_back(self, client: str, used: int, used_over_s: float) -> None:
+        """Undo `_used_by`: the tokens could not be taken."""
+        if used:
+            now = self._clock()
+            running = self._running.setdefault(client, _Running(now))
+            running.owe(used, now - used_over_s)
+            self._ended.add(client)
+            self._settle_soon()
 
 
 def _refusal(name: str, amount: int, level: float, per_minute: int) -> TwowireError:

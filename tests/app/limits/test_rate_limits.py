@@ -202,3 +202,27 @@ async def test_the_headers_of_a_response_do_not_ask_a_shared_store_again() -> No
     await limits.headers("a")
     assert store.draws == 5, "what was drawn long ago no longer counts"
     limits.ended(answer)
+
+
+async def test_tokens_that_could_not_be_taken_are_taken_later() -> None:
+    class Failing(MemoryStore):
+        fails = False
+
+        async def draw(self, draws: Sequence[Draw]) -> Drawn:
+            if self.fails:
+                raise asyncio.CancelledError
+            return await super().draw(draws)
+
+    clock = Clock()
+    store = Failing(clock)
+    limits = RateLimits(store, RatesPerMinute(None, 60), clock)
+    answer = Answer()
+    limits.follow("a", answer)
+    answer.usage.completion_tokens = 50
+    limits.ended(answer)
+    store.fails = True
+    with pytest.raises(asyncio.CancelledError):
+        await limits.standing("a")
+    store.fails = False
+    (left,) = await limits.standing("a")
+    assert left["remaining"] == 10

@@ -29,6 +29,8 @@ from protocol.errors import TwowireError
 log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
+ALIVE_EVERY_S = 10.0
+"""How often a reader is told that this server still runs. It gives up after `app.relay.remote.SILENT_FOR_S`."""
 READS = frozenset({"resume", "follow", "watch"})
 
 Operation = Callable[[str, str | None], Awaitable[Any]]
@@ -122,19 +124,21 @@ class RelayListener:
     async def _relay(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, reader: ReplayReader) -> None:
         listening = asyncio.create_task(self._listen(source, reader))
         sending = asyncio.create_task(_send_all(sink, reader))
+        beating = asyncio.create_task(_beat(sink))
         try:
             # Whichever ends first: the events, or the other server's interest in them.
             await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
-            for task in (listening, sending):
+            tasks = (listening, sending, beating)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(listening, sending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await reader.leave()
 
     async def _listen(self, source: asyncio.StreamReader, reader: ReplayReader) -> None:
-        while await receive(source) is not None:
+        while await receive(source, MAX_REQUEST_BYTES) is not None:
             await reader.cancel()
 
 
@@ -142,7 +146,7 @@ async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s
     challenge = secrets.token_hex(16)
     if secret is not None:
         await send(writer, {"challenge": challenge})
-    request = await receive(reader)
+    request = await receive(reader, MAX_REQUEST_BYTES)
     if request is None or secret is None:
         return request
     given = str(request.get("proof")).encode(errors="replace")
@@ -151,6 +155,13 @@ async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s
         await send(writer, {"refused": True})
         return None
     return request
+
+
+async def _beat(sink: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(ALIVE_EVERY_S)
+        if not sink.transport.get_write_buffer_size():  # Otherwise there is enough to read.
+            sink.write(b'{"alive":true}\n')
 
 
 async def _send_all(sink: asyncio.StreamWriter, reader: ReplayReader) -> None:

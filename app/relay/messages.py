@@ -4,6 +4,7 @@
     client   {"op": "resume", …}                                  and "proof" over TCP
     server   {"opened": {…}}  or  {"done": …}  or  {"error": {…}}  or, for a wrong proof, {"refused": true}
     server   {"events": [[name, data], …]}  or  {"silent": true}  after "opened", as often as need be
+    server   {"alive": true}                                      after "opened", every few seconds
     client   {"cancel": true}                                     after "opened"
     server   {"end": {…}}
 
@@ -26,6 +27,8 @@ from protocol.errors import Fault, TwowireError
 MAX_LINE_BYTES = 64 << 20
 """The largest line: one step's events, which may hold a whole response."""
 MAX_REQUEST_BYTES = 64 << 10
+BUFFER_BYTES = 256 << 10
+"""The limit of a stream that reads lines, which may be longer: asyncio buffers twice as much for a slow reader."""
 
 Message = dict[str, Any]
 
@@ -36,12 +39,22 @@ async def send(writer: asyncio.StreamWriter, message: Message) -> None:
     await writer.drain()
 
 
-async def receive(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None if the other side has closed. Raises `OSError`, `ValueError`."""
-    line = await reader.readline()
-    if not line.endswith(b"\n"):
-        return None
-    message = orjson.loads(line)
+async def receive(reader: asyncio.StreamReader, most: int) -> Message | None:
+    """The next message, of at most so many bytes; None if the other side has closed. Raises `OSError`, `ValueError`."""
+    pieces: list[bytes] = []
+    size = 0
+    while not pieces or not pieces[-1].endswith(b"\n"):
+        try:
+            pieces.append(await reader.readuntil(b"\n"))
+        except asyncio.LimitOverrunError as over:
+            # All that is there of a line that is longer than the stream's limit.
+            pieces.append(await reader.readexactly(over.consumed))
+        except asyncio.IncompleteReadError:
+            return None
+        size += len(pieces[-1])
+        if size > most:
+            raise ValueError(f"a message of more than {most} bytes")
+    message = orjson.loads(b"".join(pieces))
     if not isinstance(message, dict):
         raise ValueError("not a message")
     return message

@@ -12,7 +12,7 @@ import structlog
 from app.generation.elsewhere import Whereabouts, whereabouts_of
 from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import not_found
-from app.relay.messages import MAX_LINE_BYTES, Message, decoded_error, proof, receive, send
+from app.relay.messages import BUFFER_BYTES, MAX_LINE_BYTES, Message, decoded_error, proof, receive, send
 from app.relay.remote import RemoteBuffer
 from app.stores.base import Store
 from protocol.errors import TwowireError
@@ -73,45 +73,55 @@ class Peers:
         self, answer_id: str, request: Message
     ) -> tuple[tuple[asyncio.StreamReader, asyncio.StreamWriter], Message]:
         """Send a request to the server that has the generation. Raises `TwowireError`: what it answers, or 404."""
-        writer = None
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                reader, writer = await self._connect(answer_id, request)
-                answer = await receive(reader)
-                if answer is None:
-                    raise ConnectionError("it was closed")
-                if "refused" in answer:
-                    raise ConnectionError("that server has another TWOWIRE_RELAY_SECRET")
-        except (OSError, ValueError, KeyError, TimeoutError) as error:
-            log.warning("relay_unreachable", id=answer_id, error=repr(error))
-            if writer is not None:
-                writer.close()
-            raise not_found() from error
-        if "error" in answer:
-            writer.close()
-            raise decoded_error(answer["error"])
-        return (reader, writer), answer
-
-    async def _connect(self, answer_id: str, request: Message) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         place = whereabouts_of(answer_id)
         assert place is not None
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                reader, writer = await self._connect(place)
+                try:
+                    answer = await self._answer(place, request, reader, writer)
+                    error = decoded_error(answer["error"]) if "error" in answer else None
+                except BaseException:
+                    writer.close()
+                    raise
+        except (OSError, ValueError, KeyError, TimeoutError) as failure:
+            log.warning("relay_unreachable", id=answer_id, error=repr(failure))
+            raise not_found() from failure
+        if error is not None:
+            writer.close()
+            raise error
+        return (reader, writer), answer
+
+    async def _connect(self, place: Whereabouts) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if place.server == self._here.server:
-            reader, writer = await asyncio.open_unix_connection(self._siblings[place.number], limit=MAX_LINE_BYTES)
-        else:
-            address = await self._store.get(_key(place.server)) or self._known.get(place.server)
-            if address is None or self._secret is None:
-                raise ConnectionError("that server has no address in the store")
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[place.server] = address
-            host, _, port = address.decode().rpartition(":")
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_LINE_BYTES)
-            challenge = await receive(reader)
+            return await asyncio.open_unix_connection(self._siblings[place.number], limit=BUFFER_BYTES)
+        address = await self._store.get(_key(place.server)) or self._known.get(place.server)
+        if address is None:
+            raise ConnectionError("that server has no address in the store")
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[place.server] = address
+        host, _, port = address.decode().rpartition(":")
+        return await asyncio.open_connection(host.strip("[]"), int(port), limit=BUFFER_BYTES)
+
+    async def _answer(
+        self, place: Whereabouts, request: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Message:
+        """What is answered to a request. Raises `OSError`, `ValueError`, `KeyError`."""
+        if place.server != self._here.server:
+            if self._secret is None:
+                raise ConnectionError("there is no TWOWIRE_RELAY_SECRET")
+            challenge = await receive(reader, MAX_LINE_BYTES)
             if challenge is None:
                 raise ConnectionError("it was closed")
             request |= {"proof": proof(self._secret, challenge["challenge"], request)}
         await send(writer, request)
-        return reader, writer
+        answer = await receive(reader, MAX_LINE_BYTES)
+        if answer is None:
+            raise ConnectionError("it was closed")
+        if "refused" in answer:
+            raise ConnectionError("that server has another TWOWIRE_RELAY_SECRET")
+        return answer
 
 
 def _key(server: str) -> str:

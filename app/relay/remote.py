@@ -8,7 +8,7 @@ import uuid
 import structlog
 
 from app.generation.replay_reader import Follower, ReplayReader
-from app.relay.messages import Message, decoded_error, decoded_events, receive, send
+from app.relay.messages import MAX_LINE_BYTES, Message, decoded_error, decoded_events, receive, send
 from engine.api import FastPath, Prepared, PreparedPrompt
 from engine.generation import Generation
 from protocol.encoder import Event
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 MAX_WAITING = 256
 """How many events wait for a reader here; beyond that the other server waits, as for a slow client."""
 AT_ONCE = 64
+SILENT_FOR_S = 30.0
+"""After how long without a word a server counts as gone. One that runs sends something every ten seconds."""
 
 
 class _NotHere:
@@ -79,12 +81,12 @@ class RemoteBuffer:
 
     async def _pull(self) -> None:
         try:
-            while (message := await receive(self._source)) is not None:
+            while (message := await self._receive()) is not None:
                 if "events" in message:
                     await self._add(decoded_events(message["events"]), message["usage"])
                 elif "silent" in message:
                     self.reader.note_silence()
-                else:
+                elif "alive" not in message:
                     await self._end(message["end"])
                     return
             raise ConnectionError("it was closed")
@@ -101,6 +103,10 @@ class RemoteBuffer:
             self.is_finished = True
             self.reader.changed.set()
             self._sink.close()
+
+    async def _receive(self) -> Message | None:
+        async with asyncio.timeout(SILENT_FOR_S):
+            return await receive(self._source, MAX_LINE_BYTES)
 
     async def _add(self, events: list[Event], usage: dict[str, int]) -> None:
         while len(self._events) >= MAX_WAITING:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from app.factory import create_app
 from app.generation.elsewhere import Whereabouts, whereabouts_of
 from app.generation.replay_reader import ReplayReader
-from app.relay import remote
+from app.relay import listener, messages, remote
 from app.relay.listener import RelayListener
 from app.relay.peers import Peers
 from app.stores.memory import MemoryStore
@@ -262,3 +262,36 @@ async def test_a_request_that_reaches_the_wrong_api_server_is_passed_on(tmp_path
             assert (await begun.peer.wait_for(DONE))["status"] == "cancelled"
             await listener.close()
         task.cancel()
+
+
+async def test_a_server_that_says_nothing_more_ends_its_streams_with_an_error(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "SILENT_FOR_S", 0.05)
+    begun = await begin(pair.here)
+    reader = await pair.resume(begun)
+    with pytest.raises(TwowireError) as lost:
+        await all_of(reader)
+    assert lost.value.fault is Fault.ENGINE_DIED
+
+
+async def test_a_silent_server_says_that_it_runs(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats = asyncio.Semaphore(0)
+    receive = messages.receive
+
+    async def noted(reader: asyncio.StreamReader, most: int) -> messages.Message | None:
+        message = await receive(reader, most)
+        if message == {"alive": True}:
+            beats.release()
+        return message
+
+    monkeypatch.setattr(remote, "receive", noted)
+    monkeypatch.setattr(listener, "ALIVE_EVERY_S", 0.01)
+    begun = await begin(pair.here)
+    reader = await pair.resume(begun)
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            await beats.acquire()
+    await begun.make("a")
+    begun.stream.end()
+    assert b'"content":"a"' in b"".join(await all_of(reader))

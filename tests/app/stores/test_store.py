@@ -141,3 +141,10 @@ async def test_a_store_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> Non
     with pytest.raises(StoreUnavailable):
         await store.get("a")
     await store.close()
+
+
+async def test_scripts_of_large_things_have_longer_to_answer() -> None:
+    store = RedisStore(StoreOptions(SecretStr("redis://127.0.0.1:1"), store_timeout_s=0.2))
+    timeouts = [client.connection_pool.connection_kwargs["socket_timeout"] for client in (store.client, store._patient)]
+    assert timeouts == [0.2, 10.0]
+    await store.close()

@@ -68,12 +68,15 @@ async def get_json(page: Page, path: str) -> Any:
     return await page.evaluate("(path) => fetch(path).then((answer) => answer.json())", path)
 
 
-def only(document: dict[str, Any], tag: str) -> dict[str, Any]:
-    """The part of the document that describes the routes of a tag."""
-    paths: dict[str, dict[str, Any]] = {}
-    for path, item in document["paths"].items():
-        if methods := {method for method, operation in operations(item).items() if tag in operation["tags"]}:
-            paths[path] = {name: part for name, part in item.items() if name in methods or name == "parameters"}
+def parts(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The document in parts: each describes at most three paths."""
+    everything = list(document["paths"].items())
+    for start in range(0, len(everything), 3):
+        yield only(document, dict(everything[start : start + 3]))
+
+
+def only(document: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:
+    """The part of the document that describes these paths."""
     components: dict[str, dict[str, Any]] = {"securitySchemes": document["components"]["securitySchemes"]}
     todo: list[object] = [paths]
     while todo:
@@ -103,12 +106,10 @@ async def test_every_route_is_listed_and_nothing_breaks_the_policy(browser: Brow
 
 
 async def test_every_route_can_be_opened_within_the_policy(browser: Browser, server: Server) -> None:
-    """A tag at a time: Swagger UI reads the whole document again for each route that is opened, for seconds."""
+    """A part at a time: Swagger UI reads the whole document again for each route that is opened, for seconds."""
     document = (await asyncio.to_thread(httpx.get, f"{server.url}/openapi.json")).json()
-    everything = [one for item in document["paths"].values() for one in operations(item).values()]
     opened = 0
-    for tag in sorted({tag for operation in everything for tag in operation["tags"]}):
-        part = only(document, tag)
+    for part in parts(document):
         count = sum(len(operations(item)) for item in part["paths"].values())
         opened += count
         async with docs(browser, server.url, document=part) as page:
@@ -118,7 +119,7 @@ async def test_every_route_can_be_opened_within_the_policy(browser: Browser, ser
             await expect(page.locator(".opblock-body")).to_have_count(count)
             # What it says while it reads the document.
             await expect(page.locator(".opblock-loading-animation")).to_have_count(0)
-    assert opened == len(everything)
+    assert opened == sum(len(operations(item)) for item in document["paths"].values())
 
 
 async def try_chat(page: Page, text: str) -> Locator:

@@ -6,9 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from engine.config import EngineConfig
-from engine.validation import MAX_WHOLE_LOGPROBS
 from protocol.errors import Fault, TwowireError
 from protocol.extras import NO_EXTRAS, Extras
+from protocol.generation import GenerationRequest, TextPrompt
+
+MAX_PROMPT_CANDIDATES = 50_000
+"""Candidates reported for the tokens of a request's prompts, in all choices. They are decoded in the event loop in one
+piece: so many take a quarter of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,21 @@ def check_extras(extras: Extras, limits: ExtraLimits, max_model_len: int) -> Non
         raise TwowireError(Fault.INVALID_VALUE, message, param="truncate_prompt_tokens")
 
 
-def check_prompt_logprobs(extras: Extras, prompt_tokens: int) -> None:
-    """Raise `TwowireError` (400) where the report of all prompts would be too large."""
-    if extras.prompt_logprobs is None:
+def check_prompt_logprobs(request: GenerationRequest, prompt_tokens: int) -> None:
+    """Raise `TwowireError` (400) where the report of all prompts would be too large: each choice repeats it.
+
+    A prompt that is echoed is reported like the answer. `prompt_tokens` counts each prompt once.
+    """
+    prompt, asked = request.prompt, request.extras.prompt_logprobs
+    echoed = request.sampling.logprobs if isinstance(prompt, TextPrompt) and prompt.echo else None
+    if asked is None and echoed is None:
         return
-    candidates = prompt_tokens * (extras.prompt_logprobs + 1)
-    if candidates > MAX_WHOLE_LOGPROBS:
-        message = f"prompt_logprobs asks for {candidates} log probabilities; at most {MAX_WHOLE_LOGPROBS} are reported."
-        raise TwowireError(Fault.INVALID_VALUE, message, param="prompt_logprobs")
+    wanted = max(asked or 0, echoed or 0)
+    candidates = prompt_tokens * request.n * (wanted + 1)
+    if candidates > MAX_PROMPT_CANDIDATES:
+        param = "prompt_logprobs" if asked == wanted else request.fields.logprobs
+        message = (
+            f"{param} asks for {candidates} log probabilities of the prompt: {wanted + 1} for each of {prompt_tokens} "
+            f"tokens, in {request.n} choices; at most {MAX_PROMPT_CANDIDATES} are reported."
+        )
+        raise TwowireError(Fault.INVALID_VALUE, message, param=param)

@@ -210,10 +210,10 @@ class VllmEngine:
                 )
             )
             answer_tokens += n * (sampling.max_tokens or 0)
-        check_logprobs(request, answer_tokens)
-        await check_constraint(self.grammars, answer.constraint, request, client)
         prompt_tokens = sum(prompt.token_count for prompt in prompts)
-        check_prompt_logprobs(request.extras, prompt_tokens)
+        check_logprobs(request, answer_tokens)
+        check_prompt_logprobs(request, prompt_tokens)
+        await check_constraint(self.grammars, answer.constraint, request, client)
         image_tokens = sum(prompt.image_tokens for prompt in prompts)
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from engine.config import EngineConfig
-from engine.extras import check_extras, check_prompt_logprobs, extra_limits
-from engine.validation import MAX_WHOLE_LOGPROBS
+from engine.extras import MAX_PROMPT_CANDIDATES, check_extras, check_prompt_logprobs, extra_limits
 from protocol.errors import Fault, TwowireError
 from protocol.extras import Extras
+from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
 
 CONTEXT = 100
 NOTHING = extra_limits(EngineConfig())
@@ -54,8 +54,33 @@ def test_nobody_may_jump_the_queue_by_default() -> None:
         check_extras(Extras(priority=-1), limits, CONTEXT)
 
 
-def test_the_report_of_a_prompt_is_bounded() -> None:
-    check_prompt_logprobs(Extras(prompt_logprobs=1), MAX_WHOLE_LOGPROBS // 2)
-    with pytest.raises(TwowireError, match="prompt_logprobs asks for") as caught:
-        check_prompt_logprobs(Extras(prompt_logprobs=1), MAX_WHOLE_LOGPROBS // 2 + 1)
-    assert caught.value.param == "prompt_logprobs"
+def asking(prompt_logprobs: int | None = None, *, n: int = 1, echo: int | None = None) -> GenerationRequest:
+    """A request for a completion; `echo` is how many log probabilities it wants of what it echoes."""
+    prompt, sampling = TextPrompt(["x"], echo=echo is not None), Sampling(logprobs=echo)
+    return GenerationRequest(prompt, sampling, n=n, extras=Extras(prompt_logprobs=prompt_logprobs))
+
+
+@pytest.mark.parametrize(
+    ("request_", "candidates", "param"),
+    [
+        (asking(0), 1, "prompt_logprobs"),
+        (asking(1), 2, "prompt_logprobs"),
+        (asking(1, n=5), 10, "prompt_logprobs"),
+        (asking(echo=1), 2, "logprobs"),
+        (asking(1, echo=4), 5, "logprobs"),
+        (asking(4, n=2, echo=1), 10, "prompt_logprobs"),
+    ],
+)
+def test_the_report_of_a_prompt_is_bounded(request_: GenerationRequest, candidates: int, param: str) -> None:
+    tokens = MAX_PROMPT_CANDIDATES // candidates
+    check_prompt_logprobs(request_, tokens)
+    with pytest.raises(TwowireError) as caught:
+        check_prompt_logprobs(request_, tokens + 1)
+    assert caught.value.param == param
+    assert f"{param} asks for {(tokens + 1) * candidates} log probabilities" in caught.value.message
+
+
+def test_a_prompt_that_is_not_reported_may_be_long() -> None:
+    check_prompt_logprobs(asking(), 10 * MAX_PROMPT_CANDIDATES)
+    chat = GenerationRequest(ChatPrompt([]), Sampling(logprobs=20))
+    check_prompt_logprobs(chat, 10 * MAX_PROMPT_CANDIDATES)

@@ -8,6 +8,7 @@ turns at running Python (up to 5 ms each). To render a short chat takes less tha
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,32 +66,51 @@ class Prompts:
                     # have to wait for their tokens until the last has been rendered.
                     await asyncio.sleep(0)
                     return engine_input
-        self._in_thread += 1
-        try:
-            _, (engine_input,) = await self._renderer.render_chat_async([messages], params, tokens)
-        finally:
-            self._in_thread -= 1
+        _, (engine_input,) = await self._threaded(self._renderer.render_chat_async([messages], params, tokens))
         if plain is not None:
             plain.learn(engine_input, owner)
         return engine_input
 
     async def chat_with_media(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:
         """The engine's input for a chat with images, whole: without counting on what the engine core has cached."""
-        self._in_thread += 1
-        try:
-            _, (engine_input,) = await self._renderer.render_chat_async([messages], params, tokens, skip_mm_cache=True)
-        finally:
-            self._in_thread -= 1
+        rendered = self._renderer.render_chat_async([messages], params, tokens, skip_mm_cache=True)
+        _, (engine_input,) = await self._threaded(rendered, has_media=True)
         return engine_input
 
     async def completion(self, prompts: list[dict[str, Any]], tokens: Any) -> list[Any]:
         """The engine's inputs for the prompts of a completion. Raises what vLLM raises."""
+        inputs: list[Any] = await self._threaded(self._renderer.render_cmpl_async(prompts, tokens))
+        return inputs
+
+    async def _threaded(self, rendered: Awaitable[T], *, has_media: bool = False) -> T:
+        """What the renderer makes in its thread, which counts as used until it really has ended."""
         self._in_thread += 1
         try:
-            inputs: list[Any] = await self._renderer.render_cmpl_async(prompts, tokens)
-        finally:
-            self._in_thread -= 1
-        return inputs
+            result = await rendered
+        except BaseException:
+            # Cancelled, or one of several prompts has failed: the thread goes on with what it has begun.
+            self._leave_thread_later(has_media=has_media)
+            raise
+        self._in_thread -= 1
+        return result
+
+    def _leave_thread_later(self, *, has_media: bool) -> None:
+        # Each of vLLM's executors has one thread: what is submitted now runs after all that was before.
+        executors = [self._renderer._executor, *([self._renderer._mm_executor] if has_media else ())]
+        loop = asyncio.get_running_loop()
+        try:
+            turns = [loop.run_in_executor(executor, _nothing) for executor in executors]
+        except RuntimeError:  # It has been shut down.
+            self._left_thread()
+            return
+        asyncio.gather(*turns, return_exceptions=True).add_done_callback(self._left_thread)
+
+    def _left_thread(self, _: object = None) -> None:
+        self._in_thread -= 1
+
+
+def _nothing() -> None:
+    pass
 
 
 def tokenize_params(params: T, extras: Extras) -> T:

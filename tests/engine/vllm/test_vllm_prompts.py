@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -75,3 +77,65 @@ async def test_of_many_that_come_at_once_one_is_rendered_for_each_turn_of_the_lo
         turns.append(len(renderer.ways) - before)
     assert max(turns) == 1
     assert len(renderer.ways) == 5
+
+
+class ThreadedRenderer(Renderer):
+    """One that really has threads, as vLLM's has: with one worker each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._executor, self._mm_executor = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.has_begun, self.may_end = asyncio.Event(), threading.Event()
+
+    async def render_chat_async(self, conversations: list[Any], params: Any, tokens: Any, **more: Any) -> Any:
+        self.ways.append("thread")
+        await self._work(self._mm_executor if more else self._executor)
+        return conversations, ["input"]
+
+    async def render_cmpl_async(self, prompts: list[Any], tokens: Any) -> list[str]:
+        self.ways.append("completion")
+        await self._work(self._executor)
+        return ["input"]
+
+    async def _work(self, executor: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(self.has_begun.set)
+            self.may_end.wait(60)
+
+        await loop.run_in_executor(executor, work)
+
+    def close(self) -> None:
+        self.may_end.set()
+        self._executor.shutdown()
+        self._mm_executor.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion", "media"])
+async def test_a_thread_whose_reader_was_cancelled_is_still_in_use(kind: str) -> None:
+    renderer = ThreadedRenderer()
+    prompts = Prompts(renderer)
+    try:
+        begun: Any
+        if kind == "chat":
+            begun = prompts.chat(chat(AT_ONCE_CHARS), None, None)
+        elif kind == "completion":
+            begun = prompts.completion([{"prompt": "x"}], None)
+        else:
+            begun = prompts.chat_with_media(chat(10), None, None)
+        begun = asyncio.ensure_future(begun)
+        await renderer.has_begun.wait()
+        begun.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await begun
+        beside = asyncio.ensure_future(prompts.chat(chat(10), None, None))
+        await asyncio.sleep(0)
+        assert renderer.ways[1:] == ["thread"]
+        renderer.may_end.set()
+        assert await beside == "input"
+        async with asyncio.timeout(30):
+            while renderer.ways[-1] != "at once":
+                await prompts.chat(chat(10), None, None)
+    finally:
+        renderer.close()

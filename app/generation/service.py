@@ -138,13 +138,17 @@ class GenerationService:
 
         `api` is one whose responses are kept; `history` is as for `start`. The stream's reader must leave it.
         """
-        self._check(api, request, transport)
+        adapter = self._check(api, request, transport)
         keep = await self._recall(api, request, caller, history)
         assert keep is not None
-        generation = await self._run(api.generation_request(request), caller, transport, None)
-        answer_id = api.answer_id(generation.id)
-        encoder = api.encoder(request, answer_id, int(time.time()))
-        return PreparedStream(answer_id, generation, cast(KeptEncoder, encoder), keep)
+        generation = await self._run(_wanted(api, request, adapter), caller, transport, None)
+        try:
+            answer_id = api.answer_id(generation.id)
+            encoder = api.encoder(request, answer_id, int(time.time()))
+            return PreparedStream(answer_id, generation, cast(KeptEncoder, encoder), keep)
+        except BaseException:
+            await generation.close()
+            raise
 
     async def prefill(self, api: GenerationApi[R], request: R, caller: Caller, transport: Transport) -> LiveStream:
         """Have a request's prompt read into the engine's cache; the stream has one token, to be dropped.
@@ -158,9 +162,13 @@ class GenerationService:
             raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
         wanted = prompt_only(_wanted(api, request, adapter))
         generation = await self._run(wanted, caller, transport, None, keeps_half=True)
-        answer_id = api.answer_id(generation.id)
-        encoder = api.encoder(request, answer_id, int(time.time()))
-        return LiveStream(answer_id, generation, encoder, generation.sequences)
+        try:
+            answer_id = api.answer_id(generation.id)
+            encoder = api.encoder(request, answer_id, int(time.time()))
+            return LiveStream(answer_id, generation, encoder, generation.sequences)
+        except BaseException:
+            await generation.close()
+            raise
 
     async def collect(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import app
 from app.generation.api import GenerationApi
 from app.generation.replay_reader import ReplayReader
 from app.generation.stream import LiveStream
-from app.generation.table import CHAT, COMPLETIONS
+from app.generation.table import CHAT, COMPLETIONS, RESPONSES
 from app.observability.outcome import Wire
 from app.security.caller import Caller
+from engine.adapters.api import Adapter
 from engine.generation import Generation
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt
@@ -130,6 +132,33 @@ async def test_an_api_that_fails_leaves_nothing_behind(is_streamed: bool) -> Non
             await begin(broken, body, CALLER, transport)
         assert transport.adopted[0].outcome == "cancelled"
         assert harness.manager.sequences == 0
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_an_api_that_fails_leaves_nothing_behind_where_only_the_prompt_is_read(is_kept: bool) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    async with open_harness() as harness:
+        service, transport = harness.services.generation, Transport()
+        begin: Callable[..., Awaitable[Any]] = service.prepare_only if is_kept else service.prefill
+        api: GenerationApi[Any] = RESPONSES if is_kept else CHAT
+        body = body_of(CHAT) if api is CHAT else request_from_object(api.request, {"model": "guide", "input": "hi"})
+        with pytest.raises(ZeroDivisionError):
+            await begin(replace(api, encoder=fail), body, CALLER, transport)
+        assert transport.adopted[0].outcome == "cancelled"
+        assert harness.manager.sequences == 0
+
+
+async def test_the_prompt_of_an_adapter_is_computed_with_it() -> None:
+    async with open_harness(steps=words("a"), ends=True) as harness:
+        adapters = harness.manager.adapters
+        adapters.by_name["sql"] = Adapter("sql", 1, Path(), "", 8)
+        await adapters.start(harness.engine)
+        body = request_from_object(RESPONSES.request, {"model": "sql", "input": "hi"})
+        stream = await harness.services.generation.prepare_only(RESPONSES, body, CALLER, Transport("websocket"))
+        assert harness.engine.used == [adapters.by_name["sql"]]
+        await stream.leave()
 
 
 async def test_what_the_engine_refuses_costs_no_tokens() -> None:

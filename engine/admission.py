@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from engine.adapter_registry import Adapters
+from engine.adapters.api import Adapter
 from engine.api import Prepared
 from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
@@ -75,8 +76,8 @@ class Admission:
             raise self.queue_full()
         return entry
 
-    def leave(self, entry: QueueEntry, prepared: Prepared) -> None:
+    def leave(self, entry: QueueEntry, adapter: Adapter | None) -> None:
         """Give back what `enter` took."""
         self.queue.leave(entry)
-        if prepared.adapter is not None:
-            self._adapters.release(prepared.adapter)
+        if adapter is not None:
+            self._adapters.release(adapter)

@@ -249,7 +249,7 @@ class EngineManager(HasSupervisor[TextEngine]):
             try:
                 stream = await open_streams(engine, prepared, generation_id, self.adapters)
             except BaseException:
-                self._admission.leave(entry, prepared)
+                self._admission.leave(entry, prepared.adapter)
                 raise
         else:
             stream = QueuedStream(
@@ -261,7 +261,7 @@ class EngineManager(HasSupervisor[TextEngine]):
             generation_id,
             prepared,
             stream,
-            on_end=lambda ended: self._forget(ended, entry, prepared),
+            on_end=lambda ended: self._forget(ended, entry),
             observer=observer,
             owner=owner,
             keepalive_s=self._keepalive_s,
@@ -277,8 +277,9 @@ class EngineManager(HasSupervisor[TextEngine]):
             raise self._not_ready()
         return await open_streams(engine, prepared, generation_id, self.adapters)
 
-    def _forget(self, generation: Generation, entry: QueueEntry, prepared: Prepared) -> None:
-        self._admission.leave(entry, prepared)
+    def _forget(self, generation: Generation, entry: QueueEntry) -> None:
+        # Its prompt, which may hold images, is not kept until then.
+        self._admission.leave(entry, generation.adapter)
         self._ended_tokens += generation.usage.completion_tokens
         timer = self._generations.pop(generation)
         if timer is not None:

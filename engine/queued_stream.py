@@ -27,7 +27,8 @@ class QueuedStream:
         replace: Callable[[EngineStream], None],
     ) -> None:
         self._entry = entry
-        self._open_stream = open_stream
+        self._open_stream: Callable[[], Awaitable[EngineStream]] | None = open_stream
+        """None once it is no longer needed: it holds the prompt, which may be large."""
         self._replace = replace
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
@@ -47,7 +48,9 @@ class QueuedStream:
         if self._entry.state == "out":
             message = "The queue is full, and this place in it was given to a client that has fewer."
             raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
+        assert self._open_stream is not None
         stream = await self._open_stream()
+        self._open_stream = None
         if self._over.is_set():
             await stream.close()
             return None
@@ -59,6 +62,7 @@ class QueuedStream:
 
     async def cancel(self) -> None:
         self._over.set()
+        self._open_stream = None
         self._changed.set()
 
     async def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -190,3 +192,37 @@ async def test_when_the_engine_dies_those_who_wait_are_told_that_there_is_none()
         with pytest.raises(TwowireError) as gone:
             await reading
         assert gone.value.fault is Fault.ENGINE_NOT_READY
+
+
+class Pixels:
+    """A prompt's input that can be told to be gone."""
+
+
+@pytest.mark.parametrize("how", ["runs", "waited", "cancelled", "ended"])
+async def test_the_prompt_is_not_kept_until_the_answer_ends(how: str) -> None:
+    async with open_harness() as harness:
+        first = None if how == "runs" else await harness.run("a")
+        pixels = Pixels()
+        known = weakref.ref(pixels)
+        prepared = Prepared((PreparedPrompt(3, pixels, object()),), 3)
+        generation = await harness.manager.run(prepared)
+        del pixels, prepared
+        reading = asyncio.ensure_future(anext(generation, None))
+        if how == "cancelled":
+            await generation.cancel()
+        elif how == "ended":
+            await generation.close()
+        elif first is not None:
+            gc.collect()
+            assert known() is not None
+            await first.close()
+        if how in ("runs", "waited"):
+            await until(lambda: len(harness.streams) == (1 if how == "runs" else 2))
+            harness.streams[-1].feed(Delta(0, "a", 1))
+        await reading
+        del reading
+        gc.collect()
+        assert known() is None
+        await generation.close()
+        if first is not None:
+            await first.close()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -17,9 +16,13 @@ from engine.media.limits import MediaLimits
 from protocol.errors import Fault, TwowireError
 from protocol.images import ImageSource, is_http
 
+T = TypeVar("T")
+
 MAX_DECODED = 2
 """Requests whose images are in memory as pixels at a time. The engine reads one request's images after another's, so
 that more would only take memory."""
+MAX_PREPARING = 64
+"""Requests whose images are fetched, wait for their turn, or are in memory as pixels at a time."""
 
 
 class ImageLoader:
@@ -33,20 +36,43 @@ class ImageLoader:
         self._fetcher = Fetcher(limits, resolve)
         self._threads = ThreadPoolExecutor(MAX_DECODED, thread_name_prefix="images")
         self._slots = asyncio.Semaphore(MAX_DECODED)
+        self._preparing = 0
 
-    @asynccontextmanager
-    async def loaded(self, sources: Sequence[ImageSource]) -> AsyncIterator[list[Any]]:
-        """What `load` has made of each image, to be used up within the block. Raises `TwowireError`."""
-        allowance, pixels = Allowance(self._limits.max_bytes), PixelBound(self._limits)
-        files = await self._fetched(sources, allowance)
-        async with self._slots:
-            images = []
-            for number, source in enumerate(sources):
-                loop, file = asyncio.get_running_loop(), files.pop(number, None)
-                images.append(
-                    await loop.run_in_executor(self._threads, decode, source, file, allowance, pixels, self._load)
-                )
-            yield images
+    async def use(self, sources: Sequence[ImageSource], user: Callable[[list[Any]], Awaitable[T]]) -> T:
+        """What `user` makes of the images, which it gets as `load` has made them. Raises `TwowireError`.
+
+        Where this is cancelled while there are pixels, `user` still goes on to its end: its threads cannot be stopped,
+        and others come into memory only after that.
+        """
+        if self._preparing >= MAX_PREPARING:
+            message = f"{self._preparing} requests with images are being prepared; try again later."
+            raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
+        self._preparing += 1
+        try:
+            allowance = Allowance(self._limits.max_bytes)
+            files = await self._fetched(sources, allowance)
+            await self._slots.acquire()
+            using = asyncio.ensure_future(self._use(sources, files, allowance, user))
+            using.add_done_callback(lambda _: self._slots.release())
+            return await asyncio.shield(using)
+        finally:
+            self._preparing -= 1
+
+    async def _use(
+        self,
+        sources: Sequence[ImageSource],
+        files: dict[int, bytes],
+        allowance: Allowance,
+        user: Callable[[list[Any]], Awaitable[T]],
+    ) -> T:
+        loop, pixels = asyncio.get_running_loop(), PixelBound(self._limits)
+        images = []
+        for number, source in enumerate(sources):
+            file = files.pop(number, None)
+            images.append(
+                await loop.run_in_executor(self._threads, decode, source, file, allowance, pixels, self._load)
+            )
+        return await user(images)
 
     async def _fetched(self, sources: Sequence[ImageSource], allowance: Allowance) -> dict[int, bytes]:
         """The files of those that are not in the request itself, by their position."""

@@ -38,10 +38,11 @@ class ImagePrompts:
         messages = after_results(messages)
         sources = images_of(messages)
         self._check_count(sources)
-        async with self._loader.loaded(sources) as images:
-            # vLLM's own cache for the engine core counts on each prompt reaching it, and in the order in which they
-            # were rendered. Here prompts wait, are refused or cancelled in between.
-            return await self._prompts.chat_with_media(filled(messages, images), params, tokens)
+        # vLLM's own cache for the engine core counts on each prompt reaching it, and in the order in which they were
+        # rendered. Here prompts wait, are refused or cancelled in between.
+        return await self._loader.use(
+            sources, lambda images: self._prompts.chat_with_media(filled(messages, images), params, tokens)
+        )
 
     def _check_count(self, sources: list[ImageSource]) -> None:
         if len(sources) > self._most:

@@ -14,7 +14,7 @@ from aiohttp.abc import ResolveResult
 from PIL import Image
 
 from engine.media.limits import MediaLimits
-from engine.media.loader import MAX_DECODED, ImageLoader
+from engine.media.loader import MAX_DECODED, MAX_PREPARING, ImageLoader
 from protocol.errors import Fault, TwowireError
 from protocol.images import ImageSource
 from tests.engine.media.hosts import answer, found, listening
@@ -40,13 +40,16 @@ async def loopback(host: str, port: int) -> list[ResolveResult]:
     return [found("127.0.0.1", port)]
 
 
+async def unchanged(images: list[Any]) -> list[Any]:
+    return images
+
+
 async def loaded(
     sources: Sequence[ImageSource], limits: MediaLimits | None = None, load: Load | None = None
 ) -> list[Any]:
     loader = ImageLoader(limits or MediaLimits(), load or Load(), loopback)
     try:
-        async with loader.loaded(sources) as images:
-            return images
+        return await loader.use(sources, unchanged)
     finally:
         await loader.close()
 
@@ -157,17 +160,64 @@ async def test_only_so_many_requests_hold_pixels_at_a_time() -> None:
     loader = ImageLoader(MediaLimits(), Load())
     holding, most, turn = 0, 0, asyncio.Event()
 
-    async def request() -> None:
+    async def hold(images: list[Any]) -> None:
         nonlocal holding, most
-        async with loader.loaded([source(data_url(picture()))]):
-            holding += 1
-            most = max(most, holding)
-            if holding == MAX_DECODED:
-                turn.set()
-            await turn.wait()
-            holding -= 1
+        holding += 1
+        most = max(most, holding)
+        if holding == MAX_DECODED:
+            turn.set()
+        await turn.wait()
+        holding -= 1
 
     async with asyncio.timeout(30):
-        await asyncio.gather(*(request() for _ in range(8)))
+        await asyncio.gather(*(loader.use([source(data_url(picture()))], hold) for _ in range(8)))
     assert most == MAX_DECODED
+    await loader.close()
+
+
+async def test_a_cancelled_request_holds_its_place_until_its_pixels_are_used_up() -> None:
+    loader, begun, may_end = ImageLoader(MediaLimits(), Load()), 0, asyncio.Event()
+
+    async def hold(images: list[Any]) -> None:
+        nonlocal begun
+        begun += 1
+        await may_end.wait()
+
+    def request() -> asyncio.Task[None]:
+        return asyncio.create_task(loader.use([source(data_url(picture()))], hold))
+
+    async with asyncio.timeout(30):
+        held = [request() for _ in range(MAX_DECODED)]
+        while begun < MAX_DECODED:  # noqa: ASYNC110  # what is waited for has no event of its own
+            await asyncio.sleep(0.001)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        assert all(task.cancelled() for task in held)
+        after = request()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert loader._slots.locked()
+        may_end.set()
+        await after
+    assert begun == MAX_DECODED + 1
+    await loader.close()
+
+
+async def test_only_so_many_requests_prepare_images_at_a_time() -> None:
+    loader, may_end = ImageLoader(MediaLimits(), Load()), asyncio.Event()
+
+    async def hold(images: list[Any]) -> None:
+        await may_end.wait()
+
+    images = [source(data_url(picture()))]
+    async with asyncio.timeout(30):
+        held = [asyncio.create_task(loader.use(images, hold)) for _ in range(MAX_PREPARING)]
+        await asyncio.sleep(0)
+        with pytest.raises(TwowireError) as refused:
+            await loader.use(images, hold)
+        assert (refused.value.fault, refused.value.fault.status) == (Fault.QUEUE_FULL, 503)
+        may_end.set()
+        await asyncio.gather(*held)
+        await loader.use(images, hold)
     await loader.close()

@@ -23,9 +23,10 @@ from engine.adapters.weights import Tensor, check_numbers, read_tensors
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WEIGHTS_BYTES = 8 << 30
+COPIED_AT_A_TIME = 1 << 20
 MAX_NAME_CHARS = 512
 MAX_MATCHES = 250_000
-"""Modules times patterns: vLLM compares each with each, and the engine stands still meanwhile."""
+"""Modules times patterns, or times target modules: each is compared with each, by vLLM while its engine waits."""
 PATTERN = re.compile(r"\^?(?:[\w-]|\\?\.)+\$?")
 """A module's name. PEFT takes any regular expression, and one can keep the engine busy for hours."""
 TENSOR = re.compile(
@@ -73,9 +74,13 @@ def _copy(source: Path, target: Path, limit: int) -> None:
         if status.st_size > limit:
             raise AdapterError(f"{source.name} has {status.st_size} bytes, and may have {limit}")
         with target.open("xb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
-    if target.stat().st_size > limit:
-        raise AdapterError(f"{source.name} grew while it was copied")
+            # One of /proc has another size than it says, and any may grow meanwhile.
+            left = limit + 1
+            while left and (piece := file.read(min(left, COPIED_AT_A_TIME))):
+                copy.write(piece)
+                left -= len(piece)
+    if not left:
+        raise AdapterError(f"{source.name} grew while it was copied, beyond {limit} bytes")
 
 
 def _check(folder: Path, max_rank: int, base: BaseModel | None) -> int:
@@ -84,6 +89,11 @@ def _check(folder: Path, max_rank: int, base: BaseModel | None) -> int:
     tensors = read_tensors(folder / WEIGHTS)
     pairs = _pairs(tensors)
     targets = config["target_modules"]
+    if isinstance(targets, list) and len(targets) * len(pairs) > MAX_MATCHES:
+        raise AdapterError(
+            f"{CONFIG}: {len(targets)} target_modules for {len(pairs)} modules are too many: their product may be "
+            f"{MAX_MATCHES}"
+        )
     if isinstance(targets, list) and not any(_names(target, module) for module in pairs for target in targets):
         raise AdapterError(f"{CONFIG}: target_modules names none of the modules in {WEIGHTS}")
     patterns = len(config.get("rank_pattern") or {}) + len(config.get("alpha_pattern") or {})

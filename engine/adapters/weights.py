@@ -34,6 +34,11 @@ class Tensor:
     start: int
     """Its first byte in the file."""
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return math.prod(self.shape) * FORMATS[self.dtype][0]
+
 
 def raw_header(path: Path, max_bytes: int) -> tuple[dict[str, Any], int]:
     """The header as it is, and the file's first byte after it. Raises `ValueError`, `OSError`."""
@@ -58,7 +63,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if len(header) > MAX_TENSORS:
             raise ValueError(f"it has {len(header)} tensors, and may have {MAX_TENSORS}")
         size = path.stat().st_size - first_byte
-        return {name: _tensor(name, entry, first_byte, size) for name, entry in header.items()}
+        tensors = {name: _tensor(name, entry, first_byte, size) for name, entry in header.items()}
+        if sum(tensor.size for tensor in tensors.values()) > size:
+            raise ValueError("its tensors overlap")
+        return tensors
     except (ValueError, OSError) as error:  # orjson's error is a ValueError.
         raise AdapterError(f"{path.name} is not a safetensors file: {str(error)[:200]}") from None
 

@@ -96,6 +96,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "patterns in a list": ({"rank_pattern": ["q_proj"]}, "rank_pattern must be an object"),
     "a long pattern": ({"rank_pattern": {"q" * 513: 8}}, "rank_pattern must give names"),
     "many patterns": ({"rank_pattern": {f"q{number}": 8 for number in range(60_000)}}, "60000 patterns for 5 modules"),
+    "many targets": ({"target_modules": ["q_proj"] * 60_000}, "60000 target_modules for 5 modules"),
     "another rank than the tensors": ({"r": 4}, "has the rank 8, but r is 4"),
 }
 
@@ -133,6 +134,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def overlapping(path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [8, 256], "data_offsets": [0, 8192]}
+    write_raw(path, json.dumps({name_of(0, side): entry for side in "AB"}).encode(), bytes(8192))
+
+
 def ones(*shape: int) -> np.ndarray[Any, Any]:
     return np.ones(shape, "<f4")
 
@@ -153,6 +159,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a huge shape": (header_of(shape=[1 << 62, 4]), "impossible shape"),
     "offsets that are texts": (header_of(data_offsets=["0", "8192"]), "impossible shape"),
     "no offsets": (header_of(data_offsets=None), "is not described"),
+    "tensors that overlap": (overlapping, "its tensors overlap"),
     "integers": (with_tensors(**{A: np.zeros((RANK, HIDDEN), "<i8")}), "must be F32, F16, BF16, not I64"),
     "one half": (with_tensors(**{B: None}), "must have both"),
     "one half twice": (with_tensors(**{A.removeprefix("base_model.model."): ones(RANK, HIDDEN)}), "has two tensors"),
@@ -207,6 +214,19 @@ def test_folders_that_are_none_are_refused(tmp_path: Path) -> None:
         with pytest.raises(AdapterError, match=reason):
             check(folder, tmp_path)
         assert list((tmp_path / "own").iterdir()) == []
+
+
+def test_no_more_is_copied_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_adapter(tmp_path / "a")
+    config = folder / "adapter_config.json"
+    config.unlink()
+    config.symlink_to("/proc/self/status")  # Its size is 0, by what the system says.
+    monkeypatch.setattr("engine.adapters.files.MAX_CONFIG_BYTES", 100)
+    with pytest.raises(AdapterError, match="grew while it was copied, beyond 100 bytes"):
+        check(folder, tmp_path)
+    monkeypatch.setattr("engine.adapters.files.MAX_CONFIG_BYTES", 1 << 20)
+    with pytest.raises(AdapterError, match="is not JSON"):
+        check(folder, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from engine.option import Option
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from protocol.errors import Fault, TwowireError
 
+MAX_WAITING_MEDIA = 4 << 30
+"""The bytes of images, ready for the model, that wait in the queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
@@ -66,15 +69,25 @@ class Admission:
 
     def enter(self, client: str, prepared: Prepared, label: str) -> QueueEntry:
         """Take slots, or a place in the queue, and hold the adapter. Raises `TwowireError`; then nothing is held."""
-        adapter = prepared.adapter
+        adapter, media_bytes = prepared.adapter, prepared.media_bytes
+        if media_bytes and self.queue.would_wait(client):
+            self._check_media(media_bytes)
         if adapter is not None:
             self._adapters.hold(adapter)
-        entry = self.queue.enter(client, prepared.sequences, label, prepared.priority)
+        entry = self.queue.enter(client, prepared.sequences, label, prepared.priority, media_bytes)
         if entry is None:
             if adapter is not None:
                 self._adapters.release(adapter)
             raise self.queue_full()
         return entry
+
+    def _check_media(self, media_bytes: int) -> None:
+        if self.queue.waiting_media + media_bytes > MAX_WAITING_MEDIA:
+            message = (
+                f"Of the images in the queue {self.queue.waiting_media} bytes wait; with this request's {media_bytes} "
+                f"they would be more than {MAX_WAITING_MEDIA}."
+            )
+            raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=1)
 
     def leave(self, entry: QueueEntry, adapter: Adapter | None) -> None:
         """Give back what `enter` took."""

@@ -44,6 +44,8 @@ class PreparedPrompt:
     image_tokens: int = 0
     adapter: Adapter | None = None
     """The one to generate with; the manager sets it."""
+    media_bytes: int = 0
+    """The memory that `engine_input` takes for images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Prepared:
     def sequences(self) -> int:
         """Slots that this request takes."""
         return len(self.prompts) * self.n
+
+    @property
+    def media_bytes(self) -> int:
+        """The memory that its images take. Only chats have images, and a chat is one prompt, however often repeated."""
+        return self.prompts[0].media_bytes
 
     @property
     def priority(self) -> int:

@@ -18,11 +18,12 @@ from typing import Literal
 class QueueEntry:
     """One request for slots. It is `out` once it was pushed out or has left."""
 
-    def __init__(self, client: str, slots: int, label: str = "", priority: int = 0) -> None:
+    def __init__(self, client: str, slots: int, label: str = "", priority: int = 0, media_bytes: int = 0) -> None:
         self.client = client
         self.priority = priority
         self.slots = slots
         self.label = label
+        self.media_bytes = media_bytes
         self.state: Literal["waiting", "running", "out"] = "waiting"
         self.on_change: Callable[[], None] = _ignore
         """Called when an entry that waited starts to run or is pushed out."""
@@ -44,6 +45,8 @@ class FairQueue:
         """Slots in use."""
         self.waiting = 0
         """Slots waited for."""
+        self.waiting_media = 0
+        """The bytes of images that wait with them."""
         self._held: Counter[str] = Counter()
         """Slots in use, by client; clients without any are left out."""
         self._waits: Counter[str] = Counter()
@@ -60,8 +63,17 @@ class FairQueue:
         """Whether `enter` would succeed now, if need be by pushing others out."""
         return self._victims(client, slots) is not None
 
-    def enter(self, client: str, slots: int, label: str = "", priority: int = 0) -> QueueEntry | None:
-        """An entry that runs or waits; None if there is no room. `label` is the caller's, to tell entries apart."""
+    def would_wait(self, client: str) -> bool:
+        """Whether an entry that `enter` makes now does not run at once."""
+        return not self._may_run(client)
+
+    def enter(
+        self, client: str, slots: int, label: str = "", priority: int = 0, media_bytes: int = 0
+    ) -> QueueEntry | None:
+        """An entry that runs or waits; None if there is no room. `label` is the caller's, to tell entries apart.
+
+        `media_bytes` are counted while it waits.
+        """
         victims = self._victims(client, slots)
         if victims is None:
             return None
@@ -69,11 +81,12 @@ class FairQueue:
             self._remove(victim)
             victim.state = "out"
             victim.on_change()
-        entry = QueueEntry(client, slots, label, priority)
+        entry = QueueEntry(client, slots, label, priority, media_bytes)
         if self._may_run(client):
             self._run(entry)
         else:
             self.waiting += slots
+            self.waiting_media += media_bytes
             self._waits[client] += slots
             _insert(self._queues.setdefault(client, deque()), entry)
         return entry
@@ -145,6 +158,7 @@ class FairQueue:
         queue = self._queues[entry.client]
         queue.remove(entry)
         self.waiting -= entry.slots
+        self.waiting_media -= entry.media_bytes
         self._waits[entry.client] -= entry.slots
         if not queue:
             del self._queues[entry.client]

@@ -29,7 +29,7 @@ from engine.validation import check_logprobs, check_token_ids
 from engine.vllm import adapters
 from engine.vllm.errors import refusal
 from engine.vllm.fast_path import fast_path_of, shorten
-from engine.vllm.images import ImagePrompts, image_tokens_of
+from engine.vllm.images import ImagePrompts, image_tokens_of, media_bytes_of
 from engine.vllm.inputs import Inputs
 from engine.vllm.output_format import Answer
 from engine.vllm.outputs import Echo, VllmStream
@@ -207,6 +207,7 @@ class VllmEngine:
                 PreparedPrompt(
                     *(count, engine_input, sampling, answer.parsing, echo, drops, field, request.extras),
                     image_tokens=image_tokens_of(engine_input),
+                    media_bytes=media_bytes_of(engine_input),
                 )
             )
             answer_tokens += n * (sampling.max_tokens or 0)

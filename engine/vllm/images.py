@@ -74,6 +74,21 @@ def image_tokens_of(engine_input: Any) -> int:
     return sum(place.length for place in placeholders.get("image", ())) if placeholders else 0
 
 
+def media_bytes_of(engine_input: Any) -> int:
+    """The memory that a prompt's images take, as the model's processor has made them ready."""
+    items_by_kind = engine_input.get("mm_kwargs")
+    if not items_by_kind:
+        return 0
+    items = (item for items in items_by_kind.values() for item in items if item is not None)
+    return sum(_nbytes(element.data) for item in items for element in item.values())
+
+
+def _nbytes(data: Any) -> int:
+    if isinstance(data, list | tuple):
+        return sum(map(_nbytes, data))
+    return int(getattr(data, "nbytes", 0))
+
+
 def filled(messages: list[Message], images: list[Any]) -> list[Message]:
     """The messages with `images`, one for each source in their order, in the form in which vLLM takes pixels."""
     left = iter(images)

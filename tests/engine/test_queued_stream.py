@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engine.admission import AdmissionLimits
+from engine.admission import MAX_WAITING_MEDIA, AdmissionLimits
 from engine.api import Prepared, PreparedPrompt
 from engine.deadlines import Deadlines
 from engine.generation import Generation
@@ -226,3 +226,23 @@ async def test_the_prompt_is_not_kept_until_the_answer_ends(how: str) -> None:
         await generation.close()
         if first is not None:
             await first.close()
+
+
+async def test_the_images_that_wait_are_bounded() -> None:
+    half = Prepared((PreparedPrompt(3, object(), object(), media_bytes=MAX_WAITING_MEDIA // 2),), 3)
+    async with open_harness() as harness:
+        run = harness.manager.run
+        first = await run(half)  # It runs, and so does not count.
+        second, third = await run(half), await run(half)
+        with pytest.raises(TwowireError) as caught:
+            await run(half)
+        assert (caught.value.fault, harness.manager.waiting) == (Fault.QUEUE_FULL, 2)
+        text = await run(PREPARED)  # A text takes none.
+        await second.close()
+        fourth = await run(half)
+        await first.close()  # The third starts, and makes room, too.
+        fifth = await run(half)
+        for generation in (third, text, fourth, fifth):
+            await generation.close()
+        queue = harness.manager._admission.queue
+        assert queue.waiting_media == 0

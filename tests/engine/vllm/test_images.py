@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-from engine.vllm.images import after_results, filled, image_tokens_of
+import numpy as np
+
+from engine.vllm.images import after_results, filled, image_tokens_of, media_bytes_of
 from engine.vllm.system_messages import placed
 from protocol.images import ImageSource, image_part, text_part
 
@@ -62,3 +65,10 @@ class Place:
 def test_images_cost_the_tokens_that_stand_for_them() -> None:
     assert image_tokens_of({"prompt_token_ids": [1, 2]}) == 0
     assert image_tokens_of({"mm_placeholders": {"image": [Place(9), Place(4)], "audio": [Place(3)]}}) == 13
+
+
+def test_the_memory_of_images_is_counted() -> None:
+    pixels, sizes = SimpleNamespace(data=[np.zeros((3, 4), "f4"), np.zeros(5, "u1")]), SimpleNamespace(data=7)
+    items = [{"pixels": pixels, "sizes": sizes}, None, {"pixels": SimpleNamespace(data=np.zeros(2, "f4"))}]
+    assert media_bytes_of({"mm_kwargs": {"image": items}}) == 48 + 5 + 8
+    assert media_bytes_of({"prompt_token_ids": [1]}) == 0

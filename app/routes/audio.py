@@ -33,7 +33,10 @@ RETRY_AFTER_S = 2
 def audio_routes(services: Services) -> Blueprint:
     """`POST /v1/audio/transcriptions` and `POST /v1/audio/translations`."""
     routes = Blueprint(BLUEPRINT, __name__)
-    places = _Places(services.settings.speech.max_requests)
+    most = services.settings.speech.max_requests
+    # As with the embedder's queue, one of several keys may have half.
+    has_several_keys = len(services.settings.access.keys()) > 1
+    places = _Places(most, max(1, most // 2) if has_several_keys else most)
     for api in AUDIO_APIS:
         routes.add_url_rule(api.path, api.name, partial(_respond, services, api, places), methods=["POST"])
     return routes
@@ -42,14 +45,18 @@ def audio_routes(services: Services) -> Blueprint:
 class _Places:
     """Limits how many requests with recordings there are at a time."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_of_client: int) -> None:
         self._most = most
+        self._most_of_client = most_of_client
         self._held: set[RequestRecord] = set()
 
     async def take(self, record: RequestRecord) -> None:
         """Hold a place until the request is over. Raises `TwowireError` (503)."""
         if len(self._held) >= self._most:
             message = f"{self._most} requests with recordings are in progress; try again later."
+            raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=RETRY_AFTER_S)
+        if sum(held.client == record.client for held in self._held) >= self._most_of_client:
+            message = f"{self._most_of_client} of your requests with recordings are in progress; try again later."
             raise TwowireError(Fault.QUEUE_FULL, message, retry_after_s=RETRY_AFTER_S)
         self._held.add(record)
 

@@ -51,19 +51,24 @@ class FakeSpeechEngine(FakeEngine):
 
 
 @asynccontextmanager
-async def serving(*flags: str, ends: bool = True, speech: bool = True) -> AsyncIterator[tuple[Quart, FakeFactory]]:
+async def serving(
+    *flags: str, ends: bool = True, speech: bool = True, **environment: str
+) -> AsyncIterator[tuple[Quart, FakeFactory]]:
     factory = FakeFactory(words(" Hello", " there."), ends=ends, engine=FakeSpeechEngine if speech else FakeEngine)
     manager = EngineManager(factory, AdmissionLimits(4, 4), is_speech_model=speech)
-    settings = load_settings(["--no-embeddings", "--served-model-name", "ear", *flags], {})
+    settings = load_settings(["--no-embeddings", "--served-model-name", "ear", *flags], environment)
     app = create_app(make_services(settings, manager))
     async with app.test_app():
         await manager.wait_settled()
         yield app, factory
 
 
-async def post(app: Quart, path: str = PATH, *, sound: bytes | None = SOUND, **fields: str) -> Any:
+async def post(
+    app: Quart, path: str = PATH, *, sound: bytes | None = SOUND, key: str | None = None, **fields: str
+) -> Any:
     files = {} if sound is None else {"file": _stored(sound)}
-    return await app.test_client().post(path, form={"model": "ear", **fields}, files=files)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return await app.test_client().post(path, form={"model": "ear", **fields}, files=files, headers=headers)
 
 
 def _stored(sound: bytes) -> FileStorage:
@@ -176,6 +181,21 @@ async def test_only_so_many_recordings_are_held() -> None:
         assert (await first).status_code == 200
         factory.engines[0].ends = True
         assert (await post(app)).status_code == 200
+
+
+async def test_one_of_several_keys_holds_at_most_half_of_the_recordings() -> None:
+    one, other = "a" * 32, "b" * 32
+    async with serving("--audio-max-requests", "2", ends=False, TWOWIRE_API_KEYS=f"{one},{other}") as (app, factory):
+        opened = factory.engines[0].opened
+        first = asyncio.ensure_future(post(app, key=one))
+        await until(lambda: len(opened) == 1)
+        refused = await post(app, key=one)
+        assert (refused.status_code, (await refused.get_json())["error"]["code"]) == (503, "queue_full")
+        second = asyncio.ensure_future(post(app, key=other))
+        await until(lambda: len(opened) == 2)
+        for stream in opened:
+            stream.end()
+        assert [(await first).status_code, (await second).status_code] == [200, 200]
 
 
 async def test_a_client_that_leaves_ends_its_request() -> None:

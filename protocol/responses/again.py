@@ -9,7 +9,7 @@ import orjson
 
 from protocol.encoder import Event
 from protocol.output import Delta, Part, TokenLogprob, ToolCallArguments, ToolCallStart, TopLogprob, Usage
-from protocol.responses.answer import Answer
+from protocol.responses.answer import Answer, has_something
 from protocol.responses.events import TERMINAL, ResponseEvents
 from protocol.responses.objects import Object
 from protocol.responses.tool_set import ToolName
@@ -55,10 +55,20 @@ class _EncoderAgain(ResponseEvents):
             content = item["content"][0]
             text, logprobs = content["text"], content.get("logprobs") or []
         for piece, tokens in _divided(text, logprobs, lengths):
-            yield from self.encode(Delta(0, piece, 0, logprobs=tokens or None, part=part))
+            delta = Delta(0, piece, 0, logprobs=tokens or None, part=part)
+            yield from self.encode(delta) if has_something(delta) else self._empty(delta)
         if self._answer.is_empty:
             # An answer of nothing is an empty message.
             yield from self._begin(self._answer.item_for(None))
+
+    def _empty(self, delta: Delta) -> Iterator[Event]:
+        """The events of a delta without text whose tokens come with a later one: it had its event, and a number."""
+        item = self._answer.item_for(delta.part)
+        if item is not self._answer.open:
+            yield from self._close("completed")
+            yield from self._begin(item)
+        item.texts.append("")
+        yield self._delta(item, delta)
 
     def ending(self) -> list[Event]:
         """The events after the last item."""
@@ -74,13 +84,17 @@ def _divided(
     """A text in pieces of `lengths` characters, each with its tokens; in one piece without."""
     if lengths is None or sum(lengths) != len(text):
         lengths = [len(text)] if text or logprobs else []
-    at = in_tokens = first = 0
+    at = bytes_until = bytes_in_tokens = first = 0
     for number, length in enumerate(lengths, 1):
-        last, at = first, at + length
-        while last < len(logprobs) and (in_tokens < at or number == len(lengths)):
-            in_tokens += len(logprobs[last]["token"])
+        piece, last, at = text[at : at + length], first, at + length
+        bytes_until += len(piece.encode())
+        # A piece without text is that of a token: one that ends within a character, say, whose text comes later.
+        is_alone = not piece
+        while last < len(logprobs) and (is_alone or bytes_in_tokens < bytes_until or number == len(lengths)):
+            bytes_in_tokens += len(logprobs[last]["bytes"])
             last += 1
-        yield text[at - length : at], tuple(map(_token, logprobs[first:last]))
+            is_alone = False
+        yield piece, tuple(map(_token, logprobs[first:last]))
         first = last
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocol.output import Delta, FinishReason, TokenLogprob, TopLogprob
+from protocol.output import Delta, FinishReason, Part, TokenLogprob, ToolCallArguments, TopLogprob
 from protocol.responses.again import events_again
 from tests.protocol.responses.requests import WEATHER
 from tests.protocol.responses.streams import final_response
@@ -41,6 +41,23 @@ WITH_LOGPROBS = [
 ]
 
 
+def in_bytes(text: str, part: Part | None = None) -> list[Delta]:
+    """The deltas of a text of one character each of whose bytes is a token."""
+    tokens = [TokenLogprob("\ufffd", -0.5, bytes([byte]), ()) for byte in text.encode()]
+    texts = [""] * (len(tokens) - 1) + [text]
+    return [Delta(0, one, 1, logprobs=(token,), part=part) for one, token in zip(texts, tokens, strict=True)]
+
+
+ALL_IN_BYTES = [
+    *in_bytes("é", "reasoning"),
+    *in_bytes("☂"),
+    *in_bytes("☀"),
+    *NO_ARGUMENTS,
+    *in_bytes("☁", ToolCallArguments(0)),
+    *end("tool_calls"),
+]
+
+
 @pytest.mark.parametrize(
     ("deltas", "body"),
     [
@@ -51,9 +68,10 @@ WITH_LOGPROBS = [
         (TEXT, {}),
         (end(), {}),
         (end("length"), {}),
-        ([*WITH_LOGPROBS[:1], *WITH_LOGPROBS[2:], *end()], {"top_logprobs": 1}),
+        ([*WITH_LOGPROBS, *end()], {"top_logprobs": 1}),
+        (ALL_IN_BYTES, TOOLS | {"top_logprobs": 0}),
     ],
-    ids=["text", "all", "no arguments", "cut", "cancelled", "nothing", "nothing and cut", "logprobs"],
+    ids=["text", "all", "no arguments", "cut", "cancelled", "nothing", "nothing and cut", "logprobs", "bytes"],
 )
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_events_are_those_of_the_stream(deltas: list[Delta], body: dict[str, Any], fails: bool) -> None:

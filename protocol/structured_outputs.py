@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from protocol.errors import Fault
 from protocol.generation import JsonOutput, TextOutput
+from protocol.json_schema.bounds import MAX_NESTED_REPEATS
 from protocol.json_schema.check import check_schema
+from protocol.json_schema.patterns import nested_repeats
 from protocol.validation.request import NO_NUL, RequestPart, is_nested_deeper, refusal, shown
 
 MAX_EXPRESSION_CHARS = 8192
@@ -86,8 +88,17 @@ def _structure(one: object, triggers: list[str], at: tuple[str | int, ...]) -> d
     return {"begin": begin, "schema": check_schema(one["schema"]), "end": end}
 
 
+def _check_repeats(expression: str) -> str:
+    if (repeats := nested_repeats(expression)) > MAX_NESTED_REPEATS:
+        predicate = f"has nested repeats that must multiply to at most {MAX_NESTED_REPEATS}, got {repeats}."
+        raise refusal(Fault.INVALID_VALUE, predicate)
+    return expression
+
+
 Schema = Annotated[dict[str, Any], BeforeValidator(_object), AfterValidator(check_schema)]
-Expression = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS), NO_NUL]
+Expression = Annotated[
+    str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS), NO_NUL, AfterValidator(_check_repeats)
+]
 Grammar = Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_CHARS), NO_NUL]
 Choices = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARS), NO_NUL]],

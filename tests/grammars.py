@@ -16,7 +16,7 @@ import llguidance
 import numpy as np
 from jsonschema import Draft202012Validator, FormatChecker
 
-from engine.grammar.backends import guidance_source
+from engine.grammar.backends import guidance_source, parser_limits
 from engine.grammar.constraint import json_constraint
 from protocol.json_schema.keywords import FORMATS
 
@@ -53,7 +53,7 @@ class Grammar:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         grammar = guidance_source("json", json_constraint(schema).text, any_whitespace=False)
-        self._matcher = llguidance.LLMatcher(tokenizer(), grammar, log_level=0)
+        self._matcher = llguidance.LLMatcher(tokenizer(), grammar, log_level=0, limits=parser_limits())
         self._check()
 
     def _check(self) -> None:

@@ -17,6 +17,10 @@ class RefusedError(Exception):
     """The backend refuses the constraint; the message says why."""
 
 
+MAX_STEP_ITEMS = 2000
+"""What a parser may hold for one token. An ambiguous grammar needs more with each, and one core computes all answers:
+with so many, a token takes a few milliseconds, with llguidance's own 50,000 a second. It also limits a row to 2000."""
+
 Compile = Callable[[Kind, str], None]
 """Compiles a constraint and computes its first token mask. Raises `RefusedError` or the library's errors."""
 
@@ -24,6 +28,13 @@ Compile = Callable[[Kind, str], None]
 def compile_with(spec: BackendSpec) -> Compile:
     """Load the backend's library and the tokenizer, once."""
     return BACKENDS[spec.name](spec)
+
+
+def parser_limits() -> Any:
+    """llguidance's limits, for the worker and for the engine: what goes beyond them ends with an error."""
+    import llguidance
+
+    return llguidance.LLParserLimits(step_max_items=MAX_STEP_ITEMS)
 
 
 def _guidance(spec: BackendSpec) -> Compile:
@@ -36,7 +47,7 @@ def _guidance(spec: BackendSpec) -> Compile:
             source = guidance_source(kind, text, any_whitespace=spec.any_whitespace)
         except (ValueError, KeyError, TypeError) as error:
             raise RefusedError(str(error)) from error
-        matcher = llguidance.LLMatcher(tokenizer, source, log_level=0)
+        matcher = llguidance.LLMatcher(tokenizer, source, log_level=0, limits=parser_limits())
         if not matcher.is_error():
             matcher.compute_bitmask()
         if message := matcher.get_error():

@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from engine.grammar.backends import parser_limits
 from engine.grammar.cache import MAX_SLOW, SLOW_S
 from engine.grammar.child import NICE
 
@@ -115,7 +116,8 @@ def share_grammars() -> None:
             source = backend_guidance.serialize_guidance_grammar(
                 request_type, grammar_spec, self.disable_any_whitespace, self.disable_additional_properties
             )
-            matcher = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, source, log_level=1)
+            new_matcher = backend_guidance.llguidance.LLMatcher
+            matcher = new_matcher(self.ll_tokenizer, source, log_level=1, limits=parser_limits())
             # The first mask costs most. Computed here, it delays no step, and copies share it.
             matcher.compute_bitmask()
             grammar = Grammar(matcher, self.ll_tokenizer, self.vocab_size)

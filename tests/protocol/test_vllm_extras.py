@@ -87,6 +87,7 @@ def test_a_structural_tag_may_be_text(given: object) -> None:
         ({"structured_outputs": {"json": "{"}}, Fault.INVALID_VALUE, "structured_outputs.json"),
         ({"structured_outputs": {"choice": []}}, Fault.INVALID_VALUE, "structured_outputs.choice"),
         ({"structured_outputs": {"regex": "a" * 8193}}, Fault.INVALID_VALUE, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "(a{1,50}b){41}"}}, Fault.INVALID_VALUE, "structured_outputs.regex"),
         (
             {"structured_outputs": {"regex": "a", "whitespace_pattern": " "}},
             Fault.UNSUPPORTED_FIELD,

@@ -9,11 +9,13 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
+import llguidance
 import psutil
 import pytest
 import uvloop
 
 from engine.config import GUIDE
+from engine.grammar.backends import guidance_source, parser_limits
 from engine.grammar.constraint import BackendSpec, CompileLimits, Constraint
 from engine.grammar.process import GrammarProcess, WorkerDiedError
 from tests.engine.embeddings.fake_embedder import until
@@ -153,3 +155,18 @@ async def test_it_ends_with_the_server(patient: GrammarProcess) -> None:
     async with asyncio.timeout(LIMIT_S):
         await asyncio.to_thread(patient._child.wait)
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_an_ambiguous_grammar_fails_before_a_token_takes_long() -> None:
+    """Its parses multiply with each letter; compiled, it looks harmless."""
+    tokenizer = llguidance.LLTokenizer(SPEC.tokenizer, eos_token=SPEC.eos_token_id)
+    source = guidance_source("grammar", "start: a\na: a a a | a a | X\nX: /[a-z ]/\n", any_whitespace=False)
+    matcher = llguidance.LLMatcher(tokenizer, source, log_level=0, limits=parser_limits())
+    (letter,) = tokenizer.tokenize_str("a")
+    accepted = 0
+    while not matcher.is_error():
+        matcher.compute_bitmask()
+        accepted += matcher.consume_token(letter)
+        assert accepted < 40
+    assert accepted > 3
+    assert "Too many items" in matcher.get_error()

@@ -9,6 +9,7 @@ import llguidance
 from tokenizers import Tokenizer
 
 from engine.config import GUIDE
+from engine.grammar.backends import parser_limits
 
 END = 2
 """The guide's token for the end."""
@@ -36,6 +37,7 @@ def accepts(grammar: str, text: str, *, by_bytes: bool = False, tags: tuple[str,
     else:
         guide, tokenizer, _ = guide_with(tags)
         tokens = guide.encode(text, add_special_tokens=False).ids
-    matcher = llguidance.LLMatcher(tokenizer, llguidance.grammar_from("grammar", grammar), log_level=0)
+    source = llguidance.grammar_from("grammar", grammar)
+    matcher = llguidance.LLMatcher(tokenizer, source, log_level=0, limits=parser_limits())
     assert not matcher.get_error(), matcher.get_error()
     return all(matcher.consume_token(token) for token in tokens) and matcher.is_accepting()

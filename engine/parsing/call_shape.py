@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 NAME = "NAME"
 """In a text of a shape: the tool's name."""
-NUMBER = "NUMBER"
-"""In place of a text: up to three digits."""
+NUMBER = "\0number"
+"""In place of a text: up to three digits. No tool can have this name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,3 +96,12 @@ def test_the_input_of_a_custom_tool_follows_its_expression(name: str, by_bytes: 
     assert passes('12:30 "am"')
     assert not passes("at 12:30")
     assert not passes("12:3")
+
+
+@tags_are
+@each_format
+@pytest.mark.parametrize("tool", ["NUMBER", "number"])
+def test_a_tool_may_have_any_name(name: str, by_bytes: bool, tool: str) -> None:
+    tools = Tools((Tool(tool, None, NOTHING, NOTHING),), ToolChoice("required"))
+    grammar = writer(name, by_bytes=by_bytes).calls(tools)
+    assert gets_through(name, grammar, WRITERS[name]([(tool, {})]), by_bytes=by_bytes)

@@ -75,6 +75,11 @@ class Generation:
         return self._stream.scheduled_at
 
     @property
+    def is_cancelled(self) -> bool:
+        """It was cancelled, or its time was up; its reader may not have seen the end yet."""
+        return self._is_cancelled
+
+    @property
     def is_silent(self) -> bool:
         """No step has come for at least `keepalive_s`."""
         return time.monotonic() - self._last_step_at >= self._keepalive_s

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from app.channel.session import Channel
 from app.channel.steering import (
     Steer,
@@ -33,6 +35,9 @@ MAX_LANES = 32
 
 MAX_AGE_S = 3600.0
 """How long a connection lives, as at OpenAI."""
+
+MAX_RETURNED_BYTES = 64 * 1024
+"""Longer steering input does not come back: answers wait, by number, for a client that reads slowly."""
 
 
 def limits_of_lanes(limits: ChannelLimits) -> ChannelLimits:
@@ -131,7 +136,7 @@ class LaneChannel(Channel):
         try:
             steer, stream = self._steering.accept(frame, list(self._streams.values()))
         except SteerRefusedError as refused:
-            given = {"previous_response_id": frame.previous_response_id, "input": frame.input}
+            given = {"previous_response_id": frame.previous_response_id} | _returned(frame.input)
             self._answer(self._codec.steer_failed(self._steer_number(), given, "", refused.code, refused.message))
             return
         self._spawn(self._accepted(steer, stream))
@@ -173,7 +178,7 @@ class LaneChannel(Channel):
 
     def _give_up(self, steers: list[Steer], message: str, code: str = "successor_creation_failed") -> None:
         for steer in steers:
-            given = _known(steer) | {"input": steer.given}
+            given = _known(steer) | _returned(steer.given)
             self._answer(self._codec.steer_failed(self._steer_number(), given, steer.lane, code, message))
 
     def _steer_number(self) -> int:
@@ -183,3 +188,8 @@ class LaneChannel(Channel):
 
 def _known(steer: Steer) -> dict[str, Any]:
     return {"id": steer.id, "previous_response_id": steer.response_id}
+
+
+def _returned(given: Any) -> dict[str, Any]:
+    """The `input` of steering that has failed, unless it is too long."""
+    return {"input": given} if len(orjson.dumps(given)) <= MAX_RETURNED_BYTES else {}

@@ -7,6 +7,7 @@ from typing import Any
 from app.channel.backend import Started
 from app.channel.connection_history import ConnectionHistory
 from app.channel.local_backend import CHANNEL_TRANSPORT, ChannelBackend
+from app.channel.steering import SuccessorFrame
 from app.generation.api import GenerationApi
 from app.generation.stream import ResponseStream
 from app.observability.traces import Context
@@ -47,7 +48,9 @@ class ResponsesBackend(ChannelBackend):
             start = service.start if generates else service.prepare_only
             stream: ResponseStream = await start(self._api, body, self._caller, CHANNEL_TRANSPORT, history=history)
         except TwowireError:
-            await history.forget(fields.get("previous_response_id"))
+            # The client did not ask for an automatic one, and may continue the response itself.
+            if not (isinstance(frame, SuccessorFrame) and frame.is_automatic):
+                await history.forget(fields.get("previous_response_id"))
             raise
         return Started(stream)
 

@@ -55,7 +55,8 @@ class KeptStream(LiveStream):
 
     def steer(self) -> bool:
         """Whether it may be cancelled to be continued with new input; its response says so then."""
-        return cast(KeptEncoder, self._encoder).steer()
+        # What somebody has cancelled over HTTP meanwhile stays cancelled.
+        return not self.generation.is_cancelled and cast(KeptEncoder, self._encoder).steer()
 
     async def next(self, sender: Sender | None = None) -> list[Event] | None:
         if self._ended:

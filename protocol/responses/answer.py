@@ -90,7 +90,9 @@ class Answer:
 
     def steer(self) -> bool:
         """Whether it may end where it is, because it has called nothing; it is incomplete then."""
-        self._is_steered = not any(isinstance(item, CallOutput) for item in (*self._closed, self.open))
+        has_called = any(isinstance(item, CallOutput) for item in (*self._closed, self.open))
+        # Once steered, it stays so: what the engine had made by then may still add a call.
+        self._is_steered = self._is_steered or not has_called
         return self._is_steered
 
     @property

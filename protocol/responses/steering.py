@@ -41,12 +41,15 @@ def steer_items(given: Any) -> list[Item]:
 
 
 def required_outputs(output: Sequence[Item]) -> list[Item]:
-    """What must answer the calls of an output before the dialogue can go on: OpenAI's `ResponseSteerRequiredInput`."""
+    """What must answer the calls of an output before the dialogue can go on: OpenAI's `ResponseSteerRequiredInput`.
+
+    A call that was cut short needs no answer.
+    """
     return [
         {"type": OUTPUTS[item["type"]], "call_id": item["call_id"]}
         | ({"name": item["name"]} if item["type"] == "function_call" else {})
         for item in output
-        if item["type"] in OUTPUTS
+        if item["type"] in OUTPUTS and item["status"] == "completed"
     ]
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from openai.types.responses import ResponseSteerAcceptedEvent, ResponseSteerFailedEvent, ResponseSteerPendingEvent
 
+from app.channel.lanes import MAX_RETURNED_BYTES
 from app.channel.steering import MAX_PENDING
+from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt
 from protocol.output import Delta, ToolCallArguments, ToolCallStart
 from tests.app.channel.channels import Harness
@@ -219,3 +221,61 @@ async def test_a_successor_that_is_refused_gives_its_input_back_and_no_other_err
         failed = await outcome(client, "failed")
     assert failed["error"]["code"] == "successor_creation_failed"
     assert client.of("error") == []
+
+
+@pytest.mark.parametrize("is_accepted", [False, True])
+async def test_long_input_does_not_come_back(is_accepted: bool) -> None:
+    async with connected() as (harness, client):
+        await client.ask("one")
+        first = await begun(harness, client)
+        client.takes.clear()
+        for letters in (MAX_RETURNED_BYTES - 2, MAX_RETURNED_BYTES - 1):
+            await steer(client, first if is_accepted else "resp_none", "x" * letters)
+        client.channel.drain()
+        client.takes.set()
+        await outcome(client, "failed", 2)
+    short, long = client.of("response.steer.failed")
+    assert len(short["steer"].pop("input")) == MAX_RETURNED_BYTES - 2
+    assert short["steer"].keys() == long["steer"].keys()
+    assert "previous_response_id" in long["steer"]
+
+
+async def test_a_call_that_comes_when_it_is_steered_leaves_it_steered() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one", tools=TOOLS)
+        first = await begun(harness, client)
+        client.takes.clear()
+        await steer(client, first)
+        await steer(client, first, "please")
+        harness.streams[0].feed(Delta(0, "", 1, part=ToolCallStart(0, "call_1", "now")))
+        client.takes.set()
+        ended = await client.last()
+        finish(await running(harness, 2), "fast")
+        await client.last(count=2)
+    assert ended["response"]["status"] == "incomplete"
+    assert asked(harness)[-2:] == [("user", "faster"), ("user", "please")]
+    assert client.of("response.steer.pending") == []
+
+
+async def test_a_response_that_was_cancelled_meanwhile_is_not_steered() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one")
+        first = await begun(harness, client)
+        stream = harness.services.generation.kept[first]
+        await stream.generation.cancel()
+        assert not stream.steer()
+        ended = await client.last()
+    assert (ended["response"]["status"], ended["response"]["incomplete_details"]) == ("cancelled", None)
+
+
+async def test_a_successor_that_cannot_be_created_leaves_the_response() -> None:
+    async with connected() as (harness, client):
+        await client.ask("one")
+        first = await begun(harness, client)
+        harness.engine.refusal = TwowireError(Fault.INVALID_VALUE, "No.")
+        await steer(client, first)
+        await outcome(client, "failed")
+        harness.engine.refusal = None
+        await client.ask("two", previous_response_id=first)
+        finish(await running(harness, 2), "fast")
+        assert text_of(await client.last(count=2)) == "fast"

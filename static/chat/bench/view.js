@@ -81,9 +81,10 @@ export class BenchView {
       { name: "B", model, sampling: { ...base, temperature: 1 } }];
     for (const settings of kept?.columns ?? first) this.#columns.push(this.#column(settings));
     context.connection.addEventListener("change", () => {
+      const { models } = context.connection;
       for (const column of this.#columns) {
-        // The one that was kept may be another server's.
-        if (!context.connection.models.includes(column.settings.model)) column.settings.model = context.model();
+        // The one that was kept may be another server's. Before the list is there, nobody knows.
+        if (models.length > 0 && !models.includes(column.settings.model)) column.settings.model = context.model();
         column.showModels();
       }
       this.#drawState();

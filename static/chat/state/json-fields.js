@@ -46,7 +46,9 @@ export function choiceFrom(text) {
 
 /** @param {any} choice */
 export function choiceText(choice) {
-  return typeof choice === "string" ? choice : choice.type === "function" ? choice.function.name : JSON.stringify(choice);
+  if (typeof choice === "string") return choice;
+  const name = choice?.type === "function" ? choice.function?.name : undefined;
+  return typeof name === "string" ? name : JSON.stringify(choice);
 }
 
 /**

@@ -34,7 +34,12 @@ async function keepPage() {
   if (!answer.ok) throw new Error(`the page is ${answer.status}`);
   const text = await answer.clone().text();
   const addresses = [...text.matchAll(/(?:href|src)="(static\/[^"#]+)"/g)].map(([, found]) => new URL(found, PAGE).href);
-  await cache.addAll([...new Set(addresses)]);
+  await Promise.all([...new Set(addresses)].map(async (address) => {
+    const file = await fetch(address);
+    // The next load of the page tries again.
+    if (!isPermanent(file)) throw new Error(`${address} is ${file.status}, or of another version`);
+    await cache.put(address, file);
+  }));
   await cache.put(PAGE, answer);
 }
 
@@ -61,6 +66,14 @@ async function file(request) {
   const kept = await cache.match(request);
   if (kept !== undefined) return kept;
   const answer = await fetch(request);
-  if (answer.ok) await cache.put(request, answer.clone());
+  if (isPermanent(answer)) await cache.put(request, answer.clone());
   return answer;
+}
+
+/**
+ * Whether an answer has the content that its address names: while the server is updated, another version may answer.
+ * @param {Response} answer
+ */
+function isPermanent(answer) {
+  return answer.ok && (answer.headers.get("Cache-Control") ?? "").includes("immutable");
 }

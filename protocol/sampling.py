@@ -56,6 +56,13 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 Metadata = Annotated[dict[str, MetadataValue], at_most_entries(16), AfterValidator(_check_metadata)]
+TopK = Annotated[int | None, Field(ge=-1, le=MAX_INT32, description="Sample from so many tokens; 0 or -1 for all.")]
+MinP = Annotated[
+    float | None, Field(ge=0, le=1, description="Drop tokens less likely than this fraction of the likeliest.")
+]
+Seed = Annotated[
+    int | None, Field(ge=-(2**63), le=2**63 - 1, description="The same seed gives the same tokens, if it can.")
+]
 
 
 class StreamOptions(RequestPart):
@@ -81,15 +88,9 @@ class TokenFields(ApiRequest):
         le=1,
         description="Sample from the likeliest tokens that make up this probability; 0 always takes the likeliest.",
     )
-    top_k: int | None = Field(
-        default=None, ge=-1, le=MAX_INT32, description="Sample from so many tokens; 0 or -1 for all."
-    )
-    min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Drop tokens less likely than this fraction of the likeliest."
-    )
-    seed: int | None = Field(
-        default=None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same tokens, if it can."
-    )
+    top_k: TopK = None
+    min_p: MinP = None
+    seed: Seed = None
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="Against tokens by how often they occur in the answer."
     )

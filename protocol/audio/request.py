@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from protocol.audio.unsupported import SPEECH_FIELDS
 from protocol.errors import Fault
 from protocol.generation import FieldNames, GenerationRequest, Sampling, SpeechPrompt
-from protocol.sampling import MAX_INT32
+from protocol.sampling import MAX_INT32, MinP, Seed, TopK
 from protocol.validation.request import NO_NUL, ApiRequest, Text, refusal
 from protocol.validation.unsupported_fields import FieldRule
 
@@ -51,15 +51,9 @@ class SpeechRequest(ApiRequest):
     top_p: float | None = Field(
         default=None, ge=0, le=1, description="Sample from the likeliest tokens that make up this probability."
     )
-    top_k: int | None = Field(
-        default=None, ge=-1, le=MAX_INT32, description="Sample from so many tokens; 0 or -1 for all."
-    )
-    min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Drop tokens less likely than this fraction of the likeliest."
-    )
-    seed: int | None = Field(
-        default=None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same tokens, if it can."
-    )
+    top_k: TopK = None
+    min_p: MinP = None
+    seed: Seed = None
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="Against tokens by how often they occur in the piece's text."
     )

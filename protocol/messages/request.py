@@ -16,7 +16,7 @@ from protocol.messages.blocks import SystemContent
 from protocol.messages.conversation import AssistantMessage, Message, system_messages
 from protocol.messages.tools import ToolChoiceField, ToolList, tools_of
 from protocol.messages.unsupported import MESSAGES_FIELDS
-from protocol.sampling import MAX_INT32, MAX_STOP_STRINGS, StopString
+from protocol.sampling import MAX_INT32, MAX_STOP_STRINGS, StopString, TopK
 from protocol.validation.request import ApiRequest, RequestPart, refusal
 from protocol.validation.unsupported_fields import FieldRule
 
@@ -162,9 +162,7 @@ class MessagesRequest(PromptFields):
     top_p: float | None = Field(
         default=None, ge=0, le=1, description="Sample from the likeliest tokens that make up this probability."
     )
-    top_k: int | None = Field(
-        default=None, ge=-1, le=MAX_INT32, description="Sample from so many tokens; 0 or -1 for all."
-    )
+    top_k: TopK = None
     stop_sequences: list[StopString] | None = Field(
         default=None,
         max_length=MAX_STOP_STRINGS,

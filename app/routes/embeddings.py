@@ -60,23 +60,15 @@ def embedding_routes(services: Services) -> Blueprint:
     async def rerank() -> Response:
         """Order documents by how well they fit a query. Cohere's and Jina's reference: Rerank."""
         asked = await parsed_body(RerankRequest, services.parser, services.settings.requests.body_timeout_s)
-        record = _note(services, asked)
-        services.models.check(asked.model, "rerank")
-        job = Job(asked.model, asked.texts, query=asked.query, truncate=asked.may_truncate)
-        done = await _run(services, record, job)
-        scores = [float(orjson.loads(piece)) for piece in done.pieces]
-        return json_response(rerank_answer(asked, f"rerank-{uuid.uuid4().hex}", scores, done.tokens))
+        scores, tokens = await _scored(services, asked, asked.query)
+        return json_response(rerank_answer(asked, f"rerank-{uuid.uuid4().hex}", scores, tokens))
 
     @routes.post("/v1/score")
     async def score() -> Response:
         """Compare texts with one, in their order. vLLM's reference: Scoring."""
         asked = await parsed_body(ScoreRequest, services.parser, services.settings.requests.body_timeout_s)
-        record = _note(services, asked)
-        services.models.check(asked.model, "rerank")
-        job = Job(asked.model, asked.texts, query=asked.text_1, truncate=asked.may_truncate)
-        done = await _run(services, record, job)
-        scores = [float(orjson.loads(piece)) for piece in done.pieces]
-        return json_response(score_answer(asked, f"score-{uuid.uuid4().hex}", scores, done.tokens))
+        scores, tokens = await _scored(services, asked, asked.text_1)
+        return json_response(score_answer(asked, f"score-{uuid.uuid4().hex}", scores, tokens))
 
     return routes
 
@@ -87,6 +79,15 @@ def _note(services: Services, asked: EmbeddingRequest | RerankRequest | ScoreReq
     if asked.unknown_fields:
         services.metrics.unknown_fields.labels(record.path).inc(len(asked.unknown_fields))
     return record
+
+
+async def _scored(services: Services, asked: RerankRequest | ScoreRequest, query: str) -> tuple[list[float], int]:
+    """How well each text fits `query`, in their order, and the tokens that were read."""
+    record = _note(services, asked)
+    services.models.check(asked.model, "rerank")
+    job = Job(asked.model, asked.texts, query=query, truncate=asked.may_truncate)
+    done = await _run(services, record, job)
+    return [float(orjson.loads(piece)) for piece in done.pieces], done.tokens
 
 
 async def _run(services: Services, record: RequestRecord, job: Job) -> Embedded:

@@ -112,13 +112,19 @@ class SlowFactory(FakeFactory):
         return engine
 
 
-async def test_a_request_that_ends_while_it_is_prepared() -> None:
+async def preparing(*, stream: bool, origin: str | None = None) -> tuple[SlowFactory, Harness, AsgiClient]:
+    """A client whose chat is being prepared. The caller stops the manager."""
     factory = SlowFactory()
     harness = Harness(factory)
     harness.manager.start()
     await harness.manager.wait_settled()
-    client = AsgiClient(harness, stream=True, origin="http://localhost")
+    client = AsgiClient(harness, stream=stream, origin=origin)
     await until(factory.preparing.is_set)
+    return factory, harness, client
+
+
+async def test_a_request_that_ends_while_it_is_prepared() -> None:
+    factory, harness, client = await preparing(stream=True, origin="http://localhost")
     # What hypercorn does when a connection crashes: Quart's own tasks know nothing of it, and go on.
     client.task.cancel()
     async with asyncio.timeout(LIMIT_S):
@@ -134,12 +140,7 @@ async def test_a_request_that_ends_while_it_is_prepared() -> None:
 
 
 async def test_a_request_served_directly_ends_with_its_task() -> None:
-    factory = SlowFactory()
-    harness = Harness(factory)
-    harness.manager.start()
-    await harness.manager.wait_settled()
-    client = AsgiClient(harness, stream=True)
-    await until(factory.preparing.is_set)
+    factory, harness, client = await preparing(stream=True)
     client.task.cancel()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait({client.task})
@@ -151,12 +152,7 @@ async def test_a_request_served_directly_ends_with_its_task() -> None:
 
 async def test_a_client_that_leaves_while_its_request_is_prepared_is_waited_for_no_more() -> None:
     """What a schema takes to compile is not for nobody."""
-    factory = SlowFactory()
-    harness = Harness(factory)
-    harness.manager.start()
-    await harness.manager.wait_settled()
-    client = AsgiClient(harness, stream=False)
-    await until(factory.preparing.is_set)
+    factory, harness, client = await preparing(stream=False)
     client.left.set()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.wait({client.task})

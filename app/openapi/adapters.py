@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from app.openapi.route import Route, json_body, text_answer
+from app.openapi.route import BODY_FAULTS, Route, json_body, text_answer
 from protocol.adapters import LoadAdapterRequest, UnloadAdapterRequest
 from protocol.errors import Fault
 
 _OFF = "Needs the server's admin key in place of an API key; 404 on a server that has none."
-_BODY_FAULTS = (
-    Fault.INVALID_JSON,
-    Fault.BODY_TOO_LARGE,
-    Fault.UNSUPPORTED_MEDIA_TYPE,
-    Fault.REQUEST_TIMEOUT,
-    Fault.MISSING_FIELD,
-    Fault.INVALID_TYPE,
-    Fault.INVALID_VALUE,
-    Fault.UNKNOWN_URL,
-)
+_FAULTS = (*BODY_FAULTS, Fault.UNKNOWN_URL)
 
 ADAPTER_ROUTES = (
     Route(
@@ -28,7 +19,7 @@ ADAPTER_ROUTES = (
         description=f"Checks a LoRA adapter, loads it, and serves it as a model. {_OFF}",
         body=json_body(LoadAdapterRequest, {"Load": {"lora_name": "sql", "lora_path": "/srv/adapters/sql"}}),
         answers={200: text_answer("It is served.", "text/plain")},
-        faults=(*_BODY_FAULTS, Fault.INVALID_ADAPTER, Fault.ENGINE_NOT_READY, Fault.ENGINE_DIED, Fault.DRAINING),
+        faults=(*_FAULTS, Fault.INVALID_ADAPTER, Fault.ENGINE_NOT_READY, Fault.ENGINE_DIED, Fault.DRAINING),
     ),
     Route(
         path="/v1/unload_lora_adapter",
@@ -39,6 +30,6 @@ ADAPTER_ROUTES = (
         description=f"Serves an adapter no more. Requests that use it run to their end. {_OFF}",
         body=json_body(UnloadAdapterRequest, {"Unload": {"lora_name": "sql"}}),
         answers={200: text_answer("New requests for it are refused.", "text/plain")},
-        faults=(*_BODY_FAULTS, Fault.MODEL_NOT_FOUND),
+        faults=(*_FAULTS, Fault.MODEL_NOT_FOUND),
     ),
 )

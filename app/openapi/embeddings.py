@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body
+from app.openapi.route import BODY_FAULTS, REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body
 from app.openapi.schemas import EmbeddingList, Ranking, Scores
 from protocol.embeddings.embed import EmbeddingRequest, embedding_answer
 from protocol.embeddings.rerank import RerankRequest, rerank_answer
@@ -20,13 +20,7 @@ _RANK = {"model": "my-reranker", "query": "Which colour is the sky?", "documents
 _SCORE = {"model": "my-reranker", "text_1": _RANK["query"], "text_2": _EMBED["input"]}
 
 _FAULTS = (
-    Fault.INVALID_JSON,
-    Fault.BODY_TOO_LARGE,
-    Fault.UNSUPPORTED_MEDIA_TYPE,
-    Fault.REQUEST_TIMEOUT,
-    Fault.MISSING_FIELD,
-    Fault.INVALID_TYPE,
-    Fault.INVALID_VALUE,
+    *BODY_FAULTS,
     Fault.UNSUPPORTED_FIELD,
     Fault.CHAT_TEMPLATE_REFUSED,
     Fault.CONTEXT_LENGTH_EXCEEDED,

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.generation.api import GenerationApi
-from app.openapi.route import REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body, path_parameter
+from app.openapi.route import BODY_FAULTS, REQUEST_TIMEOUT_PARAMETER, Route, json_answer, json_body, path_parameter
 from protocol.conversations.request import ConversationRequest, ConversationUpdate, ItemsRequest
 from protocol.conversations.schemas import (
     Conversation,
@@ -24,15 +24,6 @@ _TAG = "Responses"
 _RESPONSE = path_parameter("response_id", "The id of a response.")
 _CONVERSATION = path_parameter("conversation_id", "The id of a conversation.")
 _ITEM = path_parameter("item_id", "The id of an item.")
-_BODY_FAULTS = (
-    Fault.INVALID_JSON,
-    Fault.BODY_TOO_LARGE,
-    Fault.UNSUPPORTED_MEDIA_TYPE,
-    Fault.REQUEST_TIMEOUT,
-    Fault.MISSING_FIELD,
-    Fault.INVALID_TYPE,
-    Fault.INVALID_VALUE,
-)
 
 
 def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +73,7 @@ def _route(
     parameters: tuple[dict[str, Any], ...] = (),
     body: dict[str, Any] | None = None,
 ) -> Route:
-    more = (Fault.STORE_FAILED, *(_BODY_FAULTS if body is not None else ()))
+    more = (Fault.STORE_FAILED, *(BODY_FAULTS if body is not None else ()))
     return Route(
         path=path,
         method=method,

@@ -14,6 +14,16 @@ from protocol.schemas import ErrorResponse
 
 Schema = type[BaseModel] | dict[str, Any]
 """A model, which the document replaces by a reference and lists among its schemas, or a JSON schema."""
+BODY_FAULTS = (
+    Fault.INVALID_JSON,
+    Fault.BODY_TOO_LARGE,
+    Fault.UNSUPPORTED_MEDIA_TYPE,
+    Fault.REQUEST_TIMEOUT,
+    Fault.MISSING_FIELD,
+    Fault.INVALID_TYPE,
+    Fault.INVALID_VALUE,
+)
+"""What a route that reads a body of JSON can answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,14 @@
-// The wire inspector's texts, in the page's language. They are apart from the page's, which are loaded at its start.
+// The wire inspector's texts, in the page's language.
 
-import { filled, language } from "../i18n.js";
+import { language } from "../i18n.js";
+import { partTexts } from "../part-texts.js";
 import english from "./en.js";
 
 /** @typedef {keyof typeof english} Word */
 
-/** @type {Record<Word, string>} */
-let words = english;
-
-/** Load the texts in the page's language. */
-export async function loadWords() {
-  words = language() === "ko" ? (await import("./ko.js")).default : english;
-}
-
-/**
- * @param {Word} word
- * @param {Record<string, string | number>} [values]
- */
-export function w(word, values = {}) {
-  return filled(words[word], values);
-}
+const texts = partTexts(english, () => import("./ko.js"));
+export const loadWords = texts.load;
+export const w = texts.text;
 
 /** @param {number} count */
 export function numeral(count) {

@@ -16,13 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
-def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
-    return Leash(tmp_path_factory.mktemp("leash") / "tokens")
-
-
-@pytest.fixture(scope="module")
 def server(leash: Leash) -> Iterator[Server]:
-    leash.reaches(0)
     env = {"FAKE_PACE_S": "0.002", "FAKE_LEASH": str(leash.path)}
     with fake_server("--max-num-seqs", "1", env=env) as server:
         yield server

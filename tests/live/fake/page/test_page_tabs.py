@@ -26,11 +26,6 @@ class Tabs:
 
 
 @pytest.fixture(scope="module")
-def leash(tmp_path_factory: pytest.TempPathFactory) -> Leash:
-    return Leash(tmp_path_factory.mktemp("leash") / "tokens")
-
-
-@pytest.fixture(scope="module")
 def server(leash: Leash) -> Iterator[Server]:
     leash.reaches(LAST)
     with fake_server(env={"FAKE_PACE_S": "0.002", "FAKE_LEASH": str(leash.path)}) as server:

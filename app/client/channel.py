@@ -19,7 +19,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
-from app.client.connection import MAX_MESSAGE_BYTES, send
+from app.client.connection import MAX_MESSAGE_BYTES, ClientConnection, send
 from app.client.generation import ChannelError, Generation
 from app.client.message import Json
 from app.client.restored_connection import RestoredConnection, come_back
@@ -76,13 +76,7 @@ class Channel(RestoredConnection):
         generation = self._generations[stream_id] = Generation(
             stream_id, self._cancel, is_resumable=resume_grace_s is not None, max_chars=self._max_buffered_chars
         )
-        try:
-            await send(socket, text)
-            await generation.wait_started()
-        except asyncio.CancelledError:
-            await generation.__aexit__()
-            raise
-        return generation
+        return await _started(generation, socket, text)
 
     async def prefill(self, *, model: str, messages: Sequence[Mapping[str, Any]], **body: Any) -> Json:
         """Have the server read a prompt that may come, so that the answer to it begins sooner.
@@ -116,13 +110,7 @@ class Channel(RestoredConnection):
             stream_id, self._cancel, is_resumable=True, max_chars=self._max_buffered_chars
         )
         generation.follow(answer_id, follow_token, starting_after)
-        try:
-            await send(socket, json.dumps(come_back(generation)))
-            await generation.wait_started()
-        except asyncio.CancelledError:
-            await generation.__aexit__()
-            raise
-        return generation
+        return await _started(generation, socket, json.dumps(come_back(generation)))
 
     async def stats(self, interval_s: float = 1.0) -> AsyncGenerator[Json]:
         """The server's load, every `interval_s` seconds: what `server.stats` of `docs/websocket.md` holds.
@@ -149,3 +137,14 @@ class Channel(RestoredConnection):
             error = {"message": f"The request is larger than the server's {limit} bytes.", "code": "request_too_large"}
             raise ChannelError(413, error)
         return text
+
+
+async def _started(generation: Generation, socket: ClientConnection, text: str) -> Generation:
+    """Send the frame that begins it, and wait until it has begun."""
+    try:
+        await send(socket, text)
+        await generation.wait_started()
+    except asyncio.CancelledError:
+        await generation.__aexit__()
+        raise
+    return generation

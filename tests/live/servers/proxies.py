@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -192,15 +191,6 @@ HAPROXY = Proxy(
     ("-db", "-f", "configuration"),
     "Health check for server servers/two succeeded",
 )
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port that nobody else gets while it is held; a proxy may take it meanwhile, as both allow to share it."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 PROGRAMS = {proxy.package: proxy.name for proxy in (*PROXIES, HAPROXY)} | {redis_server.PACKAGE: redis_server.PACKAGE}

@@ -16,7 +16,8 @@ from playwright.async_api import Browser
 from tests.certificates import make_certificate
 from tests.live.browser.pages import Cable, opened
 from tests.live.servers.held import Leash
-from tests.live.servers.proxies import PREFIX, PROXIES, Proxy, Setup, free_port
+from tests.live.servers.ports import unused_port
+from tests.live.servers.proxies import PREFIX, PROXIES, Proxy, Setup
 from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -65,7 +66,8 @@ async def at_root(
     folder = tmp_path_factory.mktemp(proxy.name)
     certfile, keyfile = make_certificate(folder)
     async with Cable(server.url) as cable:
-        with free_port() as port, proxy.running(folder, Setup(port, cable.url, certfile, keyfile)):
+        port = unused_port()
+        with proxy.running(folder, Setup(port, cable.url, certfile, keyfile)):
             yield Proxied(server, cable, leash, f"https://localhost:{port}", certfile)
 
 

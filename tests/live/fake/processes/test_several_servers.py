@@ -24,7 +24,8 @@ from websockets.typing import Subprotocol
 from tests.live.clients.elsewhere import cancelled_elsewhere
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_websocket import handshake
-from tests.live.servers.proxies import HAPROXY, NGINX, Setup, free_port, haproxy_before, nginx_before
+from tests.live.servers.ports import unused_port
+from tests.live.servers.proxies import HAPROXY, NGINX, Setup, haproxy_before, nginx_before
 from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.live.servers.server import MODEL, Server, fake_server
 
@@ -73,8 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "TWOWIRE_REQUESTS_PER_MINUTE": str(PER_MINUTE),
         }
         with ThreadPoolExecutor() as threads:
-            ports = [stack.enter_context(free_port()) for _ in range(2)]
-            relays = [(*flags, "--relay-port", str(port)) for port in ports]
+            relays = [(*flags, "--relay-port", str(unused_port())) for _ in range(2)]
             starts = [
                 threads.submit(lambda own: stack.enter_context(fake_server(*own, env=env)), own) for own in relays
             ]
@@ -82,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         addresses = [server.url.removeprefix("http://") for server in servers]
         balancers = {}
         for proxy in (nginx_before(addresses), haproxy_before(addresses)):
-            port = stack.enter_context(free_port())
+            port = unused_port()
             folder = tmp_path_factory.mktemp(proxy.name)
             stack.enter_context(proxy.running(folder, Setup(port, "", Path(), Path())))
             balancers[proxy.name] = f"http://127.0.0.1:{port}"

@@ -19,6 +19,7 @@ import pytest
 
 from tests.live.servers.command import CHAT, SERVE, STOPS_WITHIN_S, Command, Stream, show
 from tests.live.servers.held import BRAKE_ARGS, BRAKE_FILE, braked
+from tests.live.servers.ports import unused_port
 from tests.live.servers.server import START_TIMEOUT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(START_TIMEOUT_S + 60)]
@@ -37,13 +38,6 @@ def streaming_slowly(launch: Callable[..., Command], file: Path) -> Iterator[tup
         yield command, url, stream
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def accepts(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -53,7 +47,7 @@ def accepts(port: int) -> bool:
 def test_the_port_opens_at_once_and_a_stop_during_the_start_is_quick(
     launch: Callable[..., Command], stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = free_port()
+    port = unused_port()
     command = launch(*SERVE, "--port", str(port))
     command.wait_until(lambda: accepts(port), PORT_OPENS_WITHIN_S, "the port is closed")
     open_s = time.monotonic() - command.started_at

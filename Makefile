@@ -44,7 +44,7 @@ check: install ## Install, then check format, lint, types and import arrows, the
 fuzz: install ## Send hostile bytes to a server for ten minutes; ARGS="--seconds 60 --seed 7" for a short, repeatable run
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/performance.md
+bench: install ## Measure this server beside vLLM's own, in about 15 minutes; writes the tables of docs/explanation/performance.md
 	$(BIN)/python -m bench.run $(ARGS)
 
 guide: install ## Make the guide from scratch, a chat model that knows this server; takes about two hours

@@ -90,7 +90,7 @@ def measured(port: int, process: psutil.Process, rounds: int, tokens: int) -> di
 
 
 def table(costs: dict[str, list[tuple[float, float]]]) -> str:
-    """The table of docs/performance.md: a row for each API."""
+    """The table of docs/explanation/performance.md: a row for each API."""
     lines = [
         "| CPU of the front end | µs per token | beside chat | ms per request | beside chat |",
         "|---|---|---|---|---|",

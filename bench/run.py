@@ -1,6 +1,6 @@
 """Compares this server's wires with vLLM's own server and with bare `AsyncLLM`; `make bench`.
 
-    python -m bench.run                     five rounds; writes docs/performance.json and the tables of performance.md
+    python -m bench.run                     five rounds; writes performance.json and the tables of performance.md
     python -m bench.run --quick             one short round; prints the tables
     python -m bench.run --also 'rust=env/bin/vllm serve … --port {port} --served-model-name {model}'
 
@@ -28,8 +28,8 @@ from bench.tables import chart, tables
 from bench.wires import NAMES
 from engine.config import GUIDE
 
-DOCUMENT = Path("docs/performance.md")
-RESULTS = Path("docs/performance.json")
+DOCUMENT = Path("docs/explanation/performance.md")
+RESULTS = Path("docs/explanation/performance.json")
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 TOTALS = {1: 8, 16: 64, 64: 192, 256: 512, 512: 1024}

@@ -130,7 +130,7 @@ def _cut(text: str) -> list[str]:
 
 
 def table(costs: dict[str, list[float]]) -> str:
-    """The table of docs/performance.md: a row for each format."""
+    """The table of docs/explanation/performance.md: a row for each format."""
     plain = costs["plain"]
 
     def shown(case: str) -> str:

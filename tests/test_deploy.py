@@ -147,7 +147,7 @@ def test_the_queries_ask_for_values_that_labels_have() -> None:
 
 
 def test_every_alert_is_explained_and_says_how_bad_it_is() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    text = (ROOT / "docs" / "reference" / "operations.md").read_text("utf-8")
     for rule in alerts():
         assert f"| `{rule['alert']}` |" in text, rule["alert"]
         assert rule["labels"]["severity"] in ("warning", "critical")

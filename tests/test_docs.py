@@ -26,7 +26,7 @@ from protocol.validation.request import RequestModel
 from tests.fuzz import __main__ as fuzz
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 HTTP = ROOT / "docs" / "http.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,7 +93,7 @@ def bench_flags() -> set[str]:
     return {flag for parser in parsers for flag in parser._option_string_actions}
 
 
-@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def document(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
@@ -179,7 +179,7 @@ def test_the_errors_are_those_of_the_code() -> None:
 
 
 def test_each_error_has_its_remedy() -> None:
-    table = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    table = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `") and "`code`" not in line]
     named = [code for row in rows for code in SPAN.findall(row)]
     assert sorted(named) == sorted({fault.code for fault in Fault})

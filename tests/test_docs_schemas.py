@@ -1,4 +1,4 @@
-"""The tables of docs/structured-outputs.md say what the code does."""
+"""The tables of docs/reference/structured-outputs.md say what the code does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from protocol.json_schema import bounds
 from protocol.json_schema.keywords import ANNOTATIONS, FOLLOWED, FORMATS, REFUSED
 
-PAGE = (Path(__file__).parents[1] / "docs" / "structured-outputs.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "structured-outputs.md").read_text("utf-8")
 
 
 def rows(name: str) -> list[list[str]]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.certificates import ROOT
 
-READ = ("app/**/*.py", "engine/**/*.py", "protocol/**/*.py", "bench/**/*.py", "tests/**/*.py", "docs/*.md", "*.md")
+READ = ("app/**/*.py", "engine/**/*.py", "protocol/**/*.py", "bench/**/*.py", "tests/**/*.py", "docs/**/*.md", "*.md")
 
 
 @pytest.mark.parametrize("pattern", READ)

@@ -28,7 +28,7 @@ _TICKETS = Route(
 
 _LANES = (
     "Without a subprotocol, or with `openai.responses`, upgrades to OpenAI's WebSocket protocol: `response.create` in, "
-    "the events of the stream out, in lanes; docs/responses.md says how far. "
+    "the events of the stream out, in lanes; docs/reference/responses.md says how far. "
 )
 
 

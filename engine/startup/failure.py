@@ -156,7 +156,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         r"Model architectures \[([^\]]*)\] failed to be inspected": (
             "--model: vLLM cannot load its code for {1}, the architecture of {config.model!r}; of models that take"
-            " images, most need torchvision, which `make install` leaves out (docs/images.md)"
+            " images, most need torchvision, which `make install` leaves out (docs/guides/images.md)"
         ),
         r"model type `([^`]*)` but Transformers does not recognize": (
             "--model: the config.json of {config.model!r} has the model_type {1!r}, which this version of Transformers"

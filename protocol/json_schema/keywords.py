@@ -1,6 +1,6 @@
 """JSON Schema's keywords, and what becomes of each: followed, refused, or an annotation that changes nothing.
 
-`docs/structured-outputs.md` has the same table; `tests/test_docs_schemas.py` compares the two.
+`docs/reference/structured-outputs.md` has the same table; `tests/test_docs_schemas.py` compares the two.
 """
 
 from __future__ import annotations

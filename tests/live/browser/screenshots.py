@@ -1,4 +1,4 @@
-"""Makes the pictures of the chat in `docs/`: `python -m tests.live.browser.screenshots [NAME…]`.
+"""Makes the pictures of the chat in `docs/pictures/`: `python -m tests.live.browser.screenshots [NAME…]`.
 
 The bundled guide is asked; what it says is what is seen.
 """
@@ -17,7 +17,7 @@ from tests.live.browser.chromium import launched
 from tests.live.browser.pages import Chat, context
 from tests.live.servers.server import Server, start_server, stop_server
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+PICTURES = Path(__file__).resolve().parents[3] / "docs" / "pictures"
 DESKTOP = {"width": 1180, "height": 860}
 PHONE = {"width": 390, "height": 800}
 
@@ -77,7 +77,7 @@ async def take(
             await chat.page.wait_for_function("document.querySelector('figure[data-language]') === null")
             await chat.page.wait_for_load_state("networkidle")
         await chat.page.mouse.move(0, 0)
-        path = DOCS / f"chat-{name}.png"
+        path = PICTURES / f"chat-{name}.png"
         await chat.page.screenshot(path=path, animations="disabled")
         print(path.name)
 

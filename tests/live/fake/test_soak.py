@@ -1,6 +1,6 @@
 """A short soak, on the engine that counts: nothing is left behind, and every request is accounted for.
 
-The long one, on the real engine, is `python -m bench.soak`; docs/operations.md has its figures.
+The long one, on the real engine, is `python -m bench.soak`; docs/reference/operations.md has its figures.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_what_is_wrong_is_refused_by_name(body: dict[str, Any], fault: Fault, pa
 
 
 def test_every_field_is_documented() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "responses.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "responses.md").read_text("utf-8")
     table = page.partition("## Requests")[2].partition("### Items")[0]
     named = set(re.findall(r"`(\w+)(?:\.\w+)?`", table))
     assert ResponseRequest.model_fields.keys() - TokenFields.model_fields.keys() <= named

@@ -23,7 +23,7 @@ from tests.engine.media.pictures import data_url, giant, picture
 from tests.live.servers.image_model import IMAGE_TOKENS, make_image_model
 from tests.live.servers.server import Server, start_server, stop_server
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "images.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "guides" / "images.md"
 MODEL = "tiny-eyes"
 KEYS = ("key-of-one-tenant", "key-of-another-one")
 RED, BLUE = data_url(picture(80, 60, "red")), data_url(picture(80, 60, "blue"))

@@ -9,7 +9,7 @@ BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots wheel clean
+.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots docs wheel clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,9 +68,12 @@ lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: wit
 screenshots: install ## Make the pictures of the chat in docs/ anew
 	$(BIN)/python -m tests.live.browser.screenshots
 
+docs: install ## Build the site of docs/ into site/; SOURCE_URL=https://… is where files outside docs/ can be read
+	NO_MKDOCS_2_WARNING=1 SOURCE_URL=$(SOURCE_URL) $(BIN)/mkdocs build
+
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove what the other commands made, .venv included
-	rm -rf .venv .node static/vendor build dist dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-failures
+	rm -rf .venv .node static/vendor build dist site dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-failures
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,9 @@ CERT_DIR ?= dev-cert
 BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 
+# Tests start hundreds of processes, and one takes half as long where the last has left compiled files.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots docs wheel clean
 

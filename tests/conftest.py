@@ -1,7 +1,9 @@
-"""How Hypothesis looks for counterexamples, and which tests run one after another when several run at once."""
+"""What all tests share: how Hypothesis searches, whom clients trust, and which tests run one after another."""
 
 from __future__ import annotations
 
+import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any machine")
+
+# A client of httpx reads all certificates of the file that is named here, which takes 40 ms; in a folder, it looks for
+# one when it needs it. The tests make thousands of clients, for servers on this machine.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ.setdefault("SSL_CERT_DIR", ssl.get_default_verify_paths().openssl_capath)
 
 LIVE = Path("tests", "live")
 LONGEST_FIRST = ("the real engine", "the embedder", "the counting engine")

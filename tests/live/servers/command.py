@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.certificates import ROOT
-from tests.live.servers.server import MODEL, START_TIMEOUT_S, environment, session_of
+from tests.live.servers.server import MODEL, START_TIMEOUT_S, environment, pause, session_of
 
 SERVE = (sys.executable, "-m", "app", "serve", "--cpu-kv-cache-gib", "1")
 STOPS_WITHIN_S = 10
@@ -55,11 +55,11 @@ class Command:
         return "".join(self.lines)
 
     def wait_until(self, condition: Callable[[], object], limit_s: float, what: str) -> None:
-        deadline = time.monotonic() + limit_s
+        started = time.monotonic()
         while not condition():
-            if time.monotonic() > deadline or (self.process.poll() is not None and not condition()):
+            if time.monotonic() - started > limit_s or (self.process.poll() is not None and not condition()):
                 pytest.fail(f"{what}: not within {limit_s} s; it wrote:\n{self.output[-4000:]}")
-            time.sleep(0.02)  # Between two questions.
+            pause(started)
 
     def wait_url(self, pattern: str = r"ready: (http://\S+)") -> str:
         """The URL in the line that matches `pattern`, once it has come."""

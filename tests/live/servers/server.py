@@ -19,11 +19,22 @@ import openai
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.certificates import ROOT
+from tests.live.servers.forks.forked import Forked, start_forked
 
 START_TIMEOUT_S = 240
 MODEL = "guide"
+FAKE = "tests.live.servers.fake_server"
+
+
+def pause(since: float) -> None:
+    """Sleep between two questions, the first of which was asked at `since`: the longer it takes, the less often.
+
+    What is waited for, such as an engine's start, needs the processors.
+    """
+    time.sleep(min(max(0.02, (time.monotonic() - since) / 20), 0.2))
 
 
 def session_of(leader: subprocess.Popen[Any]) -> list[psutil.Process]:
@@ -42,7 +53,7 @@ def session_of(leader: subprocess.Popen[Any]) -> list[psutil.Process]:
 class Server:
     """A running server: where it is, and what it says of itself."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     log: list[str] = field(default_factory=list)
     url: str = ""
     reader: threading.Thread | None = None
@@ -55,33 +66,29 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples with these labels; 0 where there are none yet."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return sum(sample.value for sample in self.samples(name) if labels.items() <= sample.labels.items())
 
     def in_engine(self) -> float:
         """What runs or waits, by this server's own count and by vLLM's: 0 when nothing is left of any request."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
-        names = {"twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting"}
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name in names
-        )
+        names = ("twowire_sequences_in_engine", "vllm:num_requests_running", "vllm:num_requests_waiting")
+        return sum(sample.value for sample in self.samples(*names))
 
-    def wait_until(self, condition: object, limit_s: float, what: str) -> float:
-        """Ask `condition()` until it is true; returns the seconds that took, and fails after `limit_s`."""
+    def samples(self, *names: str) -> list[Sample]:
+        """What /metrics has now under these names."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30, verify=self.verify).text
+        # To parse all of it takes longer than to ask for it.
+        lines = "".join(line for line in text.splitlines(keepends=True) if line.startswith(names))
+        families = text_string_to_metric_families(lines)
+        return [sample for family in families for sample in family.samples if sample.name in names]
+
+    def wait_until(self, condition: object, limit_s: float, what: object) -> float:
+        """Ask `condition()` until it is true; returns the seconds that took. After `limit_s`, fails with `what`."""
         assert callable(condition)
         started = time.monotonic()
         while not condition():
             if time.monotonic() - started > limit_s:
                 pytest.fail(f"{what}: not within {limit_s} s")
-            time.sleep(0.02)  # Between two questions, not in place of one.
+            pause(started)
         return time.monotonic() - started
 
     def wait_idle(self, limit_s: float = 2.0) -> float:
@@ -110,15 +117,18 @@ def environment() -> dict[str, str]:
 def start_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None = None, program: str = "app") -> Server:
     """Start `twowire serve` on a free port; wait for its URL, and until it is ready unless told otherwise."""
     # Without the embedder, which most tests do not need; a flag that comes later wins.
-    command = [sys.executable, "-m", program, "serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings"]
-    process = subprocess.Popen(
-        [*command, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment() | dict(env or {}),
-        cwd=ROOT,
-    )
+    arguments = ("serve", "--port", "0", "--cpu-kv-cache-gib", "1", "--no-embeddings", *flags)
+    return _wait_started(_start(program, arguments, environment() | dict(env or {})), ready=ready)
+
+
+def _start(program: str, arguments: tuple[str, ...], env: dict[str, str]) -> subprocess.Popen[str] | Forked:
+    if program == FAKE and sys.platform == "linux":
+        return start_forked(arguments, env)
+    command, pipe = [sys.executable, "-m", program, *arguments], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT)
+
+
+def _wait_started(process: subprocess.Popen[str] | Forked, *, ready: bool) -> Server:
     server = Server(process)
     listening, is_up = threading.Event(), threading.Event()
 
@@ -150,7 +160,7 @@ def start_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None 
 
 def start_fake_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None = None) -> Server:
     """Start `twowire serve` with the counting engine of `tests.live.servers.fake_server`."""
-    return start_server(*flags, ready=ready, env=env, program="tests.live.servers.fake_server")
+    return start_server(*flags, ready=ready, env=env, program=FAKE)
 
 
 @contextmanager
@@ -190,15 +200,24 @@ def left_as_found(server: Server) -> Iterator[Server]:
 
     The logs of finished chats that other tests have read are kept for a while; there may only be no more of them.
     """
-    names = ("twowire_websockets", "twowire_sequences_in_engine", "twowire_resume_logs", "twowire_resume_log_bytes")
-    tasks = server.metric("twowire_asyncio_tasks")
-    found = {name: server.metric(name) for name in names}
+    kinds = ("websockets", "sequences_in_engine", "resume_logs", "resume_log_bytes", "asyncio_tasks")
+    names = [f"twowire_{kind}" for kind in kinds]
+    found = held(server, *names)
     yield server
     assert server.process.poll() is None, "the server died:\n" + "".join(server.log[-60:])
-    for name, value in found.items():
-        what = f"{name} is above {value:g}, which it was before"
-        server.wait_until(lambda name=name, value=value: server.metric(name) <= value, 30, what)
-    server.wait_until(lambda: server.metric("twowire_asyncio_tasks") <= tasks, 30, "tasks were left behind")
+    left: dict[str, float] = {}
+
+    def is_as_found() -> bool:
+        left.update(held(server, *names))
+        return all(left[name] <= value for name, value in found.items())
+
+    server.wait_until(is_as_found, 30, {"there was": found, "there is": left})
+
+
+def held(server: Server, *names: str) -> dict[str, float]:
+    """The sum of each of these metrics."""
+    samples = server.samples(*names)
+    return {name: sum(sample.value for sample in samples if sample.name == name) for name in names}
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Answer:
     is_over: bool = False
 
     def add(self, seq: int, chunk: dict[str, Any]) -> None:
+        if "error" in chunk:
+            raise ValueError(chunk["error"]["message"])
         if seq != self.seq + 1:
             raise ValueError(f"chunk {seq} came after chunk {self.seq}")
         self.seq = seq

@@ -24,13 +24,15 @@ from tests.live.servers.dialogue import Dialogue
 from tests.live.servers.server import Server
 
 KEY = "a-key-of-yours"
+SETTINGS_MODEL = "local"
 CALL = '<tool_call>\n{"name": "shell", "arguments": {"command": "ls"}}\n</tool_call>'
 SCHEMA = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
 
 
 @pytest.fixture(scope="module")
 def flags() -> tuple[str, ...]:
-    return ("--cors-origins", "*", "--public-metrics")
+    # The model's names: the page's, and that of the settings, which the README gives it, too.
+    return ("--cors-origins", "*", "--public-metrics", "--served-model-name", "guide", SETTINGS_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,12 @@ def test_the_route_can_be_copied_by_itself() -> None:
     assert "export async function POST(request: Request): Promise<Response>" in route.read_text("utf-8")
 
 
+def test_the_readme_serves_what_the_settings_name() -> None:
+    (serve,) = [words for words in command_lines() if ".venv/bin/twowire" in words]
+    assert serve[0] == f"TWOWIRE_API_KEYS={KEY}"
+    assert serve[serve.index("--served-model-name") + 1] == SETTINGS_MODEL
+
+
 def test_codex_is_answered_with_these_settings(server: Server) -> None:
     config = tomllib.loads((EXAMPLES / "coding_agents/codex.toml").read_text("utf-8"))
     provider = config["model_providers"][config["model_provider"]]
@@ -146,6 +154,7 @@ def test_claude_code_is_answered_with_these_settings(server: Server) -> None:
     url = settings["ANTHROPIC_BASE_URL"].replace("http://127.0.0.1:8000", server.url)
     headers = {"Authorization": f"Bearer {settings['ANTHROPIC_AUTH_TOKEN']}", "anthropic-version": "2023-06-01"}
     models = {value for name, value in settings.items() if name.endswith("_MODEL")}
+    assert models == {SETTINGS_MODEL}
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         for model in models:
             body: dict[str, Any] = {

@@ -57,7 +57,8 @@ def test_without_a_reranker_the_nearest_note_comes_first(
     # In this process: a program of its own would import LangChain anew.
     from examples import rag
 
-    models = rag.served(httpx.Client(base_url=f"{embedder.url}/v1"))
+    with httpx.Client(base_url=f"{embedder.url}/v1") as api:
+        models = rag.served(api)
     assert models == {"chat": "guide", "embeddings": "all-MiniLM-L6-v2", "rerank": "rank"}
     del models["rerank"]
     monkeypatch.setattr(rag, "served", lambda api: models)

@@ -4,7 +4,7 @@
     .venv/bin/python examples/load_test.py --streams 32 --tokens 128
 
 The HTTP streams have a connection each, the chats of the WebSocket share one for every 16 (the server's
-`--ws-max-running`). For measurements to publish, use `make bench`: docs/performance.md says why.
+`--ws-max-running`). For measurements to publish, use `make bench`: docs/explanation/performance.md says why.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import APIError
 
-TEXTS = Path(__file__).parents[1] / "docs" / "chat.md"
+TEXTS = Path(__file__).parents[1] / "docs/guides/chat.md"
 NEAREST, BEST = 8, 3
 PROMPT = "Answer from these notes only. Say so if they do not have the answer.\n\n{notes}\n\nQuestion: {question}"
 

@@ -66,6 +66,13 @@ def test_the_list_names_what_is_there() -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_that_it_names_are_there(name: str) -> None:
+    text = (EXAMPLES / name).read_text("utf-8")
+    named = re.findall(r"\b(?:docs|deploy|examples|static)/[\w/.-]*\w", text)
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_say_how_to_run_them_and_are_short(name: str) -> None:
     text = (EXAMPLES / name).read_text("utf-8")

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from app.client import Channel
+from twowire_client import Channel
 
 WORDS = ("sky", "blue", "light", "why", "model", "wire", "token", "answer", "time", "long", "and", "is", "the", "of")
 QUESTION = "So why is the sky blue?"

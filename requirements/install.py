@@ -17,6 +17,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 STAMP = VENV / ".installed"
+PROJECTS = (ROOT, ROOT / "clients" / "python")
+"""What is installed editable: the server and its Python client."""
 
 UV_REQUIREMENT = "uv==0.13.9"
 
@@ -40,7 +42,7 @@ def fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     # The folder counts because a virtual environment that was moved or copied does not work.
     digest.update(str(VENV).encode())
-    for source in (LOCK, ROOT / "pyproject.toml", Path(__file__)):
+    for source in (LOCK, *(project / "pyproject.toml" for project in PROJECTS), Path(__file__)):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -122,7 +124,8 @@ def install_everything() -> None:
     install_packages(packages)
     remove_unwanted()
     # The build backend is in the lock, so this needs no network.
-    if not pip("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT):
+    editable = [word for project in PROJECTS for word in ("--editable", project)]
+    if not pip("install", "--quiet", "--no-deps", "--no-build-isolation", *editable):
         raise StepFailed("the project itself could not be installed; see above")
 
 

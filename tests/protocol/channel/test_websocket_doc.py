@@ -13,13 +13,13 @@ import pytest
 
 from app.channel import limits as channel_limits
 from app.channel import session as channel
-from app.client.restored_connection import FINAL_CLOSE_CODES
 from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.options import OPTIONS, flag_name
 from app.security.tickets import LIFETIME_S
 from protocol.channel import client_frames, server_frames
 from protocol.errors import Fault, TwowireError
 from protocol.output import Status, Usage
+from twowire_client.restored_connection import FINAL_CLOSE_CODES
 
 TEXT = (Path(__file__).parents[3] / "docs" / "websocket.md").read_text("utf-8")
 CLIENT, _, SERVER = TEXT.partition("### From the client\n")[2].partition("### From the server\n")

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.client import Channel, ChannelError, Generation
 from tests.live.servers.server import MODEL, Server
+from twowire_client import Channel, ChannelError, Generation
 
 MESSAGES = [{"role": "user", "content": "Tell me a long story about two wires."}]
 TOKENS = 120

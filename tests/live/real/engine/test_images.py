@@ -18,10 +18,10 @@ import httpx
 import openai
 import pytest
 
-from app.client import Channel
 from tests.engine.media.pictures import data_url, giant, picture
 from tests.live.servers.image_model import IMAGE_TOKENS, make_image_model
 from tests.live.servers.server import Server, start_server, stop_server
+from twowire_client import Channel
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "guides" / "images.md"
 MODEL = "tiny-eyes"

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client import Channel
 from tests.live.servers.server import MODEL, Server
+from twowire_client import Channel
 
 ASK = [{"role": "user", "content": "Is the sky blue?"}]
 

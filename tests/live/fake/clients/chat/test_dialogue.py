@@ -10,9 +10,9 @@ import openai
 import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 
-from app.client import Channel
 from tests.live.servers.dialogue import THE_REQUEST, Dialogue
 from tests.live.servers.server import MODEL, Server
+from twowire_client import Channel
 
 TOOLS: Any = [
     {

@@ -1,6 +1,6 @@
 """A client of the channel: many generations on one socket, cancel, and resume after a lost connection.
 
-It follows `docs/websocket.md` and needs only the package `websockets` (the extra `client`), nothing of the server.
+It follows `docs/websocket.md` and needs only the package `websockets`, nothing of the server.
 
     async with Channel.connect("http://127.0.0.1:8000") as channel:
         generation = await channel.create(model="guide", messages=[{"role": "user", "content": "Hello"}])
@@ -19,10 +19,10 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
-from app.client.connection import MAX_MESSAGE_BYTES, ClientConnection, send
-from app.client.generation import ChannelError, Generation
-from app.client.message import Json
-from app.client.restored_connection import RestoredConnection, come_back
+from twowire_client.connection import MAX_MESSAGE_BYTES, ClientConnection, send
+from twowire_client.generation import ChannelError, Generation
+from twowire_client.message import Json
+from twowire_client.restored_connection import RestoredConnection, come_back
 
 
 class Channel(RestoredConnection):

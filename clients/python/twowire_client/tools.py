@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.client.channel import Channel
-from app.client.message import Json
+from twowire_client.channel import Channel
+from twowire_client.message import Json
 
 MAX_ROUNDS = 8
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Self
 
-from app.client.message import Json, MessageBuilder
+from twowire_client.message import Json, MessageBuilder
 
 Status = Literal["completed", "cancelled", "failed"]
 

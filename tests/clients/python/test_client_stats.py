@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from app.client import Channel, ChannelError, ConnectionLost
 from tests.app.channel.fake_channel import Peer, fake
+from twowire_client import Channel, ChannelError, ConnectionLost
 
 SUBSCRIBE = "server.stats.subscribe"
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Self
 
-from app.client.connection import (
+from twowire_client.connection import (
     ClientConnection,
     ConnectionClosed,
     channel_uri,
@@ -16,9 +16,9 @@ from app.client.connection import (
     ping_regularly,
     send,
 )
-from app.client.generation import ChannelError, ConnectionLost, Generation
-from app.client.message import Json
-from app.client.stats import EVENT_ID, Stats
+from twowire_client.generation import ChannelError, ConnectionLost, Generation
+from twowire_client.message import Json
+from twowire_client.stats import EVENT_ID, Stats
 
 FINAL_CLOSE_CODES = frozenset({1002, 1007, 1008, 4401, 4409})
 """Not worth a reconnect: a broken protocol, abuse, a revoked credential, another reader."""

@@ -7,18 +7,15 @@ import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from app.client.generation import ChannelError, ConnectionLost
-from app.client.message import Json
+# The names with `as` are re-exported.
+from websockets.asyncio.client import ClientConnection as ClientConnection
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed as ConnectionClosed
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
 
-try:
-    # The names with `as` are re-exported: importing them from here gives the error below.
-    from websockets.asyncio.client import ClientConnection as ClientConnection
-    from websockets.asyncio.client import connect
-    from websockets.exceptions import ConnectionClosed as ConnectionClosed
-    from websockets.exceptions import InvalidStatus, WebSocketException
-    from websockets.typing import Subprotocol
-except ImportError as missing:
-    raise ImportError("app.client needs the package websockets: pip install 'twowire[client]'") from missing
+from twowire_client.generation import ChannelError, ConnectionLost
+from twowire_client.message import Json
 
 PATH = "/v1/chat/completions"
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}

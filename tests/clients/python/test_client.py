@@ -6,7 +6,7 @@ What it does when the connection is lost is in `test_client_resume.py`.
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import importlib
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import app.client
-from app.client import Channel, ChannelError, ConnectionLost, Generation
+import twowire_client
 from tests.app.channel.fake_channel import LIMITS, USAGE, Peer, fake
+from twowire_client import Channel, ChannelError, ConnectionLost, Generation
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -212,15 +213,17 @@ async def test_leaving_the_channel_ends_what_still_runs() -> None:
             await create(channel)
 
 
-def test_the_client_does_not_import_the_server() -> None:
-    code = (
-        "import sys, app.client; print(sorted(m for m in sys.modules if m.split('.')[0] in "
-        "('quart', 'hypercorn', 'pydantic', 'orjson', 'structlog', 'engine', 'protocol', 'vllm')))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_what_is_exported_and_the_older_name() -> None:
     exported = {"Channel", "ChannelError", "ConnectionLost", "Generation", "MessageBuilder", "run_tools"}
-    assert set(app.client.__all__) == exported
+    assert set(twowire_client.__all__) == set(app.client.__all__) == exported
+    assert all(getattr(app.client, name) is getattr(twowire_client, name) for name in exported)
+
+
+def test_the_older_name_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "app.client")
+    monkeypatch.setitem(sys.modules, "twowire_client", None)
+    with pytest.raises(ImportError, match=r"pip install 'twowire\[client\]'"):
+        importlib.import_module("app.client")
 
 
 async def test_a_prompt_is_read_ahead_and_its_answer_is_told() -> None:
@@ -233,6 +236,7 @@ async def test_a_prompt_is_read_ahead_and_its_answer_is_told() -> None:
         busy = {"message": "Others wait.", "type": "server_error", "param": None, "code": "queue_full"}
         await peer.send("error", event_id=frame["event_id"], status=503, error=busy)
         await peer.next("chat.completion.prefill")
+        peer.cut()
 
     async with fake(script) as url, Channel.connect(url) as channel:
         told = await channel.prefill(model="m", messages=MESSAGES, tools=[])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from app.client.message import Json
+from twowire_client.message import Json
 
 EVENT_ID = "server-stats"
 """Of the subscription, so that an error about it is told from others."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.client import Channel, ChannelError, ConnectionLost, Generation
 from tests.app.channel.fake_channel import LIMITS, Peer, fake
+from twowire_client import Channel, ChannelError, ConnectionLost, Generation
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 NOT_THERE = {"message": "There is no such completion.", "type": "t", "param": "id", "code": "completion_not_found"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.client import Channel, MessageBuilder, run_tools
 from tests.app.channel.fake_channel import Peer, fake
+from twowire_client import Channel, MessageBuilder, run_tools
 
 QUESTION = {"role": "user", "content": "What is the weather in Rome?"}
 

@@ -74,8 +74,8 @@ screenshots: install ## Make the pictures of the chat in docs/ anew
 docs: install ## Build the site of docs/ into site/; SOURCE_URL=https://… is where files outside docs/ can be read
 	NO_MKDOCS_2_WARNING=1 SOURCE_URL=$(SOURCE_URL) $(BIN)/mkdocs build
 
-wheel: install ## Build the wheel into dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheel: install ## Build the wheels of the server and its Python client into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./clients/python
 
 clean: ## Remove what the other commands made, .venv included
 	rm -rf .venv .node static/vendor build dist site dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-failures

@@ -39,10 +39,13 @@ export class Channel {
   /** @param {ChannelOptions} [options] It connects with the first generation, or with `connect`. */
   constructor(options = {}) {
     const page = typeof location === "undefined" ? undefined : location.origin;
-    const { baseUrl = page, apiKey, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = options;
+    const { baseUrl = page, apiKey, ticket, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = options;
     if (!baseUrl) throw new TypeError("Outside a page, baseUrl is required.");
     if (!WebSocket) throw new TypeError("There is no global WebSocket: pass one, or use Node 22 or newer.");
-    this.#target = { baseUrl: baseUrl.replace(/\/+$/, "").replace(/\/v1$/, ""), apiKey, WebSocket, fetch };
+    if (ticket !== undefined && (apiKey !== undefined || options.fallback)) {
+      throw new TypeError("A ticket replaces the key, and opens no HTTP: leave apiKey and fallback out.");
+    }
+    this.#target = { baseUrl: baseUrl.replace(/\/+$/, "").replace(/\/v1$/, ""), apiKey, ticket, WebSocket, fetch };
     const onState = options.onState ?? (() => {});
     this.#onProblem = options.onProblem ?? ((/** @type {ChannelError} */ problem) => console.warn(problem));
     this.#connector = new Connector(this.#target, options.fallback ?? false, {

@@ -6,6 +6,7 @@ import { ChannelError } from "./errors.js";
  * @typedef {object} Target
  * @property {string} baseUrl The server's address, without a trailing slash.
  * @property {string | undefined} apiKey
+ * @property {import("./types.js").ChannelOptions["ticket"]} ticket
  * @property {typeof WebSocket} WebSocket
  * @property {typeof fetch} fetch
  * @property {Watcher} [onFrame]
@@ -108,7 +109,7 @@ export class Link {
       this.#end({ retry: "soon", reason: `no answer within ${OPEN_TIMEOUT_MS / 1000} s` });
     }, OPEN_TIMEOUT_MS);
     const protocols = [SUBPROTOCOL];
-    if (withTicket) {
+    if (withTicket || this.#target.ticket !== undefined) {
       const ticket = await this.#ticket();
       if (this.#isOver) return;
       protocols.push(ticket);
@@ -154,12 +155,9 @@ export class Link {
 
   /** @returns {Promise<string>} The subprotocol that carries the ticket; empty if the link has ended. */
   async #ticket() {
-    const { baseUrl, apiKey, fetch } = this.#target;
-    /** @type {Record<string, string>} */
-    const headers = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
+    const { signal } = this.#fetching;
     try {
-      const { signal } = this.#fetching;
-      const answer = await fetch(`${baseUrl}/v1/ws/tickets`, { method: "POST", headers, cache: "no-store", signal });
+      const answer = await this.#askForTicket(signal);
       const body = await answer.json().catch(() => undefined);
       if (answer.ok && typeof body?.subprotocol === "string") return body.subprotocol;
       this.#refused(answer, body);
@@ -168,6 +166,15 @@ export class Link {
       this.#end({ retry: "soon", reason: error.message, error });
     }
     return "";
+  }
+
+  /** @param {AbortSignal} signal */
+  async #askForTicket(signal) {
+    const { baseUrl, apiKey, fetch, ticket = `${baseUrl}/v1/ws/tickets` } = this.#target;
+    if (typeof ticket === "function") return ticket(signal);
+    /** @type {Record<string, string>} */
+    const headers = apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` };
+    return fetch(ticket, { method: "POST", headers, cache: "no-store", signal });
   }
 
   /**

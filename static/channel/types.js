@@ -19,6 +19,8 @@
  * @typedef {object} ChannelOptions
  * @property {string} [baseUrl] The server's address, with or without `/v1`; by default the page's own server.
  * @property {string} [apiKey] Exchanged for a ticket per connection; never in a URL.
+ * @property {string | ((signal: AbortSignal) => Promise<Response>)} [ticket] Instead of a key: where your own server hands
+ *   out tickets, or what asks it for one. The response is that of `POST /v1/ws/tickets`, errors included.
  * @property {typeof WebSocket} [WebSocket] Instead of the global one.
  * @property {typeof fetch} [fetch] Instead of the global one.
  * @property {boolean} [fallback] Where WebSockets are blocked, use HTTP and server-sent events, until they work. Off by

@@ -12,10 +12,10 @@ NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots docs wheel clean
+.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots docs wheel npm-package clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv from the lock; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); $(NAME_ANOTHER)" >&2; exit 1; }
@@ -76,6 +76,12 @@ docs: install ## Build the site of docs/ into site/; SOURCE_URL=https://… is w
 
 wheel: install ## Build the wheels of the server and its Python client into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./clients/python
+
+npm-package: install ## Build the JavaScript client's package into dist/
+	@$(BIN)/python requirements/pages.py tools
+	node clients/javascript/build.mjs
+	@mkdir -p dist
+	npm pack --silent --pack-destination dist ./build/javascript/package
 
 clean: ## Remove what the other commands made, .venv included
 	rm -rf .venv .node static/vendor build dist site dev-cert .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-failures

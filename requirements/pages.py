@@ -122,7 +122,8 @@ def check() -> int:
         return 0
     problem = fetch(tools=True)
     if problem is None:
-        programs = (["biome", "lint", "--error-on-warnings", "static", "tests/js"], ["tsc", "-p", "."])
+        scripts = ["static", "clients/javascript", "tests/js", "tests/clients/javascript"]
+        programs = (["biome", "lint", "--error-on-warnings", *scripts], ["tsc", "-p", "."])
         # Run both, to report everything at once.
         results = [passes(words) for words in programs]
         return 0 if all(results) else 1

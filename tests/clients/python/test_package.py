@@ -31,6 +31,15 @@ asyncio.run(main())
 """
 
 
+EXAMPLES_SERVER = "http://127.0.0.1:8000"
+
+
+def first_example(document: Path) -> str:
+    example = document.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert EXAMPLES_SERVER in example
+    return example
+
+
 def pip(*words: str | Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -88,6 +97,26 @@ async def test_it_works_with_websockets_alone(python: Path) -> None:
     text, of_file = printed.decode().split(" completed 9 ")
     assert text == "two wires"
     assert Path(of_file).is_relative_to(python.parents[1])
+
+
+@pytest.mark.parametrize(
+    "document", [PROJECT / "README.md", ROOT / "docs" / "guides" / "clients.md"], ids=lambda path: path.name
+)
+async def test_the_documents_example_runs(python: Path, document: Path) -> None:
+    async def script(peer: Peer) -> None:
+        frame = await peer.next("chat.completion.create")
+        assert frame["body"] == {"model": "guide", "messages": [{"role": "user", "content": "Hello"}]}
+        name = frame["stream_id"]
+        await peer.send("chat.completion.created", stream_id=name, event_id=frame["event_id"], id="c", resume_token="t")
+        await peer.chunks(name, 1, "Hi there")
+        await peer.done(name, 8)
+
+    async with fake(script) as url:
+        words = ("-I", "-c", first_example(document).replace(EXAMPLES_SERVER, url))
+        client = await asyncio.create_subprocess_exec(python, *words, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await client.communicate()
+    assert client.returncode == 0
+    assert printed.startswith(b"Hi there")
 
 
 def test_all_versions_are_the_servers() -> None:

@@ -15,8 +15,21 @@ from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import GenerationRequest
 from protocol.output import Delta
 
-StageReport = Callable[[str], None]
-"""Called by an engine while it starts, with what it is doing in a few words."""
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much of a stage of the start is done. `total` is at least 1."""
+
+    done: int
+    total: int
+    unit: Literal["bytes", "files", "steps"]
+
+
+class StageReport(Protocol):
+    """Called by an engine while it starts."""
+
+    def __call__(self, stage: str, progress: Progress | None = None, /) -> None:
+        """`stage` says in a few words what it is doing; `progress` how far that is, if known."""
 
 
 class EngineStartError(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import gc
 import importlib
@@ -9,6 +11,7 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from engine.sharing.meeting import Place
 from engine.startup.failure import explain
 from engine.startup.openmp import is_cpu_build, worker_environment
 from engine.startup.preflight import check_model
+from engine.startup.progress import progress_in
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +48,7 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # vLLM logs some forty lines at each start; keep its warnings and errors.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    output.hold()
+    output.hold(_reader(report))
     if output.is_taken:
         # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.__stdout__")
@@ -53,7 +57,7 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
     try:
         _start_fork_server(config, place)
         module = await in_daemon_thread(_import_launch)
-        engine: TextEngine = await module.start_vllm(config, report, place)
+        engine: TextEngine = await module.start_vllm(config, report, place, writes_progress=output.is_taken)
     except EngineStartError:
         raise
     except Exception as error:
@@ -63,6 +67,21 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
         return engine
     finally:
         output.release()
+
+
+def _reader(report: StageReport) -> Callable[[str], bool]:
+    """Reports the progress that a line of the engine's processes tells of; returns whether it does. For any thread."""
+    loop = asyncio.get_running_loop()
+
+    def read(line: str) -> bool:
+        found = progress_in(line)
+        if found is None:
+            return False
+        with contextlib.suppress(RuntimeError):  # The loop has been closed.
+            loop.call_soon_threadsafe(report, *found)
+        return True
+
+    return read
 
 
 def _start_fork_server(config: EngineConfig, place: Place | None) -> None:
@@ -101,6 +120,8 @@ def check_text_model(config: EngineConfig) -> None:
 
     Raises `EngineStartError`.
     """
+    # Read when huggingface_hub is imported. The stages say what is downloaded; a bar for each file breaks into them.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     load_format, tokenizer = config.extra.get("load_format", "auto"), config.extra.get("tokenizer")
     has_own = tokenizer is None and not config.extra.get("skip_tokenizer_init")
     check_model(config.model, load_format=str(load_format), own_tokenizer=has_own)

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from engine.api import EngineStartError, StageReport, Watched
+from engine.api import EngineStartError, Progress, StageReport, Watched
 from engine.watchdog import EngineWatchdog, WatchdogLimits
 
 log = structlog.get_logger(__name__)
@@ -65,6 +65,11 @@ class HasSupervisor(Generic[E]):
         return self.supervisor.reason
 
     @property
+    def progress(self) -> Progress | None:
+        """How far that is while it starts, if known."""
+        return self.supervisor.progress
+
+    @property
     def is_ready(self) -> bool:
         """Whether it could take work now."""
         return self.supervisor.is_ready
@@ -90,6 +95,8 @@ class Supervisor(Generic[E]):
         """
         self.state = EngineState.STARTING
         self.reason = "not started yet"
+        self.progress: Progress | None = None
+        """How much is done of what `reason` says, while it starts; None if that is unknown."""
         self.since = time.time()
         """When `state` or `reason` last changed, in seconds since 1970."""
         self.restarts = 0
@@ -133,12 +140,13 @@ class Supervisor(Generic[E]):
         is_of_note = self._logs_start or self._settled.is_set() or state in (EngineState.READY, EngineState.FAILED)
         if state is not self.state and is_of_note:
             log.info(self._events["state"], state=state.value, reason=reason)
-        self.state, self.reason, self.since = state, reason, time.time()
+        self.state, self.reason, self.progress, self.since = state, reason, None, time.time()
 
-    def _report(self, stage: str) -> None:
+    def _report(self, stage: str, progress: Progress | None = None, /) -> None:
         if self.state in (EngineState.STARTING, EngineState.RESTARTING):
-            self.reason = stage
-            if self._logs_start:
+            is_new = stage != self.reason
+            self.reason, self.progress = stage, progress
+            if self._logs_start and is_new:
                 log.info(self._events["starting"], stage=stage)
 
     async def _supervise(self) -> None:

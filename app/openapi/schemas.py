@@ -115,12 +115,25 @@ class EmbedderHealth(BaseModel):
     reason: str = Field(description="What the embedder is doing, or why it failed; `ready` when it is ready.")
 
 
+class StartProgress(BaseModel):
+    """How much of what the engine does to start is done."""
+
+    done: int = Field(description="How much is done, from 0 to `total`.")
+    total: int = Field(description="How much there is; at least 1.")
+    unit: Literal["bytes", "files", "steps"] = Field(
+        description="What is counted: `bytes` of a download, `files` of weights that are loaded, `steps` of others."
+    )
+
+
 class Health(BaseModel):
     """Whether the server can generate now."""
 
     status: str = Field(description="`ok` or `unavailable`.")
     state: str = Field(description="The engine's state: starting, ready, restarting, draining, failed or stopped.")
     reason: str = Field(description="What the engine is doing, or why it failed; `ready` when it is ready.")
+    progress: StartProgress | None = Field(
+        default=None, description="How far the step in `reason` is, while the engine starts and where that is known."
+    )
     since: float = Field(description="When it entered that state, in seconds since 1970 (UTC).")
     timestamp: float = Field(description="The server's time, in seconds since 1970 (UTC).")
     embedder: EmbedderHealth = Field(

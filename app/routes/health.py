@@ -25,6 +25,7 @@ def status_routes(services: Services) -> Blueprint:
             "status": "ok" if manager.is_ready else "unavailable",
             "state": manager.state.value,
             "reason": manager.reason,
+            "progress": manager.progress,
             "since": manager.supervisor.since,
             "timestamp": time.time(),
         }

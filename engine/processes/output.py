@@ -1,7 +1,7 @@
 """Captures what the engine's processes and C libraries write to standard output and error.
 
 While an engine starts, the lines are held back: most are warnings that nobody can act on, but if the start fails, the
-cause is among them. At all other times they go to the screen (standard error).
+cause is among them. At all other times they go to the screen (standard error). Progress bars are read, not held.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 HELD_LINES = 2000
@@ -26,8 +26,6 @@ _MARK = b"\0mark\n"
 _END = b"\0end\n"
 _AFTER_A_LINE = re.compile(rb"(?<=[\r\n])")
 _ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
-_PROGRESS = re.compile(r"\d%\|")
-"""A progress bar of tqdm, such as a download's."""
 
 
 class Output:
@@ -42,6 +40,7 @@ class Output:
         self._shows_all = shows_all
         self._is_taken = False
         self._holds = False
+        self._reads: Callable[[str], bool] | None = None
         self._lines: deque[str] = deque(maxlen=HELD_LINES)
         self._changed = threading.Condition()
         self._marks_seen = 0
@@ -84,17 +83,17 @@ class Output:
     def is_taken(self) -> bool:
         return self._is_taken
 
-    def hold(self) -> None:
-        """Hold lines from now on, until `release`."""
+    def hold(self, reads: Callable[[str], bool] | None = None) -> None:
+        """Hold lines from now on, until `release`, except those for which `reads` is true. It is called in a thread."""
         with self._changed:
             self._lines.clear()
-            self._holds = True
+            self._holds, self._reads = True, reads
 
     def release(self) -> list[str]:
         """Stop holding; returns the last `HELD_LINES` lines since `hold`."""
         self._wait_read()
         with self._changed:
-            self._holds = False
+            self._holds, self._reads = False, None
             lines = list(self._lines)
             self._lines.clear()
         return lines
@@ -156,9 +155,9 @@ class Output:
         text = line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n")
         with self._changed:
             is_held = self._holds
-            if is_held and text:
+            if is_held and text and not (self._reads is not None and self._reads(text)):
                 self._lines.append(text)
-        if not is_held or self._shows_all or (_PROGRESS.search(text) and os.isatty(self._screen)):
+        if not is_held or self._shows_all:
             self._write(line)
 
     def _write(self, content: bytes) -> None:

@@ -35,6 +35,7 @@ from engine.processes.fork_server import FORKED, is_fork_server_started, wait_fo
 from engine.processes.threads import in_daemon_thread
 from engine.sharing.follower import Follower
 from engine.sharing.meeting import Addresses, Place
+from engine.startup.download import reported_download
 from engine.startup.failure import explain
 from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
@@ -55,14 +56,17 @@ GREETING_TIMEOUT_S = 60
 has died."""
 
 
-async def start_vllm(config: EngineConfig, report: StageReport, place: Place | None = None) -> VllmEngine:
+async def start_vllm(
+    config: EngineConfig, report: StageReport, place: Place | None = None, *, writes_progress: bool = False
+) -> VllmEngine:
     """Start an engine, or join the one of another API server: `place` is this one's among them.
 
+    `writes_progress`: its processes write what they have loaded to their output, for `engine.startup.progress`.
     Does not block the event loop. Raises `EngineStartError` for a wrong configuration.
     """
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
-    args = _engine_args(config)
+    args = _engine_args(config, writes_progress=writes_progress)
     if current_platform.is_cpu() and (place is None or place.is_leader):
         # A follower would find the memory taken by the engine that it is to join.
         check_memory(config.cpu_kv_cache_gib)
@@ -96,11 +100,13 @@ async def _started(
     await _use_fork_server()
     if place is None:
         report("loading the model")
-        return VllmEngine(started(await processes.start(preparation.run, AsyncLLM.from_vllm_config)))
+        async with reported_download(config, report):
+            return VllmEngine(started(await processes.start(preparation.run, AsyncLLM.from_vllm_config)))
     if place.is_leader:
         report("loading the model")
         addresses = [_open_addresses() for _ in range(place.count)]
-        llm = await processes.start(preparation.run, functools.partial(_launched_for_all, addresses))
+        async with reported_download(config, report):
+            llm = await processes.start(preparation.run, functools.partial(_launched_for_all, addresses))
         return LeaderEngine(started(llm), place, addresses)
     report("waiting for the first API server's engine")
     follower = await Follower.join(place)
@@ -149,14 +155,14 @@ def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) ->
     return AsyncLLM.from_vllm_config(config, client_addresses=dict(addresses), client_count=count, client_index=index)
 
 
-def _engine_args(config: EngineConfig) -> AsyncEngineArgs:
+def _engine_args(config: EngineConfig, *, writes_progress: bool = False) -> AsyncEngineArgs:
     ours, vllms = {field.name for field in fields(config)}, {field.name for field in fields(AsyncEngineArgs)}
     known = {name: value for name in ours & vllms if (value := getattr(config, name)) is not None}
     known |= lora_arguments(config.adapters, is_cpu=current_platform.is_cpu())
     # vLLM labels its metrics with it; its own default is the folder's path.
     known["served_model_name"] = list(config.names)
-    # A progress bar is as verbose as vLLM's log at level INFO.
-    known["use_tqdm_on_load"] = logging.getLogger("vllm").isEnabledFor(logging.INFO)
+    # Where nobody reads a progress bar, it is as verbose as vLLM's log at level INFO.
+    known["use_tqdm_on_load"] = writes_progress or logging.getLogger("vllm").isEnabledFor(logging.INFO)
     if current_platform.is_cpu():
         # By default vLLM takes most of the machine's memory; and compiling a graph takes minutes that it never saves.
         known["kv_cache_memory_bytes"] = config.cpu_kv_cache_gib << 30

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from engine.adapters.api import Adapter
-from engine.api import AnswerFormats, EngineStream, FastPath, Modality, Prepared, PreparedPrompt, StageReport
+from engine.api import AnswerFormats, EngineStream, FastPath, Modality, Prepared, PreparedPrompt, Progress, StageReport
 from engine.grammar.figures import GrammarFigures
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest
@@ -199,7 +199,7 @@ class FakeFactory:
         self._engine = engine
 
     async def __call__(self, report: StageReport) -> FakeEngine:
-        report("loading the fake")
+        report("loading the fake", Progress(1, 2, "files"))
         await self.started.wait()
         if self.error is not None:
             raise self.error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from engine.api import EngineStartError
+from engine.api import EngineStartError, Progress, StageReport
 from engine.config import GUIDE, EngineConfig
 from engine.processes.output import Output
 from engine.registry import text_engine
@@ -25,9 +26,10 @@ class Recorded(Output):
         self.lines = lines
         self.shown: list[str] = []
         self.holds = False
+        self.reads: Callable[[str], bool] | None = None
 
-    def hold(self) -> None:
-        self.holds = True
+    def hold(self, reads: Callable[[str], bool] | None = None) -> None:
+        self.holds, self.reads = True, reads
 
     def release(self) -> list[str]:
         lines = self.lines if self.holds else []
@@ -38,17 +40,19 @@ class Recorded(Output):
         self.shown += lines
 
 
-async def start(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, outcome: Any) -> Any:
+async def start(
+    monkeypatch: pytest.MonkeyPatch, recorded: Recorded, outcome: Any, report: StageReport = lambda *_: None
+) -> Any:
     """What the factory gives where `engine.vllm.launch` gives or raises `outcome`."""
 
-    async def start_vllm(*_: object) -> Any:
+    async def start_vllm(*_: object, **options: object) -> Any:
         assert recorded.holds
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     monkeypatch.setattr("engine.registry.importlib.import_module", lambda name: SimpleNamespace(start_vllm=start_vllm))
-    return await text_engine(CONFIG, output=recorded)(lambda stage: None)
+    return await text_engine(CONFIG, output=recorded)(report)
 
 
 async def test_of_a_start_that_went_well_only_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +83,14 @@ async def test_a_wrong_configuration_is_said_as_it_is(monkeypatch: pytest.Monkey
     with pytest.raises(EngineStartError, match=r"--model: no|vLLM is not installed"):
         await start(monkeypatch, recorded, error)
     assert (recorded.shown, recorded.holds) == ([], False)
+
+
+async def test_the_progress_that_the_processes_write_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, reported = Recorded([]), list[tuple[object, ...]]()
+    await start(monkeypatch, recorded, "an engine", lambda *what: reported.append(what))
+    assert recorded.reads is not None
+    # From the thread that reads the output.
+    assert not await asyncio.to_thread(recorded.reads, "WARNING old")
+    assert await asyncio.to_thread(recorded.reads, "Loading pt checkpoint shards:  50% Completed | 1/2 [00:01<00:01]")
+    await asyncio.sleep(0)
+    assert reported[-1] == ("loading the model", Progress(1, 2, "files"))

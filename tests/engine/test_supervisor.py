@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from engine import supervisor as module
-from engine.api import EngineStartError
+from engine.api import EngineStartError, Progress, StageReport
 from engine.supervisor import EngineState, Supervisor
 from engine.watchdog import WatchdogLimits
 from tests.engine.fakes import FakeEngine, FakeFactory
@@ -42,10 +42,30 @@ async def test_it_goes_from_starting_to_ready_to_stopped() -> None:
     async with supervised(factory) as supervisor:
         await until(lambda: supervisor.reason == "loading the fake")
         assert (supervisor.state, supervisor.engine) == (EngineState.STARTING, None)
+        assert supervisor.progress == Progress(1, 2, "files")
         factory.started.set()
         await supervisor.wait_settled()
         assert (supervisor.is_ready, supervisor.engine) == (True, factory.engines[0])
+        assert supervisor.progress is None
     assert (supervisor.state, supervisor.restarts) == (EngineState.STOPPED, 0)
+
+
+async def test_progress_within_a_stage_is_kept_and_not_logged() -> None:
+    async def start(report: StageReport) -> FakeEngine:
+        for done in range(3):
+            report("loading", Progress(done, 3, "files"))
+        report("warming up")
+        seen.append((supervisor.reason, supervisor.progress))
+        return FakeEngine([])
+
+    seen: list[object] = []
+    supervisor = Supervisor("engine", start)
+    with structlog.testing.capture_logs() as entries:
+        supervisor.run()
+        await supervisor.wait_settled()
+        await supervisor.stop()
+    assert [entry["stage"] for entry in entries if "stage" in entry] == ["loading", "warming up"]
+    assert seen == [("warming up", None)]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import { ROOT } from "../root.js";
 
 /** @typedef {import("../../channel.js").StateDetail} StateDetail */
 
+/** @typedef {{ done: number, total: number, unit: "bytes" | "files" | "steps" }} Progress */
+
 /**
  * @typedef {object} Health The body of `/health`.
  * @property {string} state
  * @property {string} reason
+ * @property {Progress | null} [progress] How much of what `reason` says is done, while the engine starts.
  * @property {number} since
  * @property {number} timestamp
  */
@@ -21,6 +24,7 @@ import { ROOT } from "../root.js";
  * @typedef {object} Status
  * @property {Kind} kind
  * @property {string} reason The server's, if it gave one.
+ * @property {Progress | null} [progress] How much of that is done, while the engine starts.
  * @property {number} seconds Since the engine entered its state, or the server has been away.
  * @property {"websocket" | "http"} wire What carries the answers.
  */
@@ -84,7 +88,9 @@ export class Connection extends EventTarget {
     if (this.#isLocked) return status("locked", this.#reason);
     if (this.#wire === "closed" || this.#wire === "reconnecting") return status(this.#wire, this.#reason);
     if (health === null) return status("connecting");
-    if (health.state === "starting" || health.state === "restarting") return status("loading", health.reason);
+    if (health.state === "starting" || health.state === "restarting") {
+      return { ...status("loading", health.reason), progress: health.progress ?? null };
+    }
     if (health.state !== "ready") return status("unavailable", health.reason || health.state);
     return status(this.#wire);
   }

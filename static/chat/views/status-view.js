@@ -5,6 +5,7 @@ import { t } from "../i18n.js";
 
 /** @typedef {import("../state/connection.js").Status} Status */
 /** @typedef {import("../state/connection.js").Kind} Kind */
+/** @typedef {import("../state/connection.js").Progress} Progress */
 /** @typedef {import("../i18n.js").Word} Word */
 
 /** @type {Record<Kind, [Word, "good" | "busy" | "bad"]>} */
@@ -27,18 +28,29 @@ const STAGES = [
   [/starting the engine/, "stageStarting"],
   [/importing/, "stageImporting"],
   [/configuration/, "stageConfiguration"],
+  [/downloading/, "stageDownloading"],
   [/loading the model/, "stageLoading"],
-  [/warming up/, "stageWarming"],
+  [/capturing|warming up/, "stageWarming"],
 ];
 
 /**
  * Describe the state.
  * @param {Status} status
  */
-export function statusText({ kind, reason, seconds }) {
+export function statusText({ kind, reason, seconds, progress }) {
   if (kind !== "loading") return t(KINDS[kind][0]);
-  const stage = STAGES.find(([pattern]) => pattern.test(reason));
-  return t("loadingStage", { stage: stage ? t(stage[1]) : reason || t("loading"), seconds });
+  const found = STAGES.find(([pattern]) => pattern.test(reason));
+  const stage = found ? t(found[1]) : reason || t("loading");
+  return progress ? t("loadingPart", { stage, part: partText(progress), seconds }) : t("loadingStage", { stage, seconds });
+}
+
+/** @param {Progress} progress */
+function partText({ done, total, unit }) {
+  if (unit !== "bytes") return t(unit === "files" ? "filesOf" : "stepsOf", { done, total });
+  const isLarge = total >= 1e9;
+  /** @param {number} bytes */
+  const shown = (bytes) => (isLarge ? (bytes / 1e9).toFixed(1) : (bytes / 1e6).toFixed(0));
+  return t("bytesOf", { done: shown(done), total: shown(total), unit: isLarge ? "GB" : "MB" });
 }
 
 /**
@@ -48,7 +60,7 @@ export function statusText({ kind, reason, seconds }) {
  */
 export function waitingText(status, isEmpty) {
   if (status.kind === "ready" || status.kind === "resumed") return isEmpty ? t("waiting") : "";
-  if (status.kind === "loading") return t("waitingForModel");
+  if (status.kind === "loading") return ""; // The line about the start says it.
   return isAway(status) || !isEmpty ? t("waitingForServer") : statusText(status);
 }
 
@@ -79,6 +91,8 @@ export class StatusView {
     // Screen readers announce every change of this line, so the seconds are not in it.
     if (this.#shown !== word) byId("status-text").textContent = t(word);
     this.#shown = word;
+    // Shown once: the line about the start says more. Screen readers hear this one, which changes less often.
+    byId("status-text").classList.toggle("off-screen", status.kind === "loading");
     root.dataset.wire = status.wire;
     root.title = isOverHttp ? t("overHttpWhy") : status.reason;
     this.#isLocked = status.kind === "locked";
@@ -99,7 +113,8 @@ export class StatusView {
       : isAway(status) ? t("away", { seconds: status.seconds }) : status.reason;
     const bar = root.querySelector("progress") ?? element("progress", { max: STAGES.length, "aria-label": t("loading") });
     bar.hidden = status.kind !== "loading";
-    if (stage >= 0) bar.value = stage + 0.5;
+    const { progress } = status;
+    if (stage >= 0) bar.value = stage + (progress ? progress.done / progress.total : 0.5);
     else bar.removeAttribute("value");
     const line = root.querySelector("p") ?? element("p");
     line.textContent = text;

@@ -50,6 +50,19 @@ with output.taken():
     assert lines == ["a warning"]
 
 
+def test_a_line_that_is_read_is_neither_held_nor_shown() -> None:
+    lines = screen("""
+output, read = Output(), []
+with output.taken():
+    output.hold(lambda line: "%" in line and read.append(line) is None)
+    child("a warning\\n1% of it\\r\\n2% of it\\n")
+    held = output.release()
+    child("3% shown\\n")
+print(held, read)
+""")
+    assert lines == ["3% shown", "out: ['a warning'] ['1% of it', '2% of it']"]
+
+
 def test_what_says_that_it_is_an_error_is_shown_though_the_start_went_well() -> None:
     lines = screen("""
 output = Output()

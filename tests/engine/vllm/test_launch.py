@@ -59,7 +59,7 @@ async def test_memory_is_looked_for_by_the_one_that_launches_the_engine(
     with Meeting.at(tmp_path / "meeting") as meeting:
         place = Place(index, 2, meeting, 1.0) if index is not None else None
         with pytest.raises(LookupError if index == 1 else EngineStartError):
-            await launch.start_vllm(config, lambda stage: None, place)
+            await launch.start_vllm(config, lambda *_: None, place)
 
 
 def test_an_unknown_argument_of_the_engine_is_named() -> None:
@@ -70,4 +70,4 @@ def test_an_unknown_argument_of_the_engine_is_named() -> None:
 async def test_a_broken_chat_template_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     with pytest.raises(EngineStartError, match="--chat-template: "):
-        await launch.start_vllm(EngineConfig(str(GUIDE), chat_template="{% if %}", cpu_kv_cache_gib=1), lambda _: None)
+        await launch.start_vllm(EngineConfig(str(GUIDE), chat_template="{% if %}", cpu_kv_cache_gib=1), lambda *_: None)

@@ -37,6 +37,7 @@ from engine.api import (
     Modality,
     Prepared,
     PreparedPrompt,
+    Progress,
     StageReport,
     Tokenizer,
 )
@@ -217,7 +218,7 @@ async def start(report: StageReport) -> PacedEngine:
     if FAILS:
         raise EngineStartError(FAILS)
     if LOADED:
-        report("loading the model")
+        report("loading the model", Progress(1, 4, "files"))
         while not await asyncio.to_thread(os.path.exists, LOADED):  # noqa: ASYNC110  # another process makes the file
             await asyncio.sleep(LOOK_S)
     return PacedEngine()

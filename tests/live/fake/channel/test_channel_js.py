@@ -61,7 +61,7 @@ def test_what_the_wire_inspector_records() -> None:
 
 
 def test_what_the_chat_says_of_an_answers_speed() -> None:
-    assert "# pass 3" in node("facts.test.mjs")
+    assert "# pass 4" in node("facts.test.mjs")
 
 
 def test_the_bench_compares_texts_word_by_word() -> None:

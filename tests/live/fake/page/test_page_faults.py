@@ -163,9 +163,16 @@ async def test_an_engine_that_loads_is_told_and_waited_for(browser: Browser, tmp
             chat = Chat(await made.new_page(), server.url)
             await chat.page.goto(server.url)
             await chat.status("loading")
-            await chat.page.get_by_text("Loading the model · ").wait_for()
+            stage = chat.page.get_by_text("Loading the model: 1 of 4 files · ")
+            await stage.wait_for()
             await chat.ask(QUESTION)
             await chat.page.locator(f"{LAST_ANSWER}.empty").wait_for()
+            # Nothing else says it again: not the answer that waits, nor the state of the connection.
+            assert await stage.count() == 1
+            assert await chat.page.get_by_text("Waiting for").count() == 0
+            box = await chat.page.locator("#status-text").bounding_box()
+            assert box is not None
+            assert box["width"] <= 1
             await chat.page.reload()
             await chat.status("loading")
             loaded.touch()

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TextIO
 
 import structlog
 from hypercorn.app_wrappers import ASGIWrapper
@@ -22,7 +21,9 @@ from app.config.values import FieldError, read_keys
 from app.factory import create_app
 from app.hypercorn import IncompatibleHypercorn, install
 from app.observability.logs import set_up_logs
+from app.observability.screen import Screen
 from app.security.tls import Certificate, CertificateError
+from app.server.announce import Announcer
 from app.server.hypercorn_config import hypercorn_config
 from app.server.open_files import TooFewFiles, raise_the_limit
 from app.server.shutdown import Stop
@@ -38,8 +39,6 @@ from engine.adapters.start import own_copies
 from engine.api import EngineStartError
 from engine.processes.output import Output
 from engine.registry import check_text_model
-from engine.speech.decoder import HOW_TO_INSTALL, LIBRARY, is_available
-from engine.supervisor import EngineState
 
 log = structlog.get_logger(__name__)
 
@@ -52,16 +51,16 @@ START_FAILED = 1
 
 def run(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
-    set_up_logs(settings.logging.log_format, settings.logging.log_level)
+    screen = set_up_logs(settings.logging.log_format, settings.logging.log_level)
     engine = settings.engine
     try:
         with own_copies(engine.adapters, engine.model) as adapters:
-            return _run(replace(settings, engine=replace(engine, adapters=adapters)))
+            return _run(replace(settings, engine=replace(engine, adapters=adapters)), screen)
     except AdapterError as error:
         return _fail(str(error))
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, screen: Screen) -> int:
     try:
         install()
         raise_the_limit()
@@ -94,8 +93,10 @@ def _run(settings: Settings) -> int:
 
     def api_server(number: int, one_of: ApiServer | None = None) -> str | None:
         output = Output(shows_all=settings.logging.log_level == "debug")
+        # The first of several API servers is ready last, and announces all of them.
+        announcer = Announcer(url, screen, speaks=one_of is None or one_of.place.is_leader)
         with output.taken(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings, config, sockets[number], certificate, url, one_of, output))
+            return runner.run(_serve(settings, config, sockets[number], certificate, announcer, one_of, output))
 
     if count == 1:
         failure = api_server(0)
@@ -141,19 +142,15 @@ async def _serve(
     config: Config,
     sockets: Sockets,
     certificate: Certificate | None,
-    url: str,
+    announcer: Announcer,
     one_of: ApiServer | None,
     output: Output,
 ) -> str | None:
     """Serve until stopped; returns why the server could not start, or None."""
     services = build_services(settings, one_of, output)
-    # The first of several API servers is ready last, and announces all of them.
-    is_first = one_of is None or one_of.place.is_leader
-    log.info("listening", url=url, model=services.models.names[0])
-    if is_first:
-        sys.stderr.write(f"twowire: listening on {url}; the model is loading\n")
+    announcer.listening(services)
     stop = Stop(services, settings.requests.drain_timeout_s)
-    background = [asyncio.create_task(_announce(services, url, stop, sys.stdout if is_first else None))]
+    background = [asyncio.create_task(announcer.watch(services, stop))]
     if one_of is not None and services.siblings is not None:
         background.append(asyncio.create_task(services.siblings.answer()))
         one_of.ask_when_orphaned(stop.request)
@@ -221,35 +218,6 @@ def _reload_keys(settings: Settings, services: Services) -> int | None:
 def _url(settings: Settings, sockets: Sockets) -> str:
     port = (*sockets.insecure_sockets, *sockets.secure_sockets)[0].getsockname()[1]
     return f"{'https' if sockets.secure_sockets else 'http'}://{settings.listening.url_host}:{port}"
-
-
-async def _announce(services: Services, url: str, stop: Stop, out: TextIO | None = sys.stdout) -> None:
-    """Print the URL to `out` once the engine is ready; stop the server if it cannot start."""
-    manager = services.manager
-    await manager.wait_settled()
-    if manager.state is EngineState.FAILED:
-        stop.failed = manager.reason
-        stop.now()
-    elif manager.is_ready and out is not None:
-        formats = manager.formats
-        tools, thoughts = formats.tool_calls or "none", formats.reasoning or "none"
-        model = f"model: {services.models.names[0]}, "
-        model += "for recordings" if manager.is_speech_model else f"tools: {tools}, thoughts: {thoughts}"
-        out.write(f"twowire: ready: {url} ({model}). Chat: {url}/ Docs: {url}/docs\n")
-        out.flush()
-        if manager.is_speech_model and not is_available():
-            sys.stderr.write(f"twowire: recordings cannot be decoded: {LIBRARY} is missing; {HOW_TO_INSTALL}\n")
-        await _announce_embedder(services)
-
-
-async def _announce_embedder(services: Services) -> None:
-    embedder = services.embedder
-    if embedder.models:
-        await embedder.wait_settled()
-    if embedder.is_ready:
-        log.info("embeddings_ready", models=list(embedder.models))
-    elif embedder.state in (EngineState.FAILED, EngineState.STOPPED):
-        sys.stderr.write(f"twowire: there are no embeddings: {embedder.reason}\n")
 
 
 def _fail(message: str) -> int:

@@ -42,11 +42,11 @@ async def test_it_goes_from_starting_to_ready_to_stopped() -> None:
     async with supervised(factory) as supervisor:
         await until(lambda: supervisor.reason == "loading the fake")
         assert (supervisor.state, supervisor.engine) == (EngineState.STARTING, None)
-        assert supervisor.progress == Progress(1, 2, "files")
+        seen = [supervisor.progress]
         factory.started.set()
         await supervisor.wait_settled()
         assert (supervisor.is_ready, supervisor.engine) == (True, factory.engines[0])
-        assert supervisor.progress is None
+        assert [*seen, supervisor.progress] == [Progress(1, 2, "files"), None]
     assert (supervisor.state, supervisor.restarts) == (EngineState.STOPPED, 0)
 
 

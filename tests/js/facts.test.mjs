@@ -33,6 +33,7 @@ test("a start says how far it is, where that is known", () => {
   const said = (reason, progress) => statusText({ kind: "loading", reason, progress, seconds: 7, wire: "websocket" });
   assert.equal(said("warming up", null), "Warming up · 7 s");
   assert.equal(said("loading the model", { done: 1, total: 4, unit: "files" }), "Loading the model: 1 of 4 files · 7 s");
+  assert.equal(said("loading the model", { done: 0, total: 1, unit: "files" }), "Loading the model · 7 s");
   const bytes = (done, total) => said("downloading the model", { done, total, unit: "bytes" });
   assert.equal(bytes(21.04e9, 140e9), "Downloading the model: 21.0 of 140.0 GB · 7 s");
   assert.equal(bytes(0, 64e6), "Downloading the model: 0 of 64 MB · 7 s");

@@ -41,7 +41,8 @@ export function statusText({ kind, reason, seconds, progress }) {
   if (kind !== "loading") return t(KINDS[kind][0]);
   const found = STAGES.find(([pattern]) => pattern.test(reason));
   const stage = found ? t(found[1]) : reason || t("loading");
-  return progress ? t("loadingPart", { stage, part: partText(progress), seconds }) : t("loadingStage", { stage, seconds });
+  const isInParts = progress && progress.total > 1;
+  return isInParts ? t("loadingPart", { stage, part: partText(progress), seconds }) : t("loadingStage", { stage, seconds });
 }
 
 /** @param {Progress} progress */

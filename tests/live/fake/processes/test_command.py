@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +22,10 @@ import httpx
 import pytest
 
 from engine.config import GUIDE
+from tests.certificates import ROOT
 from tests.live.servers.command import CHAT, SERVE, STOPS_WITHIN_S, Command, Stream, fails_with, show
 from tests.live.servers.held import Leash
+from tests.live.servers.server import environment
 
 FAKE = (sys.executable, "-m", "tests.live.servers.fake_server", "serve", "--port", "0")
 
@@ -113,3 +118,66 @@ def test_ctrl_c_ends_an_idle_server_soon(launch: Callable[..., Command], capsys:
         stop_s = command.wait_end(STOPS_WITHIN_S)
     show(capsys, f"an idle server stopped within {stop_s:.1f} s")
     assert command.process.returncode == 0
+
+
+class Terminal:
+    """The fake server on a terminal of its own, and what has been drawn there."""
+
+    def __init__(self, **env: str) -> None:
+        mine, its = pty.openpty()
+        settings = environment() | {"TERM": "xterm"} | env
+        self.process = subprocess.Popen(
+            (*FAKE, "--no-embeddings"),
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env=settings,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+        os.close(its)
+        self.drawn = ""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, args=(mine,), daemon=True)
+        self._reader.start()
+
+    def _read(self, mine: int) -> None:
+        with open(mine, "rb", buffering=0) as screen:
+            while True:
+                try:
+                    got = screen.read(65536)
+                except OSError:  # EIO: nothing has it open any more.
+                    return
+                with self._changed:
+                    self.drawn += got.decode()
+                    self._changed.notify_all()
+
+    def wait(self, text: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in self.drawn, 60), self.drawn
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()
+            self._reader.join(10)
+
+
+def test_a_terminal_shows_the_start_and_then_where_the_page_is(tmp_path: Path) -> None:
+    loaded = tmp_path / "loaded"
+    terminal = Terminal(FAKE_LOADED=str(loaded))
+    try:
+        terminal.wait("\r\x1b[KLoading the model: 1 of 4 files (")
+        loaded.touch()
+        terminal.wait("Embeddings  none; embeddings are switched off")
+    finally:
+        code = terminal.stop()
+    start, _, ready = terminal.drawn.partition("Ready after")
+    assert code == 0
+    # Neither log lines nor the lines for programs.
+    assert re.fullmatch(r"twowire \S+ on http://127\.0\.0\.1:\d+; the model is loading\. .*", start.splitlines()[0])
+    assert "engine_" not in start
+    assert "twowire: " not in terminal.drawn
+    assert re.match(r" \d+ s\.\s+Chat +http://127\.0\.0\.1:\d+/\s+Docs +http://\S+/docs\s", ready)

@@ -169,7 +169,7 @@ async def test_an_engine_that_loads_is_told_and_waited_for(browser: Browser, tmp
             await chat.page.locator(f"{LAST_ANSWER}.empty").wait_for()
             # Nothing else says it again: not the answer that waits, nor the state of the connection.
             assert await stage.count() == 1
-            assert await chat.page.get_by_text("Waiting for").count() == 0
+            assert await chat.page.locator("#thread").get_by_text("Waiting for").count() == 0
             box = await chat.page.locator("#status-text").bounding_box()
             assert box is not None
             assert box["width"] <= 1

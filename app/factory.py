@@ -82,7 +82,8 @@ def create_app(services: Services) -> Quart:
 
     @app.before_serving
     async def start() -> None:
-        services.store.start()
+        for store in services.stores:
+            store.start()
         services.manager.start()
         # After the engine, not beside it: on a small machine that would delay the first chat.
         services.embedder.start(services.manager.wait_settled, lambda: services.manager.sequences == 0)
@@ -94,7 +95,8 @@ def create_app(services: Services) -> Quart:
         stop_fork_server()
         await services.replays.close()
         await services.responses.close()
-        await services.store.close()
+        for store in services.stores:
+            await store.close()
         await services.relay.close()
         services.parser.close()
         if services.traces is not None:

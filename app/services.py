@@ -56,8 +56,8 @@ class Services:
     responses: ResponseStore
     socket_responses: MemoryResponses
     """The responses that live as long as their WebSocket."""
-    store: Store
-    """What several servers share, where there is more than one."""
+    stores: tuple[Store, ...]
+    """What several processes share; started and closed with the app."""
     tickets: Tickets
     connections: Connections
     rates: RateLimits

@@ -124,7 +124,7 @@ def main() -> None:
     }
     chosen = [one for name, one in everybody.items() if name not in options.without]
     if options.api_server_count is not None:
-        several = ("--api-server-count", str(options.api_server_count), "--api-server-balance-by", "connection")
+        several = ("--api-server-count", str(options.api_server_count))
         name = f"twowire, {options.api_server_count} API servers"
         chosen.append(twowire(options.model, tuple(options.wires), *several, name=name))
     chosen += [another(text) for text in options.also]

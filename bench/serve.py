@@ -168,7 +168,11 @@ class Running:
 
     def cpu_s(self) -> float:
         """CPU time of the API server since it started: the first process and those that share its port."""
-        return sum(_cpu_s(process) for process in self._api_server)
+        return sum(self.cpu_of_each_s())
+
+    def cpu_of_each_s(self) -> list[float]:
+        """The same of each of these processes."""
+        return [_cpu_s(process) for process in self._api_server]
 
     def _rss_bytes(self) -> int:
         return sum(process.memory_info().rss for process in self._api_server)

@@ -92,8 +92,25 @@ def objects() -> dict[str, Any]:
     return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
 
 
-def test_the_manifest_is_valid() -> None:
-    run(tool("kubernetes-validate"), "--strict", DEPLOY / "kubernetes.yaml")
+@pytest.mark.parametrize("file", ["kubernetes.yaml", "kubernetes-several.yaml"])
+def test_the_manifests_are_valid(file: str) -> None:
+    run(tool("kubernetes-validate"), "--strict", DEPLOY / file)
+
+
+def test_several_pods_reach_each_other_at_the_port_that_they_announce() -> None:
+    found = list(yaml.safe_load_all((DEPLOY / "kubernetes-several.yaml").read_text("utf-8")))
+    (shared,) = (one["data"] for one in found if one["kind"] == "ConfigMap")
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    own = {one["name"]: one.get("value") for one in pod["env"]}
+    address = own["TWOWIRE_RELAY_ADDRESS"].replace("$(POD_IP)", "10.0.0.1")
+    secrets = {"TWOWIRE_STORE_PASSWORD": "x" * 16, "TWOWIRE_RELAY_SECRET": "x" * 16}
+    settings = load_settings([], shared | secrets | {"TWOWIRE_RELAY_ADDRESS": address})
+    assert settings.relay.shown_address == f"10.0.0.1:{settings.relay.port}"
+    assert settings.store.is_shared
+    alone = load_settings([], {"TWOWIRE_RELAY_ADDRESS": address})
+    assert alone.relay.shown_address is None, "one server has the address without the port"
+    (store,) = (one for one in found if one["kind"] == "Service")
+    assert f"//{store['metadata']['name']}:{store['spec']['ports'][0]['port']}/" in shared["TWOWIRE_STORE"]
 
 
 def test_the_manifest_gives_the_drain_its_time_and_probes_what_exists() -> None:
@@ -169,10 +186,14 @@ def test_the_dashboards_panels_have_their_places() -> None:
 def test_the_compose_file_starts_servers_that_share_a_store() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
     services = compose["services"]
-    assert services["one"] == services["two"]
+    one, two = ({**services[name], "environment": {**services[name]["environment"]}} for name in ("one", "two"))
+    addresses = [service["environment"].pop("TWOWIRE_RELAY_ADDRESS") for service in (one, two)]
+    assert one == two
     name, *flags = services["one"]["command"]
     assert name == "serve"
-    store = read_flags(flags)["store"]
+    given = read_flags(flags)
+    assert addresses == [f"{name}:{given['relay_port']}" for name in ("one", "two")]
+    store = given["store"]
     assert f"//{next(host for host in services if host == 'store')}:" in store
     assert services["one"]["environment"].keys() - {"HOME"} <= {variable_name(option) for option in OPTIONS}
     used = services["nginx"]["configs"][0]["source"]

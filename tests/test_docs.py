@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from app.config.load import SettingsError, load_settings
-from app.config.options import NO_FLAG, OPTIONS, RENAMED, flag_name, variable_name
+from app.config.options import NO_FLAG, OPTIONS, REMOVED, RENAMED, flag_name, variable_name
 from app.openapi.errors import error_table
 from bench import load, requests, run
 from bench.embeddings import __main__ as embeddings
@@ -154,12 +154,12 @@ def test_make_targets_exist(text: str) -> None:
 
 def test_flags_exist(text: str) -> None:
     named = {flag for command in commands(text) if program(command) not in FOREIGN for flag in FLAG.findall(command)}
-    assert named <= our_flags() | bench_flags() | {flag_name(old) for old in RENAMED}
+    assert named <= our_flags() | bench_flags() | {flag_name(old) for old in RENAMED | REMOVED}
 
 
 def test_only_the_changelog_names_options_by_their_old_names(document: Path, text: str) -> None:
     if document.name != "CHANGELOG.md":
-        assert not {flag_name(old) for old in RENAMED} & set(FLAG.findall(text))
+        assert not {flag_name(old) for old in RENAMED | REMOVED} & set(FLAG.findall(text))
 
 
 def test_variables_exist(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn, get_args
 from app.config.options import (
     NO_FLAG,
     OPTIONS,
+    REMOVED,
     RENAMED,
     NamedOption,
     did_you_mean,
@@ -163,5 +164,7 @@ def _unknown_argument(argument: str) -> str:
         )
     if field in RENAMED:
         return f"{name}: renamed to {flag_name(RENAMED[field])}"
+    if field in REMOVED:
+        return f"{name}: {REMOVED[field]}"
     known = [flag_name(field) for field in OPTIONS if field not in NO_FLAG]
     return f"{name}: unknown option{did_you_mean(name, known)}"

@@ -36,13 +36,6 @@ class Listening:
             le=64,
         ),
     ] = 1
-    api_server_balance_by: Annotated[
-        Literal["address", "connection"],
-        Option(
-            "How clients are assigned to API servers: by address, so that a client always reaches the one that has its "
-            "tickets and stored responses, or at random for each connection, for clients behind one proxy."
-        ),
-    ] = "address"
     backlog: Annotated[
         int,
         Option(

@@ -14,7 +14,17 @@ from pydantic_core import ErrorDetails
 
 from app.config.checks import checked
 from app.config.command_line import markdown_tables, read_flags
-from app.config.options import OPTIONS, PREFIX, RENAMED, NamedOption, did_you_mean, flag_name, key_name, variable_name
+from app.config.options import (
+    OPTIONS,
+    PREFIX,
+    REMOVED,
+    RENAMED,
+    NamedOption,
+    did_you_mean,
+    flag_name,
+    key_name,
+    variable_name,
+)
 from app.config.settings import Settings, SettingsError
 from app.config.values import FieldError
 
@@ -79,8 +89,11 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
                 f"{name}: Kubernetes sets this for a service of that name, and perhaps TWOWIRE_PORT too; "
                 "set enableServiceLinks: false in the pod's specification"
             )
-        if new := RENAMED.get(name.upper().removeprefix(PREFIX).lower()):
+        field = name.upper().removeprefix(PREFIX).lower()
+        if new := RENAMED.get(field):
             raise SettingsError(f"{name}: renamed to {variable_name(new)}")
+        if field in REMOVED:
+            raise SettingsError(f"{name}: {REMOVED[field]}")
     if unknown:
         listed = ", ".join(unknown)
         raise SettingsError(f"{listed}: unknown variable{did_you_mean(unknown[0].upper(), list(known))}")
@@ -102,6 +115,8 @@ def _read_file(file: _Given) -> dict[str, _Given]:
         name = key.replace("-", "_")
         if name in RENAMED:
             raise SettingsError(f"{path}: {key}: renamed to {key_name(RENAMED[name])}")
+        if name in REMOVED:
+            raise SettingsError(f"{path}: {key}: {REMOVED[name]}")
         if key_name(name) not in known:
             raise SettingsError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
         if name in given:

@@ -20,8 +20,11 @@ from engine.option import Option
 PREFIX = "TWOWIRE_"
 NO_FLAG = frozenset({"api_keys", "admin_api_key", "relay_secret", "store_password"})
 """Secrets. Other users of a machine can read its command lines."""
-RENAMED = {"front_ends": "api_server_count", "front_ends_by": "api_server_balance_by"}
+RENAMED = {"front_ends": "api_server_count"}
 """Old names of options. Using one is an error that gives the new name."""
+_BALANCED = "removed: the system spreads connections, and any API server finds a client's state; leave it out"
+REMOVED = {"api_server_balance_by": _BALANCED, "front_ends_by": _BALANCED}
+"""Options that there were, and what to do instead. Using one is an error that says so."""
 
 
 def flag_name(name: str) -> str:

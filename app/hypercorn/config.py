@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from hypercorn.config import Config
 
+from app.stores.counts import Counts
+
 
 class ServerConfig(Config):
     """hypercorn's configuration with these limits. For a plain `Config`, the defaults below apply."""
@@ -19,6 +21,17 @@ class ServerConfig(Config):
     """How many headers a request may have; the application refuses one with more."""
     max_connections: int = 10_000
     max_connections_per_address: int = 4096
+
+
+def share_counts(config: Config, shared: Counts) -> None:
+    """Count the open connections together with other processes that have this port."""
+    config.__dict__["_twowire_counts"] = shared
+
+
+def counts(config: Config) -> Counts | None:
+    """What the open connections are counted in, if it is not this process alone."""
+    found: Counts | None = config.__dict__.get("_twowire_counts")
+    return found
 
 
 def send_timeout_s(config: Config) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Awaitable
 from typing import Any
 
@@ -22,7 +21,8 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WSStream
 
-from app.hypercorn.config import max_connections, max_connections_per_address
+from app.hypercorn.config import counts, max_connections, max_connections_per_address
+from app.stores.counts import Counts, LocalCounts
 from protocol.errors import Fault, TwowireError, error_bytes
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,9 @@ KEEPALIVE_IDLE_S = 30
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_PROBES = 3
 UNACKNOWLEDGED_S = 60
+
+CONNECTIONS = "connections"
+"""The name under which all open connections are counted."""
 
 REFUSAL_LINGER_S = 1.0
 """How long a refused client may take to read why."""
@@ -161,21 +164,21 @@ class LimitConnections(TCPServer):
 
     async def run(self) -> None:
         peer = self.writer.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else ""
-        counts = _counts(self.context)
+        address = f"address {peer[0] if isinstance(peer, tuple) else ''}"
+        open_ones = counts(self.config) or _own_counts(self.context)
         most, most_per_address = max_connections(self.config), max_connections_per_address(self.config)
-        if counts.total() >= most:
+        if open_ones.of(CONNECTIONS) >= most:
             await self._refuse(f"{most} connections are open, which is this server's limit.")
-        elif counts[address] >= most_per_address:
+        elif open_ones.of(address) >= most_per_address:
             await self._refuse(f"{most_per_address} connections are open from your address, which is the limit.")
         else:
-            counts[address] += 1
+            for name in (CONNECTIONS, address):
+                open_ones.add(name)
             try:
                 await super().run()
             finally:
-                counts[address] -= 1
-                if not counts[address]:
-                    del counts[address]
+                for name in (CONNECTIONS, address):
+                    open_ones.remove(name)
 
     async def _refuse(self, reason: str) -> None:
         """Send the reason in the protocol that was negotiated, and close."""
@@ -204,7 +207,7 @@ class LimitConnections(TCPServer):
         self.writer.transport.abort()
 
 
-def _counts(context: WorkerContext) -> Counter[str]:
-    """The open connections of one server, by address."""
-    counts: Counter[str] = context.__dict__.setdefault("_twowire_connections", Counter())
-    return counts
+def _own_counts(context: WorkerContext) -> Counts:
+    """The open connections of a server that is one process."""
+    own: LocalCounts = context.__dict__.setdefault("_twowire_connections", LocalCounts())
+    return own

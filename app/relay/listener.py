@@ -14,6 +14,7 @@ import structlog
 from app.generation.elsewhere import Whereabouts, whereabouts_of
 from app.generation.replay_reader import ReplayReader
 from app.generation.replay_store import ReplayStore, not_found
+from app.relay.held import HOLD, Held
 from app.relay.messages import (
     MAX_REQUEST_BYTES,
     Message,
@@ -40,8 +41,10 @@ Operation = Callable[[str, str | None], Awaitable[Any]]
 class RelayListener:
     """Answers over Unix sockets, which only this user can reach, and over TCP, where a proof is asked for."""
 
-    def __init__(self, replays: ReplayStore, here: Whereabouts) -> None:
+    def __init__(self, replays: ReplayStore, here: Whereabouts, held: Held | None = None) -> None:
+        """`held`: what this API server holds for the others of its server."""
         self.operations: dict[str, Operation] = {}
+        self._held = held
         self._replays = replays
         self._here = here
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +89,9 @@ class RelayListener:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 request = await _request(reader, writer, secret)
             if request is None:
+                return
+            if request["op"] == HOLD and self._held is not None and secret is None:
+                await self._held.serve(reader, writer)
                 return
             try:
                 if request["op"] in READS:

@@ -8,6 +8,8 @@
     client   {"cancel": true}                                     after "opened"
     server   {"end": {…}}
 
+`app.relay.held` has what an API server says that asks API server 0 for what it holds.
+
 The proof is an HMAC of the challenge and the request's line, so that only a server with the same secret is answered.
 Nothing is encrypted: TCP is for a private network.
 """

@@ -1,8 +1,8 @@
 """Tickets: a browser cannot send a header with a WebSocket handshake, so it exchanges its API key for a ticket first.
 
 A ticket opens one socket, expires soon, and is valid only for the key and the Origin it was issued to. It is signed
-with a secret that follows from the key, so that every server with that key can check it; servers with one store accept
-each other's tickets. The store only records which tickets have been used.
+with a secret that follows from the key, so that every server with that key can check it; servers with one store, and
+API servers of one server, accept each other's tickets. The store only records which tickets have been used.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ _CLAIMS = struct.Struct(f"!Q8s{NONCE_BYTES}s")
 class Tickets:
     """Issues tickets and redeems them, each once."""
 
-    def __init__(self, store: Store, keys: KeyRing, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, keys: KeyRing, clock: Callable[[], float] = time.time, *, place: str) -> None:
+        """`place`: what all processes with this store have in common, and no other; nothing if all servers have it.
+
+        A process with another store does not know whether a ticket has been used here.
+        """
         self._store = store
         self._keys = keys
         self._clock = clock
-        # Without a shared store, another server does not know whether a ticket has been used here.
-        self._place = b"" if store.is_shared else secrets.token_bytes(NONCE_BYTES)
+        self._place = place.encode()
 
     def issue(self, owner: str | None, origin: str | None) -> str:
         """A new ticket. (A server without keys issues tickets, too, but needs none.)"""

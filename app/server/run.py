@@ -20,6 +20,7 @@ from app.config.settings import Settings
 from app.config.values import FieldError, read_keys
 from app.factory import create_app
 from app.hypercorn import IncompatibleHypercorn, install
+from app.hypercorn.config import share_counts
 from app.observability.logs import set_up_logs
 from app.observability.screen import Screen
 from app.security.tls import Certificate, CertificateError
@@ -86,7 +87,7 @@ def _run(settings: Settings, screen: Screen) -> int:
         return _fail(f"--responses-store: {error}")
     count = settings.listening.api_server_count
     try:
-        sockets = listening_sockets(config, count, by_address=settings.listening.api_server_balance_by == "address")
+        sockets = listening_sockets(config, count)
     except OSError as error:
         return _fail(f"--port: cannot listen on {config.bind[0]}: {error.strerror or error}")
     url = _url(settings, sockets[0])
@@ -152,6 +153,7 @@ async def _serve(
     stop = Stop(services, settings.requests.drain_timeout_s)
     background = [asyncio.create_task(announcer.watch(services, stop))]
     if one_of is not None and services.siblings is not None:
+        share_counts(config, one_of.counts)
         background.append(asyncio.create_task(services.siblings.answer()))
         one_of.ask_when_orphaned(stop.request)
     if certificate is not None:

@@ -25,12 +25,11 @@ from app.security.api_keys import KeyRing
 from app.security.hosts import HostCheck
 from app.security.origins import OriginCheck
 from app.security.tickets import Tickets
+from app.server.stores import open_stores
 from app.server.workers import ApiServer
 from app.services import Services
 from app.stores.base import Store
-from app.stores.open import open_store
 from app.stores.responses.memory import MemoryResponses
-from app.stores.responses.open import open_responses
 from app.stores.shared import SharedStore
 from engine.adapter_registry import Adapters
 from engine.api import EngineStartError
@@ -81,13 +80,13 @@ def make_services(
     """Everything that the routes share, around an engine's manager. Without an embedder there are no embeddings."""
     access, coalesce_ms = settings.access, settings.connections.coalesce_ms
     embedder = embedder or no_embedder("it was started without them")
-    store = open_store(settings.store)
-    responses = open_responses(settings.responses, store)
+    stores = open_stores(settings, one_of)
+    store, responses = stores.store, stores.responses
     replays = ReplayStore(settings.resume)
     here = one_of.server if one_of is not None else Whereabouts.new_server()
     manager.id_prefix = here.id_prefix
     peers = replays.elsewhere = make_peers(settings, here, store, one_of)
-    connections = Connections(settings.channels)
+    connections = Connections(settings.channels, one_of.counts if one_of else None)
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
     models = ServedModels(
@@ -105,7 +104,7 @@ def make_services(
     metrics.gauge("responses_kept", "Responses and conversations that are kept.", lambda: responses.totals[0])
     metrics.gauge("responses_kept_bytes", "Their bytes, as --responses-max-bytes counts.", lambda: responses.totals[1])
     if isinstance(store, SharedStore):
-        metrics.gauge("store_up", "1 while the shared store answers, 0 while this server counts for itself.", store.up)
+        metrics.gauge("store_up", "1 while the shared store answers, 0 while this process counts alone.", store.up)
         metrics.gauge("store_failures", "Calls of the shared store that failed.", lambda: store.failures)
     metrics.on_ended.append(rates.ended)
     if manager.adapters.config.is_enabled:
@@ -131,12 +130,12 @@ def make_services(
             salts_keys=access.cache_salt_per_key,
         ),
         replays=replays,
-        relay=RelayListener(replays, here),
+        relay=RelayListener(replays, here, stores.held),
         peers=peers,
         responses=responses,
         socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),
-        store=store,
-        tickets=Tickets(store, keys),
+        stores=stores.used,
+        tickets=Tickets(store, keys, place="" if settings.store.is_shared else here.server),
         connections=connections,
         rates=rates,
         embedder=embedder,

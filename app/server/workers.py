@@ -21,6 +21,7 @@ from hypercorn.config import Sockets
 
 from app.generation.elsewhere import Whereabouts
 from app.server.sockets import all_sockets
+from app.stores.counts import Counts, CountTable
 from engine.sharing.meeting import Meeting, Place
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,8 @@ class ApiServer:
     relays: list[Meeting]
     """Where each API server relays its generations to the others, by number."""
     server: Whereabouts
+    counts: Counts
+    """The connections that are open, of all API servers."""
     life: Life
 
     def ask_when_orphaned(self, stop: Callable[[], None]) -> None:
@@ -89,11 +92,13 @@ def run_several(
     with meetings(["engine", *map(str, range(count)), *relay_names]) as at:
         figures = [at[str(number)] for number in range(count)]
         relays = [at[name] for name in relay_names]
+        counts = CountTable(count)
 
         def api_server(number: int, life: Life) -> str | None:
             structlog.contextvars.bind_contextvars(api_server=number)
             place = Place(number, count, at["engine"], leave_s)
-            return run(number, ApiServer(place, figures, relays, replace(server, number=number), life))
+            own = (replace(server, number=number), counts.row(number), life)
+            return run(number, ApiServer(place, figures, relays, *own))
 
         listening = [all_sockets(each) for each in sockets]
         api_servers = ApiServers(listening, api_server, hangup_ends=hangup_ends)

@@ -47,8 +47,8 @@ class StoreOptions:
     store: Annotated[
         SecretStr,
         Option(
-            "Where rate limits and used tickets are counted: memory, each server and API server for itself; or the URL "
-            "of a Redis or Valkey server that they all share, redis://HOST:6379/0, rediss://… with TLS, or "
+            "Where rate limits and used tickets are counted: memory, each server for itself; or the URL of a Redis or "
+            "Valkey server that they all share, redis://HOST:6379/0, rediss://… with TLS, or "
             "unix:///PATH. Requires the extra redis. Set a URL with a password in the environment or the file: other "
             "users of a machine can read its command lines.",
             shown="memory",

@@ -18,11 +18,11 @@ ITEM_BYTES = 256
 """The approximate overhead of an entry and an item. It is counted, or small ones would be free."""
 
 FILE_PREFIX = "sqlite:"
-SHARED = "shared"
+MEMORY, SHARED = "memory", "shared"
 
 
 def _check_store(value: str) -> str:
-    if value not in ("memory", SHARED) and not (value.startswith(FILE_PREFIX) and len(value) > len(FILE_PREFIX)):
+    if value not in (MEMORY, SHARED) and not (value.startswith(FILE_PREFIX) and len(value) > len(FILE_PREFIX)):
         raise ValueError(f"must be memory, {FILE_PREFIX}FILE or {SHARED}, got {value!r}")
     return value
 
@@ -34,12 +34,12 @@ class ResponsesOptions:
     store: Annotated[
         str,
         Option(
-            "Where responses and conversations are kept: memory; sqlite:FILE, which survives a restart and can be "
-            "shared by several API servers; or shared, in the store that --store names, for several servers.",
+            "Where responses and conversations are kept: memory, that of the first API server where there are several; "
+            "sqlite:FILE, which survives a restart; or shared, in the store that --store names, for several servers.",
             metavar="WHERE",
             check=_check_store,
         ),
-    ] = "memory"
+    ] = MEMORY
     max_bytes: Annotated[
         int, Option("How many bytes all kept responses and conversations may take; the oldest go first.", ge=1 << 20)
     ] = 256 << 20

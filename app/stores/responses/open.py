@@ -7,7 +7,7 @@ from pathlib import Path
 from app.stores.base import Store
 from app.stores.responses.base import FILE_PREFIX, SHARED, ResponsesOptions, ResponseStore
 from app.stores.responses.memory import MemoryResponses
-from app.stores.responses.redis import RedisResponses
+from app.stores.responses.shared import SharedResponses
 from app.stores.responses.sqlite import SqliteResponses, open_file
 from app.stores.shared import SharedStore
 
@@ -16,7 +16,7 @@ def open_responses(options: ResponsesOptions, store: Store) -> ResponseStore:
     """The store, which may be in `store`. Raises `app.stores.responses.sqlite.StoreError` if its file is unusable."""
     if options.store == SHARED:
         assert isinstance(store, SharedStore), "the settings are checked for that"
-        return RedisResponses(store, options)
+        return SharedResponses(store, options)
     file = _file(options)
     return MemoryResponses(options) if file is None else SqliteResponses(file, options)
 

@@ -17,15 +17,11 @@ ORIGIN = "https://chat.example.com"
 KEYS = ("key-one-0123456789", "key-two-0123456789")
 
 
-class SharedMemory(MemoryStore):
-    """As a store that several servers use."""
-
-    is_shared = True
-
-
-def office(store: Store | None = None, keys: tuple[str, ...] = KEYS, clock: Clock | None = None) -> Tickets:
+def office(
+    store: Store | None = None, keys: tuple[str, ...] = KEYS, clock: Clock | None = None, place: str = ""
+) -> Tickets:
     clock = clock or Clock()
-    return Tickets(MemoryStore(clock) if store is None else store, KeyRing(keys), clock)
+    return Tickets(MemoryStore(clock) if store is None else store, KeyRing(keys), clock, place=place)
 
 
 def owner_of(key: str) -> str:
@@ -108,7 +104,7 @@ async def test_issuing_them_costs_no_memory_and_using_them_only_until_they_have_
 
 async def test_servers_with_one_store_accept_each_others_tickets_once() -> None:
     clock = Clock()
-    store = SharedMemory(clock)
+    store = MemoryStore(clock)
     here, there = office(store, clock=clock), office(store, clock=clock)
     first, second = here.issue(ONE, ORIGIN), there.issue(TWO, ORIGIN)
     assert await there.redeem(first, ORIGIN) == ONE
@@ -119,14 +115,14 @@ async def test_servers_with_one_store_accept_each_others_tickets_once() -> None:
 
 async def test_servers_without_one_store_do_not_since_they_could_not_tell_whether_it_was_used() -> None:
     clock = Clock()
-    here, there = office(clock=clock), office(clock=clock)
+    here, there = office(clock=clock, place="here"), office(clock=clock, place="there")
     assert (await refusal(there, here.issue(ONE, ORIGIN), ORIGIN))[0] is Fault.INVALID_API_KEY
 
 
 async def test_the_tickets_of_a_key_that_was_removed_are_refused() -> None:
     clock = Clock()
     keys = KeyRing(KEYS)
-    tickets = Tickets(MemoryStore(clock), keys, clock)
+    tickets = Tickets(MemoryStore(clock), keys, clock, place="")
     ticket, kept = tickets.issue(ONE, ORIGIN), tickets.issue(TWO, ORIGIN)
     keys.replace(KEYS[1:])
     assert (await refusal(tickets, ticket, ORIGIN))[0] is Fault.INVALID_API_KEY

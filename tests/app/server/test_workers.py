@@ -31,10 +31,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several API ser
 
 
 @contextmanager
-def listening(host: str, *, by_address: bool) -> Iterator[list[socket.socket]]:
+def listening(host: str) -> Iterator[list[socket.socket]]:
     config = Config()
     config.bind = [f"{host}:0"]
-    found: list[Sockets] = listening_sockets(config, COUNT, by_address=by_address)
+    found: list[Sockets] = listening_sockets(config, COUNT)
     sockets = [sock for each in found for sock in each.insecure_sockets]
     try:
         yield sockets
@@ -66,10 +66,10 @@ def test_of_many_that_connect_at_once_nobody_waits(count: int) -> None:
     config = hypercorn_config(load_settings(["--port", "0"], {}))
 
     def slowest() -> float:
-        found = listening_sockets(config, count, by_address=True)
+        found = listening_sockets(config, count)
         sockets = [sock for each in found for sock in each.insecure_sockets]
         try:
-            # Nobody accepts: as when the event loop is busy. One address meets one API server.
+            # Nobody accepts: as when the event loop is busy.
             return max(waits_of_a_burst(sockets[0].getsockname()[1]))
         finally:
             for sock in sockets:
@@ -85,31 +85,15 @@ def test_a_backlog_that_the_system_cuts_is_told(monkeypatch: pytest.MonkeyPatch)
     for backlog, expected in ((129, [{"asked_for": 129, "net_core_somaxconn": 128}]), (128, [])):
         config.backlog = backlog
         with structlog.testing.capture_logs() as logged:
-            (sockets,) = listening_sockets(config, 1, by_address=True)
+            (sockets,) = listening_sockets(config, 1)
         sockets.insecure_sockets[0].close()
         found = [line for line in logged if line.pop("event") == "backlog_shortened" and line.pop("log_level")]
         assert found == expected
 
 
-def test_they_share_a_port_and_an_address_meets_the_same_one_each_time() -> None:
-    with listening("127.0.0.1", by_address=True) as sockets:
+def test_they_share_a_port_and_an_address_meets_all_of_them() -> None:
+    with listening("127.0.0.1") as sockets:
         assert len({sock.getsockname() for sock in sockets}) == 1
-        for last in range(1, 10):
-            source = f"127.0.0.{last}"
-            assert {met(sockets, source) for _ in range(4)} == {met(sockets, source)}
-        assert {met(sockets, f"127.0.0.{last}") for last in range(1, 10)} == set(range(COUNT))
-
-
-def test_so_it_is_with_ipv6() -> None:
-    try:
-        with listening("[::1]", by_address=True) as sockets:
-            assert len({met(sockets, "::1") for _ in range(12)}) == 1
-    except OSError as error:
-        pytest.skip(f"this machine has no IPv6: {error}")
-
-
-def test_by_connection_one_address_meets_all_of_them() -> None:
-    with listening("127.0.0.1", by_address=False) as sockets:
         found = Counter(met(sockets, "127.0.0.1") for _ in range(60))
         assert set(found) == set(range(COUNT)), (
             "of 60 connections, that one gets none happens once in 10 thousand times"
@@ -117,11 +101,11 @@ def test_by_connection_one_address_meets_all_of_them() -> None:
 
 
 def test_a_port_that_another_server_has_is_not_shared_with_it() -> None:
-    with listening("127.0.0.1", by_address=True) as sockets:
+    with listening("127.0.0.1") as sockets:
         config = Config()
         config.bind = [f"127.0.0.1:{sockets[0].getsockname()[1]}"]
         with pytest.raises(OSError, match="in use"):
-            listening_sockets(config, COUNT, by_address=True)
+            listening_sockets(config, COUNT)
 
 
 SCRIPT = """

@@ -13,6 +13,9 @@ from pydantic import SecretStr
 from app.stores.base import Draw, Store, StoreOptions
 from app.stores.memory import MemoryStore
 from app.stores.redis import PREFIX, RedisStore, StoreUnavailable
+from tests.app.relay.leaders import leader_in
+from tests.certificates import make_certificate
+from tests.live.servers.ports import unused_port
 from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 PASSWORD = "a-secret-password"
@@ -32,10 +35,17 @@ def options(url: str, password: str | None = PASSWORD) -> StoreOptions:
     return StoreOptions(SecretStr(url), None if password is None else SecretStr(password), 30.0)
 
 
-@pytest_asyncio.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+@pytest_asyncio.fixture(params=["memory", "API server 0", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
+        return
+    if request.param == "API server 0":
+        async with leader_in(tmp_path) as leader:
+            leader.start()
+            held = leader.store()
+            yield held
+            await held.close()
         return
     redis = RedisStore(options(request.getfixturevalue("server").url))
     await redis.client.flushall()
@@ -134,6 +144,26 @@ async def test_a_wrong_password_is_said_without_the_password(server: RedisServer
     assert "invalid username-password pair" in str(failed.value)
     assert "not-this-one" not in str(failed.value)
     await store.close()
+
+
+async def test_over_tls_a_store_is_used_only_if_its_certificate_is_trusted(tmp_path: Path) -> None:
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    certificate = make_certificate(tmp_path)
+    with redis_server(tmp_path, port=unused_port(), password=PASSWORD, certificate=certificate) as running:
+        trusting = RedisStore(options(f"{running.url}?ssl_ca_certs={certificate[0]}"))
+        await trusting.put("a", b"1")
+        assert await trusting.get("a") == b"1"
+        assert (await trusting.draw([Draw("b", 60, needed=1, amount=1)])).is_granted
+        await trusting.close()
+        stranger = RedisStore(options(running.url))
+        with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await stranger.get("a")
+        await stranger.close()
+        plain = RedisStore(options(running.url.replace("rediss", "redis")))
+        with pytest.raises(StoreUnavailable):
+            await plain.get("a")
+        await plain.close()
 
 
 async def test_a_store_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:

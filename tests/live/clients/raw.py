@@ -23,13 +23,16 @@ def request_bytes(path: str, body: object = None, *, method: str = "POST", heade
 class RawClient:
     """One connection to the server on this machine. `received` is all that came back so far."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, *, receive_buffer: int | None = None, source: str = "") -> None:
+        """`source`: the address to connect from."""
         self.received = bytearray()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             # Before the connection, or the window has been announced already.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(LIMIT_S)
+        if source:
+            self._socket.bind((source, 0))
         self._socket.connect(("127.0.0.1", port))
 
     def __enter__(self) -> Self:

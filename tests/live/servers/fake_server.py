@@ -8,7 +8,8 @@ Run as `python -m tests.live.servers.fake_server serve …flags…`. Everything 
 FAKE_PACE_S is the time that a token takes; FAKE_WITHOUT names fixes of `app.hypercorn` to leave out; with
 FAKE_LOADED, the engine loads until there is a file of that name; with FAKE_LEASH, no answer gets beyond the number of
 tokens that stands in the file of that name, so that a test can do something midway; with FAKE_MORTAL, SIGUSR1 ends the
-engine, and the server starts another. With FAKE_SEES, the model takes images, and says nothing of them.
+engine, and the server starts another, and one of several API servers that dies is replaced however soon it does. With
+FAKE_SEES, the model takes images, and says nothing of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from app.config.load import Settings, load_settings
 from app.hypercorn import install
 from app.server import run as server
+from app.server import workers
 from app.server.wiring import adapters_of, choose_embedder, make_services
 from app.server.workers import ApiServer
 from app.services import Services
@@ -238,5 +240,7 @@ def build_services(settings: Settings, one_of: ApiServer | None = None, output: 
 
 if __name__ == "__main__":
     install(without=list(filter(None, os.environ.get("FAKE_WITHOUT", "").split(","))))
+    if MORTAL:
+        workers.HEALTHY_AFTER_S = 0.0
     server.build_services = build_services  # type: ignore[attr-defined]  # a name that it imports
     sys.exit(server.run(load_settings(sys.argv[2:], os.environ)))

@@ -184,6 +184,17 @@ def haproxy_before(servers: Sequence[str]) -> Proxy:
     return replace(HAPROXY, configuration=configuration)
 
 
+def caddy_before(servers: Sequence[str]) -> Proxy:
+    """Caddy with deploy/Caddyfile, but the servers take turns, and there is no certificate."""
+
+    def configuration(setup: Setup) -> str:
+        address = f"http://:{setup.port} {{\n    bind 127.0.0.1"
+        changes = {"chat.example.com {": address, "lb_policy ip_hash": "lb_policy round_robin"}
+        return AROUND_CADDY.format(recipe=for_servers("Caddyfile", servers, changes))
+
+    return replace(CADDY, configuration=configuration)
+
+
 HAPROXY = Proxy(
     "haproxy",
     "haproxy",

@@ -1,4 +1,4 @@
-"""A real Redis server, on a Unix socket or a free port, with nothing on disk."""
+"""A real Redis or Valkey server, on a Unix socket or a port, with nothing on disk."""
 
 from __future__ import annotations
 
@@ -26,16 +26,25 @@ class RedisServer:
     port: int = 0
     """0 for the Unix socket alone."""
     password: str = ""
+    certificate: tuple[Path, Path] | None = None
+    """A certificate and its key: the port then speaks TLS."""
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
     def url(self) -> str:
+        if self.certificate is not None:
+            return f"rediss://localhost:{self.port}"
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.folder}/redis.sock"
 
     def start(self) -> None:
         assert PROGRAM is not None
-        command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", "redis.sock"]
-        command += ["--save", "", "--appendonly", "no"]
+        command = [PROGRAM, "--bind", "127.0.0.1", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"]
+        if self.certificate is None:
+            command += ["--port", str(self.port)]
+        else:
+            certfile, keyfile = map(str, self.certificate)
+            command += ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
+            command += ["--tls-cert-file", certfile, "--tls-key-file", keyfile, "--tls-ca-cert-file", certfile]
         if self.password:
             command += ["--requirepass", self.password]
         log = self.folder / "redis.log"
@@ -66,9 +75,11 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *, port: int = 0, password: str = "") -> Iterator[RedisServer]:
+def redis_server(
+    folder: Path, *, port: int = 0, password: str = "", certificate: tuple[Path, Path] | None = None
+) -> Iterator[RedisServer]:
     """A running server until the end of the block; `PROGRAM` must be there."""
-    server = RedisServer(folder, port, password)
+    server = RedisServer(folder, port, password, certificate)
     server.start()
     try:
         yield server

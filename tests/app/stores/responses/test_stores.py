@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from app.stores.base import StoreOptions
 from app.stores.redis import RedisStore
 from app.stores.responses.base import ENTRY_BYTES, Entry, Item, ResponsesOptions, ResponseStore
 from app.stores.responses.memory import MemoryResponses
-from app.stores.responses.redis import RedisResponses
+from app.stores.responses.shared import SharedResponses
 from app.stores.responses.sqlite import SqliteResponses
 from app.stores.shared import SharedStore
 from tests.app.channel.channels import Clock
+from tests.app.relay.leaders import leader_in
 from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
-Open = Callable[[ResponsesOptions], ResponseStore]
+Open = Callable[[ResponsesOptions], Awaitable[ResponseStore]]
 
 
 @pytest.fixture
@@ -35,31 +36,37 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield running
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "API server 0", "sqlite", "redis"])
 async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
     stores: list[ResponseStore] = []
-    shared = None
-    if request.param == "redis":
-        url = request.getfixturevalue("redis").url
-        remote = RedisStore(StoreOptions(SecretStr(url), store_timeout_s=30.0))
-        await remote.client.flushall()
-        shared = SharedStore(remote, url)
+    shared: list[SharedStore] = []
+    async with leader_in(tmp_path) as leader:
 
-    def open_store(options: ResponsesOptions) -> ResponseStore:
-        if request.param == "memory":
-            stores.append(MemoryResponses(options, clock))
-        elif shared is not None:
-            stores.append(RedisResponses(shared, options, clock))
-        else:
-            stores.append(SqliteResponses(tmp_path / "responses.db", options, clock))
-        return stores[-1]
+        async def open_store(options: ResponsesOptions) -> ResponseStore:
+            if request.param == "memory":
+                return MemoryResponses(options, clock)
+            if request.param == "sqlite":
+                return SqliteResponses(tmp_path / "responses.db", options, clock)
+            if request.param == "redis":
+                url = request.getfixturevalue("redis").url
+                remote = RedisStore(StoreOptions(SecretStr(url), store_timeout_s=30.0))
+                await remote.client.flushall()
+                shared.append(SharedStore(remote, url))
+            else:
+                leader.start(responses=MemoryResponses(options, clock))
+                shared.append(SharedStore(leader.store(), "API server 0"))
+            return SharedResponses(shared[-1], options, clock)
 
-    yield open_store
-    for store in stores:
-        await store.close()
-    if shared is not None:
-        assert shared.failures == 0
-        await shared.close()
+        async def open_and_close(options: ResponsesOptions) -> ResponseStore:
+            stores.append(await open_store(options))
+            return stores[-1]
+
+        yield open_and_close
+        for store in stores:
+            await store.close()
+        for each in shared:
+            assert each.failures == 0
+            await each.close()
 
 
 def item(name: str, text: str = "") -> Item:
@@ -71,7 +78,7 @@ def entry(name: str, owner: str = "", parent: str | None = None, body: bytes = b
 
 
 async def test_an_entry_is_there_until_it_is_deleted(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     await store.put(entry("a"))
     assert await store.get("", "a") == entry("a")
     assert await store.find_item("", "out_a") == item("out_a").json
@@ -82,7 +89,7 @@ async def test_an_entry_is_there_until_it_is_deleted(opened: Open) -> None:
 
 
 async def test_nothing_of_one_key_exists_for_another(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     await store.put(entry("a", "alice"))
     await store.put(entry("a", "bob", body=b"[]"))
     assert await store.get("alice", "a") == entry("a", "alice")
@@ -99,7 +106,7 @@ async def test_nothing_of_one_key_exists_for_another(opened: Open) -> None:
 
 
 async def test_a_chain_has_all_its_entries_or_there_is_none(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     chain = [entry("a"), entry("b", parent="a"), entry("c", parent="b")]
     for each in chain:
         await store.put(each)
@@ -110,7 +117,7 @@ async def test_a_chain_has_all_its_entries_or_there_is_none(opened: Open) -> Non
 
 
 async def test_items_are_added_and_removed_in_order(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     await store.put(Entry("conv", "", b"{}"))
     assert await store.append("", "conv", [item("1"), item("2")])
     assert await store.append("", "conv", [item("3")])
@@ -122,7 +129,7 @@ async def test_items_are_added_and_removed_in_order(opened: Open) -> None:
 
 
 async def test_an_item_is_found_while_one_of_its_entries_is_kept(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     await store.put(entry("a"))
     await store.put(Entry("conv", "", b"{}", (item("out_a"),)))
     await store.delete("", "a")
@@ -131,7 +138,7 @@ async def test_an_item_is_found_while_one_of_its_entries_is_kept(opened: Open) -
 
 async def test_many_responses_stay_within_the_bound_and_the_oldest_go(opened: Open) -> None:
     limits = ResponsesOptions(max_bytes=1 << 20, max_per_key=100_000)
-    store = opened(limits)
+    store = await opened(limits)
     count, text = 1000, b"x" * 4096
     for number in range(count):
         assert await store.put(Entry(f"r{number}", "", text))
@@ -141,7 +148,7 @@ async def test_many_responses_stay_within_the_bound_and_the_oldest_go(opened: Op
 
 
 async def test_the_key_with_the_most_makes_room(opened: Open) -> None:
-    store = opened(ResponsesOptions(max_bytes=1 << 20))
+    store = await opened(ResponsesOptions(max_bytes=1 << 20))
     await store.put(Entry("small", "bob", b"x" * 1000))
     for number in range(30):
         await store.put(Entry(f"r{number}", "alice", b"x" * 100_000))
@@ -151,7 +158,7 @@ async def test_the_key_with_the_most_makes_room(opened: Open) -> None:
 
 
 async def test_a_key_has_at_most_so_many(opened: Open) -> None:
-    store = opened(ResponsesOptions(max_per_key=3))
+    store = await opened(ResponsesOptions(max_per_key=3))
     for number in range(5):
         await store.put(entry(f"r{number}", "alice"))
     await store.put(entry("other", "bob"))
@@ -161,7 +168,7 @@ async def test_a_key_has_at_most_so_many(opened: Open) -> None:
 
 
 async def test_one_larger_than_all_room_is_not_kept(opened: Open) -> None:
-    store = opened(ResponsesOptions(max_bytes=1 << 20))
+    store = await opened(ResponsesOptions(max_bytes=1 << 20))
     await store.put(entry("a"))
     assert not await store.put(Entry("b", "", b"x" * (1 << 20)))
     assert not await store.append("", "a", [item("i", "x" * (1 << 20))])
@@ -169,7 +176,7 @@ async def test_one_larger_than_all_room_is_not_kept(opened: Open) -> None:
 
 
 async def test_what_is_continued_stays(opened: Open, clock: Clock) -> None:
-    store = opened(ResponsesOptions(keep_s=100, max_per_key=3))
+    store = await opened(ResponsesOptions(keep_s=100, max_per_key=3))
     for number, parent in enumerate([None, "r0", None]):
         clock.now += 1
         await store.put(replace(entry(f"r{number}"), parent=parent))
@@ -186,7 +193,7 @@ async def test_what_is_continued_stays(opened: Open, clock: Clock) -> None:
 
 
 async def test_the_totals_are_those_of_what_is_kept(opened: Open) -> None:
-    store = opened(ResponsesOptions())
+    store = await opened(ResponsesOptions())
     assert store.totals == (0, 0)
     await store.put(entry("a", "alice"))
     await store.put(entry("b", "bob"))

@@ -14,7 +14,7 @@ from app.stores.shared import SharedStore
 from protocol.errors import Fault, TwowireError
 
 
-class RedisResponses:
+class SharedResponses:
     """Implements `app.stores.responses.base.ResponseStore`.
 
     While the store is down, new responses are kept in this server's memory, and only here. They stay there.
@@ -35,7 +35,7 @@ class RedisResponses:
         return self._totals[0] + entries, self._totals[1] + size
 
     async def put(self, entry: Entry) -> bool:
-        items = (*_encoded(entry.items), *_encoded(entry.output))
+        items = (*encoded_items(entry.items), *encoded_items(entry.output))
         try:
             is_stored = bool(
                 await self._run(
@@ -78,7 +78,7 @@ class RedisResponses:
 
     async def append(self, owner: str, entry_id: str, items: Sequence[Item]) -> bool:
         return await self._local.append(owner, entry_id, items) or bool(
-            await self._read("append", owner, entry_id, size_of(items), *_encoded(items))
+            await self._read("append", owner, entry_id, size_of(items), *encoded_items(items))
         )
 
     async def remove_item(self, owner: str, entry_id: str, item_id: str) -> bool:
@@ -111,14 +111,14 @@ class RedisResponses:
         return reply
 
 
-def _encoded(items: Sequence[Item]) -> list[bytes]:
+def encoded_items(items: Sequence[Item]) -> list[bytes]:
     return [b"%b\n%b" % (quote(item.id).encode(), item.json) for item in items]
 
 
-def _items(encoded: Sequence[bytes]) -> tuple[Item, ...]:
+def decoded_items(encoded: Sequence[bytes]) -> tuple[Item, ...]:
     return tuple(Item(unquote(name.decode()), json) for name, _, json in (item.partition(b"\n") for item in encoded))
 
 
 def _entry(owner: str, found: Sequence[Any]) -> Entry:
     name, body, parent, items, output = found
-    return Entry(name.decode(), owner, body, _items(items), _items(output), parent.decode() or None)
+    return Entry(name.decode(), owner, body, decoded_items(items), decoded_items(output), parent.decode() or None)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.stores.base import StoreOptions
 from app.stores.redis import RedisStore
 from app.stores.responses.base import Entry, Item, ResponsesOptions
-from app.stores.responses.redis import RedisResponses
+from app.stores.responses.shared import SharedResponses
 from app.stores.shared import SharedStore
 from protocol.errors import Fault, TwowireError
 from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
@@ -41,7 +41,7 @@ def entry(name: str, parent: str | None = None, item: str | None = None) -> Entr
 async def test_two_servers_share_responses_and_their_bounds(server: RedisServer) -> None:
     limits = ResponsesOptions(max_per_key=2)
     stores = [opened(server) for _ in range(2)]
-    here, there = (RedisResponses(store, limits) for store in stores)
+    here, there = (SharedResponses(store, limits) for store in stores)
     await here.put(entry("a"))
     await there.put(entry("b", "a"))
     assert await here.chain("key", "b") == [entry("a"), entry("b", "a")]
@@ -55,7 +55,7 @@ async def test_two_servers_share_responses_and_their_bounds(server: RedisServer)
 
 async def test_an_items_id_may_hold_anything(server: RedisServer) -> None:
     store = opened(server)
-    responses = RedisResponses(store, ResponsesOptions())
+    responses = SharedResponses(store, ResponsesOptions())
     odd = "a\nb: %41 é"
     await responses.put(entry("a", item=odd))
     assert await responses.get("key", "a") == entry("a", item=odd)
@@ -70,7 +70,7 @@ async def test_an_items_id_may_hold_anything(server: RedisServer) -> None:
 async def test_nothing_is_left_of_what_was_deleted(server: RedisServer) -> None:
     remote = remote_of(server)
     store = SharedStore(remote, server.url)
-    responses = RedisResponses(store, ResponsesOptions())
+    responses = SharedResponses(store, ResponsesOptions())
     await responses.put(entry("a"))
     await responses.append("key", "a", [Item("more", b"{}")])
     await responses.delete("key", "a")
@@ -81,7 +81,7 @@ async def test_nothing_is_left_of_what_was_deleted(server: RedisServer) -> None:
 
 async def test_an_id_that_names_another_key_deletes_nothing(server: RedisServer) -> None:
     store = opened(server)
-    responses = RedisResponses(store, ResponsesOptions())
+    responses = SharedResponses(store, ResponsesOptions())
     await responses.put(entry("a"))
     for name in ("a:items", "a:output"):
         assert not await responses.delete("key", name)
@@ -93,7 +93,7 @@ async def test_an_id_that_names_another_key_deletes_nothing(server: RedisServer)
 
 async def test_what_was_kept_here_goes_with_what_the_store_has(server: RedisServer) -> None:
     store = opened(server)
-    responses = RedisResponses(store, ResponsesOptions())
+    responses = SharedResponses(store, ResponsesOptions())
     store.is_up = False
     for name in ("a", "b"):
         await responses.put(replace(entry(name), body=b"old"))
@@ -113,7 +113,7 @@ async def test_what_was_kept_here_goes_with_what_the_store_has(server: RedisServ
 
 async def test_what_is_made_while_the_store_is_down_is_kept_here(server: RedisServer) -> None:
     store = opened(server)
-    responses = RedisResponses(store, ResponsesOptions())
+    responses = SharedResponses(store, ResponsesOptions())
     await responses.put(entry("before"))
     server.kill()
     assert await responses.put(entry("a"))

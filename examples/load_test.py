@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from app.client import Channel, ChannelError, ConnectionLost
+from twowire_client import Channel, ChannelError, ConnectionLost
 
 CHATS_PER_SOCKET = 16
 Opened = Callable[[int], AsyncGenerator[dict[str, Any]]]

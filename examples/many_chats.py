@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 
-from app.client import Channel, ChannelError, ConnectionLost
+from twowire_client import Channel, ChannelError, ConnectionLost
 
 QUESTIONS = ["Count from 1 to 20", "How do I serve my own model?", "List the days of the week", "Count from 1 to 900"]
 

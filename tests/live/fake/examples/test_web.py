@@ -15,7 +15,6 @@ import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
-from app.client import Channel
 from tests.certificates import ROOT
 from tests.examples.commands import EXAMPLES
 from tests.live.browser.pages import LIMIT_MS, Cable
@@ -23,6 +22,7 @@ from tests.live.servers.held import Leash
 from tests.live.servers.ports import unused_port
 from tests.live.servers.proxies import CADDY, NGINX, Proxy, Setup
 from tests.live.servers.server import MODEL, Server
+from twowire_client import Channel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

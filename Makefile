@@ -70,6 +70,7 @@ lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: wit
 
 screenshots: install ## Make the pictures of the chat in docs/ anew
 	$(BIN)/python -m tests.live.browser.screenshots
+	$(BIN)/python -m tests.live.browser.motion
 
 docs: install ## Build the site of docs/ into site/; SOURCE_URL=https://… is where files outside docs/ can be read
 	NO_MKDOCS_2_WARNING=1 SOURCE_URL=$(SOURCE_URL) $(BIN)/mkdocs build

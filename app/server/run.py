@@ -39,7 +39,7 @@ from engine.adapters.api import AdapterError
 from engine.adapters.start import own_copies
 from engine.api import EngineStartError
 from engine.processes.output import Output
-from engine.registry import check_text_model
+from engine.registry import check_text_model, check_vllm
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +79,7 @@ def _run(settings: Settings, screen: Screen) -> int:
         choose_embedder(settings)
         check_store(settings.responses)
         open_store(settings.store)
+        check_vllm()
     except EngineStartError as error:
         return _fail(str(error))
     except StoreOptionError as error:

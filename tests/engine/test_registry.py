@@ -77,11 +77,10 @@ async def test_a_known_cause_needs_no_traceback(monkeypatch: pytest.MonkeyPatch)
     assert (recorded.shown, recorded.holds) == ([], False)
 
 
-@pytest.mark.parametrize("error", [EngineStartError("--model: no"), ModuleNotFoundError("no vllm", name="vllm")])
-async def test_a_wrong_configuration_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+async def test_a_wrong_configuration_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = Recorded(["WARNING old"])
-    with pytest.raises(EngineStartError, match=r"--model: no|vLLM is not installed"):
-        await start(monkeypatch, recorded, error)
+    with pytest.raises(EngineStartError, match="--model: no"):
+        await start(monkeypatch, recorded, EngineStartError("--model: no"))
     assert (recorded.shown, recorded.holds) == ([], False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from app.config.load import load_settings
 from app.config.options import OPTIONS, variable_name
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
+from app.openapi.server import SERVER_ROUTES
 from app.server.wiring import make_services
 from engine.admission import AdmissionLimits
 from engine.manager import EngineManager
@@ -62,6 +64,50 @@ def test_the_dockerfiles_copy_what_is_there_and_start_what_exists(kind: str) -> 
     name, *flags = yaml.safe_load(command)
     assert name == "serve"
     assert read_flags(flags)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_images_run_without_root_and_pass_signals_on(kind: str) -> None:
+    text = (DEPLOY / f"Dockerfile.{kind}").read_text("utf-8").replace("\\\n", " ")
+    image = text.rpartition("\nFROM ")[2].splitlines()
+    (user,) = (line.removeprefix("USER ") for line in image if line.startswith("USER "))
+    assert int(user) > 0, "Kubernetes' runAsNonRoot takes numbers alone"
+    # A shell would be process 1, and keep the signal.
+    (program,) = (line.removeprefix("ENTRYPOINT ") for line in image if line.startswith("ENTRYPOINT "))
+    assert json.loads(program) == ["twowire"]
+    assert "STOPSIGNAL SIGTERM" in image
+    (check,) = (line.partition(" CMD ")[2] for line in image if line.startswith("HEALTHCHECK "))
+    route = re.search(r"http://127\.0\.0\.1:8000(/\w+)", json.loads(check)[2])
+    assert route is not None
+    assert route[1] in {route.path for route in SERVER_ROUTES}
+    assert route[1] == "/livez", "a server whose model loads for long must not be restarted"
+
+
+def test_the_images_get_all_that_their_builds_read() -> None:
+    left_out = set((ROOT / ".dockerignore").read_text("utf-8").split())
+    (wheel, *_) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"][
+        "targets"
+    ].values()
+    read = {
+        *wheel["packages"],
+        *wheel["force-include"],
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "requirements",
+        "clients",
+    }
+    assert not read & left_out
+    assert all((ROOT / name).exists() for name in read)
+    # What is installed there, not in the image.
+    assert {".venv", ".node", "static/vendor"} <= left_out
+
+
+def test_the_extras_of_the_image_exist() -> None:
+    asked = re.search(r"'\.\[([\w,]+)\]'", (DEPLOY / "Dockerfile.cuda").read_text("utf-8"))
+    assert asked is not None
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert set(asked[1].split(",")) <= extras.keys()
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def create_app(services: Services) -> Quart:
     app.asgi_http_class = UploadConnection
     app.asgi_websocket_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = services.settings.requests.max_body_bytes
-    app.config["BODY_TIMEOUT"] = None  # `app.routes.http` has its own timeout.
+    app.config["BODY_TIMEOUT"] = None  # `app.routes.shared.http` has its own timeout.
     app.config["RESPONSE_TIMEOUT"] = None  # It cuts streams silently; the connection has a send timeout.
     # A redirect of `//v1/models` would be sent before the key is checked; an odd path is unknown.
     app.url_map.merge_slashes = False

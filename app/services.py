@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.config.connections import DeadlineLimits
 from app.generation.api import GenerationApi
 from app.generation.models import ServedModels
-from app.generation.replay_store import ReplayStore
+from app.generation.replay.store import ReplayStore
 from app.generation.service import GenerationService
 from app.generation.table import APIS
 from app.limits.connections import Connections

@@ -24,7 +24,7 @@ import uvloop
 
 from bench.bodies import SHAPES, body_of
 from bench.stream import Stream
-from bench.wires import NAMES, wire_of
+from bench.wires.choice import NAMES, wire_of
 
 LIMIT_S = 300
 

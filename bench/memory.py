@@ -16,7 +16,7 @@ import psutil
 from bench.bodies import body_of
 from bench.processes import free_port
 from bench.serve import Contender, started
-from bench.wires import NAMES, wire_of
+from bench.wires.choice import NAMES, wire_of
 
 STREAMS = 1000
 WARM_UP = 100

@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.bodies import TURNS
 from bench.processes import free_port
 from bench.serve import Contender, Running, started, twowire, vllm
-from bench.wires import NAMES
+from bench.wires.choice import NAMES
 from engine.config import GUIDE
 
 ROUNDS = 5

@@ -25,7 +25,7 @@ import orjson
 
 from bench.serve import ENGINE, Running, another, bare, rust, started, twowire, vllm
 from bench.tables import chart, tables
-from bench.wires import NAMES
+from bench.wires.choice import NAMES
 from engine.config import GUIDE
 
 DOCUMENT = Path("docs/explanation/performance.md")

@@ -22,7 +22,7 @@ from engine.generation import Generation
 from engine.parsing.argument_types import argument_types
 from engine.parsing.formats import CALL_FORMATS
 from engine.parsing.tagged import TaggedParser
-from engine.vllm.parsed_stream import ParsedStream, Parsing
+from engine.vllm.formats.parsed_stream import ParsedStream, Parsing
 from protocol import sse
 from protocol.chat.chunks import ChatChunks
 from protocol.chat.style import ChatStyle

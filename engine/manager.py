@@ -1,6 +1,6 @@
 """Prepares requests and runs them as generations.
 
-`engine.admission` queues or refuses them; `engine.supervisor` keeps the engine running.
+`engine.admission.admission` queues or refuses them; `engine.supervisor` keeps the engine running.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import replace
 from typing import Any
 
 from engine.adapter_registry import Adapters
-from engine.admission import Admission, AdmissionLimits
+from engine.admission.admission import Admission, AdmissionLimits
+from engine.admission.queued_stream import QueuedStream
 from engine.api import AnswerFormats, EngineFactory, EngineStream, Modality, Prepared, StageReport, TextEngine
 from engine.deadlines import Deadlines, DeadlineTimer
 from engine.generation import Generation, GenerationObserver
 from engine.grammar.figures import GrammarFigures
 from engine.merged_stream import open_streams
 from engine.queue.fair_queue import QueueEntry
-from engine.queued_stream import QueuedStream
+from engine.requests.validation import check_modalities
+from engine.startup.tokenizer_config import tokenizer_config
 from engine.supervisor import BACKOFF_FIRST_S, EngineState, HasSupervisor, Supervisor
-from engine.tokenizer_config import tokenizer_config
-from engine.validation import check_modalities
 from engine.watchdog import WatchdogLimits
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest

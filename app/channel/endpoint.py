@@ -14,10 +14,10 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import Websocket
 
 from app.channel.handshake import admit
-from app.channel.lanes import LaneChannel, limits_of_lanes
 from app.channel.limits import LEFT, SERVER_FAULT, Closing
 from app.channel.local_backend import ChannelBackend
-from app.channel.responses_backend import ResponsesBackend
+from app.channel.responses.backend import ResponsesBackend
+from app.channel.responses.lanes import LaneChannel, limits_of_lanes
 from app.channel.session import Channel
 from app.config.channel import ChannelLimits
 from app.generation.api import GenerationApi

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.channel.backend import Started, StreamEnd
 from app.generation.api import GenerationApi
-from app.generation.replay_reader import ReplayReader
+from app.generation.replay.reader import ReplayReader
 from app.generation.stream import ResponseStream
 from app.observability.load import Load, Watch
 from app.observability.outcome import Wire

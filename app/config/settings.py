@@ -16,7 +16,7 @@ from app.config.relay import RelayOptions
 from app.stores.base import StoreOptions
 from app.stores.responses.base import ResponsesOptions
 from engine.adapters.config import AdapterConfig
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits

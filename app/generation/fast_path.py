@@ -2,7 +2,7 @@
 
 Each step is a plain call within the turn of the event loop in which vLLM's output was read:
 
-    engine.vllm.fast_path   the text, out of vLLM's detokenizer
+    engine.vllm.outputs     the text, out of vLLM's detokenizer
     engine.generation       counted: `Generation.fast_path_to`
     app.generation.stream   numbered: `LiveStream`
     this module             put into the wire's bytes

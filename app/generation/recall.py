@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.stores.responses.history import History
 from protocol.errors import Fault, TwowireError
-from protocol.responses.items import ITEMS, AnyItem, ReferenceItem
+from protocol.responses.input.items import ITEMS, AnyItem, ReferenceItem
 from protocol.responses.objects import item_object
 from protocol.responses.request import ResponseRequest
 from protocol.validation.parse import refusal_of

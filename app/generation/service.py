@@ -22,8 +22,8 @@ from app.generation.coalesce import Pace
 from app.generation.kept_stream import Keep, KeptStream
 from app.generation.models import ServedModels
 from app.generation.prepared_stream import PreparedStream
-from app.generation.replay_reader import ReplayReader
-from app.generation.replay_store import ReplayStore
+from app.generation.replay.reader import ReplayReader
+from app.generation.replay.store import ReplayStore
 from app.generation.stream import LiveStream
 from app.generation.truncation import prepare_truncated
 from app.limits.rate_limits import RateLimits

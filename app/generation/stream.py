@@ -1,6 +1,6 @@
 """A generation as a stream of numbered events, pulled by whoever sends them.
 
-A stream that must survive its connection goes through a replay buffer instead: `app.generation.replay_store`.
+A stream that must survive its connection goes through a replay buffer instead: `app.generation.replay.store`.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def add_checks(app: Quart, services: Services) -> None:
 def check_host(services: Services, scope: Any, headers: Any, *, is_probe: bool = False) -> None:
     """Check the size of all headers, and the one named Host. Raises `TwowireError`.
 
-    `headers` are those of `scope`, as `app.routes.asked.Values`.
+    `headers` are those of `scope`, as `app.routes.shared.asked.Values`.
     """
     _check_headers(services, scope)
     services.hosts.check(headers.getlist("Host"), scope.get("server"), is_probe=is_probe)

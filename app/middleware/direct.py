@@ -19,9 +19,9 @@ from app.hypercorn import when_gone
 from app.middleware.checks import Labels, check_caller, check_host
 from app.middleware.errors import refusal, unforeseen_error
 from app.observability.record import RequestRecord, record_of
-from app.routes.answer import Answer
-from app.routes.asked import ClientGone, DirectRequest, Receive
 from app.routes.generation import respond
+from app.routes.shared.answer import Answer
+from app.routes.shared.asked import ClientGone, DirectRequest, Receive
 from app.services import Services
 from protocol.errors import TwowireError
 

@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException, NotFound
 from app.generation.api import api_of
 from app.middleware.current import current_request
 from app.observability.record import RequestRecord, record_of
-from app.routes.answer import Answer, json_answer
-from app.routes.asked import body_too_large
+from app.routes.shared.answer import Answer, json_answer
+from app.routes.shared.asked import body_too_large
 from app.services import Services
 from protocol.errors import Fault, TwowireError, error_bytes
 
@@ -66,7 +66,7 @@ def unforeseen_error(error: Exception, record: RequestRecord) -> TwowireError:
 def refusal(services: Services, error: TwowireError, record: RequestRecord, path: str, headers: Any) -> Answer:
     """The answer to a request that ends with `error`, which is counted.
 
-    `headers` are the request's, as `app.routes.asked.Values`.
+    `headers` are the request's, as `app.routes.shared.asked.Values`.
     """
     record.status, record.fault = error.fault.status, error.fault
     services.metrics.refusals.labels(error.fault.code).inc()

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.generation.api import GenerationApi
-from app.openapi.adapters import ADAPTER_ROUTES
-from app.openapi.audio import AUDIO_ROUTES
-from app.openapi.channel import channel_routes
-from app.openapi.embeddings import EMBEDDING_ROUTES
-from app.openapi.generation import generation_route
-from app.openapi.input_tokens import input_tokens_route
-from app.openapi.messages import count_tokens_route
-from app.openapi.responses import response_routes
+from app.openapi.paths.adapters import ADAPTER_ROUTES
+from app.openapi.paths.audio import AUDIO_ROUTES
+from app.openapi.paths.channel import channel_routes
+from app.openapi.paths.embeddings import EMBEDDING_ROUTES
+from app.openapi.paths.generation import generation_route
+from app.openapi.paths.input_tokens import input_tokens_route
+from app.openapi.paths.messages import count_tokens_route
+from app.openapi.paths.responses import response_routes
+from app.openapi.paths.server import MODEL_ROUTES, PAGE_ROUTES, SERVER_ROUTES
+from app.openapi.paths.tokenizer import tokenizer_routes
 from app.openapi.route import Route
-from app.openapi.server import MODEL_ROUTES, PAGE_ROUTES, SERVER_ROUTES
-from app.openapi.tokenizer import tokenizer_routes
 
 
 def routes(model: str, apis: Sequence[GenerationApi[Any]]) -> tuple[Route, ...]:

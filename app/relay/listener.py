@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from app.generation.elsewhere import Whereabouts, whereabouts_of
-from app.generation.replay_reader import ReplayReader
-from app.generation.replay_store import ReplayStore, not_found
+from app.generation.replay.elsewhere import Whereabouts, whereabouts_of
+from app.generation.replay.reader import ReplayReader
+from app.generation.replay.store import ReplayStore, not_found
 from app.relay.held import HOLD, Held
 from app.relay.messages import (
     MAX_REQUEST_BYTES,

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from app.generation.elsewhere import Whereabouts, whereabouts_of
-from app.generation.replay_reader import ReplayReader
-from app.generation.replay_store import not_found
+from app.generation.replay.elsewhere import Whereabouts, whereabouts_of
+from app.generation.replay.reader import ReplayReader
+from app.generation.replay.store import not_found
 from app.relay.messages import BUFFER_BYTES, MAX_LINE_BYTES, Message, decoded_error, proof, receive, send
 from app.relay.remote import RemoteBuffer
 from app.stores.base import Store
@@ -27,7 +27,7 @@ MAX_KNOWN = 1000
 
 
 class Peers:
-    """Implements `app.generation.elsewhere.Elsewhere`: the other API servers, and other servers by the store."""
+    """Implements `app.generation.replay.elsewhere.Elsewhere`: the other API servers, and other servers by the store."""
 
     def __init__(
         self, here: Whereabouts, siblings: Sequence[Path], store: Store, secret: bytes | None, address: str | None

@@ -7,7 +7,7 @@ import uuid
 
 import structlog
 
-from app.generation.replay_reader import Follower, ReplayReader
+from app.generation.replay.reader import Follower, ReplayReader
 from app.relay.messages import MAX_LINE_BYTES, Message, decoded_error, decoded_events, receive, send
 from engine.api import FastPath, Prepared, PreparedPrompt
 from engine.generation import Generation
@@ -44,7 +44,7 @@ class _NotHere:
 
 
 class RemoteBuffer:
-    """Implements `app.generation.replay_reader.ReadBuffer`, over a connection of its own, which `detach` closes."""
+    """Implements `app.generation.replay.reader.ReadBuffer`, over a connection of its own, which `detach` closes."""
 
     def __init__(
         self,

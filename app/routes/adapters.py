@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from app.routes.http import parsed_body
+from app.routes.shared.http import parsed_body
 from app.services import Services
 from protocol.adapters import LoadAdapterRequest, UnloadAdapterRequest
 from protocol.errors import Fault, TwowireError

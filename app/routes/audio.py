@@ -13,7 +13,7 @@ from app.generation.audio import AUDIO_APIS
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.record import RequestRecord, record_of
 from app.routes.generation import HttpTransport
-from app.routes.sse import stream_response
+from app.routes.shared.sse import stream_response
 from app.security.caller import Caller
 from app.services import Services
 from app.uploads.form import MAX_FIELD_BYTES, Form, read_form, too_large

@@ -17,7 +17,7 @@ from quart import Blueprint, Response, request
 
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.record import RequestRecord, record_of
-from app.routes.http import json_response, parsed_body
+from app.routes.shared.http import json_response, parsed_body
 from app.services import Services
 from engine.embeddings.api import Embedded, Job
 from protocol.embeddings.embed import EmbeddingRequest, embedding_answer

@@ -9,15 +9,15 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
-from app.generation.replay_reader import ReplayReader
+from app.generation.replay.reader import ReplayReader
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.outcome import Wire
 from app.observability.record import RequestRecord, record_of
-from app.routes.answer import Answer, json_answer
-from app.routes.asked import Asked
-from app.routes.http import parsed_body
 from app.routes.resume import add_resume_headers, asked_grace
-from app.routes.sse import stream_answer
+from app.routes.shared.answer import Answer, json_answer
+from app.routes.shared.asked import Asked
+from app.routes.shared.http import parsed_body
+from app.routes.shared.sse import stream_answer
 from app.security.caller import Caller
 from app.services import Services
 from engine.generation import Generation

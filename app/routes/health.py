@@ -8,7 +8,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Blueprint, Response
 
-from app.routes.http import json_response
+from app.routes.shared.http import json_response
 from app.services import Services
 from app.version import installed_version
 

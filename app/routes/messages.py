@@ -8,7 +8,7 @@ from quart import Blueprint, Response, request
 from app.generation.table import MESSAGES
 from app.observability.record import record_of
 from app.routes.generation import HttpTransport
-from app.routes.http import json_response, parsed_body
+from app.routes.shared.http import json_response, parsed_body
 from app.services import Services
 from protocol.messages.request import CountTokensRequest
 

@@ -8,7 +8,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.table import MESSAGES
-from app.routes.http import json_response
+from app.routes.shared.http import json_response
 from app.services import Services
 
 

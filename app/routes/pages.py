@@ -13,8 +13,8 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.openapi.document import openapi_document
-from app.routes.http import json_response
 from app.routes.page_files import REVALIDATED, PageFiles, with_etag
+from app.routes.shared.http import json_response
 from app.services import Services
 from app.version import installed_version
 

@@ -9,13 +9,13 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
-from app.generation.replay_reader import ReplayReader
-from app.generation.replay_store import not_found
+from app.generation.replay.reader import ReplayReader
+from app.generation.replay.store import not_found
 from app.observability.record import record_of
-from app.routes.answer import Answer
-from app.routes.asked import Asked
-from app.routes.http import json_response
-from app.routes.sse import stream_response
+from app.routes.shared.answer import Answer
+from app.routes.shared.asked import Asked
+from app.routes.shared.http import json_response
+from app.routes.shared.sse import stream_response
 from app.services import Services
 from protocol.errors import Fault, TwowireError
 

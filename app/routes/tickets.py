@@ -6,7 +6,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.observability.record import record_of
-from app.routes.http import json_response
+from app.routes.shared.http import json_response
 from app.security.tickets import LIFETIME_S
 from app.services import Services
 from protocol.channel.client_frames import TICKET_PREFIX

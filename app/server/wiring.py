@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 
 from app.config.settings import Settings
 from app.generation.coalesce import Pace
-from app.generation.elsewhere import Whereabouts
 from app.generation.models import ServedModels
-from app.generation.replay_store import ReplayStore
+from app.generation.replay.elsewhere import Whereabouts
+from app.generation.replay.store import ReplayStore
 from app.generation.service import GenerationService
 from app.generation.table import apis_with
 from app.limits.connections import Connections

@@ -19,7 +19,7 @@ from typing import NoReturn
 import structlog
 from hypercorn.config import Sockets
 
-from app.generation.elsewhere import Whereabouts
+from app.generation.replay.elsewhere import Whereabouts
 from app.server.sockets import all_sockets
 from app.stores.counts import Counts, CountTable
 from engine.sharing.meeting import Meeting, Place

@@ -8,15 +8,15 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from engine.parsing import call_shape
-from engine.parsing.call_object import CallObject
-from engine.parsing.call_reader import CallReader, NotACallError
-from engine.parsing.call_shape import CallShape
-from engine.parsing.headed_call import HeadedCall, Header, Named, plain_name
-from engine.parsing.json_call_list import JsonCallList
-from engine.parsing.marked_call import ArgumentHeader, MarkedCall, Markup, Types
+from engine.parsing.calls import shape as call_shape
+from engine.parsing.calls.call_object import CallObject
+from engine.parsing.calls.headed_call import HeadedCall, Header, Named, plain_name
+from engine.parsing.calls.json_call_list import JsonCallList
+from engine.parsing.calls.marked_call import ArgumentHeader, MarkedCall, Markup, Types
+from engine.parsing.calls.python_call_list import PythonCallList
+from engine.parsing.calls.reader import CallReader, NotACallError
+from engine.parsing.calls.shape import CallShape
 from engine.parsing.parts import Part
-from engine.parsing.python_call_list import PythonCallList
 from engine.parsing.tagged import Tags
 
 THINK = ("<think>", "</think>")

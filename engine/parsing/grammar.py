@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.grammar.constraint import alternatives, schema_text
-from engine.parsing.call_shape import NAME, NUMBER, CallShape
+from engine.parsing.calls.shape import NAME, NUMBER, CallShape
 from engine.parsing.tagged import Tags
 from protocol.generation import ANY_OBJECT, TextOutput, Tool, Tools
 

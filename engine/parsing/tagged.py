@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.parsing.call_object import CallObject
-from engine.parsing.call_reader import CallReader, NotACallError
+from engine.parsing.calls.call_object import CallObject
+from engine.parsing.calls.reader import CallReader, NotACallError
 from engine.parsing.parts import (
     MAX_CALLS,
     CallArguments,

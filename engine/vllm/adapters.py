@@ -14,8 +14,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.adapters.api import Adapter, AdapterError
 from engine.adapters.config import AdapterConfig
-from engine.vllm.errors import first_line
-from engine.vllm.outputs import engine_died
+from engine.vllm.outputs.errors import first_line
+from engine.vllm.outputs.stream import engine_died
 
 LOAD_TIMEOUT_S = 120.0
 WORKERS_ERROR = re.compile(r"Worker failed with error '(.*?)'(?:, please check|$)", re.DOTALL)

@@ -18,24 +18,24 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.adapters.api import Adapter
 from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, Tokenizer
-from engine.extras import check_extras, check_prompt_logprobs, extra_limits
 from engine.grammar.checker import GrammarChecker
 from engine.grammar.figures import GrammarFigures
 from engine.grammar.request import check_constraint
 from engine.grammar.tokenizer import backend_spec
+from engine.requests.extras import check_extras, check_prompt_logprobs, extra_limits
+from engine.requests.validation import check_logprobs, check_token_ids
 from engine.speech.models import ARCHITECTURES
 from engine.startup.probe import failed_chat
-from engine.validation import check_logprobs, check_token_ids
 from engine.vllm import adapters
-from engine.vllm.errors import refusal
-from engine.vllm.fast_path import fast_path_of, shorten
-from engine.vllm.images import ImagePrompts, image_tokens_of, media_bytes_of
-from engine.vllm.inputs import Inputs
-from engine.vllm.output_format import Answer
-from engine.vllm.outputs import Echo, VllmStream
-from engine.vllm.parsed_stream import ParsedStream, Parsing
-from engine.vllm.plain_chats import plain_chats_of
-from engine.vllm.prompts import Prompts
+from engine.vllm.formats.output_format import Answer
+from engine.vllm.formats.parsed_stream import ParsedStream, Parsing
+from engine.vllm.outputs.errors import refusal
+from engine.vllm.outputs.fast_path import fast_path_of, shorten
+from engine.vllm.outputs.stream import Echo, VllmStream
+from engine.vllm.prompts.images import ImagePrompts, image_tokens_of, media_bytes_of
+from engine.vllm.prompts.inputs import Inputs
+from engine.vllm.prompts.plain_chats import plain_chats_of
+from engine.vllm.prompts.render import Prompts
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
 from engine.vllm.started import Started

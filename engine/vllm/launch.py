@@ -41,11 +41,11 @@ from engine.startup.preflight import check_memory
 from engine.startup.probe import check_template, check_tokenizer
 from engine.vllm.adapters import lora_arguments
 from engine.vllm.engine import VllmEngine
-from engine.vllm.errors import first_line
-from engine.vllm.fast_path import freeze_heap
-from engine.vllm.find_format import find_format
+from engine.vllm.formats.find_format import find_format
+from engine.vllm.formats.output_format import OutputFormat
 from engine.vllm.multi_client import FollowerEngine, LeaderEngine
-from engine.vllm.output_format import OutputFormat
+from engine.vllm.outputs.errors import first_line
+from engine.vllm.outputs.fast_path import freeze_heap
 from engine.vllm.plugins import load_parsers
 from engine.vllm.started import Started
 

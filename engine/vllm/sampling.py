@@ -9,8 +9,8 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 
 from engine.grammar.constraint import Constraint
 from engine.grammar.tokenizer import BACKEND
-from engine.max_tokens import max_tokens_for
-from engine.vllm.errors import refusal
+from engine.requests.max_tokens import max_tokens_for
+from engine.vllm.outputs.errors import refusal
 from protocol.extras import Extras
 from protocol.generation import GenerationRequest, Sampling
 

@@ -19,10 +19,10 @@ from vllm.multimodal.audio import split_audio
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from engine.api import EngineStream, Prepared, PreparedPrompt
+from engine.requests.validation import check_logprobs
 from engine.speech.decoder import Decoder, Samples
 from engine.speech.limits import SpeechLimits
-from engine.validation import check_logprobs
-from engine.vllm.errors import refusal
+from engine.vllm.outputs.errors import refusal
 from engine.vllm.sampling import Sampler
 from protocol.errors import Fault, TwowireError
 from protocol.generation import GenerationRequest, Heard, SpeechPrompt

@@ -8,7 +8,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.config import EngineConfig
 from engine.processes.children import EngineProcesses
-from engine.vllm.output_format import OutputFormat
+from engine.vllm.formats.output_format import OutputFormat
 
 
 @dataclass(frozen=True, slots=True)

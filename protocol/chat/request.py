@@ -28,7 +28,7 @@ from protocol.sampling import MAX_INT32
 from protocol.validation.request import is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
 from protocol.validation.unsupported_fields import FieldRule
-from protocol.vllm_fields import VllmFields
+from protocol.vllm.fields import VllmFields
 
 MAX_TEMPLATE_ARGUMENTS_DEPTH = 32
 MAX_TEMPLATE_ARGUMENTS_BYTES = 64 * 1024

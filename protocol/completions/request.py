@@ -13,7 +13,7 @@ from protocol.generation import FieldNames, GenerationRequest, TextPrompt
 from protocol.sampling import MAX_INT32, TokenId
 from protocol.validation.request import NO_NUL, Text, refusal
 from protocol.validation.unsupported_fields import FieldRule
-from protocol.vllm_fields import VllmFields
+from protocol.vllm.fields import VllmFields
 
 MAX_PROMPTS = 1024
 MAX_GENERATIONS = 1024

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from protocol.responses.items import Item, check_calls
+from protocol.responses.input.items import Item, check_calls
 from protocol.sampling import Metadata
 from protocol.validation.request import RequestModel
 

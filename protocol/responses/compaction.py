@@ -16,11 +16,11 @@ from pydantic import BaseModel, Field, model_validator
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.output import Delta, Usage
-from protocol.responses.items import AnyItem, CompactionItem, MessageItem
+from protocol.responses.input.items import AnyItem, CompactionItem, MessageItem
+from protocol.responses.input.summary import sealed
 from protocol.responses.objects import Object, item_object, usage_of
 from protocol.responses.request import HostedTools, ResponseRequest
 from protocol.responses.schemas import ResponseUsage
-from protocol.responses.summary import sealed
 from protocol.validation.request import refusal
 
 MAX_SUMMARY_TOKENS = 1024

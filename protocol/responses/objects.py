@@ -14,7 +14,7 @@ from protocol.encoder import logprob_objects
 from protocol.errors import TwowireError
 from protocol.images import ImageUrlPart, InputImagePart
 from protocol.output import TokenLogprob, Usage
-from protocol.responses.items import (
+from protocol.responses.input.items import (
     AnyItem,
     CallOutputItem,
     CompactionItem,

@@ -12,8 +12,8 @@ from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput
 from protocol.images import has_images
 from protocol.json_schema import check_schema
-from protocol.responses.items import AnyItem, ItemList, MessageItem, check_calls
-from protocol.responses.rendering import rendered
+from protocol.responses.input.items import AnyItem, ItemList, MessageItem, check_calls
+from protocol.responses.input.rendering import rendered
 from protocol.responses.tool_set import NO_TOOLS, ToolSet, tool_set
 from protocol.responses.tools import ToolChoiceField, ToolList
 from protocol.responses.unsupported import RESPONSES_FIELDS

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import model_validator
 
 from protocol.errors import Fault
-from protocol.responses.items import MessageItem
+from protocol.responses.input.items import MessageItem
 from protocol.responses.request import Input
 from protocol.validation.parse import request_from_object
 from protocol.validation.request import RequestModel, refusal

@@ -100,7 +100,7 @@ VLLM_FIELDS: dict[str, FieldRule] = {
 }
 """Not honoured on any route."""
 
-# `protocol.vllm_fields` honours these for chats and completions.
+# `protocol.vllm.fields` honours these for chats and completions.
 VLLM_EXTRAS: dict[str, FieldRule] = {
     "priority": ACCEPTED,
     # Refused although the text would be the same: who sends a salt relies on its cache being private.

@@ -25,7 +25,7 @@ import { Sidebar } from "./views/sidebar.js";
 import { StatusView, waitingText } from "./views/status-view.js";
 import { openStore } from "./state/store.js";
 import { ThreadView } from "./views/thread-view.js";
-import { showTries } from "./views/tries.js";
+import { showTries } from "./views/message/tries.js";
 import { toast } from "./toast.js";
 
 const NEW = "new";

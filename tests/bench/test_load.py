@@ -15,7 +15,7 @@ from bench.bodies import SHAPES, TURNS, body_of
 from bench.requests import Case
 from bench.requests import table as requests_table
 from bench.tables import tables
-from bench.wires import NAMES
+from bench.wires.choice import NAMES
 from protocol.chat.request import ChatCompletionRequest
 from protocol.validation.parse import request_from_object
 from tests.live.servers.server import Server, start_fake_server, stop_server

@@ -14,7 +14,7 @@ from engine.adapter_registry import Adapters
 from engine.adapters.api import AdapterError
 from engine.adapters.config import AdapterConfig
 from engine.adapters.start import own_copies
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.config import GUIDE
 from engine.generation import Generation
 from engine.manager import EngineManager

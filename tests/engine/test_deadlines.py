@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.api import Prepared, PreparedPrompt
 from engine.deadlines import Deadlines
 from engine.generation import Generation

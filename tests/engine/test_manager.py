@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.api import EngineStartError, Prepared
 from engine.manager import EngineManager
 from engine.supervisor import EngineState

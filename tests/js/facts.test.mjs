@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { speedFacts } from "../../static/chat/views/answer-stats.js";
 import { statusText } from "../../static/chat/views/status-view.js";
+import { speedFacts } from "../../static/chat/views/message/answer-stats.js";
 
 const SENT = 1_000_000;
 const TOKENS = "201 tokens, 9 in the prompt";

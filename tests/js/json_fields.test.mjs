@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choiceFrom, choiceText } from "../../static/chat/state/json-fields.js";
+import { choiceFrom, choiceText } from "../../static/chat/state/exchange/json-fields.js";
 
 test("a choice of a tool is shown as it is read", () => {
   for (const text of ["auto", "none", "weather"]) assert.equal(choiceText(choiceFrom(text)), text);

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fromJsonLines, toJsonLines, toMarkdown } from "../../static/chat/state/formats.js";
-import { fromFile, toFile } from "../../static/chat/state/import-export.js";
+import { fromJsonLines, toJsonLines, toMarkdown } from "../../static/chat/state/exchange/formats.js";
+import { fromFile, toFile } from "../../static/chat/state/exchange/import-export.js";
 import { newConversation, newQuestion } from "../../static/chat/state/messages.js";
 
 const PICTURE = { url: "data:image/png;base64,iVBORw0KGgo=", name: "a [b].png", width: 2, height: 1 };

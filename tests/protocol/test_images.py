@@ -12,7 +12,7 @@ from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt
 from protocol.images import ImageSource, images_of
 from protocol.messages.request import MessagesRequest
-from protocol.responses.items import ITEMS
+from protocol.responses.input.items import ITEMS
 from protocol.responses.objects import item_object
 from protocol.responses.request import ResponseRequest
 from protocol.validation.parse import request_from_object

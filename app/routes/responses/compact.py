@@ -11,7 +11,7 @@ from app.generation.recall import recall
 from app.limits.deadlines import REQUEST_TIMEOUT_HEADER, asked_timeout
 from app.observability.record import record_of
 from app.routes.generation import HttpTransport
-from app.routes.http import json_response, parsed_body
+from app.routes.shared.http import json_response, parsed_body
 from app.security.caller import Caller
 from app.services import Services
 from app.stores.responses.history import StoredHistory

@@ -12,14 +12,14 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.observability.record import record_of
-from app.routes.http import json_response, parsed_body
 from app.routes.responses.paging import list_response, page_response
+from app.routes.shared.http import json_response, parsed_body
 from app.services import Services
 from app.stores.responses.base import Entry, Item
 from app.stores.responses.history import CONVERSATION_PREFIX, conversation_not_found, item_not_found, items_from
 from protocol.conversations.request import ConversationRequest, ConversationUpdate, ItemsRequest
 from protocol.errors import Fault, TwowireError
-from protocol.responses.items import AnyItem, ReferenceItem
+from protocol.responses.input.items import AnyItem, ReferenceItem
 from protocol.responses.objects import item_object
 from protocol.validation.request import RequestModel
 

@@ -9,7 +9,7 @@ from app.generation.recall import recall
 from app.generation.table import RESPONSES
 from app.observability.record import record_of
 from app.routes.generation import HttpTransport
-from app.routes.http import json_response, parsed_body
+from app.routes.shared.http import json_response, parsed_body
 from app.services import Services
 from app.stores.responses.history import StoredHistory
 from protocol.responses.request import ResponseRequest

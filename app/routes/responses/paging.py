@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import orjson
 from quart import Response, request
 
-from app.routes.http import json_response
+from app.routes.shared.http import json_response
 from app.stores.responses.base import Item
 from protocol.errors import Fault, TwowireError
 

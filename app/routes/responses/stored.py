@@ -10,12 +10,12 @@ import orjson
 from quart import Blueprint, Response, request
 
 from app.generation.api import GenerationApi
-from app.generation.elsewhere import ID_DIGITS, whereabouts_of
 from app.generation.kept_stream import cancelled
+from app.generation.replay.elsewhere import ID_DIGITS, whereabouts_of
 from app.observability.record import record_of
-from app.routes.http import json_response
 from app.routes.responses.paging import page_response
-from app.routes.sse import events_response, stream_response
+from app.routes.shared.http import json_response
+from app.routes.shared.sse import events_response, stream_response
 from app.services import Services
 from app.stores.responses.base import SHARED, Entry
 from app.stores.responses.history import (

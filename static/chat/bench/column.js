@@ -3,8 +3,8 @@
 import { element } from "../../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { bodyOf } from "../state/request.js";
-import { decimal, whole } from "../views/answer-stats.js";
+import { bodyOf } from "../state/running/request.js";
+import { decimal, whole } from "../views/message/answer-stats.js";
 import { summary } from "../views/chips.js";
 import { SamplingForm } from "../views/sampling-form.js";
 import { Run } from "./run.js";

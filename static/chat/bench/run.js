@@ -1,6 +1,6 @@
 // One answer of the bench: asks for it, measures it, and makes the record that is saved.
 
-import { SPEED_MIN_S } from "../views/answer-stats.js";
+import { SPEED_MIN_S } from "../views/message/answer-stats.js";
 
 /** @typedef {import("../state/connection.js").Connection} Connection */
 /** @typedef {import("../../channel/generation.js").Usage} Usage */

@@ -2,8 +2,8 @@
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
-import { Growth } from "../state/request.js";
-import { MessageView } from "../views/message-view.js";
+import { Growth } from "../state/running/request.js";
+import { MessageView } from "../views/message/message-view.js";
 import { g } from "./words.js";
 
 /** @typedef {import("../types.js").Message} Message */

@@ -100,7 +100,7 @@ export class Shown {
    */
   async readAhead(choice) {
     if (!this.#connection.channel.limits.max_prefills) return;
-    const prefill = await import("../state/prefill.js");
+    const prefill = await import("../state/running/prefill.js");
     prefill.readAhead(this.#connection.channel, () => {
       const { path } = this;
       return path.some(({ answer }) => answer?.state === "open") ? null : { model: choice.model, sampling: choice.sampling, path };

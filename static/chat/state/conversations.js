@@ -1,12 +1,12 @@
 // The conversations and everything that can be done with them. Dispatches an event when something changes.
 
-import { Following } from "./following.js";
-import { Answers } from "./generations.js";
+import { Following } from "./running/following.js";
+import { Answers } from "./running/generations.js";
 import { newId, newestLeaf, pathTo, siblings } from "./branches.js";
 import { LoadedMessages } from "./loaded.js";
 import { MAX_TITLE, matching, newConversation } from "./messages.js";
 import { Questions } from "./questions.js";
-import { Tabs } from "./tabs.js";
+import { Tabs } from "./running/tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./store.js").Store} Store */
@@ -252,7 +252,7 @@ export class Library extends EventTarget {
     if (!this.isRunning(message.id)) this.#tell("list");
   }
 
-  /** @param {import("./tabs.js").TabMessage} message */
+  /** @param {import("./running/tabs.js").TabMessage} message */
   async #onTab({ changed, removed, stop }) {
     if (stop !== undefined) this.#answers.stop(stop);
     if (removed !== undefined) {

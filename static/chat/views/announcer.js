@@ -1,7 +1,7 @@
 // Reads an answer to screen readers while it is generated: in whole sentences, and not too often.
 
 import { t } from "../i18n.js";
-import { nameOf } from "./calls-view.js";
+import { nameOf } from "./message/calls-view.js";
 
 /** @typedef {import("../types.js").Message} Message */
 

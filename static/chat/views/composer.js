@@ -4,7 +4,7 @@ import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { readDraft, writeDraft } from "../state/preferences.js";
 import { fitHeight, isSend, isTouch } from "../typing.js";
-import { picturesView } from "./pictures-view.js";
+import { picturesView } from "./message/pictures-view.js";
 
 /** @typedef {import("../types.js").Picture} Picture */
 

@@ -44,7 +44,7 @@ export async function takeFiles(files, { add, addPictures, canSee, refuse }) {
     try {
       if (!isPicture(file)) add(await markdownOf(file));
       else if (!canSee()) throw new Error(t("imagesNotTaken", { name: file.name }));
-      else addPictures([await (await import("../state/pictures.js")).pictureFrom(file)]);
+      else addPictures([await (await import("../state/exchange/pictures.js")).pictureFrom(file)]);
     } catch (error) {
       refuse(error instanceof Error ? error.message : String(error));
     }

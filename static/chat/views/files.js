@@ -2,8 +2,8 @@
 
 import { byId, element } from "../../dom.js";
 import { t } from "../i18n.js";
-import { fromJsonLines, isJsonLines, toJsonLines, toMarkdown } from "../state/formats.js";
-import { fromFile, toFile } from "../state/import-export.js";
+import { fromJsonLines, isJsonLines, toJsonLines, toMarkdown } from "../state/exchange/formats.js";
+import { fromFile, toFile } from "../state/exchange/import-export.js";
 import { toast } from "../toast.js";
 
 /** @typedef {import("../state/conversations.js").Library} Library */

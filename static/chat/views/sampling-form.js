@@ -2,7 +2,7 @@
 
 import { element } from "../../dom.js";
 import { t } from "../i18n.js";
-import { biasFrom, choiceFrom, choiceText, formatFrom, formatText, idsFrom } from "../state/json-fields.js";
+import { biasFrom, choiceFrom, choiceText, formatFrom, formatText, idsFrom } from "../state/exchange/json-fields.js";
 import { toolsFrom } from "../state/tools.js";
 
 /** @typedef {import("../types.js").Sampling} Sampling */

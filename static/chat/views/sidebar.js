@@ -3,7 +3,7 @@
 import { byId, element } from "../../dom.js";
 import { language, t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { decimal } from "./answer-stats.js";
+import { decimal } from "./message/answer-stats.js";
 
 /** @typedef {import("../types.js").Conversation} Conversation */
 /** @typedef {import("../state/conversations.js").Library} Library */

@@ -1,10 +1,10 @@
 // Shows a conversation. Keeps its end in view while an answer grows, unless the reader has scrolled up, and renders
 // Markdown only for messages near the view.
 
-import { MessageView } from "./message-view.js";
+import { MessageView } from "./message/message-view.js";
 
 /** @typedef {import("../types.js").Message} Message */
-/** @typedef {import("./message-view.js").Actions} Actions */
+/** @typedef {import("./message/message-view.js").Actions} Actions */
 
 /** Within this distance, the view counts as at the end. */
 const NEAR_END_PX = 48;

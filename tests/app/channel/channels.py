@@ -16,11 +16,11 @@ from app.channel.local_backend import ChannelBackend
 from app.channel.session import Channel
 from app.config.channel import ChannelLimits, ResumeLimits
 from app.config.load import load_settings
-from app.generation.replay_store import ReplayStore
+from app.generation.replay.store import ReplayStore
 from app.generation.table import CHAT
 from app.security.caller import Caller
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.channel.codec import ChannelCodec, FrameCodec
 from protocol.output import Delta

@@ -17,7 +17,7 @@ from app.channel.limits import (
 )
 from app.channel.session import MAX_ANSWERS, PARSED_ASIDE_CHARS
 from app.config.channel import ChannelLimits
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from protocol.output import Delta
 from tests.app.channel.channels import (
     BODY,

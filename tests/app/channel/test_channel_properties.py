@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.channel.session import PARSED_ASIDE_CHARS
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.config.channel import ChannelLimits
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from protocol.generation import ChatPrompt, ToolChoice
 from protocol.output import Delta
 from tests.app.channel.channels import BODY, CREATED, Harness, Peer, begin_stream, open_harness, until

@@ -9,7 +9,7 @@ import pytest
 from app.config.channel import ChannelLimits
 from app.config.load import load_settings
 from app.observability import load
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.queue.fair_queue import FairQueue, QueueEntry
 from protocol.output import Delta
 from tests.app.channel.channels import DONE, Harness, Peer, begin_stream, open_harness, turn, until

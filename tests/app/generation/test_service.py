@@ -12,7 +12,7 @@ import pytest
 
 import app
 from app.generation.api import GenerationApi
-from app.generation.replay_reader import ReplayReader
+from app.generation.replay.reader import ReplayReader
 from app.generation.stream import LiveStream
 from app.generation.table import CHAT, COMPLETIONS, RESPONSES
 from app.observability.outcome import Wire

@@ -19,7 +19,7 @@ from app.factory import create_app
 from app.generation.table import APIS
 from app.server.wiring import make_services
 from app.services import Services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.app.channel.channels import CHUNK, CREATE, CREATED, DONE, HANDSHAKE
 from tests.app.generation.shout.row import SHOUT

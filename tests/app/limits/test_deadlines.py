@@ -12,7 +12,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.limits.deadlines import asked_timeout
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import DONE, begin_stream, open_harness

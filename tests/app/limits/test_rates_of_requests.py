@@ -13,7 +13,7 @@ from app.factory import create_app
 from app.server.wiring import make_services
 from app.services import Services
 from app.stores.memory import MemoryStore
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CREATED, DONE, Clock, open_harness

@@ -10,7 +10,7 @@ from quart import Quart
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory, FakeStream
 

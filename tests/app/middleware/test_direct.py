@@ -14,7 +14,7 @@ from quart.asgi import ASGIHTTPConnection
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.output import Delta
 from tests.app.middleware.guarded import LIMIT_S, PATH

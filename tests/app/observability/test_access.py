@@ -14,7 +14,7 @@ from app.factory import create_app
 from protocol.errors import Fault, TwowireError
 from protocol.output import Delta
 from tests.app.channel.channels import BODY, CREATED, DONE, HANDSHAKE, Harness, begin_stream, open_harness, turn, until
-from tests.app.generation.resumables import begin
+from tests.app.generation.replay.resumables import begin
 from tests.engine.fakes import words
 
 CHAT = "/v1/chat/completions"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.config.load import load_settings
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.grammar.constraint import Verdict
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory

@@ -17,7 +17,7 @@ from app.middleware.checks import PUBLIC_ENDPOINTS
 from app.openapi.document import openapi_document
 from app.openapi.errors import ON_THE_CHANNEL, error_table
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest

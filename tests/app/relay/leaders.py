@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from app.config.channel import ResumeLimits
-from app.generation.elsewhere import Whereabouts
-from app.generation.replay_store import ReplayStore
+from app.generation.replay.elsewhere import Whereabouts
+from app.generation.replay.store import ReplayStore
 from app.relay.held import Held, line_bytes
 from app.relay.leader import LeaderStore
 from app.relay.listener import RelayListener

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from app.factory import create_app
-from app.generation.elsewhere import Whereabouts, whereabouts_of
-from app.generation.replay_reader import ReplayReader
+from app.generation.replay.elsewhere import Whereabouts, whereabouts_of
+from app.generation.replay.reader import ReplayReader
 from app.relay import listener, messages, remote
 from app.relay.listener import RelayListener
 from app.relay.peers import Peers
@@ -20,8 +20,8 @@ from app.stores.memory import MemoryStore
 from engine.sharing.meeting import Meeting
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CREATED, DONE, RESUME, Harness, Peer, until
-from tests.app.generation.resumables import Resumable, begin
-from tests.app.generation.test_followers import follow_token
+from tests.app.generation.replay.resumables import Resumable, begin
+from tests.app.generation.replay.test_followers import follow_token
 
 SECRET = b"a secret of both servers"
 

@@ -20,7 +20,7 @@ from app.observability.metrics import MAX_MODELS, OTHER_MODELS
 from app.server.wiring import adapters_of, make_services
 from app.services import Services
 from engine.adapters.start import own_copies
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.app.channel.channels import CREATE, DONE, HANDSHAKE
 from tests.engine.adapters.made import make_adapter

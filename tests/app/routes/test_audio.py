@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.api import Prepared
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError

@@ -13,9 +13,9 @@ from app.channel.session import PARSED_ASIDE_CHARS
 from app.config.load import load_settings
 from app.factory import create_app
 from app.limits.parser import ParserThread
-from app.routes.http import PARSED_ASIDE_BYTES
+from app.routes.shared.http import PARSED_ASIDE_BYTES
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import open_harness
@@ -48,7 +48,7 @@ async def test_a_large_body_of_an_app_is_parsed_by_its_parser(monkeypatch: pytes
         threads.append(threading.current_thread().name)
         raise TwowireError(Fault.INVALID_JSON, "It is only a test.")
 
-    monkeypatch.setattr("app.routes.http.parse_request", parse)
+    monkeypatch.setattr("app.routes.shared.http.parse_request", parse)
     async with app.test_app():
         for body in ({"x": "small"}, {"x": "x" * PARSED_ASIDE_BYTES}):
             await app.test_client().post(CHAT, json=body)

@@ -8,7 +8,7 @@ import pytest
 
 from app.config.load import load_settings
 from app.server.wiring import DEFAULT_EMBEDDING_MODEL, choose_embedder, make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.api import EngineStartError
 from engine.embeddings.manager import Embedder
 from engine.manager import EngineManager

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.errors import Fault, TwowireError
 from tests.engine.embeddings.fake_embedder import FakeBackend, FakeEmbedderFactory, fake_embedder, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory
 from tests.engine.test_manager import until

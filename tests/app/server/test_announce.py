@@ -8,7 +8,7 @@ from app.config.load import load_settings
 from app.server.announce import line, stage, summary
 from app.server.wiring import make_services
 from app.services import Services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.api import AnswerFormats, Progress
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory

@@ -11,7 +11,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
 from app.uploads.connection import UPLOAD_PATHS, WAITING_BYTES, PacedBody, UploadConnection
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.parsing.json_calls import JsonCallsParser
+from engine.parsing.calls.json_calls import JsonCallsParser
 from engine.parsing.parts import MAX_CALLS, CallArguments, CallStart, Content
 from tests.engine.parsing.test_tagged import parsed
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from engine.api import EngineStartError
 from engine.config import GUIDE
 from engine.parsing.parts import Content, Reasoning
-from engine.vllm.find_format import find_format
+from engine.vllm.formats.find_format import find_format
 from engine.vllm.plugins import load_parsers
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling
 

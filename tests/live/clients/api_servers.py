@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.generation.elsewhere import whereabouts_of
+from app.generation.replay.elsewhere import whereabouts_of
 from tests.live.servers.server import MODEL
 
 SOON_S = 60.0

@@ -10,8 +10,8 @@ A test puts a `Dialogue` into any message of a request (system, user, any API, e
 
 The engine answers with the first text, and, when the history has one answer, with the second, and so on; nothing is
 kept in the server, so tests may share it. The text goes through the server's real parsers, as a model's would: what
-`tools`, `tool_choice`, `reasoning_effort` … of the request mean is decided by `engine.vllm.output_format`. Only the
-grammar is missing: where the request forces a form, the script must have it. `stop` and `max_tokens` hold.
+`tools`, `tool_choice`, `reasoning_effort` … of the request mean is decided by `engine.vllm.formats.output_format`. Only
+the grammar is missing: where the request forces a form, the script must have it. `stop` and `max_tokens` hold.
 
 - `calls`, `thoughts`: the model's formats, by the names of --tool-call-parser and --reasoning-parser.
 - `cut`: how the text comes. `tokens`: a token of the guide's a step. `characters`. `whole`: in one step. A number:

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 from engine.api import EngineStream, FastPath, PreparedPrompt
 from engine.config import GUIDE
 from engine.parsing.formats import CALL_FORMATS
-from engine.vllm.find_format import NONE, find_format
-from engine.vllm.output_format import OutputFormat
-from engine.vllm.parsed_stream import ParsedStream, Parsing
+from engine.vllm.formats.find_format import NONE, find_format
+from engine.vllm.formats.output_format import OutputFormat
+from engine.vllm.formats.parsed_stream import ParsedStream, Parsing
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest, JsonOutput
 from protocol.output import Delta

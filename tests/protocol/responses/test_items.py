@@ -9,9 +9,9 @@ import pytest
 from protocol.chat.request import ChatCompletionRequest
 from protocol.errors import Fault
 from protocol.generation import ChatPrompt
-from protocol.responses.items import ITEMS
+from protocol.responses.input.items import ITEMS
+from protocol.responses.input.rendering import rendered
 from protocol.responses.objects import item_object
-from protocol.responses.rendering import rendered
 from protocol.validation.parse import request_from_object
 from tests.protocol.responses.requests import messages, refused, request
 

@@ -11,7 +11,7 @@ from app.factory import create_app
 from app.routes.page_files import MEDIA_TYPES
 from app.routes.pages import static_folder
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory
 

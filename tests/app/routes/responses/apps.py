@@ -13,7 +13,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.server.wiring import make_services
 from app.services import Services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from protocol.output import Delta
 from tests.engine.fakes import FakeEngine, FakeFactory, words

@@ -8,7 +8,7 @@ from dataclasses import replace
 import orjson
 
 from protocol.output import Delta
-from tests.app.channel.lane_clients import until
+from tests.app.channel.responses.lane_clients import until
 from tests.app.routes.responses.apps import ALICE, BOB, BODY, GONE, JSON, KEYS, RESPONSES, events_of, open_app
 
 

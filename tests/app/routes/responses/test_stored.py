@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app.generation.replay_reader import ReplayReader
-from app.generation.replay_store import not_found
+from app.generation.replay.reader import ReplayReader
+from app.generation.replay.store import not_found
 from app.stores.responses.base import Entry
 from protocol.generation import ChatPrompt
 from protocol.output import Delta, ToolCallArguments, ToolCallStart

@@ -19,7 +19,7 @@ from app.config.load import load_settings
 from app.factory import create_app
 from app.hypercorn import install
 from app.server.wiring import make_services
-from engine.admission import AdmissionLimits
+from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager
 from tests.engine.fakes import FakeFactory
 from tests.live.clients.node import node

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from app.generation.elsewhere import whereabouts_of
+from app.generation.replay.elsewhere import whereabouts_of
 from tests.live.clients.channels import PATH, body, opened, text_of
 from tests.live.servers.server import START_TIMEOUT_S, Server, start_server, stop_server
 

@@ -1,0 +1,1 @@
+"""Responses on the channel: turns that follow each other on a connection, and steering."""

@@ -1,0 +1,1 @@
+"""Generations that outlive a connection: kept, read again, and found on other servers."""

@@ -1,0 +1,1 @@
+"""How a model writes tool calls and thoughts, and the reading of both."""

@@ -1,0 +1,1 @@
+"""From the messages, text, tokens and images of a request to the inputs of vLLM."""

@@ -1,0 +1,1 @@
+"""The input of a response: its items, and how they become messages."""

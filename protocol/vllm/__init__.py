@@ -1,0 +1,1 @@
+"""Fields that vLLM adds to OpenAI's requests."""

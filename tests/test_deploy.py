@@ -14,7 +14,6 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from app.openapi.server import SERVER_ROUTES
 
 from app.cli import USAGE_ERROR
 from app.config.command_line import read_flags
@@ -22,6 +21,7 @@ from app.config.load import load_settings
 from app.config.options import OPTIONS, variable_name
 from app.hypercorn.config import ServerConfig
 from app.observability.outcome import RequestOutcome, Wire
+from app.openapi.paths.server import SERVER_ROUTES
 from app.server.wiring import make_services
 from engine.admission.admission import AdmissionLimits
 from engine.manager import EngineManager

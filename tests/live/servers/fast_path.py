@@ -56,7 +56,7 @@ async def ask(engine: TextEngine, number: int, question: dict[str, Any], path: s
 
 
 async def main() -> None:
-    engine = await text_engine(EngineConfig(str(GUIDE), dtype="float32"))(lambda stage: None)
+    engine = await text_engine(EngineConfig(str(GUIDE), dtype="float32"))(lambda stage, progress=None, /: None)
     try:
         found = {
             path: await asyncio.gather(

@@ -5,9 +5,9 @@ The real `TextEngine` is in `engine.vllm.engine`, a small fake for unit tests in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from engine.adapters.api import Adapter
 from engine.grammar.figures import GrammarFigures
@@ -34,6 +34,10 @@ class StageReport(Protocol):
 
 class EngineStartError(Exception):
     """The engine cannot start as configured. The message is one line for the operator."""
+
+
+class FollowerLostError(Exception):
+    """A rank on another machine ended while the engine started. Another start may succeed, even if none has before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,8 @@ class EngineStream(Protocol):
         """End the request in the engine at once; a waiting `next()` returns None. May be called twice."""
 
 
-class Watched(Protocol):
-    """What `engine.watchdog` needs to tell a running engine from one that hangs or has died."""
+class WatchedRank(Protocol):
+    """What `engine.watchdog` needs to tell a rank that works from one that hangs."""
 
     @property
     def steps_taken(self) -> int:
@@ -145,11 +149,24 @@ class Watched(Protocol):
     async def heartbeat(self) -> None:
         """Generate one token and drop it. Raises if that fails; hangs if the engine does."""
 
+
+class Watched(WatchedRank, Protocol):
+    """What `engine.watchdog` needs to tell a running engine from one that hangs or has died."""
+
     def kill(self) -> None:
         """End its processes at once, as a crash would: streams fail, and `wait_dead` returns."""
 
     async def wait_dead(self) -> str:
         """Wait until the engine dies by itself; returns the reason."""
+
+
+@runtime_checkable
+class HasRanks(Protocol):
+    """An engine of several ranks, of which each may hang while the others work."""
+
+    @property
+    def ranks(self) -> Sequence[WatchedRank]:
+        """In the order of their numbers; empty if there is one only, which the engine itself stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +198,14 @@ class TextEngine(Watched, Protocol):
     """It writes down recordings, and does nothing else."""
     max_model_len: int
     """Tokens of prompt and answer together, at most."""
-    told_at: float
-    """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
 
-    kv_cache_usage: float | None
-    """The share of the KV cache in use at that time, from 0 to 1; None before the first report."""
+    @property
+    def told_at(self) -> float:
+        """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
+
+    @property
+    def kv_cache_usage(self) -> float | None:
+        """The share of the KV cache in use at that time, from 0 to 1; None before the first report."""
 
     def count_grammars(self, figures: GrammarFigures) -> None:
         """Count compiles in `figures`, which are the whole server's."""

@@ -7,6 +7,7 @@ would only hide the reason.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from engine.api import EngineStartError, Progress, StageReport, Watched
+from engine.api import EngineStartError, FollowerLostError, Progress, StageReport, Watched
 from engine.watchdog import EngineWatchdog, WatchdogLimits
 
 log = structlog.get_logger(__name__)
@@ -100,6 +101,8 @@ class Supervisor(Generic[E]):
         self.since = time.time()
         """When `state` or `reason` last changed, in seconds since 1970."""
         self.restarts = 0
+        self.engine_id = ""
+        """Names the engine that runs or starts; another one as soon as it is gone. Followers compare it."""
         self.engine: E | None = None
         self.watchdog = EngineWatchdog(watchdog or WatchdogLimits(), what=what)
         self._what = what
@@ -110,6 +113,8 @@ class Supervisor(Generic[E]):
         self._logs_start = logs_start
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._prefix, self._lives = secrets.token_hex(4), 0
+        self._name_the_next()
 
     @property
     def is_ready(self) -> bool:
@@ -142,6 +147,10 @@ class Supervisor(Generic[E]):
             log.info(self._events["state"], state=state.value, reason=reason)
         self.state, self.reason, self.progress, self.since = state, reason, None, time.time()
 
+    def _name_the_next(self) -> None:
+        self._lives += 1
+        self.engine_id = f"{self._prefix}-{self._lives}"
+
     def _report(self, stage: str, progress: Progress | None = None, /) -> None:
         if self.state in (EngineState.STARTING, EngineState.RESTARTING):
             is_new = stage != self.reason
@@ -154,15 +163,20 @@ class Supervisor(Generic[E]):
         if self.state is not EngineState.DRAINING:  # It may have been told to stop before it began.
             self._become(EngineState.STARTING, f"starting the {self._what}")
         while True:
-            started_at = time.monotonic()
+            started_at, is_worth_retrying = time.monotonic(), self._settled.is_set() or self._has_worked
             try:
                 died_of = await self._run_one()
             except EngineStartError as error:
                 died_of = str(error)
+                self._name_the_next()
+            except FollowerLostError as error:
+                died_of, is_worth_retrying = str(error), True
+                self._name_the_next()
             except Exception as error:
                 log.exception(self._events["start_failed"])
                 died_of = f"{type(error).__name__}: {error}"
-            if not (self._settled.is_set() or self._has_worked):
+                self._name_the_next()
+            if not (is_worth_retrying or self._settled.is_set()):
                 self._become(EngineState.FAILED, died_of)
                 self._settled.set()
                 return
@@ -185,6 +199,7 @@ class Supervisor(Generic[E]):
                 self._become(EngineState.READY, "ready")
             self._settled.set()
             died_of = await self.watchdog.wait_gone(engine)
+            self._name_the_next()
             if self.is_ready:
                 # Before it is closed, which takes seconds.
                 reason = f"the {self._what} died ({died_of}); its processes are being ended"

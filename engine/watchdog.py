@@ -1,7 +1,8 @@
 """Detects an engine or embedder that hangs, and kills it; `engine.supervisor` starts the next one.
 
-An engine with work must take steps. Steps, not tokens: a long prompt is read in many steps of bounded size, which give
-no token. An idle engine takes no steps, so from time to time it is asked for one token.
+An engine with work must take steps, and so must each of its ranks, if it has several. Steps, not tokens: a long prompt
+is read in many steps of bounded size, which give no token. An idle engine takes no steps, so from time to time it is
+asked for one token.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import structlog
 
-from engine.api import Watched
+from engine.api import HasRanks, Watched, WatchedRank
 from engine.option import Option
 
 log = structlog.get_logger(__name__)
@@ -76,29 +77,39 @@ class EngineWatchdog:
             await asyncio.gather(dead, return_exceptions=True)
 
     async def _watch(self, engine: Watched, dead: asyncio.Future[str]) -> str:
-        beat: asyncio.Task[None] | None = None
-        steps, quiet_s, stalled_s, checked_at = engine.steps_taken, 0.0, 0.0, self._clock()
+        ranks = engine.ranks if isinstance(engine, HasRanks) else ()
+        watched = [_Rank(rank, number) for number, rank in enumerate(ranks)] or [_Rank(engine, None)]
+        checked_at = self._clock()
         try:
             while not (await asyncio.wait({dead}, timeout=self._interval_s))[0]:
                 now = self._clock()
                 # Time in which this process itself stood still is not the engine's fault.
                 passed_s, checked_at = min(now - checked_at, 2 * self._interval_s), now
-                if beat is not None and beat.done():
-                    self._note(beat)
-                    beat = None
-                is_busy = engine.is_busy or beat is not None
-                has_moved, steps = engine.steps_taken != steps, engine.steps_taken
-                quiet_s = 0.0 if has_moved else quiet_s + passed_s
-                stalled_s = 0.0 if has_moved or not is_busy else stalled_s + passed_s
-                if stalled_s >= self._limits.stall_timeout_s:
-                    return await self._end(engine, dead, "idle" if beat is not None else "busy")
-                if not is_busy and 0 < self._limits.heartbeat_interval_s <= quiet_s:
-                    quiet_s, beat = 0.0, asyncio.create_task(engine.heartbeat(), name=f"{self._what}-heartbeat")
+                for rank in watched:
+                    if self._hangs(rank, passed_s):
+                        return await self._end(engine, dead, rank)
             return dead.result()
         finally:
-            if beat is not None:
+            beats = [rank.beat for rank in watched if rank.beat is not None]
+            for beat in beats:
                 beat.cancel()
-                await asyncio.gather(beat, return_exceptions=True)
+            await asyncio.gather(*beats, return_exceptions=True)
+
+    def _hangs(self, rank: _Rank, passed_s: float) -> bool:
+        """Look at a rank; ask it for a heartbeat if it is time."""
+        if rank.beat is not None and rank.beat.done():
+            self._note(rank.beat)
+            rank.beat = None
+        is_busy = rank.watched.is_busy or rank.beat is not None
+        has_moved, rank.steps = rank.watched.steps_taken != rank.steps, rank.watched.steps_taken
+        rank.quiet_s = 0.0 if has_moved else rank.quiet_s + passed_s
+        rank.stalled_s = 0.0 if has_moved or not is_busy else rank.stalled_s + passed_s
+        if rank.stalled_s >= self._limits.stall_timeout_s:
+            return True
+        if not is_busy and 0 < self._limits.heartbeat_interval_s <= rank.quiet_s:
+            rank.quiet_s = 0.0
+            rank.beat = asyncio.create_task(rank.watched.heartbeat(), name=f"{self._what}-heartbeat")
+        return False
 
     def _note(self, beat: asyncio.Task[None]) -> None:
         error = beat.exception()
@@ -108,12 +119,30 @@ class EngineWatchdog:
             # `wait_dead` notices an engine that dies; one that refuses a token does not hang.
             log.warning("heartbeat_failed", of=self._what, error=repr(error))
 
-    async def _end(self, engine: Watched, dead: asyncio.Future[str], was: str) -> str:
+    async def _end(self, engine: Watched, dead: asyncio.Future[str], rank: _Rank) -> str:
         self.hangs += 1
-        reason = f"it took no step for {self._limits.stall_timeout_s:g} s, though it had work"
-        event = f"{self._what}_hung"
-        log.error(event, was=was, stall_timeout_s=self._limits.stall_timeout_s)
+        who = "it" if rank.number is None else f"its rank {rank.number}"
+        reason = f"{who} took no step for {self._limits.stall_timeout_s:g} s, though it had work"
+        event, of_rank = f"{self._what}_hung", {} if rank.number is None else {"rank": rank.number}
+        log.error(
+            event,
+            was="idle" if rank.beat is not None else "busy",
+            stall_timeout_s=self._limits.stall_timeout_s,
+            **of_rank,
+        )
         engine.kill()
         # From here on, as if it had crashed: its requests fail first, then this returns.
         await asyncio.wait({dead}, timeout=KILLED_S)
         return reason
+
+
+class _Rank:
+    """What is known of a rank; `number` is None if it is the whole engine."""
+
+    def __init__(self, watched: WatchedRank, number: int | None) -> None:
+        self.watched = watched
+        self.number = number
+        self.steps = watched.steps_taken
+        self.quiet_s = 0.0
+        self.stalled_s = 0.0
+        self.beat: asyncio.Task[None] | None = None

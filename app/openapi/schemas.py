@@ -134,6 +134,7 @@ class Health(BaseModel):
     progress: StartProgress | None = Field(
         default=None, description="How far the step in `reason` is, while the engine starts and where that is known."
     )
+    engine_id: str = Field(description="Names the engine that runs or starts; every other engine has another name.")
     since: float = Field(description="When it entered that state, in seconds since 1970 (UTC).")
     timestamp: float = Field(description="The server's time, in seconds since 1970 (UTC).")
     embedder: EmbedderHealth = Field(

@@ -26,6 +26,7 @@ def status_routes(services: Services) -> Blueprint:
             "state": manager.state.value,
             "reason": manager.reason,
             "progress": manager.progress,
+            "engine_id": manager.supervisor.engine_id,
             "since": manager.supervisor.since,
             "timestamp": time.time(),
         }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import orjson
 
-from engine.sharing.meeting import Addresses, Place, step_lines, unless_gone
+from engine.sharing.meeting import Addresses, Place, step_lines, steps_in, unless_gone
 
 T = TypeVar("T")
 
@@ -19,8 +19,7 @@ class Follower:
 
     def __init__(self, addresses: Addresses, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.addresses = addresses
-        self.steps = 0
-        """Steps that the engine has taken, for any API server; at most half a second old."""
+        self._steps: Sequence[int] = ()
         self._writer = writer
         self._gone = asyncio.create_task(self._listen(reader))
         self._reporting: asyncio.Task[None] | None = None
@@ -44,10 +43,14 @@ class Follower:
         """The result of `work`. Cancels it and raises `RuntimeError` if the engine goes first."""
         return await unless_gone(work, self.wait_gone())
 
-    def ready(self, steps: Callable[[], int]) -> None:
-        """Report that this API server can generate; from now on report `steps()`, which it has seen."""
+    def ready(self, steps: Callable[[], Sequence[int]]) -> None:
+        """Report that this API server can generate; from now on report `steps()`, by rank, which it has seen."""
         self._send(b"ready\n")
         self._reporting = asyncio.create_task(self._report_steps(steps))
+
+    def steps_of(self, rank: int) -> int:
+        """Steps that a rank has taken, for any API server; at most half a second old."""
+        return self._steps[rank] if self._steps else 0
 
     def kill(self) -> None:
         """Have the leader end the engine as a crash would."""
@@ -67,7 +70,7 @@ class Follower:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    async def _report_steps(self, steps: Callable[[], int]) -> None:
+    async def _report_steps(self, steps: Callable[[], Sequence[int]]) -> None:
         async for line in step_lines(steps):
             self._send(line)
 
@@ -78,4 +81,4 @@ class Follower:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while line := await reader.readline():
-                self.steps = int(line)
+                self._steps = steps_in(line)

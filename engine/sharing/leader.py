@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import orjson
 import structlog
 
-from engine.sharing.meeting import Addresses, Place, accepted, step_lines
+from engine.sharing.meeting import Addresses, Place, accepted, step_lines, steps_in
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +22,9 @@ class Leader:
     """Offers one engine, for its life."""
 
     def __init__(
-        self, place: Place, addresses: Sequence[Addresses], steps: Callable[[], int], kill: Callable[[], None]
+        self, place: Place, addresses: Sequence[Addresses], steps: Callable[[], Sequence[int]], kill: Callable[[], None]
     ) -> None:
-        """`addresses` are by API server; `steps()` counts all that were seen; `kill()` acts as a crash would."""
+        """`addresses` are by API server; `steps()` counts all seen, by rank; `kill()` acts as a crash would."""
         self._place = place
         self._addresses = addresses
         self._steps = steps
@@ -33,15 +33,14 @@ class Leader:
         """The followers that have the engine, by number."""
         self._joined: set[int] = set()
         self._ready: set[int] = set()
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, Sequence[int]] = {}
         self._changed = asyncio.Condition()
         self._is_open = True
         self._tasks = {asyncio.create_task(self._accept()), asyncio.create_task(self._report_steps())}
 
-    @property
-    def steps(self) -> int:
-        """The engine's steps that the followers have seen."""
-        return sum(self._seen.values())
+    def steps_of(self, rank: int) -> int:
+        """A rank's steps that the followers have seen."""
+        return sum(seen[rank] for seen in self._seen.values())
 
     async def wait_joined(self) -> None:
         """Return once every follower can use the engine. Raises `TimeoutError`."""
@@ -105,7 +104,7 @@ class Leader:
             case b"leave\n":
                 pass
             case _:
-                self._seen[index] = int(line)
+                self._seen[index] = steps_in(line)
 
     async def _note(self, index: int, writer: asyncio.StreamWriter | None) -> None:
         """Record a follower joining or leaving."""

@@ -2,8 +2,8 @@
 
 They speak over a Unix socket, one line per message. A follower sends its number, and gets the engine's addresses as
 JSON once there is an engine; then it sends `joined`, `ready`, `kill` or `leave`. Both sides report how many of the
-engine's steps they have seen, as a number. The connection lasts as long as both have the engine. A follower that ends
-without leaving takes the engine with it, which would otherwise go on generating for it.
+engine's steps they have seen, as a number for each of its ranks. The connection lasts as long as both have the
+engine. A follower that ends without leaving takes the engine with it, which would otherwise go on generating for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -74,14 +74,19 @@ async def accepted(meeting: Meeting) -> AsyncIterator[socket.socket]:
         yield connection
 
 
-async def step_lines(steps: Callable[[], int]) -> AsyncIterator[bytes]:
-    """The line to send whenever `steps()` has changed, forever."""
-    reported = 0
+async def step_lines(steps: Callable[[], Sequence[int]]) -> AsyncIterator[bytes]:
+    """The line to send whenever `steps()`, by rank, has changed, forever."""
+    reported: Sequence[int] = ()
     while True:
         await asyncio.sleep(REPORT_EVERY_S)
-        if (now := steps()) != reported:
+        if (now := tuple(steps())) != reported:
             reported = now
-            yield b"%d\n" % now
+            yield b" ".join(b"%d" % count for count in now) + b"\n"
+
+
+def steps_in(line: bytes) -> Sequence[int]:
+    """The steps by rank that a line of `step_lines` reports."""
+    return tuple(map(int, line.split()))
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], gone: Coroutine[Any, Any, object]) -> T:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.adapters.api import Adapter
 from engine.api import AnswerFormats, EngineStream, Prepared, PreparedPrompt, Tokenizer
@@ -36,6 +34,7 @@ from engine.vllm.prompts.images import ImagePrompts, image_tokens_of, media_byte
 from engine.vllm.prompts.inputs import Inputs
 from engine.vllm.prompts.plain_chats import plain_chats_of
 from engine.vllm.prompts.render import Prompts
+from engine.vllm.ranks.engine import RankedEngine
 from engine.vllm.sampling import Sampler
 from engine.vllm.shutdown import shut_down
 from engine.vllm.started import Started
@@ -48,11 +47,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class VllmEngine:
+class VllmEngine(RankedEngine):
     """A running `AsyncLLM`, as the manager wants it."""
 
     def __init__(self, started: Started) -> None:
-        self._llm = llm = started.llm
+        llm = started.llm
+        super().__init__(llm)
         prompts = Prompts(llm.renderer, plain_chats_of(llm.renderer, started.chat_template))
         self._images = ImagePrompts(llm.renderer, prompts, started.config.media)
         self.modalities = self._images.modalities
@@ -68,11 +68,6 @@ class VllmEngine:
             started.config.grammar,
         )
         self.max_model_len: int = llm.model_config.max_model_len
-        self.own_steps = 0
-        """Of the engine's steps those that this client was told of: all, where it is the only one."""
-        self.told_at = 0.0
-        self.kv_cache_usage: float | None = None
-        self._count_steps()
         for logger in shorten(llm):
             adapters.leave_out_combinations(logger)
         self._heartbeat: PreparedPrompt | None = None
@@ -91,7 +86,7 @@ class VllmEngine:
 
         Raises `EngineStartError` where the chat template fails.
         """
-        await self.heartbeat()
+        await self.watch_ranks()
         if self._speech is None:
             await self._try_a_chat()
 
@@ -105,51 +100,19 @@ class VllmEngine:
             elif error.fault is not Fault.CONTEXT_LENGTH_EXCEEDED:  # It was rendered.
                 raise failed_chat(error.__cause__ or error, self._config) from error
 
-    def _count_steps(self) -> None:
-        """Count what comes from the engine core: once per step, with its statistics also where that made no token."""
-        core: Any = self._llm.engine_core
-        get_output = core.get_output_async
-
-        async def counted() -> Any:
-            outputs = await get_output()
-            self.own_steps += 1
-            if outputs.scheduler_stats is not None:
-                self.told_at = time.monotonic()
-                self.kv_cache_usage = outputs.scheduler_stats.kv_cache_usage
-            return outputs
-
-        core.get_output_async = counted
-
-    @property
-    def steps_taken(self) -> int:
-        return self.own_steps
-
-    @property
-    def has_died(self) -> bool:
-        """By itself, or killed; perhaps a moment later than `wait_dead` returns."""
-        return bool(self._llm.errored)
-
-    def fail_streams(self) -> None:
-        """Tell all streams that the engine is gone, as vLLM does where it notices that by itself."""
-        core: Any = self._llm.engine_core
-        core.resources.engine_dead = True
-        self._llm.output_processor.propagate_error(EngineDeadError())
-
-    @property
-    def is_busy(self) -> bool:
-        # Not what this server holds: an answer that is finished may wait for a slow reader.
-        return bool(self._llm.output_processor.has_unfinished_requests())
-
     def count_grammars(self, figures: GrammarFigures) -> None:
         self.grammars.figures = figures
 
     async def heartbeat(self) -> None:
+        await self.beat(0)
+
+    async def beat(self, rank: int) -> None:
         if self._heartbeat is None and self._speech is not None:
             self._heartbeat = await self._speech.silence()
         elif self._heartbeat is None:
             request = GenerationRequest(TextPrompt([[0]]), Sampling(max_tokens=1))
             self._heartbeat = (await self.prepare(request)).prompts[0]
-        stream = await self.open(self._heartbeat, f"heartbeat-{self.steps_taken}")
+        stream = await self._open(self._heartbeat, f"heartbeat-{rank}-{self.steps_taken}", rank if self.ranks else None)
         try:
             while await stream.next() is not None:
                 pass
@@ -228,6 +191,10 @@ class VllmEngine:
     # -- run ----------------------------------------------------------------------------------------------------
 
     async def open(self, prompt: PreparedPrompt, request_id: str) -> EngineStream:
+        return await self._open(prompt, request_id, None)
+
+    async def _open(self, prompt: PreparedPrompt, request_id: str, rank: int | None) -> EngineStream:
+        """`rank` is the one to run on; None for the one with the least to do."""
         sampling = prompt.sampling
         assert isinstance(sampling, SamplingParams)
         engine_input: Any = prompt.engine_input
@@ -238,6 +205,7 @@ class VllmEngine:
                 sampling,
                 lora_request=adapters.lora_request(prompt.adapter) if prompt.adapter is not None else None,
                 priority=prompt.extras.priority,
+                data_parallel_rank=rank,
             )
         except asyncio.CancelledError:
             # vLLM may have taken it in already, and would not undo that by itself (but for n > 1).
@@ -275,14 +243,8 @@ class VllmEngine:
     async def drop_adapter(self, adapter: Adapter) -> None:
         await adapters.drop(self._llm, adapter)
 
-    async def wait_dead(self) -> str:
-        # The handler starts with the first request (the warm-up), and ends only when the engine core is gone.
-        handler = self._llm.output_handler
-        assert handler is not None
-        await asyncio.wait({handler})
-        return "its process ended unexpectedly"
-
     async def close(self) -> None:
         await self.grammars.close()
         await self._images.close()
+        await self.close_ranks()
         await shut_down(self._llm, self._processes)

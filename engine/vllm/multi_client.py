@@ -20,12 +20,14 @@ class LeaderEngine(VllmEngine):
     def __init__(self, started: Started, place: Place, addresses: Sequence[Addresses]) -> None:
         super().__init__(started)
         self._leave_s = place.leave_s
-        self._leader = Leader(place, addresses, steps=lambda: self.steps_taken, kill=self.kill)
+        self._leader = Leader(place, addresses, steps=self._steps_by_rank, kill=self.kill)
 
-    @property
-    def steps_taken(self) -> int:
+    def steps_of(self, rank: int) -> int:
         """vLLM reports each step to one API server only."""
-        return self.own_steps + self._leader.steps
+        return super().steps_of(rank) + self._leader.steps_of(rank)
+
+    def _steps_by_rank(self) -> Sequence[int]:
+        return [self.steps_of(rank) for rank in range(len(self.own_steps))]
 
     async def warm_up(self) -> None:
         await super().warm_up()
@@ -47,9 +49,8 @@ class FollowerEngine(VllmEngine):
         self._follower = follower
         self._has_adapters: set[int] = set()
 
-    @property
-    def steps_taken(self) -> int:
-        return self.own_steps + self._follower.steps
+    def steps_of(self, rank: int) -> int:
+        return super().steps_of(rank) + self._follower.steps_of(rank)
 
     async def warm_up(self) -> None:
         await self._follower.while_there(super().warm_up())

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from engine import supervisor as module
-from engine.api import EngineStartError, Progress, StageReport
+from engine.api import EngineStartError, FollowerLostError, Progress, StageReport
 from engine.supervisor import EngineState, Supervisor
 from engine.watchdog import WatchdogLimits
 from tests.engine.fakes import FakeEngine, FakeFactory
@@ -81,6 +81,29 @@ async def test_a_first_start_that_fails_is_final(error: Exception, reason: str) 
         supervisor.begin_drain()
         assert supervisor.state is EngineState.FAILED
     assert (supervisor.state, supervisor.reason, supervisor.restarts) == (EngineState.FAILED, reason, 0)
+
+
+async def test_a_first_start_that_loses_a_follower_is_retried() -> None:
+    factory = FakeFactory()
+    factory.error = FollowerLostError("rank 1 is gone")
+    async with supervised(factory) as supervisor:
+        await until(lambda: supervisor.restarts == 2)
+        assert "rank 1 is gone" in supervisor.reason
+        factory.error = None
+        await until(lambda: supervisor.is_ready)
+
+
+async def test_each_engine_has_a_name_of_its_own_from_the_death_of_the_one_before() -> None:
+    factory = FakeFactory()
+    async with supervised(factory, backoff_first_s=NEVER_S) as supervisor:
+        first = supervisor.engine_id
+        await supervisor.wait_settled()
+        assert supervisor.engine_id == first
+        factory.engines[0].die("over")
+        await until(lambda: supervisor.restarts == 1)
+        second = supervisor.engine_id
+    async with supervised(factory) as supervisor:
+        assert len({first, second, supervisor.engine_id}) == 3
 
 
 async def test_a_first_start_that_fails_is_retried_where_one_worked_before() -> None:

@@ -162,3 +162,42 @@ async def test_the_manager_replaces_an_engine_that_hangs(is_busy: bool) -> None:
     assert manager.supervisor.watchdog.hangs == 1
     assert factory.engines[0].closed
     await manager.stop()
+
+
+class FakeRank:
+    """One rank; takes a step between any two looks if it `works`."""
+
+    def __init__(self, *, works: bool, is_busy: bool) -> None:
+        self.beats = 0
+        self.is_busy = is_busy
+        self._works = works
+        self._steps = 0
+
+    @property
+    def steps_taken(self) -> int:
+        self._steps += self._works
+        return self._steps
+
+    async def heartbeat(self) -> None:
+        self.beats += 1
+        await asyncio.Event().wait()
+
+
+class RankedEngine(FakeEngine):
+    def __init__(self, *ranks: FakeRank) -> None:
+        super().__init__()
+        self.ranks = ranks
+
+
+async def test_a_busy_rank_that_hangs_is_found_while_its_neighbour_works() -> None:
+    engine = RankedEngine(FakeRank(works=True, is_busy=True), FakeRank(works=False, is_busy=True))
+    assert await gone(engine, NO_BEATS) == "its rank 1 took no step for 0.08 s, though it had work"
+    assert engine.killed
+
+
+async def test_an_idle_rank_is_asked_for_a_heartbeat_of_its_own() -> None:
+    idle = FakeRank(works=False, is_busy=False)
+    engine = RankedEngine(idle, FakeRank(works=True, is_busy=True))
+    assert "its rank 0 took no step" in await gone(engine, SHORT)
+    assert idle.beats == 1
+    assert engine.beats == 0

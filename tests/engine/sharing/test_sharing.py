@@ -33,9 +33,10 @@ class Offer:
     def __init__(self, meeting: Meeting) -> None:
         self.kills = 0
         self.own_steps = 0
-        self.leader = Leader(
-            Place(0, 3, meeting, 1.0), ADDRESSES, lambda: self.own_steps + self.leader.steps, self._kill
-        )
+        self.leader = Leader(Place(0, 3, meeting, 1.0), ADDRESSES, self._steps, self._kill)
+
+    def _steps(self) -> list[int]:
+        return [self.own_steps + self.leader.steps_of(0), self.leader.steps_of(1)]
 
     def _kill(self) -> None:
         self.kills += 1
@@ -64,10 +65,10 @@ async def test_each_follower_gets_its_own_addresses_and_the_leader_waits_for_all
     async with joined(meeting) as (offer, one, other):
         assert (one.addresses, other.addresses) == (ADDRESSES[1], ADDRESSES[2])
         waiting = asyncio.create_task(offer.leader.wait_joined())
-        one.ready(lambda: 0)
+        one.ready(lambda: (0, 0))
         done, _ = await asyncio.wait({waiting}, timeout=0.1)
         assert not done, "the second follower is not ready yet"
-        other.ready(lambda: 0)
+        other.ready(lambda: (0, 0))
         await asyncio.wait_for(waiting, SOON_S)
 
 
@@ -84,14 +85,14 @@ async def test_a_follower_that_comes_first_waits_for_the_engine(meeting: Meeting
 
 async def test_what_one_has_seen_of_the_engines_steps_all_hear_of(meeting: Meeting) -> None:
     async with joined(meeting) as (offer, one, other):
-        seen = {"one": 0}
-        one.ready(lambda: seen["one"])
-        other.ready(lambda: 0)
-        seen["one"] = 7
-        await until(lambda: offer.leader.steps == 7)
-        await until(lambda: other.steps == 7)
+        seen = [0, 0]
+        one.ready(lambda: seen)
+        other.ready(lambda: (0, 0))
+        seen[:] = 7, 2
+        await until(lambda: offer.leader.steps_of(0) == 7)
+        await until(lambda: (other.steps_of(0), other.steps_of(1)) == (7, 2))
         offer.own_steps = 5
-        await until(lambda: other.steps == 12)
+        await until(lambda: (other.steps_of(0), other.steps_of(1)) == (12, 2))
 
 
 async def test_a_follower_may_end_a_hung_engine(meeting: Meeting) -> None:
@@ -140,8 +141,8 @@ async def test_one_that_died_before_there_was_an_engine_takes_none_with_it(meeti
         dead.send(b"1\n")
     async with joined(meeting) as (offer, one, other):
         waiting = asyncio.create_task(offer.leader.wait_joined())
-        one.ready(lambda: 0)
-        other.ready(lambda: 0)
+        one.ready(lambda: (0, 0))
+        other.ready(lambda: (0, 0))
         await asyncio.wait_for(waiting, SOON_S)
         assert offer.kills == 0
 

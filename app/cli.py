@@ -1,4 +1,4 @@
-"""The `twowire` command: `twowire serve`, `twowire version`, and a short overview.
+"""The `twowire` command: `twowire serve`, `twowire engine`, `twowire version`, and a short overview.
 
 Imports options and server only when needed, because the engine's processes import this module again when they start.
 """
@@ -22,6 +22,7 @@ One language model over OpenAI's HTTP routes and a WebSocket, run by vLLM.
 
 Commands:
   serve     Start the server. `twowire serve --help` lists its options.
+  engine    Run a part of a server's engine on another machine. `twowire engine --help` lists its options.
   version   Print the version.
 
 Examples:
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     match command:
         case "serve":
             return _serve(rest)
+        case "engine":
+            return _engine(rest)
         case "version" | "--version":
             print(f"twowire {installed_version()}")
             return 0
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
     if command.startswith("-"):
         return _fail(f"{command.partition('=')[0]}: options come after the command, as in `twowire serve --port 8000`")
-    near = get_close_matches(command, ["serve", "version"], n=1)
+    near = get_close_matches(command, ["serve", "engine", "version"], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see `twowire --help`"
     return _fail(f"unknown command {command!r} ({hint})")
 
@@ -64,6 +67,18 @@ def _serve(argv: list[str]) -> int:
         return _fail(str(error))
     # Imported late, so that a wrong flag is reported without waiting for the web framework.
     from app.server.run import run
+
+    return run(settings)
+
+
+def _engine(argv: list[str]) -> int:
+    from app.config.load import SettingsError, load_settings
+
+    try:
+        settings = load_settings(argv, os.environ, is_follower=True)
+    except SettingsError as error:
+        return _fail(str(error))
+    from app.server.follower import run
 
     return run(settings)
 

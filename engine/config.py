@@ -11,6 +11,7 @@ from engine.adapters.config import AdapterConfig
 from engine.grammar.constraint import CompileLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
+from engine.ranks.config import RankOptions
 from engine.speech.limits import SpeechLimits
 
 GUIDE = Path(__file__).with_name("guide")
@@ -110,7 +111,7 @@ class EngineConfig:
         int | None,
         Option("The longest context, prompt and output together, in tokens.", shown="the model's own limit", ge=1),
     ] = None
-    max_num_seqs: Annotated[int, Option("How many sequences the engine computes at a time.", ge=1)] = 256
+    max_num_seqs: Annotated[int, Option("How many sequences each copy of the model computes at a time.", ge=1)] = 256
     gpu_memory_utilization: Annotated[
         float | None,
         Option(
@@ -192,6 +193,7 @@ class EngineConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     adapters: AdapterConfig = field(default_factory=AdapterConfig)
     speech: SpeechLimits = field(default_factory=SpeechLimits)
+    ranks: RankOptions = field(default_factory=RankOptions)
 
     @property
     def names(self) -> tuple[str, ...]:

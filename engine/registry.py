@@ -17,13 +17,14 @@ from typing import Any
 
 import structlog
 
-from engine.api import EngineFactory, EngineStartError, StageReport, TextEngine
+from engine.api import EngineFactory, EngineStartError, FollowerLostError, StageReport, TextEngine
 from engine.config import EngineConfig
 from engine.embeddings.api import EmbedderConfig, EmbedderFactory
 from engine.embeddings.process import start_embedder
 from engine.processes.fork_server import start_fork_server
 from engine.processes.output import Output
 from engine.processes.threads import in_daemon_thread
+from engine.ranks.follower import Ranks
 from engine.sharing.meeting import Place
 from engine.startup.failure import explain
 from engine.startup.openmp import is_cpu_build, worker_environment
@@ -45,10 +46,7 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
     check_vllm()
     await in_daemon_thread(functools.partial(check_text_model, config))
     report("importing vLLM")
-    # vLLM reports usage to its makers by default; this server sends nothing anywhere.
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # vLLM logs some forty lines at each start; keep its warnings and errors.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    _set_environment()
     output.hold(_reader(report))
     if output.is_taken:
         # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
@@ -59,7 +57,7 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
         _start_fork_server(config, place)
         module = await in_daemon_thread(_import_launch)
         engine: TextEngine = await module.start_vllm(config, report, place, writes_progress=output.is_taken)
-    except EngineStartError:
+    except (EngineStartError, FollowerLostError):
         raise
     except Exception as error:
         raise _start_error(error, config, output) from error
@@ -83,6 +81,31 @@ def _reader(report: StageReport) -> Callable[[str], bool]:
         return True
 
     return read
+
+
+async def start_ranks(config: EngineConfig) -> Ranks:
+    """Start a follower's ranks, whose output is this process's own. Raises as an `EngineFactory` does."""
+    _set_environment()
+    _start_fork_server(config, None)
+
+    def module() -> Any:
+        _import_launch()
+        return importlib.import_module("engine.vllm.headless")
+
+    try:
+        started: Ranks = await (await in_daemon_thread(module)).start_headless(config)
+    except EngineStartError:
+        raise
+    except Exception as error:
+        raise _start_error(error, config, Output()) from error
+    return started
+
+
+def _set_environment() -> None:
+    # vLLM reports usage to its makers by default; this server sends nothing anywhere.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # vLLM logs some forty lines at each start; keep its warnings and errors.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 
 def _start_fork_server(config: EngineConfig, place: Place | None) -> None:

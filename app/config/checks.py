@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 
 from app.config.models import DEFAULT_NAME
+from app.config.ranks import check_ranks
 from app.config.settings import Settings
 from app.config.values import FieldError, is_wildcard, read_keys
 from app.security.tls import CertificateError, server_context
@@ -14,14 +15,16 @@ from app.stores.responses.base import SHARED
 from engine.adapters.api import AdapterError
 
 
-def checked(settings: Settings, given: Collection[str]) -> Settings:
+def checked(settings: Settings, given: Collection[str], *, is_follower: bool = False) -> Settings:
     """`settings`, completed with what follows from several options. Raises `FieldError`.
 
-    `given`: the names of the options that were set.
+    `given`: the names of the options that were set. `is_follower`: of `twowire engine`, which does not listen.
     """
     settings = _with_keys_of_the_file(settings)
-    _check_keys(settings, given)
+    if not is_follower:
+        _check_keys(settings, given)
     _check_engine_args(settings)
+    settings = _with_ranks(settings, given, is_follower=is_follower)
     adapters = _check_adapters(settings)
     _check_aliases(settings, adapters)
     _check_certificate(settings)
@@ -96,10 +99,25 @@ def _check_adapters(settings: Settings) -> Collection[str]:
 
 
 def _check_engine_args(settings: Settings) -> None:
-    own = {field.name for part in (settings.engine, settings.adapters) for field in fields(part)} - {"extra"}
+    own = {field.name for part in (settings.engine, settings.adapters, settings.ranks) for field in fields(part)} - {
+        "extra"
+    }
     for name in settings.engine.extra:
         if name in own:
             raise FieldError("engine_args", f"{name!r} has an option of its own, --{name.replace('_', '-')}")
+
+
+def _with_ranks(settings: Settings, given: Collection[str], *, is_follower: bool) -> Settings:
+    ranks = check_ranks(
+        settings.ranks,
+        tensor_parallel_size=settings.engine.tensor_parallel_size,
+        arguments=settings.engine.extra,
+        api_server_count=settings.listening.api_server_count,
+        given=given,
+        has_adapters=settings.adapters.is_enabled,
+        is_follower=is_follower,
+    )
+    return replace(settings, ranks=ranks)
 
 
 def _check_aliases(settings: Settings, adapters: Collection[str]) -> None:
@@ -124,7 +142,9 @@ def _check_certificate(settings: Settings) -> None:
 
 def _linked(settings: Settings) -> Settings:
     """The sections' fields that are not options of their own, and defaults that depend on other options."""
-    slots, has_several_keys = settings.engine.max_num_seqs, len(settings.access.keys()) > 1
+    # Each copy of the model computes so many.
+    slots = settings.engine.max_num_seqs * settings.ranks.data_parallel_size
+    has_several_keys = len(settings.access.keys()) > 1
     per_client = settings.admission.running_per_client
     if per_client is None and has_several_keys:
         # If one key could hold all slots, another key's first request would wait for one of the first key's to end.
@@ -138,6 +158,7 @@ def _linked(settings: Settings) -> Settings:
             media=settings.media,
             adapters=adapters,
             speech=settings.speech,
+            ranks=settings.ranks,
         ),
         admission=replace(settings.admission, running=slots, running_per_client=per_client),
         channel=replace(

@@ -23,6 +23,10 @@ from app.config.settings import SettingsError
 
 UNITS = {"_s": "SECONDS", "_ms": "MILLISECONDS", "_bytes": "BYTES", "_mib": "MIB", "_gib": "GIB"}
 
+_OF_FOLLOWERS = frozenset({"Model and engine", "Ranks and machines", "Logging", "Configuration file"})
+"""The titles whose options are flags of `twowire engine`."""
+ONLY_OF_FOLLOWERS = frozenset({"data_parallel_start_rank", "leader_url"})
+
 _DESCRIPTION = """\
 Serve a language model over OpenAI's HTTP routes and a WebSocket.
 
@@ -30,14 +34,21 @@ Each option is also an environment variable, and a key of the TOML file that --c
 the variable, the variable over the file, and the file over the default."""
 
 
-def read_flags(argv: Sequence[str]) -> dict[str, Any]:
+_DESCRIPTION_OF_FOLLOWER = """\
+Run ranks of an engine whose server, `twowire serve`, is on another machine. Give it the server's options of the model.
+
+It ends with an error when a rank dies, or when the server's engine is another one; let a supervisor start it again.
+Options are read as by `twowire serve`. In the environment and the file, those of the server alone are not used."""
+
+
+def read_flags(argv: Sequence[str], *, is_follower: bool = False) -> dict[str, Any]:
     """The options given on the command line, by name, as texts (true or false for switches).
 
     Raises SettingsError for an unknown flag. `--help` prints the help and raises SystemExit(0).
     """
-    found, unknown = _parser().parse_known_args(argv)
+    found, unknown = _parser(is_follower=is_follower).parse_known_args(argv)
     if unknown:
-        raise SettingsError(_unknown_argument(unknown[0]))
+        raise SettingsError(_unknown_argument(unknown[0], is_follower=is_follower))
     # A list flag may be repeated, take several words, and hold commas: all of it is one text with commas.
     return {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(found).items()}
 
@@ -60,22 +71,24 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(message.removeprefix("argument ")) from None
 
 
-def _parser() -> _Parser:
+def _parser(*, is_follower: bool) -> _Parser:
     # Without allow_abbrev=False, --api-keys would mean --api-keys-file.
     parser = _Parser(
-        prog="twowire serve",
-        usage="twowire serve [options]",
-        description=_DESCRIPTION,
-        epilog=_without_flags(),
+        prog="twowire engine" if is_follower else "twowire serve",
+        usage=f"twowire {'engine' if is_follower else 'serve'} [options]",
+        description=_DESCRIPTION_OF_FOLLOWER if is_follower else _DESCRIPTION,
+        epilog=None if is_follower else _without_flags(),
         formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
     )
     for title, options in _by_title().items():
+        if is_follower and title not in _OF_FOLLOWERS:
+            continue
         section = parser.add_argument_group(title)
         for option in options:
-            if option.name not in NO_FLAG:
+            if option.name not in NO_FLAG and (is_follower or option.name not in ONLY_OF_FOLLOWERS):
                 section.add_argument(flag_name(option.name), **_argument(option))
     parser.add_argument_group("Help").add_argument("-h", "--help", action="help", help="Print this text.")
     return parser
@@ -153,7 +166,7 @@ def _row(option: NamedOption) -> tuple[str, ...]:
     return tuple(cell.replace("|", "\\|") for cell in cells)
 
 
-def _unknown_argument(argument: str) -> str:
+def _unknown_argument(argument: str, *, is_follower: bool) -> str:
     name = argument.partition("=")[0]  # What follows may be a secret.
     if not name.startswith("-"):
         return f"unexpected argument {name!r}"
@@ -166,5 +179,8 @@ def _unknown_argument(argument: str) -> str:
         return f"{name}: renamed to {flag_name(RENAMED[field])}"
     if field in REMOVED:
         return f"{name}: {REMOVED[field]}"
+    if field.removeprefix("no_") in OPTIONS:
+        command, use = ("serve", "a follower has no use for it") if is_follower else ("engine", "for followers")
+        return f"{name}: an option of `twowire {command}`; {use}"
     known = [flag_name(field) for field in OPTIONS if field not in NO_FLAG]
     return f"{name}: unknown option{did_you_mean(name, known)}"

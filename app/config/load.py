@@ -42,18 +42,19 @@ class _Given(NamedTuple):
     """Where the value was set: `--port`, `TWOWIRE_PORT`, `twowire.toml: port`."""
 
 
-def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+def load_settings(argv: Sequence[str], environ: Mapping[str, str], *, is_follower: bool = False) -> Settings:
     """The settings of this start, from the flags of `twowire serve` and the environment.
 
+    `is_follower`: of `twowire engine` instead, which takes only the options that concern an engine as flags.
     Raises SettingsError, whose text is one line that names the flag, variable or key to change. `--help` in
     `argv` prints the help and raises SystemExit(0).
     """
-    flags = {name: _Given(value, flag_name(name)) for name, value in read_flags(argv).items()}
+    flags = {name: _Given(value, flag_name(name)) for name, value in read_flags(argv, is_follower=is_follower).items()}
     variables = _read_environment(environ)
     file = flags.get("config") or variables.get("config")
     given = {**(_read_file(file) if file else {}), **variables, **flags}
     try:
-        return checked(_parsed(given), given.keys())
+        return checked(_parsed(given), given.keys(), is_follower=is_follower)
     except FieldError as error:
         origin = given[error.field].origin if error.field in given else flag_name(error.field)
         raise SettingsError(f"{origin}: {_one_line(str(error), MAX_REASON_CHARS)}") from None

@@ -22,6 +22,7 @@ from engine.embeddings.api import EmbedderConfig
 from engine.grammar.constraint import CompileLimits
 from engine.media.limits import MediaLimits
 from engine.option import Option
+from engine.ranks.config import RankOptions
 from engine.speech.limits import SpeechLimits
 from engine.watchdog import WatchdogLimits
 
@@ -63,6 +64,7 @@ class Settings:
     engine: Annotated[EngineConfig, Section(ENGINE)] = field(default_factory=EngineConfig)
     names: Annotated[ModelNames, Section(ENGINE)] = field(default_factory=ModelNames)
     adapters: Annotated[AdapterConfig, Section("Adapters")] = field(default_factory=AdapterConfig)
+    ranks: Annotated[RankOptions, Section("Ranks and machines")] = field(default_factory=RankOptions)
     watchdog: Annotated[WatchdogLimits, Section(ENGINE)] = field(default_factory=WatchdogLimits)
     embeddings: Annotated[EmbeddingOptions, Section(EMBEDDINGS)] = field(default_factory=EmbeddingOptions)
     embedder: Annotated[EmbedderConfig, Section(EMBEDDINGS, "embedding_")] = field(default_factory=EmbedderConfig)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Coroutine
 from dataclasses import fields
 from typing import Any
 
@@ -22,17 +23,18 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.utils.network_utils import get_open_zmq_ipc_path
 from vllm.utils.system_utils import get_mp_context
-from vllm.v1.engine import core_client
+from vllm.v1.engine import coordinator, core_client
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
 from vllm.v1.executor import Executor
 
-from engine.api import EngineStartError, StageReport
+from engine.api import EngineStartError, FollowerLostError, StageReport
 from engine.config import EngineConfig
 from engine.processes.children import EngineProcesses
 from engine.processes.fork_server import FORKED, is_fork_server_started, wait_for_fork_server
 from engine.processes.threads import in_daemon_thread
+from engine.ranks.waiting import LOADING, LOST, unless_missing
 from engine.sharing.follower import Follower
 from engine.sharing.meeting import Addresses, Place
 from engine.startup.download import reported_download
@@ -47,6 +49,7 @@ from engine.vllm.multi_client import FollowerEngine, LeaderEngine
 from engine.vllm.outputs.errors import first_line
 from engine.vllm.outputs.fast_path import freeze_heap
 from engine.vllm.plugins import load_parsers
+from engine.vllm.ranks.handshake import Handshake
 from engine.vllm.started import Started
 
 log = structlog.get_logger(__name__)
@@ -66,12 +69,10 @@ async def start_vllm(
     """
     report("reading the model's configuration")
     envs.disable_envs_cache()  # Another engine may have run before.
-    args = _engine_args(config, writes_progress=writes_progress)
+    args = engine_arguments(config, writes_progress=writes_progress)
     if current_platform.is_cpu() and (place is None or place.is_leader):
         # A follower would find the memory taken by the engine that it is to join.
-        check_memory(config.cpu_kv_cache_gib)
-    if place is not None and args.data_parallel_size > 1:
-        raise EngineStartError("--api-server-count: cannot be combined with data_parallel_size")
+        check_memory(config.cpu_kv_cache_gib * config.ranks.local)
     if place is not None and not current_platform.is_cpu():
         # On a CPU, vLLM takes this for the number of engines that share the cores.
         args._api_process_count, args._api_process_rank = place.count, place.index
@@ -97,13 +98,16 @@ async def _started(
     def started(llm: AsyncLLM) -> Started:
         return Started(llm, config, template, preparation.format, processes)
 
-    await _use_fork_server()
+    await use_fork_server()
     if place is None:
-        report("loading the model")
+        report(LOADING)
+        launching = processes.start(preparation.run, AsyncLLM.from_vllm_config)
+        if config.ranks.remote:
+            launching = _with_followers(launching, config, report)
         async with reported_download(config, report):
-            return VllmEngine(started(await processes.start(preparation.run, AsyncLLM.from_vllm_config)))
+            return VllmEngine(started(await launching))
     if place.is_leader:
-        report("loading the model")
+        report(LOADING)
         addresses = [_open_addresses() for _ in range(place.count)]
         async with reported_download(config, report):
             llm = await processes.start(preparation.run, functools.partial(_launched_for_all, addresses))
@@ -120,32 +124,51 @@ async def _started(
     return FollowerEngine(started(llm), follower)
 
 
-async def _use_fork_server() -> None:
-    """Make vLLM start the engine core from the fork server, if there is one."""
-    spawning = get_mp_context
+async def _with_followers(
+    launching: Coroutine[Any, Any, AsyncLLM], config: EngineConfig, report: StageReport
+) -> AsyncLLM:
+    handshake = Handshake()
+    with handshake.watched():
+        try:
+            return await unless_missing(launching, handshake, report, config.ranks.follower_timeout_s)
+        except RuntimeError as error:
+            if "HELLO" in str(error):  # From a rank that was started anew.
+                raise FollowerLostError(LOST) from error
+            raise
+        finally:
+            handshake.close()
+
+
+async def use_fork_server() -> None:
+    """Make vLLM start the engine cores, and what coordinates several, from the fork server, if there is one."""
+    context = get_mp_context
     if is_fork_server_started():
         if await in_daemon_thread(wait_for_fork_server):
-            engine_utils.get_mp_context = lambda: FORKED
-            return
-        log.warning("fork_server_failed", effect="engines start slower")
-    engine_utils.get_mp_context = spawning
+            context = lambda: FORKED  # noqa: E731
+        else:
+            log.warning("fork_server_failed", effect="engines start slower")
+    engine_utils.get_mp_context = coordinator.get_mp_context = context
 
 
-def _open_addresses() -> Addresses:
+def _open_addresses() -> dict[str, str]:
     return {"input_address": get_open_zmq_ipc_path(), "output_address": get_open_zmq_ipc_path()}
 
 
-def _launched_for_all(addresses: list[Addresses], config: VllmConfig) -> AsyncLLM:
+def _launched_for_all(addresses: list[dict[str, str]], config: VllmConfig) -> AsyncLLM:
     """Launch an engine with several clients, and its first client, as vLLM does for its own servers."""
     at = EngineZmqAddresses(
         inputs=[one["input_address"] for one in addresses], outputs=[one["output_address"] for one in addresses]
     )
     with launch_core_engines(config, Executor.get_class(config), log_stats=True, addresses=at) as launched:
         pass  # Leaving the block waits until the engine has loaded the model.
+    if launched.coordinator is not None:
+        # Each client balances over the ranks by what it publishes.
+        for one in addresses:
+            one["stats_update_address"] = launched.coordinator.get_stats_publish_address()
     llm = _joined(config, len(addresses), 0, addresses[0])
     # As if the client had launched it: it notices the engine's death and closes it.
     core: Any = llm.engine_core
-    core.resources.engine_manager = launched.engine_manager
+    core.resources.engine_manager, core.resources.coordinator = launched.engine_manager, launched.coordinator
     core.start_engine_core_monitor()
     return llm
 
@@ -155,9 +178,13 @@ def _joined(config: VllmConfig, count: int, index: int, addresses: Addresses) ->
     return AsyncLLM.from_vllm_config(config, client_addresses=dict(addresses), client_count=count, client_index=index)
 
 
-def _engine_args(config: EngineConfig, *, writes_progress: bool = False) -> AsyncEngineArgs:
+def engine_arguments(config: EngineConfig, *, writes_progress: bool = False) -> AsyncEngineArgs:
+    """What vLLM is started with. Raises `EngineStartError`."""
     ours, vllms = {field.name for field in fields(config)}, {field.name for field in fields(AsyncEngineArgs)}
     known = {name: value for name in ours & vllms if (value := getattr(config, name)) is not None}
+    known |= config.ranks.arguments
+    if config.ranks.distributed_executor_backend == "ray" and current_platform.is_cpu():
+        raise EngineStartError("--distributed-executor-backend: vLLM's ray needs GPUs; on a CPU, use mp")
     known |= lora_arguments(config.adapters, is_cpu=current_platform.is_cpu())
     # vLLM labels its metrics with it; its own default is the folder's path.
     known["served_model_name"] = list(config.names)

@@ -80,6 +80,17 @@ def test_the_overview_has_two_examples(argv: list[str], capsys: pytest.CaptureFi
     assert out.count("\n  twowire serve") == 2
 
 
+def test_engine_runs_a_follower_with_the_settings_of_its_ranks(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "app.server.follower", server)
+    ranks = ["--data-parallel-size", "2", "--data-parallel-start-rank", "1", "--data-parallel-address", "10.0.0.1"]
+    assert main(["engine", *ranks, "--leader-url", "http://10.0.0.1:8000"]) == 7
+    assert [s.ranks.data_parallel_start_rank for s in server.started_with] == [1]
+    assert main(["engine", *ranks]) == 2
+    assert capsys.readouterr().err.startswith("twowire: error: --leader-url: must be given")
+
+
 @pytest.mark.parametrize("argv", [["version"], ["--version"]])
 def test_the_version_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0

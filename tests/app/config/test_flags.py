@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.config.command_line import ONLY_OF_FOLLOWERS
 from app.config.load import load_settings, markdown_tables
 from app.config.options import NO_FLAG, OPTIONS, flag_name, variable_name
 
@@ -16,9 +17,10 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def help_text(capsys: pytest.CaptureFixture[str]) -> str:
+def help_text(capsys: pytest.CaptureFixture[str], *, is_follower: bool = False) -> str:
+    variables = {"TWOWIRE_PROT": "wrong settings do not keep the help from being read"}
     with pytest.raises(SystemExit) as caught:
-        load_settings(["--help"], {"TWOWIRE_PROT": "wrong settings do not keep the help from being read"})
+        load_settings(["--help"], variables, is_follower=is_follower)
     assert caught.value.code == 0
     return capsys.readouterr().out
 
@@ -26,6 +28,8 @@ def help_text(capsys: pytest.CaptureFixture[str]) -> str:
 def test_help_shows_every_option_with_its_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(help_text(capsys).split())
     for name, option in OPTIONS.items():
+        if name in ONLY_OF_FOLLOWERS:
+            continue
         assert re.search(rf"\b{variable_name(name)}\b", text), name
         assert (re.search(rf"(?<!\S){flag_name(name)}(?![\w-])", text) is None) == (name in NO_FLAG), name
         assert option.spec.help
@@ -38,10 +42,18 @@ def test_help_is_grouped_in_a_fixed_order(capsys: pytest.CaptureFixture[str]) ->
     lines = help_text(capsys).splitlines()
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert titles == [
-        *("Listening", "TLS", "Model and engine", "Adapters", "Embeddings", "Limits", "Recordings", "Connections"),
+        *("Listening", "TLS", "Model and engine", "Adapters", "Ranks and machines", "Embeddings"),
+        *("Limits", "Recordings", "Connections"),
         *("WebSocket and resuming", "Responses", "Several servers", "Logging", "Configuration file", "Help"),
         "Only in the environment or the file",
     ]
+
+
+def test_a_follower_has_the_options_of_the_engine_only(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys, is_follower=True)
+    assert text.startswith("usage: twowire engine ")
+    assert all(flag in text for flag in ("--leader-url", "--data-parallel-start-rank", "--model MODEL", "--log-level"))
+    assert not any(flag in text for flag in ("--port", "--api-keys", "--max-queued"))
 
 
 def test_help_that_follows_wrong_flags_is_still_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ SOME = AdapterConfig(enable_lora=True, max_cpu_loras=3, can_change=True, max_lor
 
 def test_without_adapters_the_engine_is_started_as_before() -> None:
     assert adapters.lora_arguments(AdapterConfig(), is_cpu=True) == {}
-    assert launch._engine_args(EngineConfig(str(GUIDE))).enable_lora is False
+    assert launch.engine_arguments(EngineConfig(str(GUIDE))).enable_lora is False
 
 
 def test_on_a_cpu_one_slot_more_than_there_can_be_adapters_stays_empty() -> None:

@@ -24,9 +24,9 @@ class MoreOptions(EngineConfig):
 
 
 def test_an_option_of_vllms_is_one_field() -> None:
-    assert launch._engine_args(MoreOptions(str(GUIDE))).max_num_batched_tokens == 512
-    assert launch._engine_args(MoreOptions(str(GUIDE), max_num_seqs=3)).max_num_seqs == 3
-    assert launch._engine_args(EngineConfig(str(GUIDE))).served_model_name == [GUIDE.name]
+    assert launch.engine_arguments(MoreOptions(str(GUIDE))).max_num_batched_tokens == 512
+    assert launch.engine_arguments(MoreOptions(str(GUIDE), max_num_seqs=3)).max_num_seqs == 3
+    assert launch.engine_arguments(EngineConfig(str(GUIDE))).served_model_name == [GUIDE.name]
 
 
 def test_schemas_are_always_followed_by_the_same_grammar_engine() -> None:
@@ -64,7 +64,7 @@ async def test_memory_is_looked_for_by_the_one_that_launches_the_engine(
 
 def test_an_unknown_argument_of_the_engine_is_named() -> None:
     with pytest.raises(EngineStartError, match=r"--engine-args: .*no_such_argument"):
-        launch._engine_args(EngineConfig(str(GUIDE), extra={"no_such_argument": 1}))
+        launch.engine_arguments(EngineConfig(str(GUIDE), extra={"no_such_argument": 1}))
 
 
 async def test_a_broken_chat_template_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

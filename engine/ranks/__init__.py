@@ -1,0 +1,1 @@
+"""One engine over several ranks and machines. Imports neither vLLM nor torch."""

@@ -1,0 +1,147 @@
+"""A follower: runs ranks for as long as its leader has the engine that they belong to.
+
+vLLM's ranks report to a leader once. They cannot join its next engine, nor do they notice when it is gone: so a
+follower watches the leader's `/health`, which names the leader's engine, and ends when that is another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from engine.processes.threads import in_daemon_thread
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.5
+ANSWER_S = 5.0
+LOST_AFTER_S = 15.0
+"""After so long without an answer, the leader is gone."""
+MAX_ANSWER_BYTES = 1 << 16
+STARTS = frozenset({"starting", "restarting"})
+"""The states of a leader that waits for ranks, or will."""
+
+
+class Ranks(Protocol):
+    """The processes of a follower's ranks."""
+
+    async def wait_dead(self) -> str:
+        """Wait until one has ended; returns which."""
+
+    def close(self) -> None:
+        """End all of them at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderHealth:
+    """What a leader says of its engine."""
+
+    engine_id: str
+    state: str
+
+
+def read_health(url: str) -> LeaderHealth | None:
+    """The answer of the leader's `/health`; None if there is none. Blocks for up to `ANSWER_S`."""
+    try:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_S) as answer:
+                body = answer.read(MAX_ANSWER_BYTES)
+        except urllib.error.HTTPError as refusal:  # 503 while it is not ready.
+            body = refusal.read(MAX_ANSWER_BYTES)
+        found = json.loads(body)
+        return LeaderHealth(str(found["engine_id"]), str(found["state"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+            log.warning("leader_certificate_refused", reason=str(error))
+        return None
+
+
+class Leader:
+    """Watches the leader at a URL."""
+
+    def __init__(
+        self, url: str, read: Callable[[str], LeaderHealth | None] = read_health, lost_after_s: float = LOST_AFTER_S
+    ) -> None:
+        self._url = url
+        self._read = read
+        self._lost_after_s = lost_after_s
+
+    async def _health(self) -> LeaderHealth | None:
+        return await in_daemon_thread(lambda: self._read(self._url))
+
+    async def wait_starting(self) -> str:
+        """Wait until the leader starts an engine; returns its name."""
+        shown = ""
+        while True:
+            health = await self._health()
+            if health is not None and health.state in STARTS:
+                return health.engine_id
+            # Its present engine has a rank for each that it needs, or will be found to lack one.
+            state = "unreachable" if health is None else health.state
+            if state != shown:
+                shown = state
+                log.info("waiting_for_leader", leader=self._url, state=state)
+            await asyncio.sleep(POLL_S)
+
+    async def wait_other(self, engine_id: str) -> str:
+        """Wait until the leader has another engine than `engine_id`, or is gone; returns which."""
+        answered_at = time.monotonic()
+        while True:
+            health, now = await self._health(), time.monotonic()
+            if health is not None:
+                answered_at = now
+                if health.engine_id != engine_id:
+                    return "the leader's engine is another one"
+            elif now - answered_at >= self._lost_after_s:
+                return f"the leader has not answered for {self._lost_after_s:g} s"
+            await asyncio.sleep(POLL_S)
+
+
+async def follow(leader: Leader, start: Callable[[], Awaitable[Ranks]], stop: asyncio.Event) -> str | None:
+    """Run ranks for one engine of the leader's. Returns why they ended; None if `stop` was set.
+
+    `start` may raise; its processes are ended when it is cancelled.
+    """
+    stopping = asyncio.create_task(stop.wait())
+    tasks: set[asyncio.Task[object]] = {stopping}
+
+    async def first(task: asyncio.Task[object]) -> bool:
+        """Wait for `task`; False if the follower is to stop before."""
+        tasks.add(task)
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return not stopping.done()
+
+    async def run() -> str:
+        ranks = await start()
+        log.info("ranks_started")
+        try:
+            return await ranks.wait_dead()
+        finally:
+            ranks.close()
+
+    try:
+        waiting: asyncio.Task[object] = asyncio.create_task(leader.wait_starting())
+        if not await first(waiting):
+            return None
+        engine_id = str(waiting.result())
+        log.info("leader_found", engine_id=engine_id)
+        running: asyncio.Task[object] = asyncio.create_task(run())
+        other: asyncio.Task[object] = asyncio.create_task(leader.wait_other(engine_id))
+        tasks |= {running, other}
+        done, _ = await asyncio.wait({running, other, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping in done:
+            return None
+        return str((running if running in done else other).result())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

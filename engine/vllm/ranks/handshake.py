@@ -1,0 +1,59 @@
+"""Which ranks have not reported yet, and which are gone again, while an engine starts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import zmq
+from vllm.v1.engine import utils as engine_utils
+from vllm.v1.engine.utils import CoreEngineState
+
+
+class Handshake:
+    """Looks on while vLLM waits for its engine cores, in another thread."""
+
+    def __init__(self) -> None:
+        self._engines: Sequence[Any] = ()
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._ended = 0
+
+    def missing(self) -> list[int]:
+        """The ranks on other machines that have not reported; none before vLLM waits for any."""
+        return [
+            int.from_bytes(engine.identity, "little")
+            for engine in self._engines
+            if not engine.local and engine.state is CoreEngineState.NEW
+        ]
+
+    def has_lost(self) -> bool:
+        """Whether more connections have ended than ranks have loaded the model: each ends its own when it has."""
+        while self._monitor is not None and self._monitor.poll(0):
+            self._monitor.recv_multipart()
+            self._ended += 1
+        return self._ended > sum(engine.state is CoreEngineState.READY for engine in self._engines)
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._monitor is not None:
+            self._monitor.close(linger=0)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """For the block: see whom `launch_core_engines` waits for. vLLM 0.32 keeps that in local variables."""
+        wait = engine_utils.wait_for_engine_startup
+
+        def noted(socket: zmq.Socket[bytes], engines: Sequence[Any], *rest: Any) -> None:
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitor, self._engines = monitor, engines
+            try:
+                wait(socket, engines, *rest)
+            finally:
+                socket.disable_monitor()
+
+        engine_utils.wait_for_engine_startup = noted
+        try:
+            yield
+        finally:
+            engine_utils.wait_for_engine_startup = wait

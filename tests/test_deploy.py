@@ -176,6 +176,30 @@ def test_the_manifest_gives_the_drain_its_time_and_probes_what_exists() -> None:
     assert found["Service"]["spec"]["selector"].items() <= labels.items()
 
 
+def test_the_leader_and_its_followers_are_given_the_same_engine() -> None:
+    workload, service = yaml.safe_load_all((DEPLOY / "leaderworkerset.yaml").read_text("utf-8"))
+    template = workload["spec"]["leaderWorkerTemplate"]
+    pods = [template[name]["spec"] for name in ("leaderTemplate", "workerTemplate")]
+    flags = []
+    for pod, command in zip(pods, ("serve", "engine"), strict=True):
+        (container,) = pod["containers"]
+        first, *rest = (
+            word.replace("$(LWS_WORKER_INDEX)", "1")
+            .replace("$(LWS_LEADER_ADDRESS)", "10.0.0.1")
+            .replace("$(POD_IP)", "::1")
+            for word in container["args"]
+        )
+        assert first == command
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+        flags.append([word for word in rest if "/etc/" not in word and "0.0.0.0" not in word])
+    leader = load_settings(flags[0], {}).ranks
+    follower = load_settings(flags[1], {}, is_follower=True).ranks
+    assert leader.data_parallel_size == follower.data_parallel_size == template["size"]
+    assert leader.remote == follower.data_parallel_size_local
+    assert follower.data_parallel_start_rank == leader.local
+    assert service["spec"]["selector"].items() <= template["leaderTemplate"]["metadata"]["labels"].items()
+
+
 def test_hypercorns_file_names_what_hypercorn_or_the_mends_know() -> None:
     table = tomllib.loads((DEPLOY / "hypercorn.toml").read_text("utf-8"))
     assert not [name for name in table if not hasattr(ServerConfig, name)]

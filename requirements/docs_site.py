@@ -16,6 +16,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 MERMAID = ROOT / "static" / "vendor" / "mermaid.js"
 MERMAID_URI = "assets/mermaid.js"
+STYLE = """/* On GitHub, every table has a header: hide those that are empty. */
+.md-typeset thead:not(:has(th:not(:empty))) { display: none }
+"""
 
 PROJECT_PAGES = {
     "CHANGELOG.md": "project/changelog.md",
@@ -35,7 +38,8 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the project's pages, and Mermaid."""
+    """Add the project's pages, our style, and Mermaid."""
+    files.append(File.generated(config, "assets/site.css", content=STYLE))
     for name, uri in PROJECT_PAGES.items():
         files.append(File.generated(config, uri, content=(ROOT / name).read_text("utf-8")))
     if MERMAID.exists():

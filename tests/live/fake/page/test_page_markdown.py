@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
+from requirements.docs_site import MERMAID
+from tests.certificates import ROOT
 from tests.live.browser.pages import LAST_ANSWER, Chat, context, opened
 from tests.live.fake.page.texts import MARKDOWN, said
 from tests.live.servers.server import Server
@@ -204,3 +208,15 @@ async def test_what_is_complete_is_not_made_again(chat: Chat) -> None:
     for block in blocks:
         assert texts.count(block) <= 1, block
     assert await page.locator(f"{LAST_ANSWER} .body > p").all_inner_texts() == blocks
+
+
+async def test_the_diagrams_of_the_documents_have_no_errors(browser: Browser) -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    fences = [re.findall(r"^```mermaid\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S) for path in documents]
+    diagrams = [text for found in fences for text in found]
+    assert len(diagrams) > 3
+    page = await browser.new_page()
+    await page.add_script_tag(path=MERMAID)
+    parse = "(text) => mermaid.parse(text).then(() => null, (error) => `${text}${error}`)"
+    assert [await page.evaluate(parse, text) for text in diagrams] == [None] * len(diagrams)
+    await page.close()

@@ -69,6 +69,8 @@ async def timed(chunks: AsyncGenerator[dict[str, Any]], tokens: int) -> tuple[fl
 
 
 async def measure(name: str, given: argparse.Namespace, opened: Opened) -> None:
+    # One stream beforehand, so that the first wire does not pay for what is cold.
+    await timed(opened(0), given.tokens)
     times = await asyncio.gather(*(timed(opened(number), given.tokens) for number in range(given.streams)))
     first_ms = median(first for first, _ in times) * 1e3
     print(f"{name:<10} {first_ms:9.1f} ms {median(pace for _, pace in times):12.1f} tokens/s", flush=True)

@@ -8,9 +8,7 @@ import functools
 import gc
 import importlib
 import importlib.util
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,11 +49,13 @@ async def _start_vllm(config: EngineConfig, place: Place | None, output: Output,
     if output.is_taken:
         # Unlike `sys.stdout`, this is the file descriptor 1, here as in the engine's processes.
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.__stdout__")
-        # For what vLLM logs before it sets up its own handler.
-        logging.getLogger("vllm").addHandler(logging.StreamHandler(sys.__stdout__))
+        # What vLLM logs before it sets up its own handler.
+        output.take_logs("vllm")
     try:
         _start_fork_server(config, place)
         module = await in_daemon_thread(_import_launch)
+        if output.is_taken:
+            output.take_logs("transformers", "huggingface_hub")
         engine: TextEngine = await module.start_vllm(config, report, place, writes_progress=output.is_taken)
     except (EngineStartError, FollowerLostError):
         raise

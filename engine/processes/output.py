@@ -7,6 +7,7 @@ cause is among them. At all other times they go to the screen (standard error). 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import select
@@ -82,6 +83,21 @@ class Output:
     @property
     def is_taken(self) -> bool:
         return self._is_taken
+
+    def take_logs(self, *libraries: str) -> None:
+        """Capture also Python's warnings, and what the loggers of `libraries` write in this process.
+
+        A library that makes a handler when it is imported must have been imported.
+        """
+        logging.captureWarnings(True)
+        for name in ("py.warnings", *libraries):
+            logger = logging.getLogger(name)
+            if not logger.handlers:
+                logger.addHandler(logging.StreamHandler())
+            for handler in logger.handlers:
+                if type(handler) is logging.StreamHandler:
+                    # Unlike `sys.stdout`, this is the descriptor 1.
+                    handler.setStream(sys.__stdout__)
 
     def hold(self, reads: Callable[[str], bool] | None = None) -> None:
         """Hold lines from now on, until `release`, except those for which `reads` is true. It is called in a thread."""

@@ -150,6 +150,9 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "vLLM is installed for a GPU, and there is none that it can use; check that `nvidia-smi` lists one. For a"
             " CPU, `make install` installs another build"
         ),
+        r"Command 'lscpu[^']*' returned non-zero exit status 127|No such file or directory: 'lscpu'": (
+            "the program lscpu is missing, which tells vLLM of the CPUs; install the package util-linux"
+        ),
         r"Model architectures \[([^\]]*)\] are not supported": (
             "--model: the config.json of {config.model!r} asks for the architecture {1}, which this version of vLLM"
             " does not support"

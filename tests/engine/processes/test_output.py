@@ -50,6 +50,28 @@ with output.taken():
     assert lines == ["a warning"]
 
 
+def test_what_libraries_log_in_this_process_is_held_too() -> None:
+    lines = screen("""
+import warnings
+logging.getLogger("library").addHandler(logging.StreamHandler())
+output = Output()
+with output.taken():
+    output.take_logs("library", "another")
+    output.hold()
+    logging.getLogger("library.part").warning("a warning")
+    logging.getLogger("another").warning("another")
+    warnings.warn("of Python", stacklevel=1)
+    held = output.release()
+    output.take_logs("library", "another")
+    logging.getLogger("another").error("afterwards, once")
+print(*held, sep="|")
+""")
+    assert lines[0] == "afterwards, once"
+    assert lines[1].startswith("out: a warning|another|<string>:")
+    assert "UserWarning: of Python" in lines[1]
+    assert len(lines) == 2
+
+
 def test_a_line_that_is_read_is_neither_held_nor_shown() -> None:
     lines = screen("""
 output, read = Output(), []

@@ -112,6 +112,7 @@ KNOWN = {
     "--model: there is no folder './my-model', and as a name on the Hugging Face hub it cannot be downloaded: https": (
         "We couldn't connect to 'https://h.co' to load the files, and couldn't find them in the cached files."
     ),
+    "the program lscpu is missing": "Command 'lscpu --json --online' returned non-zero exit status 127.",
     "no model of that name": "x/y is not a local folder and is not a valid model identifier listed on 'https://h.co'",
 }
 

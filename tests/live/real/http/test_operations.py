@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import uuid
@@ -30,6 +31,11 @@ def log_lines(server: Server, request_id: str) -> list[dict[str, Any]]:
 
     server.wait_until(lambda: lines() != [], 5, f"no log line for {request_id}")
     return lines()
+
+
+def test_a_start_writes_nothing_but_lines_of_the_servers_own(server: Server) -> None:
+    start = itertools.takewhile(lambda line: not line.startswith("twowire: ready:"), list(server.log))
+    assert [line for line in start if not line.startswith(("{", "twowire: listening on "))] == []
 
 
 def test_metrics_hold_vllms_own_and_ours(server: Server) -> None:

@@ -135,8 +135,6 @@ async def _with_followers(
             if "HELLO" in str(error):  # From a rank that was started anew.
                 raise FollowerLostError(LOST) from error
             raise
-        finally:
-            handshake.close()
 
 
 async def use_fork_server() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ class Handshake:
 
     def __init__(self) -> None:
         self._engines: Sequence[Any] = ()
+        self._lock = threading.Lock()
+        """Held while the monitor is read, which belongs to the thread that starts the engine."""
         self._monitor: zmq.Socket[bytes] | None = None
         self._ended = 0
 
@@ -29,15 +32,11 @@ class Handshake:
 
     def has_lost(self) -> bool:
         """Whether more connections have ended than ranks have loaded the model: each ends its own when it has."""
-        while self._monitor is not None and self._monitor.poll(0):
-            self._monitor.recv_multipart()
-            self._ended += 1
+        with self._lock:
+            while self._monitor is not None and self._monitor.poll(0):
+                self._monitor.recv_multipart()
+                self._ended += 1
         return self._ended > sum(engine.state is CoreEngineState.READY for engine in self._engines)
-
-    def close(self) -> None:
-        """Look no more."""
-        if self._monitor is not None:
-            self._monitor.close(linger=0)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -45,12 +44,15 @@ class Handshake:
         wait = engine_utils.wait_for_engine_startup
 
         def noted(socket: zmq.Socket[bytes], engines: Sequence[Any], *rest: Any) -> None:
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            self._monitor, self._engines = monitor, engines
+            self._monitor = monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._engines = engines
             try:
                 wait(socket, engines, *rest)
             finally:
+                with self._lock:  # vLLM closes what belongs to its context, in this thread.
+                    self._monitor = None
                 socket.disable_monitor()
+                monitor.close(linger=0)
 
         engine_utils.wait_for_engine_startup = noted
         try:

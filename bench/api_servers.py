@@ -23,7 +23,7 @@ from bench.responses import APIS
 from bench.serve import Contender, Running, started
 
 PLENTY = "1000000000"
-AT_ONCE, TOKENS = 32, 500
+AT_ONCE, TOKENS = 32, 100
 LAST_ADDRESS = 250
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--streams", type=int, default=256)
+    parser.add_argument("--streams", type=int, default=1000)
     options = parser.parse_args()
     with ExitStack() as stack:
         all_running = [

@@ -1,5 +1,7 @@
 """What rate limits in a shared store cost a request, in CPU time of the server, beside those in memory.
 
+The same for API servers that ask API server 0, whose own CPU time is counted, too.
+
     python -m bench.store [--requests 2000] [--at-once 64]
 
 Starts a Redis server of its own on a Unix socket, and does what a chat with both limits does: one request admitted,
@@ -25,6 +27,7 @@ from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from app.stores.shared import SharedStore
 from protocol.output import Usage
+from tests.app.relay.leaders import leader_in
 from tests.live.servers.redis_server import MISSING, PROGRAM, redis_server
 
 CLIENTS = 20
@@ -81,16 +84,18 @@ async def main() -> None:
     if PROGRAM is None:
         sys.exit(MISSING)
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as server:
-        for at_once in (1, options.at_once):
-            memory = await cpu_ms(MemoryStore(), options.requests, at_once)
-            shared = SharedStore(RedisStore(StoreOptions(SecretStr(server.url), None, 30.0)), server.url)
-            redis = await cpu_ms(shared, options.requests, at_once)
-            assert shared.failures == 0
-            await shared.close()
-            print(
-                f"{at_once} at once: memory {memory:.3f} ms, Redis {redis:.3f} ms of CPU a request: "
-                f"{redis - memory:.3f} ms more"
-            )
+        async with leader_in(Path(folder)) as leader:
+            leader.start()
+            for at_once in (1, options.at_once):
+                memory = await cpu_ms(MemoryStore(), options.requests, at_once)
+                print(f"{at_once} at once: memory {memory:.3f} ms of CPU a request")
+                redis = RedisStore(StoreOptions(SecretStr(server.url), None, 30.0))
+                for name, remote in (("Redis", redis), ("API server 0", leader.store())):
+                    shared = SharedStore(remote, name)
+                    taken = await cpu_ms(shared, options.requests, at_once)
+                    assert shared.failures == 0
+                    await shared.close()
+                    print(f"{at_once} at once: {name} {taken:.3f} ms, {taken - memory:.3f} ms more")
 
 
 if __name__ == "__main__":

@@ -77,11 +77,13 @@ async def test_a_response_keeps_every_byte_of_it(leader: Leader) -> None:
 
 async def test_without_it_no_call_fails_and_new_responses_are_kept_here(leader: Leader) -> None:
     leader.start()
-    store = SharedStore(leader.store(), "API server 0")
+    remote = leader.store()
+    store = SharedStore(remote, "API server 0")
     responses = SharedResponses(store, OPTIONS)
     await responses.put(Entry("old", "key", b"{}"))
     await store.claim("used before", 60)
     await leader.kill()
+    remote._small.timeout_s = remote._large.timeout_s = 0.05
     with pytest.raises(TwowireError) as failed:
         await responses.get("key", "old")
     assert failed.value.fault is Fault.STORE_FAILED

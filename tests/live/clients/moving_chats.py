@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import socket
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from tests.live.servers.server import MODEL
 
 SOON_S = 60.0
 PATH = "/v1/chat/completions"
+QUIET = logging.getLogger("tests.moving_chats")
+QUIET.setLevel(logging.CRITICAL + 1)
+"""The library logs a connection that is cut under it as an error of its own."""
 
 
 @dataclass
@@ -69,7 +73,9 @@ class MovingChat:
         """The same on a WebSocket."""
         protocols = [Subprotocol("twowire.v1")]
         uri = url.replace("http://", "ws://") + PATH
-        with connect(uri, subprotocols=protocols, additional_headers=self.headers, open_timeout=SOON_S) as channel:
+        with connect(
+            uri, subprotocols=protocols, additional_headers=self.headers, open_timeout=SOON_S, logger=QUIET
+        ) as channel:
             if self.id:
                 own = {"id": self.id, "resume_token": self.token, "starting_after": self.last}
                 asked = {"type": "chat.completion.resume"} | own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,33 +133,33 @@ def test_a_model_that_cannot_be_loaded_leaves_the_chats_alone(tmp_path: Path) ->
         assert stop_server(server) == 0
 
 
-@pytest.mark.slow
-def test_one_that_hangs_is_replaced_and_its_clients_are_told() -> None:
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Server]:
+    """A server whose embedder may not hang for long. The last test kills it."""
     # At the lowest priority, other tests could stall it for as long.
     flags = ("--embedding-nice", "0", "--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "1")
     server = start_fake_server("--embeddings", *flags)
-    try:
-        server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder is not ready")
-        server.wait_until(lambda: server.metric("twowire_embedder_heartbeats_total") > 0, 60, "it has no heartbeat")
-        # A stopped process exists, its socket is open, and nothing comes back.
-        find_embedder(server).send_signal(signal.SIGSTOP)
-        answer = post(server, EMBED, model=MODEL, input="x")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")
-        assert httpx.get(f"{server.url}/health").json()["embedder"]["state"] == "restarting"
-        server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder was not replaced")
-        assert server.metric("twowire_embedder_hangs_total") == 1
-        assert post(server, EMBED, model=MODEL, input="x").status_code == 200
-    finally:
-        stop_server(server)
+    yield server
+    stop_server(server)
 
 
-def test_a_server_that_is_killed_leaves_no_embedder_behind() -> None:
-    server = start_fake_server("--embeddings")
-    try:
-        server.wait_until(lambda: is_ready(server), START_TIMEOUT_S, "the embedder is not ready")
-        embedder = find_embedder(server)
-        server.process.kill()
-        psutil.wait_procs([embedder], timeout=10)
-        assert not embedder.is_running()
-    finally:
-        stop_server(server)
+@pytest.mark.slow
+def test_one_that_hangs_is_replaced_and_its_clients_are_told(watched: Server) -> None:
+    watched.wait_until(lambda: is_ready(watched), START_TIMEOUT_S, "the embedder is not ready")
+    watched.wait_until(lambda: watched.metric("twowire_embedder_heartbeats_total") > 0, 60, "it has no heartbeat")
+    # A stopped process exists, its socket is open, and nothing comes back.
+    find_embedder(watched).send_signal(signal.SIGSTOP)
+    answer = post(watched, EMBED, model=MODEL, input="x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")
+    assert httpx.get(f"{watched.url}/health").json()["embedder"]["state"] == "restarting"
+    watched.wait_until(lambda: is_ready(watched), START_TIMEOUT_S, "the embedder was not replaced")
+    assert watched.metric("twowire_embedder_hangs_total") == 1
+    assert post(watched, EMBED, model=MODEL, input="x").status_code == 200
+
+
+def test_a_server_that_is_killed_leaves_no_embedder_behind(watched: Server) -> None:
+    watched.wait_until(lambda: is_ready(watched), START_TIMEOUT_S, "the embedder is not ready")
+    embedder = find_embedder(watched)
+    watched.process.kill()
+    psutil.wait_procs([embedder], timeout=10)
+    assert not embedder.is_running()

@@ -101,7 +101,7 @@ def test_each_request_gets_the_weights_of_its_own_model(served: Served) -> None:
 def test_a_replaced_adapter_has_the_new_weights_and_old_streams_finish(served: Served) -> None:
     base, old = served.answer(MODEL), served.answer("two")
     with httpx.stream(
-        "POST", f"{served.server.url}{CHATS}", json=_body("two", 400) | {"stream": True}, timeout=120
+        "POST", f"{served.server.url}{CHATS}", json=_body("two", 250) | {"stream": True}, timeout=120
     ) as stream:
         lines = stream.iter_lines()
         assert next(lines).startswith("data: ")
@@ -119,7 +119,7 @@ def test_a_replaced_adapter_has_the_new_weights_and_old_streams_finish(served: S
 
 def test_one_that_is_unloaded_in_use_takes_no_new_requests(served: Served) -> None:
     with httpx.stream(
-        "POST", f"{served.server.url}{CHATS}", json=_body("one", 400) | {"stream": True}, timeout=120
+        "POST", f"{served.server.url}{CHATS}", json=_body("one", 250) | {"stream": True}, timeout=120
     ) as stream:
         lines = stream.iter_lines()
         assert next(lines).startswith("data: ")

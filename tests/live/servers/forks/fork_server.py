@@ -69,4 +69,6 @@ def _watch_over_a_fork(output: int, end: int) -> None:
 
 if __name__ == "__main__":
     main()
+    # It is run once more, for what this environment says; what it imports is there.
+    del sys.modules[PROGRAM]
     runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)

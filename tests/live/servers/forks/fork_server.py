@@ -56,14 +56,20 @@ def _reap() -> None:
 
 
 def _watch_over_a_fork(output: int, end: int) -> None:
-    """Returns in a fork, whose exit code its parent then writes to `end`: only the parent of a process learns it."""
+    """Returns in a fork, whose exit code its parent then writes to `end`: only the parent of a process learns it.
+
+    It stays a zombie, whose id nobody else gets, until that has been read.
+    """
     forked = os.fork()
     if forked == 0:
         return
     os.close(output)
-    os.write(end, b"%d\n" % forked)
-    _, status = os.waitpid(forked, 0)
-    os.write(end, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os.write(end, b"%d" % forked)
+    ended = os.waitid(os.P_PID, forked, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    os.write(end, b"%d" % code)
+    os.read(end, 1)
     os._exit(0)
 
 

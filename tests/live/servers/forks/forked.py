@@ -21,19 +21,19 @@ from tests.certificates import ROOT
 class Forked:
     """A process, as `subprocess.Popen` shows one."""
 
-    def __init__(self, output: int, end: int) -> None:
-        """`output`: what it writes; `end`: its id, and its exit code once it has ended."""
+    def __init__(self, output: int, end: socket.socket) -> None:
+        """`output`: what it writes; `end`: its id, and its exit code once it has ended; then that is closed."""
         self.returncode: int | None = None
         self.stdout: TextIO | None = os.fdopen(output, encoding="utf-8", errors="replace")
-        self._end = os.fdopen(end, "rb", buffering=0)
+        self._end = end
         self._lock = threading.Lock()
-        self.pid = int(self._end.readline())
+        self.pid = int(self._end.recv(99))
 
     def poll(self) -> int | None:
         """Its exit code, or None where it runs."""
         with self._lock:
             if self.returncode is None and select.select([self._end], [], [], 0)[0]:
-                self.returncode = int(self._end.readline())
+                self.returncode = int(self._end.recv(99))
                 self._end.close()
         return self.returncode
 
@@ -65,10 +65,11 @@ class ForkServer:
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Forked:
         message = json.dumps({"arguments": list(arguments), "environment": dict(environment)}).encode()
-        (output, its_output), (end, its_end) = os.pipe(), os.pipe()
-        socket.send_fds(self.starts, [message], [its_output, its_end])
+        output, its_output = os.pipe()
+        end, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_end:
+            socket.send_fds(self.starts, [message], [its_output, its_end.fileno()])
         os.close(its_output)
-        os.close(its_end)
         return Forked(output, end)
 
     def stop(self) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-EXIT_CODE_S = 0.3
-"""How long the system may take to report a local rank's end, after that of its connection."""
-POLL_S = 0.05
+EXIT_CODE_S = 0.05
+"""How long the system may take to report a local rank's end, after that of its connection. Meanwhile, /health still
+says that the engine is ready."""
+POLL_S = 0.01
 
 
 class RankConnections:

@@ -5,6 +5,9 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "twowire_client":
         raise
-    raise ImportError("app.client needs the package twowire-client: pip install 'twowire[client]'") from missing
+    raise ImportError(
+        "app.client needs the package twowire-client: pip install 'twowire[client]', or in a checkout "
+        "pip install ./clients/python"
+    ) from missing
 
 __all__ = ["Channel", "ChannelError", "ConnectionLost", "Generation", "MessageBuilder", "run_tools"]

@@ -23,6 +23,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--api-key")
     parser.add_argument("--model", default="guide")
     parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--temperature", type=float)
     parser.add_argument("--cancel-after", type=int, default=10)
     return parser.parse_args()
 
@@ -34,6 +35,7 @@ async def ask(channel: Channel, given: argparse.Namespace, number: int) -> None:
         model=given.model,
         messages=[{"role": "user", "content": given.questions[number - 1]}],
         max_completion_tokens=given.max_tokens,
+        temperature=given.temperature,
     )
     text, pieces = "", 0
     async for chunk in chat:

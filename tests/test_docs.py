@@ -82,8 +82,13 @@ def all_markdown(folder: Path = ROOT) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix == ".md" and path != ROOT / "training" / "card.md":
             yield path
-        elif path.is_dir() and path.name not in NOT_WRITTEN_HERE and (path.name[0] != "." or path.name == ".github"):
+        elif path.is_dir() and _is_ours(path):
             yield from all_markdown(path)
+
+
+def _is_ours(folder: Path) -> bool:
+    is_hidden = folder.name[0] == "." and folder.name != ".github"
+    return folder.name not in NOT_WRITTEN_HERE and not is_hidden and not (folder / "pyvenv.cfg").exists()
 
 
 def our_flags() -> set[str]:

@@ -6,7 +6,7 @@
 // Then open http://127.0.0.1:3000. Needs Node 22.18 or newer, which runs TypeScript as it is.
 
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import { POST } from "./route.ts";
 
 const PAGE = new URL("./page.html", import.meta.url);
@@ -26,16 +26,33 @@ async function respond(request: Request): Promise<Response> {
   const file = fileFor(pathname);
   if (file === undefined) return new Response("not found", { status: 404 });
   const type = TYPES[file.pathname.split(".").at(-1) ?? ""];
-  return new Response(await readFile(file), { headers: { "Content-Type": type } });
+  const content = await readFile(file).catch(() => undefined);
+  return content === undefined
+    ? new Response("not found", { status: 404 })
+    : new Response(content, { headers: { "Content-Type": type } });
 }
 
-const server = createServer(async (incoming, outgoing) => {
-  const headers = Object.entries(incoming.headers).map(([name, value]) => [name, String(value)] as [string, string]);
-  const url = `http://${incoming.headers.host}${incoming.url}`;
-  const response = await respond(new Request(url, { method: incoming.method, headers })).catch((error: unknown) => {
+/** Throws a TypeError where the request is not one that `fetch` could make, such as TRACE. */
+function requestOf({ headers: given, url, method }: IncomingMessage): Request {
+  const headers = Object.entries(given).map(([name, value]) => [name, String(value)] as [string, string]);
+  return new Request(`http://${given.host}${url}`, { method, headers });
+}
+
+async function answer(incoming: IncomingMessage): Promise<Response> {
+  let request: Request;
+  try {
+    request = requestOf(incoming);
+  } catch {
+    return new Response("bad request", { status: 400 });
+  }
+  return respond(request).catch((error: unknown) => {
     console.error(error);
     return Response.json({ error: { message: "The model's server cannot be reached." } }, { status: 502 });
   });
+}
+
+const server = createServer(async (incoming, outgoing) => {
+  const response = await answer(incoming);
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   outgoing.end(Buffer.from(await response.arrayBuffer()));
 });

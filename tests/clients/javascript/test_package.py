@@ -91,5 +91,5 @@ def test_the_hook(application: Path) -> None:
     shutil.copy(HERE / "hook.test.mjs", application)
     fakes = (ROOT / "tests" / "js" / "fakes.mjs").as_uri()
     environment = {"FAKES": fakes, "NODE_ENV": "test"}
-    printed = run("node", "--test", "hook.test.mjs", cwd=application, env=environment)
+    printed = run("node", "--test", "--test-reporter=tap", "hook.test.mjs", cwd=application, env=environment)
     assert "# pass 11" in printed

@@ -22,8 +22,9 @@ def node(*files: str, env: dict[str, str] | None = None) -> str:
     if program is None:
         pytest.skip("node is not installed: the tests of tests/js need it")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHANNEL_", "NODE_"))}
-    # Node 20 has no WebSocket without the flag; the later ones accept it.
-    command = [program, "--test", "--experimental-websocket", *(str(FOLDER / name) for name in files)]
+    # Node 20 has no WebSocket without the flag; the later ones accept it, and report in another form by default.
+    options = ["--test", "--test-reporter=tap", "--experimental-websocket"]
+    command = [program, *options, *(str(FOLDER / name) for name in files)]
     ended = subprocess.run(
         command, cwd=ROOT, env=kept | (env or {}), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )

@@ -84,9 +84,11 @@ def site_in(folder: Path, keys: Sequence[str], *, per_minute: int, pace_s: float
         }
         relays = [(*flags, "--relay-port", str(unused_port())) for _ in range(2)]
         with ThreadPoolExecutor() as threads:
-            servers = list(threads.map(lambda own: start_fake_server(*own, env=env), relays))
-        site = Site(servers, redis, {})
+            starts = [threads.submit(start_fake_server, *own, env=env) for own in relays]
+        # Also of those that did not fail, where one did.
+        site = Site([start.result() for start in starts if start.exception() is None], redis, {})
         stack.callback(_stop, site)
+        servers = [start.result() for start in starts]
         addresses = [server.url.removeprefix("http://") for server in servers]
         for proxy in (nginx_before(addresses), haproxy_before(addresses), caddy_before(addresses)):
             port = unused_port()

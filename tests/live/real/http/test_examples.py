@@ -7,7 +7,9 @@ from tests.live.servers.server import Server
 
 
 def test_the_first_programs_do_what_the_readme_says(server: Server) -> None:
-    stream, chats = (ended(started(name, "--url", server.url)) for name in ("stream.py", "many_chats.py"))
+    stream = ended(started("stream.py", "--url", server.url))
+    # The chat that is cancelled must not end by itself before, on a busy machine either.
+    chats = ended(started("many_chats.py", "--url", server.url, "--max-tokens", "1500", "--temperature", "0"))
     assert stream.code == 0, stream.output
     assert "--model" in stream.output
     assert stream.output.endswith(" generated]\n")

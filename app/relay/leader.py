@@ -88,6 +88,8 @@ class Line:
         try:
             async with asyncio.timeout(self.timeout_s):
                 writer = self._writer or await self._connected()
+                if writer.is_closing():  # `_read` has yet to notice; uvloop's write would raise `RuntimeError`.
+                    raise ConnectionError("API server 0 has closed the connection")
                 if len(self._waiting) >= MAX_WAITING or writer.transport.get_write_buffer_size() > self._line_bytes:
                     raise ConnectionError("too many calls wait for it")
                 answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()

@@ -143,6 +143,19 @@ async def test_calls_wait_within_bounds_and_fail_once_it_is_gone(
         await store.close()
 
 
+async def test_a_call_on_a_connection_that_is_just_closing_fails_as_one_that_is_closed(leader: Leader) -> None:
+    """The reader of answers has not run yet, and uvloop does not let anybody write anymore."""
+    leader.start()
+    store = leader.store()
+    await store.get("a")
+    assert store._small._writer is not None
+    store._small._writer.close()
+    with pytest.raises(StoreUnavailable, match="has closed"):
+        await store.get("a")
+    assert not store._small._waiting
+    await store.close()
+
+
 async def test_only_api_servers_of_the_same_server_are_answered(leader: Leader) -> None:
     """Over TCP, where other servers ask."""
     leader.start()

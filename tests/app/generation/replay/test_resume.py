@@ -84,12 +84,12 @@ async def test_the_servers_cap_cuts_the_grace() -> None:
 
 
 async def test_who_comes_back_in_time_stops_the_clock() -> None:
-    async with open_harness(resume=ResumeLimits(grace_max_s=0.1)) as harness:
+    async with open_harness(resume=ResumeLimits(grace_max_s=0.5)) as harness:
         lost = await begin(harness)
         await lost.lose()
         reader = await lost.read(0)
         clock = asyncio.get_running_loop()
-        late = clock.time() + 0.3
+        late = clock.time() + 0.8
         await until(lambda: clock.time() > late)
         assert not lost.stream.closed
         await reader.leave()

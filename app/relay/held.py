@@ -24,6 +24,8 @@ from app.stores.responses.shared import decoded_items, encoded_items
 
 HOLD = "hold"
 LATIN = "latin-1"
+CHAIN_BYTES = 16 << 20
+"""How many bytes of a chain one answer has: a larger one would keep the event loops of both sides busy for too long."""
 
 
 def line_bytes(options: ResponsesOptions) -> int:
@@ -77,9 +79,12 @@ class Held:
             case "get":
                 found = await responses.get(owner, name)
                 return None if found is None else _encoded(found)
+            case "head":
+                found = await responses.head(owner, name)
+                return None if found is None else _encoded(found)
             case "chain":
                 chain = await responses.chain(owner, name)
-                return None if chain is None else [_encoded(each) for each in chain]
+                return None if chain is None else [_encoded(each) for each in _newest(chain)]
             case "find_item":
                 item = await responses.find_item(owner, unquote(name))
                 return None if item is None else item.decode(LATIN)
@@ -97,6 +102,16 @@ class Held:
 
 def _draw(key: str, per_minute: int, needed: float | None, *rest: float) -> Draw:
     return Draw(key, per_minute, -math.inf if needed is None else needed, *rest)
+
+
+def _newest(chain: Sequence[Entry]) -> Sequence[Entry]:
+    """The newest entries that one answer may have, and at least one. The others have to be asked for."""
+    size = 0
+    for count, entry in enumerate(reversed(chain)):
+        size += entry.size
+        if count and size > CHAIN_BYTES:
+            return chain[-count:]
+    return chain
 
 
 def _encoded(entry: Entry) -> list[Any]:

@@ -10,7 +10,7 @@ from app.relay.leader import LeaderStore
 from app.server.workers import ApiServer
 from app.stores.base import Store
 from app.stores.open import open_store
-from app.stores.responses.base import MEMORY, ResponseStore
+from app.stores.responses.base import CONVERSATION_BYTES, MEMORY, ResponseStore
 from app.stores.responses.open import open_responses
 from app.stores.responses.shared import SharedResponses
 from app.stores.shared import SharedStore
@@ -35,11 +35,12 @@ def open_stores(settings: Settings, one_of: ApiServer | None) -> Stores:
     """
     if one_of is None or one_of.place.is_leader:
         store = open_store(settings.store)
-        responses = open_responses(settings.responses, store)
+        responses = open_responses(settings.responses, store, of_several=one_of is not None)
         held = None if one_of is None else Held(store, responses, settings.responses)
         return Stores(store, responses, held, (store,))
     first = SharedStore(LeaderStore(one_of.relays[0].path, line_bytes(settings.responses)), "API server 0")
     store = open_store(settings.store) if settings.store.is_shared else first
     if settings.responses.store == MEMORY:
-        return Stores(store, SharedResponses(first, settings.responses), None, tuple({store, first}))
+        responses = SharedResponses(first, settings.responses, max_conversation_bytes=CONVERSATION_BYTES)
+        return Stores(store, responses, None, tuple({store, first}))
     return Stores(store, open_responses(settings.responses, store), None, (store,))

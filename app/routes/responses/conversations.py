@@ -16,7 +16,13 @@ from app.routes.responses.paging import list_response, page_response
 from app.routes.shared.http import json_response, parsed_body
 from app.services import Services
 from app.stores.responses.base import Entry, Item
-from app.stores.responses.history import CONVERSATION_PREFIX, conversation_not_found, item_not_found, items_from
+from app.stores.responses.history import (
+    CONVERSATION_PREFIX,
+    conversation_not_found,
+    item_not_found,
+    items_from,
+    not_appended,
+)
 from protocol.conversations.request import ConversationRequest, ConversationUpdate, ItemsRequest
 from protocol.errors import Fault, TwowireError
 from protocol.responses.input.items import AnyItem, ReferenceItem
@@ -58,19 +64,20 @@ async def create(services: Services) -> Response:
     }
     body = orjson.dumps(conversation)
     if not await services.responses.put(Entry(str(conversation["id"]), _owner(), body, items)):
-        raise _no_room(services)
+        message = f"The conversation would take more than {services.settings.responses.max_bytes} bytes."
+        raise TwowireError(Fault.INVALID_VALUE, message, param="items")
     return json_response(body)
 
 
 async def retrieve(services: Services, conversation_id: str) -> Response:
     """Get a conversation, without its items."""
-    return json_response((await _entry(services, conversation_id)).body)
+    return json_response((await _head(services, conversation_id)).body)
 
 
 async def update(services: Services, conversation_id: str) -> Response:
     """Change a conversation's metadata."""
     asked = await _parsed(services, ConversationUpdate)
-    entry = await _entry(services, conversation_id)
+    entry = await _head(services, conversation_id)
     body = orjson.dumps(orjson.loads(entry.body) | {"metadata": asked.metadata})
     if not await services.responses.replace(entry.owner, entry.id, body):
         raise conversation_not_found(conversation_id)
@@ -79,7 +86,7 @@ async def update(services: Services, conversation_id: str) -> Response:
 
 async def delete(services: Services, conversation_id: str) -> Response:
     """Delete a conversation with its items."""
-    entry = await _entry(services, conversation_id)
+    entry = await _head(services, conversation_id)
     await services.responses.delete(entry.owner, entry.id)
     return json_response(orjson.dumps({"id": conversation_id, "object": "conversation.deleted", "deleted": True}))
 
@@ -92,10 +99,10 @@ async def list_items(services: Services, conversation_id: str) -> Response:
 async def add_items(services: Services, conversation_id: str) -> Response:
     """Add items at the end of a conversation; returns them."""
     asked = await _parsed(services, ItemsRequest)
-    entry = await _entry(services, conversation_id)
+    entry = await _head(services, conversation_id)
     items = await _items(services, asked.items)
     if not await services.responses.append(entry.owner, entry.id, items):
-        raise _no_room(services)
+        raise await not_appended(services.responses, entry.owner, entry.id, "items")
     return list_response(items)
 
 
@@ -109,7 +116,7 @@ async def retrieve_item(services: Services, conversation_id: str, item_id: str) 
 
 async def delete_item(services: Services, conversation_id: str, item_id: str) -> Response:
     """Delete one item of a conversation; returns the conversation."""
-    entry = await _entry(services, conversation_id)
+    entry = await _head(services, conversation_id)
     if not await services.responses.remove_item(entry.owner, entry.id, item_id):
         raise item_not_found(item_id)
     return json_response(entry.body)
@@ -124,7 +131,15 @@ async def _parsed(services: Services, model: type[T]) -> T:
 
 
 async def _entry(services: Services, conversation_id: str) -> Entry:
-    entry = await services.responses.get(_owner(), conversation_id)
+    return _found(await services.responses.get(_owner(), conversation_id), conversation_id)
+
+
+async def _head(services: Services, conversation_id: str) -> Entry:
+    """The conversation without its items, which may be large."""
+    return _found(await services.responses.head(_owner(), conversation_id), conversation_id)
+
+
+def _found(entry: Entry | None, conversation_id: str) -> Entry:
     # A response has an entry too.
     if entry is None or not entry.id.startswith(CONVERSATION_PREFIX):
         raise conversation_not_found(conversation_id)
@@ -143,8 +158,3 @@ async def _items(services: Services, given: Sequence[AnyItem]) -> tuple[Item, ..
         else:
             objects.append(item_object(item, lambda prefix: f"{prefix}_{uuid.uuid4().hex}"))
     return items_from(objects)
-
-
-def _no_room(services: Services) -> TwowireError:
-    most = services.settings.responses.max_bytes
-    return TwowireError(Fault.STORE_FAILED, f"The conversation is gone, or takes more than the {most} bytes there are.")

@@ -17,6 +17,9 @@ ENTRY_BYTES = 1024
 ITEM_BYTES = 256
 """The approximate overhead of an entry and an item. It is counted, or small ones would be free."""
 
+CONVERSATION_BYTES = 16 << 20
+"""How large a conversation may become in the memory that several API servers share: they send it to each other."""
+
 FILE_PREFIX = "sqlite:"
 MEMORY, SHARED = "memory", "shared"
 
@@ -107,11 +110,18 @@ class ResponseStore(Protocol):
     def totals(self) -> tuple[int, int]:
         """How many entries are kept, and their bytes, as far as this process knows."""
 
+    @property
+    def max_conversation_bytes(self) -> int:
+        """How large an entry may become by `append`."""
+
     async def put(self, entry: Entry) -> bool:
         """Store `entry`, replacing one with the same id. False if it is too large for the store."""
 
     async def get(self, owner: str, entry_id: str) -> Entry | None:
         """The entry of that id."""
+
+    async def head(self, owner: str, entry_id: str) -> Entry | None:
+        """The entry without its items and output, which are not read."""
 
     async def chain(self, owner: str, entry_id: str) -> list[Entry] | None:
         """The entry and those it continues, oldest first. None if one of them is gone. All of them count as used."""

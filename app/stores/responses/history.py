@@ -88,7 +88,7 @@ class StoredHistory:
         if body.get("conversation") is not None and body["status"] not in UNFINISHED:
             conversation = body["conversation"]["id"]
             if not await self._store.append(self.owner, conversation, (*entry.items, *entry.output)):
-                raise conversation_not_found(conversation)
+                raise await not_appended(self._store, self.owner, conversation, "conversation")
         if body["store"] and not await self._store.put(entry):
             log.warning("response_too_large_to_store", id=entry.id, bytes=entry.size)
             message = f"The response takes {entry.size} bytes, more than the store may have (--responses-max-bytes)."
@@ -143,6 +143,14 @@ def previous_not_found(response_id: str) -> TwowireError:
 def conversation_not_found(conversation_id: str) -> TwowireError:
     """There is no such conversation, or it belongs to somebody else."""
     return _not_found(Fault.CONVERSATION_NOT_FOUND, "conversation", conversation_id, "conversation")
+
+
+async def not_appended(store: ResponseStore, owner: str, conversation_id: str, param: str) -> TwowireError:
+    """Why `append` was refused."""
+    if await store.head(owner, conversation_id) is None:
+        return conversation_not_found(conversation_id)
+    message = f"The conversation would take more than {store.max_conversation_bytes} bytes. Begin a new one."
+    return TwowireError(Fault.INVALID_VALUE, message, param=param)
 
 
 def item_not_found(item_id: str) -> TwowireError:

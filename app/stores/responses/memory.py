@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from app.stores.responses.base import Entry, Item, ResponsesOptions
+from app.stores.responses.base import Entry, Item, ResponsesOptions, size_of
 
 SWEEP_EVERY_S = 60.0
 
@@ -47,8 +47,16 @@ class _Shelf:
 class MemoryResponses:
     """Implements `app.stores.responses.base.ResponseStore`."""
 
-    def __init__(self, limits: ResponsesOptions, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: ResponsesOptions,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_conversation_bytes: int | None = None,
+    ) -> None:
+        """`max_conversation_bytes`: if less than all room."""
         self.bytes = 0
+        self.max_conversation_bytes = min(limits.max_bytes, max_conversation_bytes or limits.max_bytes)
         self._limits = limits
         self._clock = clock
         self._shelves: dict[str, _Shelf] = {}
@@ -72,6 +80,10 @@ class MemoryResponses:
     async def get(self, owner: str, entry_id: str) -> Entry | None:
         kept = self._find(owner, entry_id)
         return None if kept is None else kept.entry
+
+    async def head(self, owner: str, entry_id: str) -> Entry | None:
+        kept = self._find(owner, entry_id)
+        return None if kept is None else replace(kept.entry, items=(), output=())
 
     async def chain(self, owner: str, entry_id: str) -> list[Entry] | None:
         found: list[Entry] = []
@@ -100,7 +112,9 @@ class MemoryResponses:
 
     async def append(self, owner: str, entry_id: str, items: Sequence[Item]) -> bool:
         kept = self._find(owner, entry_id)
-        return kept is not None and await self.put(replace(kept.entry, items=(*kept.entry.items, *items)))
+        if kept is None or kept.entry.size + size_of(items) > self.max_conversation_bytes:
+            return False
+        return await self.put(replace(kept.entry, items=(*kept.entry.items, *items)))
 
     async def remove_item(self, owner: str, entry_id: str, item_id: str) -> bool:
         kept = self._find(owner, entry_id)

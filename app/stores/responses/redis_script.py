@@ -150,6 +150,14 @@ local function get()
     return is_kept(owner, id) and read(owner, id) or false
 end
 
+local function head()
+    if not is_kept(owner, id) then
+        return false
+    end
+    local found = call('HMGET', key_of(owner, id), 'body', 'parent')
+    return {id, found[1], found[2] or '', {}, {}}
+end
+
 local function chain()
     local found, wanted = {}, id
     while wanted ~= '' do
@@ -243,7 +251,7 @@ local function delete()
 end
 
 local operations = {
-    put = put, get = get, chain = chain, find_item = find_item, replace = replace, append = append,
+    put = put, get = get, head = head, chain = chain, find_item = find_item, replace = replace, append = append,
     remove_item = remove_item, delete = delete,
 }
 local reply = operations[op]()

@@ -20,12 +20,23 @@ class SharedResponses:
     While the store is down, new responses are kept in this server's memory, and only here. They stay there.
     """
 
-    def __init__(self, store: SharedStore, limits: ResponsesOptions, clock: Callable[[], float] | None = None) -> None:
-        """`clock`: the time in seconds; without one it is that of the store."""
+    def __init__(
+        self,
+        store: SharedStore,
+        limits: ResponsesOptions,
+        clock: Callable[[], float] | None = None,
+        *,
+        max_conversation_bytes: int | None = None,
+    ) -> None:
+        """`clock`: the time in seconds; without one it is that of the store.
+
+        `max_conversation_bytes`: if less than all room. The store must have the same bound.
+        """
         self._store = store
         self._limits = limits
         self._clock = clock
-        self._local = MemoryResponses(limits)
+        self._local = MemoryResponses(limits, max_conversation_bytes=max_conversation_bytes)
+        self.max_conversation_bytes = self._local.max_conversation_bytes
         self._totals = (0, 0)
 
     @property
@@ -54,6 +65,12 @@ class SharedResponses:
         found = await self._read("get", owner, entry_id)
         return None if found is None else _entry(owner, found)
 
+    async def head(self, owner: str, entry_id: str) -> Entry | None:
+        if (entry := await self._local.head(owner, entry_id)) is not None:
+            return entry
+        found = await self._read("head", owner, entry_id)
+        return None if found is None else _entry(owner, found)
+
     async def chain(self, owner: str, entry_id: str) -> list[Entry] | None:
         newest: list[Entry] = []
         wanted: str | None = entry_id
@@ -77,8 +94,11 @@ class SharedResponses:
         )
 
     async def append(self, owner: str, entry_id: str, items: Sequence[Item]) -> bool:
+        size = size_of(items)
+        if size > self.max_conversation_bytes:  # It would be sent in vain.
+            return False
         return await self._local.append(owner, entry_id, items) or bool(
-            await self._read("append", owner, entry_id, size_of(items), *encoded_items(items))
+            await self._read("append", owner, entry_id, size, *encoded_items(items))
         )
 
     async def remove_item(self, owner: str, entry_id: str, item_id: str) -> bool:

@@ -44,6 +44,7 @@ class SqliteResponses:
     def __init__(self, file: Path, limits: ResponsesOptions, clock: Callable[[], float] = time.time) -> None:
         """Open `file`, or create it, for this user alone. Raises `StoreError`."""
         self._limits = limits
+        self.max_conversation_bytes = limits.max_bytes
         self._clock = clock
         self._database = open_file(file)
         self.totals: tuple[int, int] = self._database.execute(TOTALS).fetchone()
@@ -55,6 +56,9 @@ class SqliteResponses:
 
     async def get(self, owner: str, entry_id: str) -> Entry | None:
         return await self._do(self._get, owner, entry_id)
+
+    async def head(self, owner: str, entry_id: str) -> Entry | None:
+        return await self._do(self._head, owner, entry_id)
 
     async def chain(self, owner: str, entry_id: str) -> list[Entry] | None:
         return await self._do(self._chain, owner, entry_id)
@@ -126,10 +130,17 @@ class SqliteResponses:
         key = self._key(owner, entry_id)
         return None if key is None else self._read(key)
 
-    def _read(self, key: int) -> Entry:
+    def _head(self, owner: str, entry_id: str) -> Entry | None:
+        key = self._key(owner, entry_id)
+        return None if key is None else self._without_items(key)
+
+    def _without_items(self, key: int) -> Entry:
         owner, entry_id, parent, body = self._database.execute(
             "SELECT owner, id, parent, body FROM entries WHERE key = ?", (key,)
         ).fetchone()
+        return Entry(entry_id, owner, body, parent=parent)
+
+    def _read(self, key: int) -> Entry:
         items, output = (
             tuple(
                 Item(*row)
@@ -139,7 +150,7 @@ class SqliteResponses:
             )
             for is_output in (False, True)
         )
-        return Entry(entry_id, owner, body, items, output, parent)
+        return replace(self._without_items(key), items=items, output=output)
 
     def _chain(self, owner: str, entry_id: str) -> list[Entry] | None:
         found: list[Entry] = []

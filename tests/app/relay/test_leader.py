@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.relay import held
 from app.relay import leader as module
 from app.relay.held import HOLD
 from app.relay.messages import proof, receive, send
@@ -18,6 +19,8 @@ from app.stores import shared
 from app.stores.base import Draw
 from app.stores.redis import StoreUnavailable
 from app.stores.responses.base import Entry, Item
+from app.stores.responses.history import not_appended
+from app.stores.responses.memory import MemoryResponses
 from app.stores.responses.shared import SharedResponses
 from app.stores.shared import SharedStore
 from protocol.errors import Fault, TwowireError
@@ -72,6 +75,54 @@ async def test_a_response_keeps_every_byte_of_it(leader: Leader) -> None:
     assert await responses.put(ODD)
     assert await responses.get("key", ODD.id) == ODD
     assert responses.totals == (1, ODD.size)
+    await store.close()
+
+
+async def test_a_conversation_grows_to_its_bound_and_its_head_moves_no_items(leader: Leader) -> None:
+    most = 100_000
+    leader.start(MemoryResponses(OPTIONS, max_conversation_bytes=most))
+    remote = leader.store()
+    remote._large._line_bytes = most // 10  # The largest answer that this side reads.
+    store = SharedStore(remote, "API server 0")
+    responses = SharedResponses(store, OPTIONS)
+    assert await responses.put(Entry("conv_a", "key", b"{}"))
+    item = Item("i", b'"%b"' % (b"x" * 9000))
+    added = [await responses.append("key", "conv_a", [item]) for _ in range(20)]
+    assert added == [True] * 10 + [False] * 10
+    assert most - 10_000 < responses.totals[1] <= most
+    error = await not_appended(responses, "key", "conv_a", "items")
+    assert (error.fault, error.param) == (Fault.INVALID_VALUE, "items")
+    assert await responses.head("key", "conv_a") == Entry("conv_a", "key", b"{}")
+    with pytest.raises(TwowireError):
+        await responses.get("key", "conv_a")
+    await store.close()
+
+
+async def test_what_is_larger_than_a_conversation_may_be_is_not_sent(leader: Leader) -> None:
+    """API server 0 would take it here: its own bound is larger."""
+    leader.start()
+    store = SharedStore(leader.store(), "API server 0")
+    responses = SharedResponses(store, OPTIONS, max_conversation_bytes=10_000)
+    assert await responses.put(Entry("conv_a", "key", b"{}"))
+    assert not await responses.append("key", "conv_a", [Item("i", b"x" * 10_000)])
+    assert "10000 bytes" in (await not_appended(responses, "key", "conv_a", "items")).message
+    assert (await not_appended(responses, "key", "conv_b", "items")).fault is Fault.CONVERSATION_NOT_FOUND
+    await store.close()
+
+
+async def test_a_long_chain_comes_in_several_answers(leader: Leader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "CHAIN_BYTES", 25_000)
+    leader.start()
+    remote = leader.store()
+    remote._large._line_bytes = 30_000
+    store = SharedStore(remote, "API server 0")
+    responses = SharedResponses(store, OPTIONS)
+    chain = [Entry(str(n), "key", b"x" * 10_000, parent=str(n - 1) if n else None) for n in range(7)]
+    for each in chain:
+        assert await responses.put(each)
+    assert await responses.chain("key", "6") == chain
+    await responses.delete("key", "0")
+    assert await responses.chain("key", "6") is None
     await store.close()
 
 

@@ -10,9 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from app.stores.base import StoreOptions
+from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
-from app.stores.responses.base import ENTRY_BYTES, Entry, Item, ResponsesOptions, ResponseStore
+from app.stores.responses.base import CONVERSATION_BYTES, ENTRY_BYTES, Entry, Item, ResponsesOptions, ResponseStore
 from app.stores.responses.memory import MemoryResponses
+from app.stores.responses.open import open_responses
 from app.stores.responses.shared import SharedResponses
 from app.stores.responses.sqlite import SqliteResponses
 from app.stores.shared import SharedStore
@@ -86,6 +88,14 @@ async def test_an_entry_is_there_until_it_is_deleted(opened: Open) -> None:
     assert not await store.delete("", "a")
     assert await store.get("", "a") is None
     assert await store.find_item("", "out_a") is None
+
+
+async def test_the_head_of_an_entry_has_no_items(opened: Open) -> None:
+    store = await opened(ResponsesOptions())
+    await store.put(entry("a", "alice", parent="b", body=b"[]"))
+    assert await store.head("alice", "a") == Entry("a", "alice", b"[]", parent="b")
+    assert await store.head("bob", "a") is None
+    assert await store.head("alice", "b") is None
 
 
 async def test_nothing_of_one_key_exists_for_another(opened: Open) -> None:
@@ -201,3 +211,9 @@ async def test_the_totals_are_those_of_what_is_kept(opened: Open) -> None:
     await store.append("bob", "b", [item("more")])
     await store.delete("alice", "a")
     assert store.totals == (1, replace(entry("b"), items=(*entry("b").items, item("more"))).size)
+
+
+async def test_memory_of_several_api_servers_bounds_a_conversation() -> None:
+    options = ResponsesOptions()
+    assert open_responses(options, MemoryStore(), of_several=True).max_conversation_bytes == CONVERSATION_BYTES
+    assert open_responses(options, MemoryStore()).max_conversation_bytes == options.max_bytes

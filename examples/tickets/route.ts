@@ -15,5 +15,9 @@ export async function POST(request: Request): Promise<Response> {
     // The ticket is good for this page's origin only.
     headers: { Authorization: `Bearer ${process.env.LLM_API_KEY ?? ""}`, Origin: origin },
   });
-  return Response.json(await answer.json(), { status: answer.status, headers: { "Cache-Control": "no-store" } });
+  const headers = new Headers({ "Cache-Control": "no-store" });
+  // After a refusal, the page's client waits for so long.
+  const wait = answer.headers.get("Retry-After");
+  if (wait !== null) headers.set("Retry-After", wait);
+  return Response.json(await answer.json(), { status: answer.status, headers });
 }

@@ -100,6 +100,33 @@ async def test_a_page_without_a_key_asks_with_a_ticket(server: Server, browser: 
     assert not problems
 
 
+REFUSED = """
+import { createServer } from "node:http";
+import { POST } from "./examples/tickets/route.ts";
+
+const refusing = createServer((_, answer) => {
+  answer.writeHead(429, { "Content-Type": "application/json", "Retry-After": "7" });
+  answer.end('{"error": {"message": "Too many requests."}}');
+}).listen(0, "127.0.0.1", async () => {
+  process.env.LLM_URL = `http://127.0.0.1:${refusing.address().port}`;
+  const asked = new Request("http://127.0.0.1/api/ticket", { method: "POST", headers: { Origin: "http://127.0.0.1" } });
+  const answer = await POST(asked);
+  const headers = Object.fromEntries(answer.headers);
+  console.log(JSON.stringify({ status: answer.status, headers, body: await answer.json() }));
+  refusing.close();
+  refusing.closeAllConnections();
+});
+"""
+
+
+def test_the_route_passes_a_refusal_on_with_its_wait() -> None:
+    command = [node(), "--input-type=module", "--eval", REFUSED]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    answer = json.loads(printed)
+    assert (answer["status"], answer["body"]) == (429, {"error": {"message": "Too many requests."}})
+    assert (answer["headers"]["retry-after"], answer["headers"]["cache-control"]) == ("7", "no-store")
+
+
 def test_the_route_can_be_copied_by_itself() -> None:
     route = EXAMPLES / "tickets/route.ts"
     assert "import " not in route.read_text("utf-8")

@@ -12,12 +12,14 @@
 
 import { Connector } from "./channel/connector.js";
 import { oversize } from "./channel/frames.js";
+import { Gathered } from "./channel/gathered.js";
 import { ChannelError, Generation, Run } from "./channel/generation.js";
 import { Load } from "./channel/load.js";
 import { Streams } from "./channel/streams.js";
 
 export { ChannelError, Generation };
 
+/** @typedef {import("./channel/gathered.js").ToolCall} ToolCall */
 /** @typedef {import("./channel/types.js").State} State */
 /** @typedef {import("./channel/types.js").StateDetail} StateDetail */
 /** @typedef {import("./channel/types.js").ChannelOptions} ChannelOptions */
@@ -134,16 +136,19 @@ export class Channel {
 
   /**
    * Resume a generation, for example after a reload. If it has another reader, that one loses it.
-   * @param {object} from The `id`, `resumeToken` and `seq` of a Generation.
+   * @param {object} from The `id`, `resumeToken` and `seq` of a Generation, and what it has gathered up to then.
    * @param {string} from.id
    * @param {string} from.resumeToken
    * @param {number} [from.startingAfter] The number of the last chunk received.
    * @param {string} [from.text] The text up to that chunk, so that `Generation.text` is complete.
+   * @param {string} [from.reasoning] The reasoning up to that chunk, likewise.
+   * @param {ToolCall[]} [from.toolCalls] The calls up to that chunk. Of a call that has begun, the rest makes no sense
+   *   without its beginning, so it is left out unless that is here.
    * @param {AbortSignal} [from.signal] Cancels the generation.
    * @returns {Generation}
    */
-  resume({ id, resumeToken, startingAfter = 0, text = "", signal }) {
-    return this.#attach(id, resumeToken, startingAfter, text, signal);
+  resume({ resumeToken, ...from }) {
+    return this.#attach(resumeToken, from);
   }
 
   /**
@@ -152,12 +157,14 @@ export class Channel {
    * @param {string} from.id
    * @param {string} from.followToken From the `followToken` of that generation.
    * @param {number} [from.startingAfter] The number of the last chunk received.
-   * @param {string} [from.text] The text up to that chunk, so that `Generation.text` is complete.
+   * @param {string} [from.text] The text up to that chunk, as for `resume`.
+   * @param {string} [from.reasoning] The reasoning up to that chunk.
+   * @param {ToolCall[]} [from.toolCalls] The calls up to that chunk.
    * @param {AbortSignal} [from.signal] Stops following.
    * @returns {Generation}
    */
-  follow({ id, followToken, startingAfter = 0, text = "", signal }) {
-    return this.#attach(id, followToken, startingAfter, text, signal, true);
+  follow({ followToken, ...from }) {
+    return this.#attach(followToken, from, true);
   }
 
   /**
@@ -170,16 +177,16 @@ export class Channel {
   }
 
   /**
-   * @param {string} id
    * @param {string} token
-   * @param {number} startingAfter
-   * @param {string} text
-   * @param {AbortSignal | undefined} signal
+   * @param {{ id: string, startingAfter?: number, text?: string, reasoning?: string, toolCalls?: ToolCall[],
+   *   signal?: AbortSignal }} from
    */
-  #attach(id, token, startingAfter, text, signal, isFollower = false) {
+  #attach(token, { id, startingAfter = 0, text = "", reasoning, toolCalls, signal }, isFollower = false) {
     const run = new Run();
     run.phase = "detached";
     Object.assign(run, { id, token, text, isFollower, receivedSeq: startingAfter, takenSeq: startingAfter });
+    // A copy, as the calls grow, and these are the caller's.
+    run.gathered = new Gathered(reasoning, structuredClone(toolCalls));
     return this.#add(run, signal);
   }
 

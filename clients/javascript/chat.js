@@ -21,8 +21,10 @@ import { Channel, ChannelError } from "./channel.js";
  * @typedef {object} Checkpoint What resumes an answer, for example after a reload: JSON, secret.
  * @property {string} id
  * @property {string} resumeToken
- * @property {number} startingAfter The number of the last chunk in `text`.
+ * @property {number} startingAfter The number of the last chunk in what follows.
  * @property {string} text
+ * @property {string} reasoning
+ * @property {import("./channel/gathered.js").ToolCall[]} toolCalls The last one may be incomplete.
  */
 
 /**
@@ -93,8 +95,8 @@ export class Chat {
     const channel = new Channel({
       baseUrl: url,
       apiKey,
-      // Looked up each time: a component's function may be another one after each render.
-      ticket: typeof ticket === "function" ? (signal) => this.#askForTicket(signal) : ticket,
+      // Looked up each time: a component's function may be another one after each render, and so may an address.
+      ticket: ticket === undefined ? undefined : (signal) => this.#askForTicket(signal),
       fallback,
       WebSocket,
       fetch,
@@ -144,9 +146,11 @@ export class Chat {
 
   /** What resumes the running answer elsewhere or later; null if there is none, or it cannot be resumed. */
   checkpoint = () => {
-    const { id, resumeToken, seq, text } = this.#generation ?? {};
-    /** @type {Checkpoint | null} */
-    const found = id && resumeToken ? { id, resumeToken, startingAfter: seq ?? 0, text: text ?? "" } : null;
+    const generation = this.#generation;
+    if (!generation?.id || !generation.resumeToken) return null;
+    const { id, resumeToken, seq, text, reasoning, toolCalls } = generation;
+    /** @type {Checkpoint} */
+    const found = { id, resumeToken, startingAfter: seq, text, reasoning, toolCalls: structuredClone(toolCalls) };
     return found;
   };
 

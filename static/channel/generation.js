@@ -24,9 +24,9 @@ export { ChannelError };
 /**
  * A generation, as its reader sees it: an async iterator of `chat.completion.chunk` objects.
  *
- * With `id`, `resumeToken` and `seq`, a page can resume it after a reload (`Channel.resume`). `seq`, `text`, `status` and
- * `usage` cover the chunks that the reader has taken, not those that wait, so they can be stored together. Leaving the
- * loop early (`break`, `return`) cancels the generation. The iterator throws an error once, after the chunks that came
+ * With `id`, `resumeToken` and `seq`, a page can resume it after a reload (`Channel.resume`). `seq`, `text`, `reasoning`,
+ * `toolCalls`, `status` and `usage` cover the chunks that the reader has taken, not those that wait, so they can be
+ * stored together. Leaving the loop early (`break`, `return`) cancels the generation. The iterator throws an error once, after the chunks that came
  * before it; `text` keeps what was received.
  */
 export class Generation {
@@ -65,7 +65,7 @@ export class Generation {
   /** What the first choice's model thought, in the chunks taken. */
   get reasoning() { return this.#run.gathered.reasoning; }
 
-  /** The first choice's tool calls, in the chunks taken; of a resumed generation, only those that began since. */
+  /** The first choice's tool calls, in the chunks taken; they grow, so store a copy. */
   get toolCalls() { return this.#run.gathered.toolCalls; }
 
   /** The first choice's `finish_reason`; null before its last chunk, and if it was cancelled. */

@@ -144,6 +144,12 @@ export class FakeSocket extends EventTarget {
     }
   }
 
+  /** Chunk `seq`, with this delta. */
+  delta(streamId, seq, delta) {
+    const data = { id: "chatcmpl-1", choices: [{ index: 0, delta, finish_reason: null }] };
+    this.frame({ type: "chat.completion.chunk", stream_id: streamId, seq, data });
+  }
+
   done(streamId, seq, status = "completed") {
     this.frame({ type: "chat.completion.done", stream_id: streamId, seq, status, usage: USAGE });
   }

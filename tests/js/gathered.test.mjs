@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Gathered } from "../../static/channel/gathered.js";
+import { drained, Network } from "./fakes.mjs";
 
 /** @param {...object} deltas */
 function gathered(...deltas) {
@@ -35,4 +36,40 @@ test("several calls are kept apart, also a custom tool's", () => {
 
 test("a call whose beginning was missed is left out", () => {
   assert.deepEqual(gathered({ tool_calls: [{ index: 0, function: { arguments: "}" } }] }).toolCalls, []);
+});
+
+/** @type {import("../../static/channel/gathered.js").ToolCall} */
+const BEGUN = { id: "call_1", type: "function", function: { name: "f", arguments: '{"a"' } };
+
+/**
+ * A generation that was resumed after chunk 2, once it has had the rest of a thought and of a call.
+ * @param {(channel: import("../../static/channel.js").Channel) => import("../../static/channel.js").Generation} begin
+ */
+async function resumed(begin) {
+  const network = new Network();
+  const [channel, socket] = await network.readyChannel();
+  const generation = begin(channel);
+  const { stream_id, type } = socket.sent[0];
+  socket.frame({ type: `${type}d`, stream_id });
+  socket.delta(stream_id, 3, { reasoning: "m." });
+  socket.delta(stream_id, 4, { tool_calls: [{ index: 0, function: { arguments: ": 1}" } }] });
+  socket.done(stream_id, 4);
+  assert.equal((await drained(generation)).error, null);
+  channel.close();
+  return generation;
+}
+
+test("a resumed generation goes on in the middle of a thought and of a call", async () => {
+  const from = { id: "chatcmpl-1", startingAfter: 2, reasoning: "H", toolCalls: [structuredClone(BEGUN)] };
+  const { reasoning, toolCalls } = await resumed((channel) => channel.resume({ resumeToken: "token", ...from }));
+  assert.equal(reasoning, "Hm.");
+  assert.deepEqual(toolCalls, [{ ...BEGUN, function: { name: "f", arguments: '{"a": 1}' } }]);
+  // What the caller has kept is as it was.
+  assert.deepEqual(from.toolCalls, [BEGUN]);
+});
+
+test("a generation that is resumed without what came before has the rest alone", async () => {
+  const { reasoning, toolCalls } = await resumed((channel) => (
+    channel.resume({ id: "chatcmpl-1", resumeToken: "token", startingAfter: 2 })));
+  assert.deepEqual([reasoning, toolCalls], ["m.", []]);
 });

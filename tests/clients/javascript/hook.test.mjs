@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import { createElement, StrictMode } from "react";
-import { create } from "react-test-renderer";
+import { act, create } from "react-test-renderer";
 import { Channel } from "twowire-client";
 import { useTwowire } from "twowire-client/react";
 
@@ -28,8 +28,12 @@ async function until(check) {
   }
 }
 
-/** A component with the hook, once it is mounted. `chat` is what the hook gave last, `renders` how often it was called. */
-async function page(options = {}) {
+/**
+ * A component with the hook, once it is mounted. `chat` is what the hook gave last, `renders` how often it was called;
+ * `change` renders it with other options.
+ */
+async function page(given = {}) {
+  const options = { ...given };
   const network = new Network();
   const { WebSocket, fetch } = network;
   const state = { chat: undefined, renders: 0, network };
@@ -38,8 +42,16 @@ async function page(options = {}) {
     state.renders += 1;
     return null;
   }
-  const root = create(createElement(StrictMode, null, createElement(Page)));
+  const element = () => createElement(StrictMode, null, createElement(Page));
+  const root = create(element());
   mounted.push(root);
+  state.change = (more) => {
+    Object.assign(options, more);
+    // With it, the effects have run as well.
+    globalThis.IS_REACT_ACT_ENVIRONMENT = true;
+    act(() => root.update(element()));
+    globalThis.IS_REACT_ACT_ENVIRONMENT = false;
+  };
   state.unmount = () => root.unmount();
   await until(() => state.chat !== undefined);
   await settled();
@@ -63,6 +75,17 @@ async function streaming(options) {
   socket.chunks(frame.stream_id, 1, 2);
   await until(() => state.chat.text === "1 2 ");
   return { state, sent, socket, frame };
+}
+
+/** The socket and the stream on which this page goes on with an answer, and what resolves at its end. */
+async function resumed(state, checkpoint) {
+  const ended = state.chat.resume(checkpoint);
+  const socket = await until(() => state.network.sockets[0]);
+  socket.accept();
+  const { stream_id, starting_after } = await until(() => socket.last("chat.completion.resume"));
+  assert.equal(starting_after, checkpoint.startingAfter);
+  socket.frame({ type: "chat.completion.resumed", stream_id });
+  return { ended, socket, stream_id };
 }
 
 test("an answer streams into the last message, and the status follows it", async () => {
@@ -139,7 +162,7 @@ test("a ticket comes from the application's own route, for each connection anew"
   assert.deepEqual(socket.protocols, ["twowire.v1", "twowire.ticket.abc"]);
   socket.drop();
   await until(() => state.network.sockets[1]);
-  const routes = state.network.asked.map(({ url, method, headers }) => [url, method, headers]);
+  const routes = state.network.asked.map(({ url, method, headers }) => [url, method, headers ?? {}]);
   assert.deepEqual(routes, [["/api/ticket", "POST", {}], ["/api/ticket", "POST", {}]]);
 });
 
@@ -176,20 +199,83 @@ test("an unmounted component stops its answer and closes its connection", async 
 test("an answer is resumed by another page", async () => {
   const first = await streaming();
   const checkpoint = first.state.chat.checkpoint();
-  assert.deepEqual(checkpoint, { id: "chatcmpl-1", resumeToken: "token", startingAfter: 2, text: "1 2 " });
+  assert.deepEqual(checkpoint, { id: "chatcmpl-1", resumeToken: "token", startingAfter: 2, text: "1 2 ", reasoning: "", toolCalls: [] });
   const second = await page({ messages: [QUESTION] });
   assert.equal(second.chat.checkpoint(), null);
-  const ended = second.chat.resume(checkpoint);
-  const socket = await until(() => second.network.sockets[0]);
-  socket.accept();
-  const { stream_id, starting_after } = await until(() => socket.last("chat.completion.resume"));
-  assert.equal(starting_after, 2);
-  socket.frame({ type: "chat.completion.resumed", stream_id });
+  const { ended, socket, stream_id } = await resumed(second, checkpoint);
   socket.chunks(stream_id, 3, 3);
   socket.done(stream_id, 3);
   await ended;
   await until(() => second.chat.messages.length === 2 && second.chat.status === "ready");
   assert.deepEqual(second.chat.messages, [QUESTION, { role: "assistant", content: "1 2 3 " }]);
+});
+
+test("an answer is resumed in the middle of a thought and of a tool call, by its checkpoint as JSON", async () => {
+  const first = await streaming();
+  first.socket.delta(first.frame.stream_id, 3, { reasoning: "It is " });
+  await until(() => first.state.chat.messages.at(-1).reasoning);
+  const thinking = JSON.stringify(first.state.chat.checkpoint());
+  first.socket.delta(first.frame.stream_id, 4, { reasoning: "noon." });
+  const begun = { index: 0, id: "call_1", type: "function", function: { name: "look", arguments: '{"at"' } };
+  first.socket.delta(first.frame.stream_id, 5, { tool_calls: [begun] });
+  await until(() => first.state.chat.messages.at(-1).tool_calls);
+  const calling = first.state.chat.checkpoint();
+  const rest = { tool_calls: [{ index: 0, function: { arguments: ": 1}" } }] };
+  first.socket.delta(first.frame.stream_id, 6, rest);
+  await until(() => first.state.chat.messages.at(-1).tool_calls[0].function.arguments === '{"at": 1}');
+  // What came later is not in it.
+  assert.deepEqual([calling.startingAfter, calling.toolCalls[0].function.arguments], [5, '{"at"']);
+
+  for (const saved of [thinking, JSON.stringify(calling)]) {
+    const checkpoint = JSON.parse(saved);
+    const second = await page({ messages: [QUESTION] });
+    const { ended, socket, stream_id } = await resumed(second, checkpoint);
+    if (checkpoint.startingAfter === 3) {
+      socket.delta(stream_id, 4, { reasoning: "noon." });
+      socket.delta(stream_id, 5, { tool_calls: [begun] });
+    }
+    socket.delta(stream_id, 6, rest);
+    socket.done(stream_id, 6);
+    await ended;
+    await until(() => second.chat.messages.length === 2 && second.chat.status === "ready");
+    const call = { id: "call_1", type: "function", function: { name: "look", arguments: '{"at": 1}' } };
+    const answer = { role: "assistant", content: "1 2 ", reasoning: "It is noon.", tool_calls: [call] };
+    assert.deepEqual(second.chat.messages, [QUESTION, answer]);
+  }
+});
+
+test("a checkpoint of an older version resumes the text", async () => {
+  const state = await page({ messages: [QUESTION] });
+  const checkpoint = { id: "chatcmpl-1", resumeToken: "token", startingAfter: 2, text: "1 2 " };
+  const { ended, socket, stream_id } = await resumed(state, checkpoint);
+  socket.chunks(stream_id, 3, 3);
+  socket.done(stream_id, 3);
+  await ended;
+  await until(() => state.chat.messages.length === 2 && state.chat.status === "ready");
+  assert.deepEqual(state.chat.messages, [QUESTION, { role: "assistant", content: "1 2 3 " }]);
+});
+
+test("another route for tickets holds from the next connection on", async () => {
+  const { state, socket } = await streaming({ ticket: "/api/ticket" });
+  state.change({ ticket: "/api/other" });
+  assert.equal(socket.closedWith, undefined);
+  socket.drop();
+  await until(() => state.network.sockets[1]);
+  assert.deepEqual(state.network.asked.map(({ url }) => url), ["/api/ticket", "/api/other"]);
+});
+
+test("another key, or the fallback, ends the answer and opens another connection", async () => {
+  for (const change of [{ apiKey: "key" }, { fallback: true }, { ticket: "/api/ticket" }]) {
+    const { state, sent, socket } = await streaming();
+    state.change(change);
+    assert.ok(socket.closedWith);
+    await sent;
+    await until(() => state.chat.status === "ready" && state.chat.connection === "idle");
+    void state.chat.send("Again");
+    await until(() => state.network.sockets[1]);
+    const ticket = "fallback" in change ? [] : ["twowire.ticket.abc"];
+    assert.deepEqual(state.network.sockets[1].protocols, ["twowire.v1", ...ticket]);
+  }
 });
 
 test("another conversation takes the place of an answer that is running", async () => {

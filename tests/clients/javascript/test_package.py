@@ -92,4 +92,4 @@ def test_the_hook(application: Path) -> None:
     fakes = (ROOT / "tests" / "js" / "fakes.mjs").as_uri()
     environment = {"FAKES": fakes, "NODE_ENV": "test"}
     printed = run("node", "--test", "--test-reporter=tap", "hook.test.mjs", cwd=application, env=environment)
-    assert "# pass 11" in printed
+    assert "# pass 15" in printed

@@ -75,4 +75,4 @@ async def test_the_client_at_a_server_that_asks_for_a_key() -> None:
 
 
 def test_the_pages_texts_and_what_it_gathers_of_a_stream() -> None:
-    assert "# pass 9" in node("strings.test.mjs", "gathered.test.mjs")
+    assert "# pass 11" in node("strings.test.mjs", "gathered.test.mjs")

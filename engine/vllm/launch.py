@@ -58,6 +58,9 @@ GREETING_TIMEOUT_S = 60
 """How long a client waits for the greeting of a loaded engine. vLLM would wait for ten minutes, even for an engine that
 has died."""
 
+MISPLACED = ("HELLO message from", "Message from engine with unexpected data parallel rank")
+"""How vLLM 0.32 begins its errors about a rank that reports from the wrong machine, or that there should not be."""
+
 
 async def start_vllm(
     config: EngineConfig, report: StageReport, place: Place | None = None, *, writes_progress: bool = False
@@ -132,8 +135,14 @@ async def _with_followers(
         try:
             return await unless_missing(launching, handshake, report, config.ranks.follower_timeout_s)
         except RuntimeError as error:
-            if "HELLO" in str(error):  # From a rank that was started anew.
+            reason = str(error)
+            if reason.startswith("Unexpected HELLO"):  # From a rank that was started anew.
                 raise FollowerLostError(LOST) from error
+            if reason.startswith(MISPLACED):
+                raise EngineStartError(
+                    "a `twowire engine` runs a rank that is not its own; check its --data-parallel-start-rank: "
+                    f"{reason}"
+                ) from error
             raise
 
 

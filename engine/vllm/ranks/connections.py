@@ -13,6 +13,9 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+"""A stranger connected, such as a port scan, and was no rank: libzmq reports its end next, like that of a rank."""
+
 EXIT_CODE_S = 0.05
 """How long the system may take to report a local rank's end, after that of its connection. Meanwhile, /health still
 says that the engine is ready."""
@@ -20,18 +23,26 @@ POLL_S = 0.01
 
 
 class RankConnections:
-    """Watches the socket on which this client sends requests: each rank is connected to it, and nothing else is."""
+    """Watches the socket on which this client sends requests: each rank is connected to it."""
 
     def __init__(self, core: Any) -> None:
         """`core` is vLLM's client. Must be made in the event loop."""
         self._core = core
         self._socket = core.input_socket
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED)
         self.lost = asyncio.create_task(self._wait())
         """Done when a rank's connection has ended."""
 
     async def _wait(self) -> None:
-        await recv_monitor_message(self._monitor)
+        strangers = 0
+        while True:
+            event = (await recv_monitor_message(self._monitor))["event"]
+            if event & FAILED:
+                strangers += 1
+            elif strangers:
+                strangers -= 1
+            else:
+                return
 
     async def who(self) -> str:
         """Which rank it was, as far as can be known."""

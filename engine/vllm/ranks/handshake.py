@@ -10,6 +10,9 @@ from typing import Any
 import zmq
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.engine.utils import CoreEngineState
+from zmq.utils.monitor import parse_monitor_message
+
+from engine.vllm.ranks.connections import FAILED
 
 
 class Handshake:
@@ -34,8 +37,9 @@ class Handshake:
         """Whether more connections have ended than ranks have loaded the model: each ends its own when it has."""
         with self._lock:
             while self._monitor is not None and self._monitor.poll(0):
-                self._monitor.recv_multipart()
-                self._ended += 1
+                event = parse_monitor_message(self._monitor.recv_multipart())["event"]
+                # The end of a stranger's connection comes after its failed handshake, and counts for nothing.
+                self._ended += -1 if event & FAILED else 1
         return self._ended > sum(engine.state is CoreEngineState.READY for engine in self._engines)
 
     @contextlib.contextmanager
@@ -44,7 +48,7 @@ class Handshake:
         wait = engine_utils.wait_for_engine_startup
 
         def noted(socket: zmq.Socket[bytes], engines: Sequence[Any], *rest: Any) -> None:
-            self._monitor = monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitor = monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED)
             self._engines = engines
             try:
                 wait(socket, engines, *rest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from vllm.v1.engine import utils as engine_utils
 from vllm.v1.engine.utils import CoreEngineState
 
 from engine.vllm.ranks.handshake import Handshake
+from tests.engine.vllm.strangers import knock
 
 SOON_S = 30
 
@@ -28,6 +28,7 @@ class FakeStart:
     def __init__(self, address: str) -> None:
         self.ranks = [rank(0, local=True), rank(1, local=False)]
         self.heard, self.ends = threading.Event(), threading.Event()
+        self.port = 0
         self._address = address
 
     def wait(self, socket: zmq.Socket[bytes], *_: object) -> None:
@@ -38,6 +39,7 @@ class FakeStart:
     def run(self) -> None:
         with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
             socket.bind(self._address)
+            self.port = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
             engine_utils.wait_for_engine_startup(socket, self.ranks, *(None,) * 4)
 
 
@@ -47,20 +49,22 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_it_knows_who_is_missing_and_who_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = f"ipc://{tmp_path}/handshake"
-    start, handshake = FakeStart(address), Handshake()
+async def test_it_knows_who_is_missing_and_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, handshake = FakeStart("tcp://127.0.0.1:*"), Handshake()
     monkeypatch.setattr(engine_utils, "wait_for_engine_startup", start.wait)
     with handshake.watched():
         assert (handshake.missing(), handshake.has_lost()) == ([], False)
         running = asyncio.create_task(asyncio.to_thread(start.run))
+        await until(lambda: start.port)
         with zmq.Context() as context, context.socket(zmq.DEALER) as follower:
-            follower.connect(address)
+            follower.connect(f"tcp://127.0.0.1:{start.port}")
             follower.send(b"HELLO")
             await until(start.heard.is_set)
             assert handshake.missing() == [1]
             start.ranks[1].state = CoreEngineState.CONNECTED
             assert (handshake.missing(), handshake.has_lost()) == ([], False)
+            await asyncio.to_thread(knock, start.port)
+            assert not handshake.has_lost()
         await until(handshake.has_lost)
         # Each ends its connection when it has loaded the model.
         start.ranks[1].state = CoreEngineState.READY

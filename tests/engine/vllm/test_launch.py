@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import EngineStartError
+from engine.api import EngineStartError, FollowerLostError
 from engine.config import GUIDE, EngineConfig
 from engine.sharing.meeting import Meeting, Place
 from engine.vllm import launch
@@ -71,3 +71,26 @@ async def test_a_broken_chat_template_stops_the_start(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     with pytest.raises(EngineStartError, match="--chat-template: "):
         await launch.start_vllm(EngineConfig(str(GUIDE), chat_template="{% if %}", cpu_kv_cache_gib=1), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "reason"),
+    [
+        ("Unexpected HELLO message for remote engine 1 in CoreEngineState.READY state.", FollowerLostError, "ended"),
+        (
+            "HELLO message from remote engine 1, expected it to be local",
+            EngineStartError,
+            "--data-parallel-start-rank: HELLO message from remote engine 1, expected",
+        ),
+        ("Message from engine with unexpected data parallel rank: 7", EngineStartError, "--data-parallel-start-rank"),
+        ("Engine core initialization failed.", RuntimeError, "initialization failed"),
+    ],
+)
+async def test_a_rank_started_anew_is_told_from_one_in_the_wrong_place(
+    message: str, kind: type[Exception], reason: str
+) -> None:
+    async def launching() -> Any:
+        raise RuntimeError(message)
+
+    with pytest.raises(kind, match=reason):
+        await launch._with_followers(launching(), EngineConfig(str(GUIDE)), lambda *_: None)

@@ -16,6 +16,7 @@ import zmq.asyncio
 
 from engine.vllm.ranks.connections import RankConnections
 from engine.vllm.ranks.steps import Rank, Steps
+from tests.engine.vllm.strangers import knock
 
 SOON_S = 30
 
@@ -76,13 +77,13 @@ async def test_a_rank_is_busy_while_a_request_that_was_sent_to_it_has_not_ended(
 
 @asynccontextmanager
 async def connected(
-    folder: Path, processes: list[Any]
+    folder: Path | None, processes: list[Any]
 ) -> AsyncIterator[tuple[RankConnections, list[zmq.Socket[bytes]]]]:
-    """A client's socket, with two ranks connected to it."""
+    """A client's socket, in `folder` or on loopback, with two ranks connected to it."""
     with zmq.asyncio.Context() as context, zmq.Context() as theirs:
-        address = f"ipc://{folder}/in"
         router = context.socket(zmq.ROUTER)
-        router.bind(address)
+        router.bind(f"ipc://{folder}/in" if folder is not None else "tcp://127.0.0.1:*")
+        address = router.getsockopt_string(zmq.LAST_ENDPOINT)
         manager = SimpleNamespace(processes=processes) if processes else None
         core = SimpleNamespace(
             input_socket=router, core_engines=[b"\0\0", b"\1\0"], resources=SimpleNamespace(engine_manager=manager)
@@ -111,6 +112,17 @@ async def test_the_end_of_a_remote_rank_is_noticed(tmp_path: Path) -> None:
         ranks[1].close(linger=0)
         await asyncio.wait_for(asyncio.shield(connections.lost), SOON_S)
         assert await connections.who() == "rank 1, on another machine, is gone"
+
+
+async def test_a_stranger_is_no_rank() -> None:
+    async with connected(None, [SimpleNamespace(exitcode=None)]) as (connections, ranks):
+        port = int(ranks[0].getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        for _ in range(3):
+            await asyncio.to_thread(knock, port)
+        done, _ = await asyncio.wait({connections.lost}, timeout=0.05)
+        assert not done
+        ranks[1].close(linger=0)
+        await asyncio.wait_for(asyncio.shield(connections.lost), SOON_S)
 
 
 async def test_of_a_local_rank_the_exit_code_is_told(tmp_path: Path) -> None:

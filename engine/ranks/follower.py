@@ -7,6 +7,7 @@ follower watches the leader's `/health`, which names the leader's engine, and en
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import ssl
 import time
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -46,20 +48,33 @@ class LeaderHealth:
     """What a leader says of its engine."""
 
     engine_id: str
+    """Empty where it does not say."""
     state: str
+
+
+BUSY = LeaderHealth("", "busy")
+"""Of a leader that answers, but refuses to say more: it has as many connections as it may."""
 
 
 def read_health(url: str) -> LeaderHealth | None:
     """The answer of the leader's `/health`; None if there is none. Blocks for up to `ANSWER_S`."""
     try:
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_S) as answer:
-                body = answer.read(MAX_ANSWER_BYTES)
+            # Never through a proxy of the environment.
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(f"{url}/health", timeout=ANSWER_S) as answer:
+                status, body = answer.status, answer.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as refusal:  # 503 while it is not ready.
-            body = refusal.read(MAX_ANSWER_BYTES)
+            status, body = refusal.code, refusal.read(MAX_ANSWER_BYTES)
         found = json.loads(body)
+        if (
+            status == HTTPStatus.SERVICE_UNAVAILABLE
+            and "error" in found
+            and found["error"]["code"] == "too_many_connections"
+        ):
+            return BUSY
         return LeaderHealth(str(found["engine_id"]), str(found["state"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
             log.warning("leader_certificate_refused", reason=str(error))
         return None
@@ -99,7 +114,7 @@ class Leader:
             health, now = await self._health(), time.monotonic()
             if health is not None:
                 answered_at = now
-                if health.engine_id != engine_id:
+                if health.engine_id not in (engine_id, BUSY.engine_id):
                     return "the leader's engine is another one"
             elif now - answered_at >= self._lost_after_s:
                 return f"the leader has not answered for {self._lost_after_s:g} s"

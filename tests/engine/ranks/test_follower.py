@@ -11,7 +11,8 @@ import pytest
 
 from engine.api import EngineStartError
 from engine.ranks import follower
-from engine.ranks.follower import Leader, LeaderHealth, follow, read_health
+from engine.ranks.follower import BUSY, Leader, LeaderHealth, follow, read_health
+from protocol.errors import Fault, TwowireError, error_bytes
 
 SOON_S = 30
 
@@ -72,6 +73,13 @@ async def test_it_ends_when_the_leader_is_gone() -> None:
     assert ranks.closed
 
 
+async def test_a_leader_with_too_many_connections_is_neither_gone_nor_another_one() -> None:
+    next_one = LeaderHealth("a-2", "restarting")
+    leader, ranks = FakeLeader(BUSY, STARTING, BUSY, READY, *[BUSY] * 40, next_one), FakeRanks()
+    assert await followed(leader, ranks) == "the leader's engine is another one"
+    assert leader.asked == 45
+
+
 async def test_it_ends_when_a_rank_does() -> None:
     ranks = FakeRanks()
     ranks.died.set_result("EngineCore_DP1 ended unexpectedly (exit code -9)")
@@ -99,11 +107,21 @@ async def test_told_to_stop_it_ends_in_peace(answer: LeaderHealth | None) -> Non
     assert ranks.closed == (answer is not None)
 
 
+ANSWERS = {
+    "/health": b'{"status":"unavailable","state":"starting","engine_id":"b-7"}',
+    "/full/health": error_bytes(TwowireError(Fault.TOO_MANY_CONNECTIONS, "full")),
+    "/limited/health": error_bytes(TwowireError(Fault.QUEUE_FULL, "full")),
+}
+
+
 @pytest.fixture
 def server() -> Iterator[HTTPServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b'{"status":"unavailable","state":"starting","engine_id":"b-7"}' if self.path == "/health" else b"x"
+            if self.path == "/not-http/health":
+                self.wfile.write(b"hello\r\n")
+                return
+            body = ANSWERS.get(self.path, b"x")
             self.send_response(503)
             self.end_headers()
             self.wfile.write(body)
@@ -122,5 +140,13 @@ def server() -> Iterator[HTTPServer]:
 def test_a_leader_that_is_not_ready_is_read_and_anything_else_is_no_answer(server: HTTPServer) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     assert read_health(url) == LeaderHealth("b-7", "starting")
-    assert read_health(f"{url}/nowhere") is None
+    assert read_health(f"{url}/full") == BUSY
+    for path in ("nowhere", "limited", "not-http"):
+        assert read_health(f"{url}/{path}") is None
     assert read_health("http://127.0.0.1:1") is None
+
+
+def test_a_leader_is_not_asked_through_a_proxy(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert read_health(f"http://127.0.0.1:{server.server_port}") == LeaderHealth("b-7", "starting")

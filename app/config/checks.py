@@ -13,18 +13,22 @@ from app.config.values import FieldError, is_wildcard, read_keys
 from app.security.tls import CertificateError, server_context
 from app.stores.responses.base import SHARED
 from engine.adapters.api import AdapterError
+from engine.adapters.config import AdapterConfig
 
 
 def checked(settings: Settings, given: Collection[str], *, is_follower: bool = False) -> Settings:
     """`settings`, completed with what follows from several options. Raises `FieldError`.
 
-    `given`: the names of the options that were set. `is_follower`: of `twowire engine`, which does not listen.
+    `given`: the names of the options that were set. `is_follower`: of `twowire engine`, which uses no
+    options of the server alone.
     """
-    settings = _with_keys_of_the_file(settings)
-    if not is_follower:
-        _check_keys(settings, given)
     _check_engine_args(settings)
-    settings = _with_ranks(settings, given, is_follower=is_follower)
+    if is_follower:
+        # Its file or environment may be the leader's as well. Adapters do not work with followers.
+        return _linked(_with_ranks(replace(settings, adapters=AdapterConfig()), given, is_follower=True))
+    settings = _with_keys_of_the_file(settings)
+    _check_keys(settings, given)
+    settings = _with_ranks(settings, given, is_follower=False)
     adapters = _check_adapters(settings)
     _check_aliases(settings, adapters)
     _check_certificate(settings)

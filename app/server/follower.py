@@ -14,7 +14,7 @@ from app.observability.logs import set_up_logs
 from engine.api import EngineStartError
 from engine.config import EngineConfig
 from engine.ranks.follower import Leader, follow
-from engine.registry import check_text_model, start_ranks
+from engine.registry import check_text_model, check_vllm, start_ranks
 
 FAILED = 1
 """The exit code when a rank died, or the leader's engine is another one: a supervisor starts the command again."""
@@ -26,6 +26,7 @@ def run(settings: Settings) -> int:
     assert settings.ranks.leader_url is not None  # Checked with the settings.
     try:
         check_text_model(settings.engine)
+        check_vllm()
         reason = asyncio.run(_follow(settings.engine, Leader(settings.ranks.leader_url)))
     except EngineStartError as error:
         reason = str(error)

@@ -107,6 +107,21 @@ def test_a_follower_runs_the_rest_of_the_copies_and_needs_no_keys() -> None:
     assert settings_of(f"{OVER_MACHINES} --node-rank 1 --leader-url http://a:1", is_follower=True).ranks.node_rank == 1
 
 
+def test_a_follower_checks_no_options_of_the_server_alone() -> None:
+    variables = {
+        "TWOWIRE_API_KEYS_FILE": "/missing/keys",
+        "TWOWIRE_ADMIN_API_KEY_FILE": "/missing/admin",
+        "TWOWIRE_CERTFILE": "/missing/certificate",
+        "TWOWIRE_RELAY_PORT": "9000",
+        "TWOWIRE_LORA_DIR": "/missing/adapters",
+        "TWOWIRE_MODEL_ALIAS": "a=unknown",
+    }
+    settings = load_settings(FOLLOWER.split(), variables, is_follower=True)
+    assert not settings.engine.adapters.is_enabled
+    with pytest.raises(SettingsError, match="--engine-args: 'data_parallel_size' has"):
+        settings_of(f'{FOLLOWER} --engine-args {{"data_parallel_size":2}}', is_follower=True)
+
+
 def test_a_file_may_be_for_the_leader_and_a_follower() -> None:
     variables = {"TWOWIRE_DATA_PARALLEL_START_RANK": "1", "TWOWIRE_LEADER_URL": "http://a:1/"}
     settings = load_settings(["--data-parallel-size", "2"], variables)

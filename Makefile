@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Many tests wait rather than compute: three suit two cores.
+# One for each core of a small machine.
 WORKERS ?= 2
 CERT_DIR ?= dev-cert
 BIN := .venv/bin

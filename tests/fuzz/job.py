@@ -67,7 +67,6 @@ class Fuzz:
         self._under_way: set[Case] = set()
         self._last: deque[Case] = deque(maxlen=REMEMBERED)
         self._lines_seen = len(server.log)
-        self._ends_at = 0.0
 
     async def run(self, seconds: float, first: Iterable[Case] = ()) -> Result:
         """Play `first`, then random connections until the time is over; then look at what is left."""
@@ -76,8 +75,7 @@ class Fuzz:
         async with self._canary():
             for case in first:
                 await self._play(case, iter(case.sent), random.Random(case.name))
-            self._ends_at = time.monotonic() + seconds
-            await asyncio.gather(*(self._work(kind) for kind in KINDS))
+            await asyncio.gather(*(self._work(kind, seconds) for kind in KINDS))
         self.result.seconds = time.monotonic() - began_at
         if self._is_alive():
             await asyncio.to_thread(self._check_left, before)
@@ -86,24 +84,26 @@ class Fuzz:
     def _is_alive(self) -> bool:
         return self._server.process.poll() is None
 
-    async def _work(self, kind: str) -> None:
+    async def _work(self, kind: str, seconds: float) -> None:
         async with contextlib.AsyncExitStack() as stack:
             bodies = await stack.enter_async_context(self._made(kind)) if kind in MADE else None
+            # What makes bodies takes its time to begin with; that counts for nothing.
+            body = await anext(bodies) if bodies is not None else b""
+            ends_at = time.monotonic() + seconds
             for number in itertools.count():
-                left_s = self._ends_at - time.monotonic()
+                left_s = ends_at - time.monotonic()
                 if left_s <= 0 or not self._is_alive():
                     return
                 name = f"{kind}-{self.result.seed}-{number}"
                 rng = random.Random(name)
-                if bodies is None:
-                    chunks = SEQUENCES[kind](rng)
-                else:
+                chunks = iter([body]) if bodies is not None else SEQUENCES[kind](rng)
+                await self._play(Case(kind, name, ending(kind, rng)), chunks, rng)
+                if bodies is not None:
                     try:
-                        async with asyncio.timeout(left_s):
-                            chunks = iter([await anext(bodies)])
+                        async with asyncio.timeout(max(ends_at - time.monotonic(), 0)):
+                            body = await anext(bodies)
                     except TimeoutError:
                         return
-                await self._play(Case(kind, name, ending(kind, rng)), chunks, rng)
 
     async def _play(self, case: Case, chunks: Iterator[bytes], rng: random.Random) -> None:
         self._under_way.add(case)

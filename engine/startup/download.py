@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,7 +29,8 @@ POLL_S = 0.5
 HUB_TIMEOUT_S = 10.0
 INDEX = "model.safetensors.index.json"
 MISTRAL = "consolidated*.safetensors"
-PATTERNS = ("*.safetensors", "*.bin", "*.pt")
+SAFETENSORS = "*.safetensors"
+PATTERNS = (SAFETENSORS, "*.bin", "*.pt")
 """vLLM loads the files of the first pattern that any match; with the load format `auto`, `MISTRAL` comes first."""
 
 
@@ -78,12 +80,14 @@ async def _watch(config: EngineConfig, report: StageReport) -> None:
     download = await in_daemon_thread(lambda: find_download(config))
     if download is None:
         return
-    is_reported = False
+    most = -1
     while (progress := await in_daemon_thread(download.progress)).done < progress.total:
-        is_reported = True
-        report(STAGE, progress)
+        # Only growth: if vLLM needs less than was worked out here, its later stages must not be called a download.
+        if progress.done == 0 > most or progress.done > most >= 0:
+            report(STAGE, progress)
+        most = max(most, progress.done)
         await asyncio.sleep(POLL_S)
-    if is_reported:
+    if most >= 0:
         report("loading the model")
 
 
@@ -100,13 +104,13 @@ def find_download(config: EngineConfig) -> Download | None:
 
         if constants.HF_HUB_OFFLINE:
             return None
-        info = HfApi().model_info(
-            config.model, revision=_text(config.extra.get("revision")), files_metadata=True, timeout=HUB_TIMEOUT_S
-        )
+        revision = _text(config.extra.get("revision"))
+        info = HfApi().model_info(config.model, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_S)
         cache = _text(config.extra.get("download_dir")) or constants.HF_HUB_CACHE
         folder = Path(cache) / repo_folder_name(repo_id=config.model, repo_type="model")
         patterns = (MISTRAL, *PATTERNS) if load_format == "auto" else PATTERNS
-        files = loaded_files([_file(sibling) for sibling in info.siblings or ()], patterns)
+        siblings = [_file(sibling) for sibling in info.siblings or ()]
+        files = loaded_files(siblings, patterns, lambda: _read_index(config.model, revision))
     except Exception as error:
         # Whatever it is: the engine's own download meets it too, and says so.
         log.debug("download_size_unknown", reason=f"{type(error).__name__}: {error}")
@@ -123,13 +127,32 @@ def _file(sibling: Any) -> HubFile:
     return HubFile(sibling.rfilename, sibling.size or 0, etag or "")
 
 
-def loaded_files(files: Iterable[HubFile], patterns: Iterable[str]) -> tuple[HubFile, ...]:
-    """The weights among `files`: those of the first of the `patterns` that any match."""
+def _read_index(model: str, revision: str | None) -> Collection[str]:
+    """The names of the files in which the index of `model` places its weights. Asks the hub."""
+    from huggingface_hub import get_session, get_token, hf_hub_url
+
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = hf_hub_url(model, INDEX, revision=revision)
+    answer = get_session().get(url, headers=headers, timeout=HUB_TIMEOUT_S, follow_redirects=True)
+    answer.raise_for_status()
+    return frozenset(json.loads(answer.content)["weight_map"].values())
+
+
+def loaded_files(
+    files: Iterable[HubFile], patterns: Iterable[str], read_index: Callable[[], Collection[str]]
+) -> tuple[HubFile, ...]:
+    """The weights among `files`: those of the first of the `patterns` that any match.
+
+    Of safetensors with an index, only the files that the index names, as `read_index` returns them.
+    """
     weights = [file for file in files if file.size and file.etag]
-    # An index names files beside itself; which, is not known here.
     has_index = any(file.name == INDEX for file in weights)
     for pattern in patterns:
-        found = tuple(file for file in weights if fnmatch(file.name, pattern) and not (has_index and "/" in file.name))
+        found = tuple(file for file in weights if fnmatch(file.name, pattern))
+        if found and has_index and pattern == SAFETENSORS:
+            named = read_index()
+            return tuple(file for file in weights if file.name in named) or found
         if found:
             return found
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,11 +17,19 @@ import pytest
 
 from engine.api import Progress
 from engine.config import GUIDE, EngineConfig
+from engine.startup import download as module
 from engine.startup.download import MISTRAL, PATTERNS, Download, HubFile, find_download, loaded_files, reported_download
 
 NAME = "somebody/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILES = {"model.safetensors": b"w" * 24_000_000, "config.json": b"{}", "pytorch_model.bin": b"b" * 500}
+FILES = {
+    "model.safetensors": b"w" * 24_000_000,
+    "model.safetensors.index.json": b'{"weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}',
+    "unneeded.safetensors": b"u" * 700,
+    "config.json": b"{}",
+    "pytorch_model.bin": b"b" * 500,
+}
+"""vLLM downloads what the index names."""
 WEIGHTS = len(FILES["model.safetensors"])
 PIECE = WEIGHTS // 2
 
@@ -35,7 +44,7 @@ async def main():
         print(stage, progress and progress.done, progress and progress.total, flush=True)
     async with reported_download(EngineConfig("somebody/model"), report):
         await asyncio.to_thread(input)
-        await asyncio.to_thread(snapshot_download, "somebody/model", allow_patterns="*.safetensors")
+        await asyncio.to_thread(snapshot_download, "somebody/model", allow_patterns=["model.safetensors"])
         await asyncio.to_thread(input)
 
 asyncio.run(main())
@@ -151,15 +160,52 @@ def file(name: str, size: int = 100) -> HubFile:
         (["pytorch_model.bin", "model.pt"], PATTERNS, ["pytorch_model.bin"]),
         (["consolidated.safetensors", "model.safetensors"], (MISTRAL, *PATTERNS), ["consolidated.safetensors"]),
         (
-            ["a.safetensors", "original/a.safetensors", "model.safetensors.index.json"],
+            ["a.safetensors", "b.safetensors", "original/a.safetensors", "model.safetensors.index.json"],
             PATTERNS,
             ["a.safetensors"],
         ),
+        (
+            ["consolidated.safetensors", "a.safetensors", "model.safetensors.index.json"],
+            (MISTRAL, *PATTERNS),
+            ["consolidated.safetensors"],
+        ),
+        (["another.safetensors", "model.safetensors.index.json"], PATTERNS, ["another.safetensors"]),
         (["config.json"], PATTERNS, []),
     ],
 )
 def test_of_several_kinds_of_weights_one_is_loaded(names: list[str], patterns: list[str], loaded: list[str]) -> None:
-    assert [one.name for one in loaded_files([file(name) for name in names], patterns)] == loaded
+    found = loaded_files([file(name) for name in names], patterns, lambda: {"a.safetensors"})
+    assert [one.name for one in found] == loaded
+
+
+class Stuck:
+    """A download that ends below its total, after some growth."""
+
+    def __init__(self, *done: int) -> None:
+        self._done = iter(done)
+        self.ended = threading.Event()
+
+    def progress(self) -> Progress:
+        done = next(self._done, None)
+        if done is None:
+            self.ended.set()
+        return Progress(7 if done is None else done, 10, "bytes")
+
+
+@pytest.mark.parametrize(
+    ("done", "reported"),
+    [((0, 0, 4, 4, 2, 4, 7, 7, 7), [0, 4, 7]), ((7, 7, 7), []), ((5, 5, 7, 7), [7])],
+)
+async def test_only_growth_is_reported(
+    done: tuple[int, ...], reported: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = Stuck(*done)
+    monkeypatch.setattr(module, "find_download", lambda _: download)
+    monkeypatch.setattr(module, "POLL_S", 0)
+    reports: list[tuple[str, Progress | None]] = []
+    async with reported_download(EngineConfig(NAME), lambda stage, progress=None: reports.append((stage, progress))):
+        assert await asyncio.to_thread(download.ended.wait, 60)
+    assert reports == [(module.STAGE, Progress(number, 10, "bytes")) for number in reported]
 
 
 def test_what_an_earlier_download_left_does_not_count(tmp_path: Path) -> None:

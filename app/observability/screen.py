@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -15,6 +16,8 @@ import structlog
 ERASE = "\r\x1b[K"
 """Moves to the start of the line and erases it (ECMA-48: CR, EL)."""
 DEFAULT_COLUMNS = 80
+REMOVE_S = 1.0
+"""How long to wait for another thread's line before the status is removed."""
 
 _SHOWN = {"listening", "engine_starting", "embeddings_ready"}
 _STATES = {"engine_state", "embedder_state"}
@@ -29,12 +32,14 @@ class Screen(io.TextIOBase):
         self.shows_start = False
         """Whether it shows what the log lines about a start say, so that those can be left out."""
         self._status = ""
+        self._drawn = ""
         # Other threads log, too.
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         with self._lock:
-            self._put(f"{ERASE}{text}{self._status}" if self._status else text)
+            erased, self._drawn = ERASE if self._drawn else "", self._status
+            self._put(f"{erased}{text}{self._drawn}")
         return len(text)
 
     def flush(self) -> None:
@@ -42,14 +47,23 @@ class Screen(io.TextIOBase):
             sys.stderr.flush()
 
     def show(self, status: str) -> None:
-        """Draw `status` in place of the last one; an empty one removes it. Does nothing unless the screen is live."""
+        """Draw `status` in place of the last one; an empty one removes it. Does nothing unless the screen is live.
+
+        Waits for no stalled terminal (Ctrl+S): the next call, or the next log line, draws what this one could not.
+        """
         if not self.is_live:
             return
-        with self._lock:
-            before, self._status = self._status, status[: _columns() - 1]
-            if before or status:
-                self._put(ERASE + self._status)
-        self.flush()
+        self._status = status[: _columns() - 1]
+        # Another thread may hold the lock while it waits for the terminal.
+        if not self._lock.acquire(timeout=0 if status else REMOVE_S):
+            return
+        try:
+            if (self._drawn or self._status) and _has_room():
+                self._drawn = self._status
+                self._put(ERASE + self._drawn)
+                self.flush()
+        finally:
+            self._lock.release()
 
     def _put(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -70,3 +84,13 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
     except (OSError, ValueError):
         return DEFAULT_COLUMNS
+
+
+def _has_room() -> bool:
+    """Whether standard error takes text at once; a terminal that is stopped or not read does not."""
+    try:
+        room = select.poll()
+        room.register(sys.stderr.fileno(), select.POLLOUT)
+        return bool(room.poll(0))
+    except (OSError, ValueError):
+        return True

@@ -94,7 +94,8 @@ def _run(settings: Settings, screen: Screen) -> int:
     url = _url(settings, sockets[0])
 
     def api_server(number: int, one_of: ApiServer | None = None) -> str | None:
-        output = Output(shows_all=settings.logging.log_level == "debug")
+        # Through `screen`, which keeps these lines and its status apart.
+        output = Output(shows_all=settings.logging.log_level == "debug", show=screen.write)
         # The first of several API servers is ready last, and announces all of them.
         announcer = Announcer(url, screen, speaks=one_of is None or one_of.place.is_leader)
         with output.taken(), asyncio.Runner(loop_factory=_loop_factory()) as runner:

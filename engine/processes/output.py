@@ -36,9 +36,10 @@ class Output:
     `sys.stderr` use other descriptors.
     """
 
-    def __init__(self, *, shows_all: bool = False) -> None:
-        """With `shows_all`, nothing is held back."""
+    def __init__(self, *, shows_all: bool = False, show: Callable[[str], object] | None = None) -> None:
+        """With `shows_all`, nothing is held back. `show` writes held lines to the screen, in place of this class."""
         self._shows_all = shows_all
+        self._show = show or (lambda text: self._write(text.encode()))
         self._is_taken = False
         self._holds = False
         self._reads: Callable[[str], bool] | None = None
@@ -98,6 +99,9 @@ class Output:
                 if type(handler) is logging.StreamHandler:
                     # Unlike `sys.stdout`, this is the descriptor 1.
                     handler.setStream(sys.__stdout__)
+                    # transformers replaces `flush` by that of the stream it began with. Without the class's own, lines
+                    # stay in the new stream's buffer, and come out when the process ends.
+                    vars(handler).pop("flush", None)
 
     def hold(self, reads: Callable[[str], bool] | None = None) -> None:
         """Hold lines from now on, until `release`, except those for which `reads` is true. It is called in a thread."""
@@ -121,7 +125,7 @@ class Output:
     def show(self, lines: Sequence[str]) -> None:
         """Show lines that were held; with `shows_all` they have been shown."""
         if lines and not self._shows_all:
-            self._write("".join(f"{line}\n" for line in lines).encode())
+            self._show("".join(f"{line}\n" for line in lines))
 
     def _wait_read(self) -> None:
         """Return once all earlier output has been read: write a line of our own and wait for it."""

@@ -5,6 +5,7 @@ Each in a process of its own, whose file descriptors 1 and 2 may be taken.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,11 @@ child = lambda text, fd=2: subprocess.run([sys.executable, "-c", f"import os; os
 
 def screen(script: str, *, code: int = 0) -> list[str]:
     """The lines that are on the screen in the end; standard output is marked."""
-    done = subprocess.run([sys.executable, "-c", BEGIN + script], capture_output=True, text=True, timeout=60)
+    # Without this variable, Python's standard output has a buffer, as in most shells.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + script], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.returncode == code, done.stderr
     return done.stderr.splitlines() + [f"out: {line}" for line in done.stdout.splitlines()]
 
@@ -50,25 +55,42 @@ with output.taken():
     assert lines == ["a warning"]
 
 
+def test_held_lines_are_shown_by_the_one_who_draws_on_the_screen() -> None:
+    lines = screen("""
+shown = []
+output = Output(show=shown.append)
+with output.taken():
+    output.hold()
+    child("a warning\\nthe cause\\n")
+    output.show(output.release())
+print(shown)
+""")
+    assert lines == ["out: ['a warning\\nthe cause\\n']"]
+
+
 def test_what_libraries_log_in_this_process_is_held_too() -> None:
     lines = screen("""
 import warnings
-logging.getLogger("library").addHandler(logging.StreamHandler())
+handler = logging.StreamHandler()
+handler.flush = sys.stderr.flush  # As transformers does.
+logging.getLogger("library").addHandler(handler)
 output = Output()
 with output.taken():
     output.take_logs("library", "another")
     output.hold()
-    logging.getLogger("library.part").warning("a warning")
     logging.getLogger("another").warning("another")
     warnings.warn("of Python", stacklevel=1)
+    # At last: the other handlers flush the same stream.
+    logging.getLogger("library.part").warning("a warning")
     held = output.release()
     output.take_logs("library", "another")
     logging.getLogger("another").error("afterwards, once")
 print(*held, sep="|")
 """)
     assert lines[0] == "afterwards, once"
-    assert lines[1].startswith("out: a warning|another|<string>:")
+    assert lines[1].startswith("out: another|<string>:")
     assert "UserWarning: of Python" in lines[1]
+    assert lines[1].endswith("|a warning")
     assert len(lines) == 2
 
 

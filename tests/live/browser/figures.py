@@ -38,12 +38,26 @@ FRAMES = """(selector) => new Promise((resolve) => {
 })"""
 
 
-def markdown(tokens: int) -> str:
-    """A text of so many words, which the paced engine makes tokens of."""
-    paragraphs: list[str] = []
-    while len("\n\n".join(paragraphs).split()) < tokens:
-        paragraphs.append(f"## Part {len(paragraphs) + 1}\n\n{MARKDOWN}")
-    return "\n\n".join(paragraphs)
+PROSE = "A server answers with **events** of `text`, one after another, and the page shows each as it comes. " * 4
+USUAL = f"""{PROSE}
+
+- The first point, which is of a usual length for a list.
+- The second, with `code` in it.
+
+{PROSE}
+
+```python
+def total(numbers: list[int]) -> int:
+    return sum(number for number in numbers if number > 0)
+```"""
+
+
+def markdown(section: str) -> str:
+    """A text of `TOKENS` words, which the paced engine makes tokens of."""
+    sections: list[str] = []
+    while len("\n\n".join(sections).split()) < TOKENS:
+        sections.append(f"## Part {len(sections) + 1}\n\n{section}")
+    return "\n\n".join(sections)
 
 
 def many() -> dict[str, Any]:
@@ -61,18 +75,18 @@ def many() -> dict[str, Any]:
     return file
 
 
-async def stream(browser: Browser, url: str) -> None:
+async def stream(browser: Browser, url: str, kind: str, section: str) -> None:
     async with opened(browser, url, bypass_csp=True) as chat:
-        await chat.ask(f"Say: {markdown(TOKENS)}")
+        await chat.ask(f"Say: {markdown(section)}")
         begun = time.monotonic()
         measured = await chat.page.evaluate(FRAMES, f"{LAST_ANSWER}.open")
         took = time.monotonic() - begun
         tasks = measured.pop("longTasks")
-        print(f"{TOKENS} tokens of Markdown in {took:.2f} s: {measured} ms; tasks over 50 ms: {tasks}")
+        print(f"{TOKENS} tokens of {kind} in {took:.2f} s: {measured} ms; tasks over 50 ms: {tasks}")
 
 
 async def bring_in(browser: Browser, url: str) -> None:
-    async with opened(browser, url) as chat:
+    async with opened(browser, url, bypass_csp=True) as chat:
         file = many()
         begun = time.monotonic()
         await import_chats(chat, file)
@@ -93,7 +107,8 @@ async def main() -> int:
     with fake_server(env={"FAKE_PACE_S": str(1 / TOKENS_PER_S)}) as server:
         async with launched() as browser:
             for _ in range(ROUNDS):
-                await stream(browser, server.url)
+                await stream(browser, server.url, "usual Markdown", USUAL)
+                await stream(browser, server.url, "tables, code and formulas alone", MARKDOWN)
                 await bring_in(browser, server.url)
     return 0
 

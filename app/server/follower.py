@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
-import os
 import signal
 import sys
 
 from app.config.settings import Settings
 from app.observability.logs import set_up_logs
+from app.server.process_end import skip_the_last_collection
 from engine.api import EngineStartError
 from engine.config import EngineConfig
 from engine.ranks.follower import Leader, follow
@@ -33,17 +31,8 @@ def run(settings: Settings) -> int:
     if reason is not None:
         sys.stderr.write(f"twowire: error: {reason}\n")
     code = 0 if reason is None else FAILED
-    if "vllm" in sys.modules:
-        # Python's last garbage collection would search all of its objects for seconds.
-        atexit.register(_leave, code)
+    skip_the_last_collection(code)
     return code
-
-
-def _leave(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # Nobody reads it anymore.
-            stream.flush()
-    os._exit(code)
 
 
 async def _follow(config: EngineConfig, leader: Leader) -> str | None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +24,7 @@ from app.security.tls import Certificate, CertificateError
 from app.server.announce import Announcer
 from app.server.hypercorn_config import hypercorn_config
 from app.server.open_files import TooFewFiles, raise_the_limit
+from app.server.process_end import skip_the_last_collection
 from app.server.shutdown import Stop
 from app.server.sockets import listening_sockets
 from app.server.wiring import build_services, choose_embedder
@@ -109,7 +107,7 @@ def _run(settings: Settings, screen: Screen) -> int:
         code, failure = run_several(sockets, leave_s, api_server, hangup_ends=not _reloads(settings))
     if failure is not None:
         _fail(failure)  # As the last line.
-    _skip_the_last_collection(code)
+    skip_the_last_collection(code)
     return code
 
 
@@ -120,24 +118,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _skip_the_last_collection(code: int) -> None:
-    """Make the process exit with `code` without Python's final garbage collection.
-
-    That would search all of vLLM's objects for cycles, for five seconds, when everything is already closed. After an
-    early stop, nothing else can end a thread that is still importing vLLM.
-    """
-    if "vllm" not in sys.modules:
-        return
-
-    def leave() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # Nobody reads it anymore.
-                stream.flush()
-        os._exit(code)
-
-    atexit.register(leave)
 
 
 async def _serve(

@@ -83,7 +83,8 @@ async def _watch(config: EngineConfig, report: StageReport) -> None:
     most = -1
     while (progress := await in_daemon_thread(download.progress)).done < progress.total:
         # Only growth: if vLLM needs less than was worked out here, its later stages must not be called a download.
-        if progress.done == 0 > most or progress.done > most >= 0:
+        is_first = most < 0
+        if progress.done == 0 if is_first else progress.done > most:
             report(STAGE, progress)
         most = max(most, progress.done)
         await asyncio.sleep(POLL_S)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.config.channel import ResumeLimits
 from app.generation.replay.buffer import ReplayBuffer
 from app.generation.replay.reader import ReplayReader
 from protocol.output import Delta
 from tests.app.channel.channels import CREATED, RESUME, Harness, Peer, until
+
+SMALL = ResumeLimits(log_max_bytes=4096, logs_max_bytes=32768)
 
 
 class Resumable:

@@ -6,16 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.config.channel import ResumeLimits
 from app.generation.replay.buffer import MAX_FOLLOWERS
 from app.generation.replay.reader import Follower
 from app.generation.replay.store import ReplayStore
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CANCEL, CHUNK, CREATED, DONE, RESUMED, Harness, Peer, open_harness, until
-from tests.app.generation.replay.resumables import Resumable, begin
+from tests.app.generation.replay.resumables import SMALL, Resumable, begin
 
 FOLLOW = "chat.completion.follow"
-SMALL = ResumeLimits(log_max_bytes=4096, logs_max_bytes=32768)
 
 
 @pytest.fixture

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from app.config.channel import ResumeLimits
-from engine.admission.admission import AdmissionLimits
 from protocol.errors import Fault, TwowireError
 from tests.app.channel.channels import CHUNK, CREATED, DONE, RESUMED, Harness, open_harness, until
 from tests.app.generation.replay.resumables import begin
-
-SMALL = ResumeLimits(log_max_bytes=4096, logs_max_bytes=32768)
-
-
-@pytest.fixture
-async def harness() -> AsyncIterator[Harness]:
-    async with open_harness(admission=AdmissionLimits(400, 0)) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def small_harness() -> AsyncIterator[Harness]:
-    async with open_harness(resume=SMALL) as harness:
-        yield harness
-
 
 # -- leaving and coming back -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,21 +16,7 @@ from engine.admission.admission import AdmissionLimits
 from engine.generation import Generation
 from protocol.output import Delta
 from tests.app.channel.channels import CHUNK, DONE, Harness, open_harness, turn, until
-from tests.app.generation.replay.resumables import begin
-
-SMALL = ResumeLimits(log_max_bytes=4096, logs_max_bytes=32768)
-
-
-@pytest.fixture
-async def harness() -> AsyncIterator[Harness]:
-    async with open_harness(admission=AdmissionLimits(400, 0)) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def small_harness() -> AsyncIterator[Harness]:
-    async with open_harness(resume=SMALL) as harness:
-        yield harness
+from tests.app.generation.replay.resumables import SMALL, begin
 
 
 async def test_a_log_that_nobody_reads_drops_its_oldest_and_the_generation_runs_on(small_harness: Harness) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from playwright.async_api import Browser
 
 from tests.live.browser.chromium import launched
+from tests.live.browser.frames import frames
 from tests.live.browser.pages import LAST_ANSWER, Chat, opened
 from tests.live.fake.page.texts import MARKDOWN, conversation, import_chats
 from tests.live.servers.server import fake_server
@@ -21,22 +22,7 @@ TOKENS_PER_S = 2500
 TOKENS = 4136
 CHATS, MESSAGES = 300, 20
 ROUNDS = 3
-
-FRAMES = """(selector) => new Promise((resolve) => {
-  const gaps = [], tasks = [];
-  new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => tasks.push(duration)))
-    .observe({ entryTypes: ["longtask"] });
-  let last = performance.now();
-  requestAnimationFrame(function tick(now) {
-    gaps.push(now - last);
-    last = now;
-    if (document.querySelector(selector)) return void requestAnimationFrame(tick);
-    gaps.sort((a, b) => a - b);
-    const at = (share) => Math.round(gaps[Math.floor((gaps.length - 1) * share)] * 10) / 10;
-    resolve({ frames: gaps.length, median: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1), longTasks: tasks });
-  });
-})"""
-
+UNTIL_ITS_END = f"while (document.querySelector('{LAST_ANSWER}.open')) await new Promise(requestAnimationFrame);"
 
 PROSE = "A server answers with **events** of `text`, one after another, and the page shows each as it comes. " * 4
 USUAL = f"""{PROSE}
@@ -79,7 +65,7 @@ async def stream(browser: Browser, url: str, kind: str, section: str) -> None:
     async with opened(browser, url, bypass_csp=True) as chat:
         await chat.ask(f"Say: {markdown(section)}")
         begun = time.monotonic()
-        measured = await chat.page.evaluate(FRAMES, f"{LAST_ANSWER}.open")
+        measured = await frames(chat.page, UNTIL_ITS_END)
         took = time.monotonic() - begun
         tasks = measured.pop("longTasks")
         print(f"{TOKENS} tokens of {kind} in {took:.2f} s: {measured} ms; tasks over 50 ms: {tasks}")

@@ -7,32 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
+from tests.live.browser.frames import frames
 from tests.live.browser.pages import LAST_ANSWER, Chat, opened
 from tests.live.fake.page.texts import MARKDOWN, conversation, import_chats, said
 from tests.live.servers.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def frames(page: Page, action: str) -> dict[str, float]:
-    """The milliseconds between frames while `action`, a script, comes about."""
-    measured: dict[str, float] = await page.evaluate(
-        """async (action) => {
-          const gaps = [];
-          let last = performance.now(), isOver = false;
-          const tick = (now) => { gaps.push(now - last); last = now; if (!isOver) requestAnimationFrame(tick); };
-          requestAnimationFrame(tick);
-          await new (Object.getPrototypeOf(async () => {}).constructor)(action)();
-          isOver = true;
-          gaps.sort((a, b) => a - b);
-          const at = (share) => Math.round(gaps[Math.floor((gaps.length - 1) * share)] * 10) / 10;
-          return { frames: gaps.length, median: at(0.5), p95: at(0.95), max: at(1) };
-        }""",
-        action,
-    )
-    return measured
 
 
 async def test_four_hundred_messages_are_as_few_to_the_page(browser: Browser, server: Server) -> None:

@@ -28,7 +28,7 @@ from app.stores.redis import RedisStore
 from app.stores.shared import SharedStore
 from protocol.output import Usage
 from tests.app.relay.leaders import leader_in
-from tests.live.servers.redis_server import MISSING, PROGRAM, redis_server
+from tests.live.servers.programs.redis_server import MISSING, PROGRAM, redis_server
 
 CLIENTS = 20
 PLENTY = 10**9

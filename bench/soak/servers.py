@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from tests.live.clients.moving_chats import SOON_S, MovingChat, moved
-from tests.live.servers.site import Site, missing, site_in
+from tests.live.servers.programs.site import Site, missing, site_in
 
 KEYS = [f"key-of-chats-{number}-0123456789" for number in range(64)]
 PLENTY = 10**6

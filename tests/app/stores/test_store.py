@@ -16,7 +16,7 @@ from app.stores.redis import PREFIX, RedisStore, StoreUnavailable
 from tests.app.relay.leaders import leader_in
 from tests.certificates import make_certificate
 from tests.live.servers.ports import unused_port
-from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
+from tests.live.servers.programs.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 PASSWORD = "a-secret-password"
 SLACK = 1.0

@@ -15,7 +15,7 @@ from app.stores.responses.base import Entry, Item, ResponsesOptions
 from app.stores.responses.shared import SharedResponses
 from app.stores.shared import SharedStore
 from protocol.errors import Fault, TwowireError
-from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
+from tests.live.servers.programs.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 
 @pytest.fixture

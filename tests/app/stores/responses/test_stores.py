@@ -20,7 +20,7 @@ from app.stores.responses.sqlite import SqliteResponses
 from app.stores.shared import SharedStore
 from tests.app.channel.channels import Clock
 from tests.app.relay.leaders import leader_in
-from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
+from tests.live.servers.programs.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 Open = Callable[[ResponsesOptions], Awaitable[ResponseStore]]
 

@@ -20,7 +20,7 @@ from tests.examples.commands import EXAMPLES
 from tests.live.browser.pages import LIMIT_MS, Cable
 from tests.live.servers.held import Leash
 from tests.live.servers.ports import unused_port
-from tests.live.servers.proxies import CADDY, NGINX, Proxy, Setup
+from tests.live.servers.programs.proxies import CADDY, NGINX, Proxy, Setup
 from tests.live.servers.server import MODEL, Server
 from twowire_client import Channel
 

@@ -17,7 +17,7 @@ from tests.certificates import make_certificate
 from tests.live.browser.pages import Cable, opened
 from tests.live.servers.held import Leash
 from tests.live.servers.ports import unused_port
-from tests.live.servers.proxies import PREFIX, PROXIES, Proxy, Setup
+from tests.live.servers.programs.proxies import PREFIX, PROXIES, Proxy, Setup
 from tests.live.servers.server import MODEL, Server, start_fake_server, stop_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -18,8 +18,8 @@ import pytest
 from tests.live.clients.elsewhere import cancelled_elsewhere
 from tests.live.clients.moving_chats import MovingChat, moved
 from tests.live.clients.tickets import shown, ticket
+from tests.live.servers.programs.site import Site, missing, site_in
 from tests.live.servers.server import MODEL
-from tests.live.servers.site import Site, missing, site_in
 
 KEYS = [f"key-number-{number}-0123456789" for number in range(6)]
 CHAT_KEYS = [f"key-of-chats-{number}-0123456789" for number in range(32)]

@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
+from tests.live.servers.models.speech_model import ENDLESS_PROMPT, SEGMENTS, TEXT, make_speech_model
 from tests.live.servers.server import Server, start_server, stop_server
-from tests.live.servers.speech_model import ENDLESS_PROMPT, SEGMENTS, TEXT, make_speech_model
 from tests.recordings import recording
 
 SOUND = recording(5.0)

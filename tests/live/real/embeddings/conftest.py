@@ -16,7 +16,7 @@ from tests.live.servers.server import START_TIMEOUT_S, Server, start_fake_server
 @pytest.fixture(scope="package")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pytest.importorskip("sentence_transformers", reason="the extra `embeddings` is not installed")
-    from tests.live.servers.small_models import make_encoder, make_ranker  # It needs sentence-transformers.
+    from tests.live.servers.models.small_models import make_encoder, make_ranker  # It needs sentence-transformers.
 
     default = bundled_embedding_model()
     assert default is not None

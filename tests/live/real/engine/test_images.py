@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from tests.engine.media.pictures import data_url, giant, picture
-from tests.live.servers.image_model import IMAGE_TOKENS, make_image_model
+from tests.live.servers.models.image_model import IMAGE_TOKENS, make_image_model
 from tests.live.servers.server import Server, start_server, stop_server
 from twowire_client import Channel
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from tests.live.servers.ports import unused_port
-from tests.live.servers.proxies import CADDY, HAPROXY, NGINX, Setup, caddy_before, haproxy_before, nginx_before
-from tests.live.servers.redis_server import MISSING, PROGRAM, RedisServer, redis_server
+from tests.live.servers.programs.proxies import CADDY, HAPROXY, NGINX, Setup, caddy_before, haproxy_before, nginx_before
+from tests.live.servers.programs.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.live.servers.server import Server, start_fake_server, stop_server
 
 SOON_S = 60.0

@@ -1,6 +1,6 @@
 """nginx, Caddy and HAProxy, set up as docs/deployment.md and deploy/ say: only names, ports and files are the tests'.
 
-`python -m tests.live.servers.proxies` installs the Debian packages of those that are missing, if it may.
+`python -m tests.live.servers.programs.proxies` installs the Debian packages of those that are missing, if it may.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.certificates import ROOT
-from tests.live.servers import redis_server
+from tests.live.servers.programs import redis_server
 
 INSTALL_LIMIT_S = 600
 SOON_S = 60.0

@@ -1,4 +1,4 @@
-"""What a token and a request of Responses and Messages cost the front end beside those of a chat; prints Markdown.
+"""What a token and a request of Responses and Messages cost the API server, compared with a chat; prints Markdown.
 
     python -m bench.responses
 
@@ -92,7 +92,7 @@ def measured(port: int, process: psutil.Process, rounds: int, tokens: int) -> di
 def table(costs: dict[str, list[tuple[float, float]]]) -> str:
     """The table of docs/explanation/performance.md: a row for each API."""
     lines = [
-        "| CPU of the front end | µs per token | beside chat | ms per request | beside chat |",
+        "| CPU of the API server | µs per token | relative to chat | ms per request | relative to chat |",
         "|---|---|---|---|---|",
     ]
     chat = costs[APIS[0].name]

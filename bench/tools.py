@@ -1,4 +1,4 @@
-"""What a token costs the front end in plain chats, with tools offered, and inside a call: CPU time, without a socket.
+"""What a token costs the API server in plain chats, with tools offered, and inside a call: CPU time, without a socket.
 
     python -m bench.tools
 

@@ -67,6 +67,13 @@ def check_calls(messages: Any) -> Any:
     return messages
 
 
+def asked_to_think(arguments: Mapping[str, Any]) -> bool | None:
+    """Whether arguments of the chat template ask for thoughts; None if they do not say."""
+    asked = arguments.get("enable_thinking", arguments.get("thinking"))
+    return asked if isinstance(asked, bool) else None
+
+
+TemplateArguments = Annotated[dict[str, Any], AfterValidator(check_template_arguments)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """OpenAI's values of `reasoning_effort`."""
 
@@ -98,7 +105,7 @@ class ChatCompletionRequest(VllmFields):
         le=20,
         description="With `logprobs`: how many candidates to report for each position. Without, only 0.",
     )
-    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(check_template_arguments)] | None = Field(
+    chat_template_kwargs: TemplateArguments | None = Field(
         default=None, description="Arguments for the chat template; only the names that the server allows."
     )
 
@@ -167,9 +174,8 @@ class ChatCompletionRequest(VllmFields):
 
     @property
     def _thinks(self) -> bool | None:
-        kwargs = self.chat_template_kwargs or {}
-        asked = kwargs.get("enable_thinking", kwargs.get("thinking"))
-        if isinstance(asked, bool):
+        asked = asked_to_think(self.chat_template_kwargs or {})
+        if asked is not None:
             return asked
         if self.reasoning_effort is not None:
             return self.reasoning_effort != "none"

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from protocol.chat.messages import MAX_MESSAGES
 from protocol.errors import Fault
+from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput, Sampling, Tools
 from protocol.images import has_images
 from protocol.json_schema import check_schema
@@ -19,6 +20,7 @@ from protocol.messages.unsupported import MESSAGES_FIELDS
 from protocol.sampling import MAX_INT32, MAX_STOP_STRINGS, StopString, TopK
 from protocol.validation.request import ApiRequest, RequestPart, refusal
 from protocol.validation.unsupported_fields import FieldRule
+from protocol.vllm.engine_fields import EngineFields
 
 FIELD_NAMES = FieldNames(prompt="messages", schema="output_config.format.schema")
 
@@ -142,17 +144,21 @@ class PromptFields(ApiRequest):
             max_thoughts=self.thinking.budget_tokens if self.thinking is not None else None,
             is_streamed=self.stream,
             fields=FIELD_NAMES,
+            extras=self._extras(),
         )
 
     def _sampling(self) -> Sampling:
         return Sampling(max_tokens=1)
+
+    def _extras(self) -> Extras:
+        return NO_EXTRAS
 
 
 class CountTokensRequest(PromptFields):
     """Asks for the number of tokens of a prompt."""
 
 
-class MessagesRequest(PromptFields):
+class MessagesRequest(EngineFields, PromptFields):
     """Anthropic's request to create a message. https://platform.claude.com/docs/en/api/messages"""
 
     max_tokens: int = Field(ge=1, le=MAX_INT32, description="The most tokens that the answer may have, thoughts too.")
@@ -178,3 +184,6 @@ class MessagesRequest(PromptFields):
             stop=self.stop_sequences,
             max_tokens=self.max_tokens,
         )
+
+    def _extras(self) -> Extras:
+        return self.extras

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocol.validation.unsupported_fields import ACCEPTED, FieldRule, only
+from protocol.validation.unsupported_fields import ACCEPTED, UNTRUSTED, FieldRule, only
 
 _RUNS_NO_TOOLS = "is not supported: this server runs no tools; remove it."
 
@@ -25,6 +25,11 @@ MESSAGES_FIELDS: Mapping[str, FieldRule] = {
     "context_management": ACCEPTED,
     "container": FieldRule(predicate=_RUNS_NO_TOOLS),
     "mcp_servers": FieldRule(accepted=([],), predicate=_RUNS_NO_TOOLS),
-    # Of OpenAI's APIs.
+    # Of OpenAI's APIs, and vLLM's.
     "n": only(1),
+    "chat_template": UNTRUSTED,
+    "chat_template_kwargs": FieldRule(accepted=({},), predicate="is not supported; thinking and output_config say it."),
+    "kv_transfer_params": only({}),
+    "ec_transfer_params": only({}),
+    "watermarking": only(False),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
 
-from protocol.chat.request import Effort
+from protocol.chat.request import Effort, TemplateArguments, asked_to_think
 from protocol.errors import Fault, TwowireError
-from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput
+from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput, Sampling, TextOutput
 from protocol.images import has_images
 from protocol.json_schema import check_schema
 from protocol.responses.input.items import AnyItem, ItemList, MessageItem, check_calls
@@ -20,6 +21,8 @@ from protocol.responses.unsupported import RESPONSES_FIELDS
 from protocol.sampling import MAX_INT32, Metadata, TokenFields
 from protocol.validation.request import NO_NUL, RequestPart, Text, refusal
 from protocol.validation.unsupported_fields import FieldRule
+from protocol.vllm.engine_fields import EngineFields
+from protocol.vllm.structured_outputs import StructuredOutputs
 
 FIELD_NAMES = FieldNames(prompt="input", logprobs="top_logprobs", schema="text.format.schema")
 LOGPROBS = "message.output_text.logprobs"
@@ -132,8 +135,8 @@ Conversation = Annotated[
 ]
 
 
-class ResponseRequest(TokenFields):
-    """OpenAI's `CreateResponse`, as far as it is honoured, with vLLM's extras for sampling.
+class ResponseRequest(EngineFields, TokenFields):
+    """OpenAI's `CreateResponse`, as far as it is honoured, with vLLM's extras.
 
     https://platform.openai.com/docs/api-reference/responses/create
     """
@@ -183,6 +186,11 @@ class ResponseRequest(TokenFields):
     safety_identifier: Label | None = Field(default=None, description="Accepted; it changes nothing.")
     prompt_cache_key: Label | None = Field(
         default=None, description="Accepted; prompts that begin alike share the cache in any case."
+    )
+    structured_outputs: StructuredOutputs | None = Field(default=None, description="The form the answer must take.")
+    include_stop_str_in_output: bool = Field(default=False, description="Keep the stop string that ended the answer.")
+    chat_template_kwargs: TemplateArguments | None = Field(
+        default=None, description="Arguments for the chat template; only the names that the server allows."
     )
 
     @property
@@ -236,22 +244,44 @@ class ResponseRequest(TokenFields):
             )
             raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=f"tools[{number}].type")
         messages = rendered(self.instructions, self._earlier, self.input_items)
+        outputs = self.structured_outputs
         return GenerationRequest(
-            ChatPrompt(messages, has_images=has_images(messages)),
+            ChatPrompt(messages, self.chat_template_kwargs or {}, has_images=has_images(messages)),
             self.sampling,
-            constraint=self.text.format.constraint if self.text is not None and self.text.format is not None else None,
+            constraint=self.constraint,
             tools=self._tools.tools,
             thinks=self._thinks,
             effort=self.reasoning.effort if self.reasoning is not None else None,
             may_truncate=self.truncation == "auto",
             is_streamed=self.stream,
-            fields=FIELD_NAMES,
+            fields=FIELD_NAMES
+            if outputs is None
+            else replace(FIELD_NAMES, schema=f"structured_outputs.{outputs.named}"),
+            extras=self.extras,
         )
 
     @property
+    def constraint(self) -> JsonOutput | TextOutput | None:
+        """The form that the answer must take; None for any text."""
+        if self.structured_outputs is not None:
+            return self.structured_outputs.constraint
+        return self.text.format.constraint if self.text is not None and self.text.format is not None else None
+
+    @property
+    def sampling(self) -> Sampling:
+        sampling = super().sampling
+        return replace(sampling, include_stop_str_in_output=True) if self.include_stop_str_in_output else sampling
+
+    @property
     def _thinks(self) -> bool | None:
-        effort = self.reasoning.effort if self.reasoning is not None else None
-        return None if effort is None else effort != "none"
+        asked = asked_to_think(self.chat_template_kwargs or {})
+        if asked is not None:
+            return asked
+        if self.reasoning is not None and self.reasoning.effort is not None:
+            return self.reasoning.effort != "none"
+        form = self.constraint
+        # No grammar can hold both: the answer's has rules of its own.
+        return False if isinstance(form, TextOutput) and form.kind == "grammar" else None
 
     @model_validator(mode="after")
     def _check_input(self) -> ResponseRequest:
@@ -275,4 +305,17 @@ class ResponseRequest(TokenFields):
     def _check_tools(self) -> ResponseRequest:
         if self.tools or self.tool_choice not in (None, "none", "auto"):
             self._tools = tool_set(self.tools or [], self.tool_choice, is_parallel=self.parallel_tool_calls)
+        return self
+
+    @model_validator(mode="after")
+    def _check_forms(self) -> ResponseRequest:
+        if self.structured_outputs is None:
+            return self
+        if self.text is not None and self.text.format is not None and self.text.format.type != "text":
+            predicate = "cannot be combined with text.format: an answer has one form."
+            raise refusal(Fault.INVALID_VALUE, predicate, ("structured_outputs",))
+        tools = self._tools.tools
+        if tools is not None and tools.callable and isinstance(self.structured_outputs.constraint, TextOutput):
+            at = ("structured_outputs", self.structured_outputs.named)
+            raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", at)
         return self

@@ -46,7 +46,6 @@ RESPONSES_FIELDS: Mapping[str, FieldRule] = {
     # vLLM's.
     "chat_template": UNTRUSTED,
     "documents": UNTRUSTED_ARGUMENT,
-    "chat_template_kwargs": only({}),
     "include_reasoning": only(True),
     "enable_response_messages": only(False),
     "previous_input_messages": REFUSED,

@@ -102,11 +102,6 @@ VLLM_FIELDS: dict[str, FieldRule] = {
 
 # `protocol.vllm.fields` honours these for chats and completions.
 VLLM_EXTRAS: dict[str, FieldRule] = {
-    "priority": ACCEPTED,
-    # Refused although the text would be the same: who sends a salt relies on its cache being private.
-    "cache_salt": REFUSED,
-    "vllm_xargs": only({}),
-    "structured_outputs": REFUSED,
     "guided_json": REFUSED,
     "guided_regex": REFUSED,
     "guided_choice": REFUSED,
@@ -114,7 +109,6 @@ VLLM_EXTRAS: dict[str, FieldRule] = {
     "guided_json_object": only(False),
     "truncate_prompt_tokens": REFUSED,
     "truncation_side": ACCEPTED,
-    "include_stop_str_in_output": only(False),
     "prompt_logprobs": REFUSED,
     "logprob_token_ids": only([]),
     "return_token_ids": only(False),

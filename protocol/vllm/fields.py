@@ -1,4 +1,4 @@
-"""vLLM's own fields of chats and completions, beyond those that all APIs share."""
+"""vLLM's own fields of chats and completions, beyond those that all APIs share (`protocol.vllm.engine_fields`)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,14 @@ from protocol.errors import Fault
 from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import JsonOutput, Sampling, TextOutput
 from protocol.sampling import SamplingFields, TokenId
-from protocol.validation.request import NO_NUL, at_most_entries, is_nested_deeper, refusal
+from protocol.validation.request import is_nested_deeper, refusal
+from protocol.vllm.engine_fields import EngineFields
 from protocol.vllm.structured_outputs import Choices, Expression, Grammar, Schema, StructuredOutputs, text_output
 
-MAX_SALT_CHARS = 1024
 MAX_PROMPT_LOGPROBS = 20
 MAX_LOGPROB_TOKEN_IDS = 128
-MAX_XARGS = 64
-MAX_XARG_CHARS = 4096
-MAX_XARG_ITEMS = 256
 MAX_TRANSFER_DEPTH = 8
 MAX_TRANSFER_BYTES = 64 * 1024
-
-Salt = Annotated[str, Field(min_length=1, max_length=MAX_SALT_CHARS), NO_NUL]
-XArg = Annotated[str, Field(max_length=MAX_XARG_CHARS)] | int | float
-XArgs = dict[str, XArg | Annotated[list[XArg], Field(max_length=MAX_XARG_ITEMS, fail_fast=True)]]
 
 
 def _check_transfer(params: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +31,7 @@ def _check_transfer(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-class VllmFields(SamplingFields):
+class VllmFields(EngineFields, SamplingFields):
     """Extra fields of vLLM's chats and completions."""
 
     structured_outputs: StructuredOutputs | None = Field(default=None, description="The form the answer must take.")
@@ -78,18 +71,6 @@ class VllmFields(SamplingFields):
         default=None,
         description="Put the tokenizer's special tokens around the prompt: by default not in chats, whose template has "
         "them, but in completions.",
-    )
-    cache_salt: Salt | None = Field(
-        default=None, description="Share cached prompts only with requests that have the same salt."
-    )
-    priority: int = Field(
-        default=0,
-        ge=-(2**31),
-        le=2**31 - 1,
-        description="Lower runs earlier, where the server has `--scheduling-policy priority`.",
-    )
-    vllm_xargs: Annotated[XArgs, at_most_entries(MAX_XARGS)] | None = Field(
-        default=None, description="Arguments for logits processors; only the names that the server allows."
     )
     kv_transfer_params: Annotated[dict[str, Any], AfterValidator(_check_transfer)] | None = Field(
         default=None, description="Parameters of a KV cache transfer, where the server allows them."

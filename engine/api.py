@@ -47,7 +47,7 @@ class PreparedPrompt:
     `engine_input`, `sampling` and `parsing` are the engine's own objects; `parsing` is None if the text is the answer
     as it is. `echo_text` is the prompt's text if the answer must begin with it; `drop_output` is set if it must also
     end there (`max_tokens=0`). `constraint_field` is the field that the answer's grammar is made of, if it has one.
-    `image_tokens` is the part of `token_count` that is images.
+    `image_tokens` and `audio_tokens` are the parts of `token_count` that are images and sound.
     """
 
     token_count: int
@@ -62,7 +62,8 @@ class PreparedPrompt:
     adapter: Adapter | None = None
     """The one to generate with; the manager sets it."""
     media_bytes: int = 0
-    """The memory that `engine_input` takes for images."""
+    """The memory that `engine_input` takes for images and sound."""
+    audio_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Prepared:
     n: int = 1
     image_tokens: int = 0
     """The part of `prompt_tokens` that is images."""
+    audio_tokens: int = 0
+    """The part of `prompt_tokens` that is sound."""
 
     @property
     def sequences(self) -> int:
@@ -86,7 +89,7 @@ class Prepared:
 
     @property
     def media_bytes(self) -> int:
-        """The memory that its images take. Only chats have images, and a chat is one prompt, however often repeated."""
+        """The memory that its images and sounds take. Only chats have any: one prompt, however often repeated."""
         return self.prompts[0].media_bytes
 
     @property
@@ -184,7 +187,7 @@ class Tokenizer(Protocol):
         """Each token's own text, as the vocabulary has it."""
 
 
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "audio"]
 """What a prompt may consist of, in the words of `/v1/models`."""
 
 

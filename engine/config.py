@@ -143,7 +143,7 @@ class EngineConfig:
     limit_mm_per_prompt: Annotated[
         Mapping[str, Any] | None,
         Option(
-            'How many images a prompt may have, as a JSON object: {"image":4}. Of a model that takes images.',
+            'How many images and sounds a prompt may have, as a JSON object: {"image":4,"audio":1}.',
             shown="999",
             metavar="JSON",
         ),
@@ -151,8 +151,8 @@ class EngineConfig:
     mm_processor_cache_gb: Annotated[
         float,
         Option(
-            "The memory, in GiB, for images that were made ready for the model before: so much in each API server, and "
-            "as much in the engine. 0 for none. Of a model that takes images.",
+            "The memory, in GiB, for images and sounds that were made ready for the model before: so much in each API "
+            "server, and as much in the engine. 0 for none. Of a model that takes any.",
             ge=0,
         ),
     ] = 1.0

@@ -48,7 +48,11 @@ class Generation:
     ) -> None:
         self.id = generation_id
         self.owner = owner
-        self.usage = Usage(prompt_tokens=prepared.prompt_tokens, image_tokens=prepared.image_tokens)
+        self.usage = Usage(
+            prompt_tokens=prepared.prompt_tokens,
+            image_tokens=prepared.image_tokens,
+            audio_tokens=prepared.audio_tokens,
+        )
         self.sequences = prepared.sequences
         self.adapter = prepared.adapter
         self.outcome: Status | None = None

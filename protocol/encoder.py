@@ -114,6 +114,8 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
     if usage.image_tokens:
         counted["prompt_tokens_details"]["image_tokens"] = usage.image_tokens
+    if usage.audio_tokens:
+        counted["prompt_tokens_details"]["audio_tokens"] = usage.audio_tokens
     if usage.reasoning_tokens:
         counted["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return counted

@@ -17,8 +17,9 @@ class ChatPrompt:
     """A chat for the model's template.
 
     `messages` are what chat templates take, oldest first: `role`, `content` (a string), and where they were given
-    `name`, `tool_call_id` and `tool_calls`. Where a message holds images, its content is a list of parts, each
-    `{"type": "text", "text": …}` or `{"type": "image", "image": ImageSource}`.
+    `name`, `tool_call_id` and `tool_calls`. Where a message holds images or sound, its content is a list of
+    parts, each `{"type": "text", "text": …}`, `{"type": "image", "image": ImageSource}` or
+    `{"type": "audio", "audio": SoundSource}`.
     """
 
     messages: list[dict[str, Any]]
@@ -28,7 +29,7 @@ class ChatPrompt:
     """Continue the text of the last message instead of starting a new one."""
     add_generation_prompt: bool = True
     """End with the beginning of an answer, unless the last message is continued."""
-    has_images: bool = False
+    has_media: bool = False
     """Some content may be a list of parts; otherwise none is."""
 
 

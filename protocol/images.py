@@ -47,8 +47,8 @@ def text_part(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def has_images(messages: Iterable[dict[str, Any]]) -> bool:
-    """Whether a message for the engine holds an image."""
+def has_media(messages: Iterable[dict[str, Any]]) -> bool:
+    """Whether a message for the engine holds an image or sound."""
     return any(type(message["content"]) is list for message in messages)
 
 

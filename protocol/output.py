@@ -116,3 +116,5 @@ class Usage:
     """The part of the completion that was thoughts."""
     image_tokens: int = 0
     """The part of the prompt that was images."""
+    audio_tokens: int = 0
+    """The part of the prompt that was sound."""

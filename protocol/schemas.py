@@ -18,6 +18,7 @@ class PromptTokensDetails(BaseModel):
 
     cached_tokens: int = Field(description="Prompt tokens taken from the prefix cache.")
     image_tokens: int | None = Field(default=None, description="Prompt tokens that were images; present if there are.")
+    audio_tokens: int | None = Field(default=None, description="Prompt tokens that were sound; present if there are.")
 
 
 class CompletionTokensDetails(BaseModel):

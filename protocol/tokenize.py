@@ -14,7 +14,7 @@ from protocol.chat.tools import ToolList, tools_of
 from protocol.errors import Fault
 from protocol.extras import Extras
 from protocol.generation import ChatPrompt, GenerationRequest, Sampling, TextPrompt
-from protocol.images import has_images
+from protocol.images import has_media
 from protocol.sampling import TokenId
 from protocol.validation.request import NO_NUL, RequestModel, refusal
 from protocol.validation.unsupported_fields import UNTRUSTED, FieldRule, only
@@ -75,7 +75,7 @@ class TokenizeRequest(TokenizerRequest):
             self.chat_template_kwargs or {},
             continues,
             add_generation_prompt=not continues if begins is None else begins,
-            has_images=has_images(messages),
+            has_media=has_media(messages),
         )
         tools = tools_of(self.tools, None, parallel=True)
         return GenerationRequest(prompt, Sampling(max_tokens=1), tools=tools, fields=FIELD_NAMES, extras=extras)

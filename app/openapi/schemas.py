@@ -94,7 +94,7 @@ class Model(BaseModel):
     reasoning_parser: str | None = Field(
         default=None, description="Of a chat model: how it writes what it thinks; null if it does not, as far as known."
     )
-    input_modalities: list[Literal["text", "image"]] | None = Field(
+    input_modalities: list[Literal["text", "image", "audio"]] | None = Field(
         default=None, description="Of a chat model: what a prompt may hold."
     )
     root: str | None = Field(default=None, description="Of an adapter: the folder it was loaded from.")

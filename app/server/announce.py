@@ -74,7 +74,7 @@ class Announcer:
             )
             sys.stdout.write(text)
             sys.stdout.flush()
-            if manager.is_speech_model and not is_available():
+            if (manager.is_speech_model or "audio" in manager.modalities) and not is_available():
                 sys.stderr.write(f"twowire: recordings cannot be decoded: {LIBRARY} is missing; {HOW_TO_INSTALL}\n")
             if services.embedder.models or not is_for_people:  # The summary says that there are none.
                 await self._announce_embedder(services)

@@ -8,6 +8,7 @@ from typing import Any
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, GenerationRequest
 from protocol.images import images_of
+from protocol.sounds import sounds_of
 
 MAX_WHOLE_LOGPROBS = 2_000_000
 """Candidates in an answer that is not streamed, which is held in memory until its end: some 500 MB."""
@@ -16,10 +17,14 @@ MAX_WHOLE_LOGPROBS = 2_000_000
 def check_modalities(request: GenerationRequest, modalities: Collection[str]) -> None:
     """Raise `TwowireError` if the request holds what the model does not take."""
     prompt = request.prompt
-    if isinstance(prompt, ChatPrompt) and prompt.has_images and "image" not in modalities:
-        for image in images_of(prompt.messages):
-            message = f"{image.param}: this model takes no images, only {', '.join(modalities)}."
-            raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=image.param)
+    if not isinstance(prompt, ChatPrompt) or not prompt.has_media:
+        return
+    images, sounds = images_of(prompt.messages), sounds_of(prompt.messages)
+    for modality, name, found in (("image", "images", images), ("audio", "sound", sounds)):
+        if found and modality not in modalities:
+            param = found[0].param
+            message = f"{param}: this model takes no {name}, only {', '.join(modalities)}."
+            raise TwowireError(Fault.UNSUPPORTED_CONTENT, message, param=param)
 
 
 def allowed_template_kwargs(prompt: ChatPrompt, allowed: Collection[str]) -> dict[str, Any]:

@@ -12,10 +12,16 @@ from engine.option import Option
 class SpeechLimits:
     """How large and long recordings may be, and what decoding them may take."""
 
-    max_file_bytes: Annotated[int, Option("The largest recording to transcribe, in bytes.", ge=1024)] = 25 * 1024 * 1024
+    max_file_bytes: Annotated[
+        int,
+        Option("The largest recording to transcribe, in bytes; the largest sound of a chat, all together.", ge=1024),
+    ] = 25 * 1024 * 1024
     max_duration_s: Annotated[
         float, Option("How many seconds a recording to transcribe may last.", ge=1, le=6 * 3600)
     ] = 1500.0
+    max_chat_duration_s: Annotated[
+        float, Option("How many seconds the sounds of a chat may last, all together.", ge=1, le=3600)
+    ] = 300.0
     max_requests: Annotated[
         int,
         Option(

@@ -30,8 +30,8 @@ from engine.vllm.formats.parsed_stream import ParsedStream, Parsing
 from engine.vllm.outputs.errors import refusal
 from engine.vllm.outputs.fast_path import fast_path_of, shorten
 from engine.vllm.outputs.stream import Echo, VllmStream
-from engine.vllm.prompts.images import ImagePrompts, image_tokens_of, media_bytes_of
 from engine.vllm.prompts.inputs import Inputs
+from engine.vllm.prompts.media import MediaPrompts, media_bytes_of, media_tokens_of
 from engine.vllm.prompts.plain_chats import plain_chats_of
 from engine.vllm.prompts.render import Prompts
 from engine.vllm.ranks.engine import RankedEngine
@@ -54,13 +54,13 @@ class VllmEngine(RankedEngine):
         llm = started.llm
         super().__init__(llm)
         prompts = Prompts(llm.renderer, plain_chats_of(llm.renderer, started.chat_template))
-        self._images = ImagePrompts(llm.renderer, prompts, started.config.media)
-        self.modalities = self._images.modalities
+        self._media = MediaPrompts(llm.renderer, prompts, started.config)
+        self.modalities = self._media.modalities
         self._processes = started.processes
         self._config = started.config
         self._format = started.format
         self.formats = AnswerFormats(started.format.calls, started.format.thoughts)
-        self._inputs = Inputs(started, prompts, self._images)
+        self._inputs = Inputs(started, prompts, self._media)
         self.grammars = GrammarChecker(
             backend_spec(
                 llm.vllm_config.structured_outputs_config, llm.get_tokenizer(), llm.model_config.get_vocab_size()
@@ -169,7 +169,8 @@ class VllmEngine(RankedEngine):
             prompts.append(
                 PreparedPrompt(
                     *(count, engine_input, sampling, answer.parsing, echo, drops, field, request.extras),
-                    image_tokens=image_tokens_of(engine_input),
+                    image_tokens=media_tokens_of(engine_input, "image"),
+                    audio_tokens=media_tokens_of(engine_input, "audio"),
                     media_bytes=media_bytes_of(engine_input),
                 )
             )
@@ -178,10 +179,10 @@ class VllmEngine(RankedEngine):
         check_logprobs(request, answer_tokens)
         check_prompt_logprobs(request, prompt_tokens)
         await check_constraint(self.grammars, answer.constraint, request, client)
-        image_tokens = sum(prompt.image_tokens for prompt in prompts)
+        media_tokens = (sum(one.image_tokens for one in prompts), sum(one.audio_tokens for one in prompts))
         if n > 1 and prompts[0].sampling.n == 1:  # type: ignore[attr-defined]  # ours, made above
             prompts, n = [prompt for prompt in prompts for _ in range(n)], 1
-        return Prepared(tuple(prompts), prompt_tokens, n, image_tokens)
+        return Prepared(tuple(prompts), prompt_tokens, n, *media_tokens)
 
     def _answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:
         if isinstance(request.prompt, ChatPrompt):
@@ -245,6 +246,6 @@ class VllmEngine(RankedEngine):
 
     async def close(self) -> None:
         await self.grammars.close()
-        await self._images.close()
+        await self._media.close()
         await self.close_ranks()
         await shut_down(self._llm, self._processes)

@@ -1,4 +1,4 @@
-"""The content of a message: text, or a list of parts, some of which may be images."""
+"""The content of a message: text, or a list of parts, some of which may be images or sound."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from protocol.images import (
     image_part,
     text_part,
 )
+from protocol.sounds import SOUND_PARTS, AudioUrlPart, InputAudioPart, SoundPart, SoundSource, sound_part
 from protocol.validation.request import RequestPart, Text, quoted, refusal
 
 MAX_CONTENT_PARTS = 1024
@@ -24,6 +25,8 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 """The types of a part that is text. Chats begun with OpenAI's Responses have the longer ones."""
 IMAGE_ROLES = ("user", "tool", "function")
 """Whose messages may hold images."""
+SOUND_ROLES = ("user",)
+"""Whose messages may hold sound."""
 
 
 class TextPart(RequestPart):
@@ -40,13 +43,13 @@ class RefusalPart(RequestPart):
     refusal: Text
 
 
-AnyPart = TextPart | RefusalPart | ImagePart
+AnyPart = TextPart | RefusalPart | ImagePart | SoundPart
 
 
 def _refuse_other_media(part: Any) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in (*TEXT_PARTS, *IMAGE_PARTS, "refusal"):
-        predicate = f"{quoted(kind)} is not supported: this server reads text and images only."
+    if isinstance(kind, str) and kind not in (*TEXT_PARTS, *IMAGE_PARTS, *SOUND_PARTS, "refusal"):
+        predicate = f"{quoted(kind)} is not supported: this server reads text, images and sound only."
         raise refusal(Fault.UNSUPPORTED_CONTENT, predicate, ("type",))
     return part
 
@@ -54,7 +57,7 @@ def _refuse_other_media(part: Any) -> Any:
 def _part_kind(part: Any) -> str:
     # A part that is a model already comes from Python code, when a request is built by hand.
     kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
-    return f"<{kind}>" if kind in ("refusal", *IMAGE_PARTS) else "<text>"
+    return f"<{kind}>" if kind in ("refusal", *IMAGE_PARTS, *SOUND_PARTS) else "<text>"
 
 
 def _content_shape(value: Any) -> str | None:
@@ -65,7 +68,9 @@ ContentPart = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[RefusalPart, Tag("<refusal>")]
     | Annotated[ImageUrlPart, Tag("<image_url>")]
-    | Annotated[CheckedInputImage, Tag("<input_image>")],
+    | Annotated[CheckedInputImage, Tag("<input_image>")]
+    | Annotated[InputAudioPart, Tag("<input_audio>")]
+    | Annotated[AudioUrlPart, Tag("<audio_url>")],
     Discriminator(_part_kind),
     BeforeValidator(_refuse_other_media),
 ]
@@ -85,8 +90,13 @@ def is_image(part: AnyPart) -> TypeGuard[ImagePart]:
     return isinstance(part, ImageUrlPart | InputImagePart)
 
 
+def is_sound(part: AnyPart) -> TypeGuard[SoundPart]:
+    """Whether a part is sound, in either form."""
+    return isinstance(part, InputAudioPart | AudioUrlPart)
+
+
 def text_of(content: str | list[AnyPart]) -> str:
-    """The text of a content: its parts joined with nothing between, without images."""
+    """The text of a content: its parts joined with nothing between, without images and sound."""
     return content if isinstance(content, str) else "".join(map(_part_text, content))
 
 
@@ -100,16 +110,18 @@ def _part_text(part: AnyPart) -> str:
 
 
 def template_content(content: str | list[AnyPart], at: str) -> str | list[dict[str, Any]]:
-    """The content of a message for the engine: its text, or where it holds images, a list of parts.
+    """The content of a message for the engine: its text, or where it holds images or sound, a list of parts.
 
     `at` is the path to `content` in the request.
     """
-    if isinstance(content, str) or not any(map(is_image, content)):
+    if isinstance(content, str) or not any(is_image(part) or is_sound(part) for part in content):
         return text_of(content)
     parts: list[dict[str, Any]] = []
     for number, part in enumerate(content):
         if is_image(part):
             parts.append(image_part(ImageSource(f"{at}[{number}]", part.url)))
+        elif is_sound(part):
+            parts.append(sound_part(SoundSource(f"{at}[{number}]", part.base64)))
         elif text := _part_text(part):
             parts.append(text_part(text))
     return parts
@@ -126,3 +138,5 @@ def check_parts(content: str | list[AnyPart] | None, role: str) -> None:
         if role not in IMAGE_ROLES and is_image(part):
             predicate = "is an image, which only messages of the user and of tools may hold."
             raise refusal(Fault.INVALID_VALUE, predicate, ("content", index))
+        if role not in SOUND_ROLES and is_sound(part):
+            raise refusal(Fault.INVALID_VALUE, "is sound, which only the user's messages may hold.", ("content", index))

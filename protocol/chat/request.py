@@ -23,7 +23,7 @@ from protocol.chat.tools import (
 from protocol.chat.unsupported import CHAT_FIELDS
 from protocol.errors import Fault
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, TextOutput, Tools
-from protocol.images import has_images
+from protocol.images import has_media
 from protocol.sampling import MAX_INT32
 from protocol.validation.request import is_nested_deeper, refusal
 from protocol.validation.structure import excess_of
@@ -154,7 +154,7 @@ class ChatCompletionRequest(VllmFields):
         """The request as the engine takes it."""
         messages = [message.template_message(position) for position, message in enumerate(self.messages)]
         prompt = ChatPrompt(
-            messages, self.chat_template_kwargs or {}, self.continue_final_message, has_images=has_images(messages)
+            messages, self.chat_template_kwargs or {}, self.continue_final_message, has_media=has_media(messages)
         )
         budget = None if self.thinking_token_budget == -1 else self.thinking_token_budget
         return GenerationRequest(

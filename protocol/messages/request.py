@@ -11,7 +11,7 @@ from protocol.chat.messages import MAX_MESSAGES
 from protocol.errors import Fault
 from protocol.extras import NO_EXTRAS, Extras
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput, Sampling, Tools
-from protocol.images import has_images
+from protocol.images import has_media
 from protocol.json_schema import check_schema
 from protocol.messages.blocks import SystemContent
 from protocol.messages.conversation import AssistantMessage, Message, system_messages
@@ -110,7 +110,7 @@ class PromptFields(ApiRequest):
         for position, message in enumerate(self.messages):
             messages += message.template_messages(position)
         continues = isinstance(self.messages[-1], AssistantMessage)
-        return ChatPrompt(messages, {}, continues, has_images=has_images(messages))
+        return ChatPrompt(messages, {}, continues, has_media=has_media(messages))
 
     @property
     def thinks(self) -> bool | None:

@@ -25,6 +25,7 @@ from protocol.responses.input.items import (
 )
 from protocol.responses.request import ResponseRequest
 from protocol.responses.tools import CustomTool, FunctionTool, HostedTool, NamespaceTool
+from protocol.sounds import AudioUrlPart, InputAudioPart
 
 Object = dict[str, Any]
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
@@ -105,7 +106,8 @@ def usage_of(usage: Usage) -> Object:
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0}
-        | ({"image_tokens": usage.image_tokens} if usage.image_tokens else {}),
+        | ({"image_tokens": usage.image_tokens} if usage.image_tokens else {})
+        | ({"audio_tokens": usage.audio_tokens} if usage.audio_tokens else {}),
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -163,6 +165,9 @@ def _parts(item: MessageItem) -> list[Object]:
             parts.append({"type": "refusal", "refusal": part.refusal})
         elif isinstance(part, ImageUrlPart | InputImagePart):
             parts.append({"type": "input_image", "image_url": part.url, "detail": "auto"})
+        elif isinstance(part, InputAudioPart | AudioUrlPart):
+            form = part.input_audio.format if isinstance(part, InputAudioPart) else None
+            parts.append({"type": "input_audio", "input_audio": {"data": part.base64, "format": form or "wav"}})
         else:
             text = part if isinstance(part, str) else part.text
             parts.append(text_part(text) if is_answer else {"type": "input_text", "text": text})

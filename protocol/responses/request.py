@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, mo
 from protocol.chat.request import Effort, TemplateArguments, asked_to_think
 from protocol.errors import Fault, TwowireError
 from protocol.generation import ChatPrompt, FieldNames, GenerationRequest, JsonOutput, Sampling, TextOutput
-from protocol.images import has_images
+from protocol.images import has_media
 from protocol.json_schema import check_schema
 from protocol.responses.input.items import AnyItem, ItemList, MessageItem, check_calls
 from protocol.responses.input.rendering import rendered
@@ -246,7 +246,7 @@ class ResponseRequest(EngineFields, TokenFields):
         messages = rendered(self.instructions, self._earlier, self.input_items)
         outputs = self.structured_outputs
         return GenerationRequest(
-            ChatPrompt(messages, self.chat_template_kwargs or {}, has_images=has_images(messages)),
+            ChatPrompt(messages, self.chat_template_kwargs or {}, has_media=has_media(messages)),
             self.sampling,
             constraint=self.constraint,
             tools=self._tools.tools,

@@ -102,6 +102,7 @@ class InputTokensDetails(BaseModel):
     cached_tokens: int = Field(description="Tokens taken from the prefix cache.")
     cache_write_tokens: int = Field(description="Always 0: writing to the cache costs nothing.")
     image_tokens: int | None = Field(default=None, description="Tokens that were images; present if there are.")
+    audio_tokens: int | None = Field(default=None, description="Tokens that were sound; present if there are.")
 
 
 class OutputTokensDetails(BaseModel):

@@ -62,14 +62,14 @@ QUESTION = {"type": "text", "text": "What is it?"}
 
 def test_an_image_is_a_part_of_a_chats_content() -> None:
     prompt = chat({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, user(TEXT, CHAT))
-    assert prompt.has_images
+    assert prompt.has_media
     assert prompt.messages[0]["content"] == "Hi"
     assert prompt.messages[2]["content"] == [QUESTION, part("messages[2].content[1]")]
 
 
 def test_a_chat_of_text_has_no_parts() -> None:
     prompt = chat(user(TEXT, {"type": "text", "text": " Say."}))
-    assert (prompt.has_images, prompt.messages[0]["content"]) == (False, "What is it? Say.")
+    assert (prompt.has_media, prompt.messages[0]["content"]) == (False, "What is it? Say.")
 
 
 @pytest.mark.parametrize("given", [{"type": "image_url", "image_url": DATA}, INPUT, CHAT | {"uuid": "mine"}])
@@ -81,7 +81,7 @@ def test_an_image_of_a_response_is_a_part() -> None:
     call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "It:"}, INPUT]}
     prompt = responses(user({"type": "input_text", "text": "What is it?"}, INPUT), call, output)
-    assert prompt.has_images
+    assert prompt.has_media
     assert prompt.messages[0]["content"] == [QUESTION, part("input[0].content[1]")]
     assert prompt.messages[2] == {
         "role": "tool",
@@ -101,7 +101,7 @@ def test_an_image_of_anthropics_is_a_part() -> None:
     result = {"type": "tool_result", "tool_use_id": "c", "content": [TEXT, BLOCK], "is_error": True}
     url = {"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}}
     prompt = anthropic(user(TEXT, TEXT, BLOCK, result, url))
-    assert prompt.has_images
+    assert prompt.has_media
     tool, said = prompt.messages
     expected = part("messages[0].content[3].content[1]", base64="AAAA")
     assert tool["content"] == [{"type": "text", "text": "Error:"}, QUESTION, expected]

@@ -9,7 +9,7 @@ from vllm.renderers.params import ChatParams, TokenizeParams
 
 from engine.requests.validation import allowed_template_kwargs, check_token_ids
 from engine.vllm.outputs.errors import refusal
-from engine.vllm.prompts.images import ImagePrompts
+from engine.vllm.prompts.media import MediaPrompts
 from engine.vllm.prompts.render import Prompts, tokenize_params
 from engine.vllm.started import Started
 from protocol.errors import TwowireError
@@ -23,9 +23,9 @@ renders everybody's prompts."""
 class Inputs:
     """Makes the inputs for one engine."""
 
-    def __init__(self, started: Started, prompts: Prompts, images: ImagePrompts) -> None:
+    def __init__(self, started: Started, prompts: Prompts, media: MediaPrompts) -> None:
         self._prompts = prompts
-        self._images = images
+        self._media = media
         self._llm = started.llm
         self._model_config = started.llm.model_config
         self._format = started.format
@@ -70,8 +70,8 @@ class Inputs:
         )
         params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=kwargs)
         messages, tokens = self._format.messages(chat), tokenize_params(tokens, request.extras)
-        if chat.has_images:
-            return await self._images.chat(messages, params, tokens)
+        if chat.has_media:
+            return await self._media.chat(messages, params, tokens)
         tool_chars = len(str(kwargs["tools"])) if "tools" in kwargs else 0
         return await self._prompts.chat(messages, params, tokens, tool_chars=tool_chars, owner=client)
 

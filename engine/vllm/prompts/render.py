@@ -72,7 +72,7 @@ class Prompts:
         return engine_input
 
     async def chat_with_media(self, messages: list[dict[str, Any]], params: Any, tokens: Any) -> Any:
-        """The engine's input for a chat with images, whole: without counting on what the engine core has cached."""
+        """The engine's input for a chat with images or sound: whole, without what the engine core has cached."""
         rendered = self._renderer.render_chat_async([messages], params, tokens, skip_mm_cache=True)
         _, (engine_input,) = await self._threaded(rendered, has_media=True)
         return engine_input

@@ -173,8 +173,7 @@ def test_a_refusal_is_the_assistants_text() -> None:
     "part",
     [
         {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
-        {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
-        {"type": "audio_url", "audio_url": {"url": "https://example.com/a.mp3"}},
+        {"type": "input_video", "input_video": {"data": "", "format": "mp4"}},
         {"type": "file", "file": {"file_id": "f"}},
         {"type": "hologram"},
         {"type": "t" * 100_000},

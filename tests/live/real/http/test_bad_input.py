@@ -157,9 +157,10 @@ GROUPS: dict[str, list[Row]] = {
             for url in ("http://127.0.0.1:{port}/livez", "data:image/png;base64,AAAA")
         ),
         (CHAT, part(type="image_url", image_url="file:///etc/passwd"), VALUE, "messages[0].content[0].image_url"),
+        (CHAT, part(type="input_audio", input_audio={"data": "AAAA"}), CONTENT, "messages[0].content[0]"),
         *(
             (CHAT, part(type=kind, **{kind: {}}), CONTENT, "messages[0].content[0].type")
-            for kind in ("input_audio", "video_url", "file", "image_embeds", "nonsense")
+            for kind in ("video_url", "file", "image_embeds", "nonsense")
         ),
         (CHAT, {"modalities": ["audio"]}, UNSUPPORTED, "modalities"),
         (COMPLETION, {"prompt_embeds": "AAAA"}, UNSUPPORTED, "prompt_embeds"),

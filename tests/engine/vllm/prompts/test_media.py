@@ -1,4 +1,4 @@
-"""How vLLM is given the images of a chat."""
+"""How vLLM is given the images and sounds of a chat."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from engine.vllm.formats.system_messages import placed
-from engine.vllm.prompts.images import after_results, filled, image_tokens_of, media_bytes_of
+from engine.vllm.prompts.media import after_results, filled, media_bytes_of, media_tokens_of
 from protocol.images import ImageSource, image_part, text_part
+from protocol.sounds import SoundSource, sound_part
 
 A, B = image_part(ImageSource("a")), image_part(ImageSource("b"))
 
@@ -24,12 +25,21 @@ def result(*parts: dict[str, Any]) -> dict[str, Any]:
 
 def test_pixels_take_the_places_of_sources() -> None:
     chat = [{"role": "system", "content": "Hi"}, user(A, text_part("and"), B)]
-    system, said = filled(chat, ["pixels of a", "pixels of b"])
+    system, said = filled(chat, ["pixels of a", "pixels of b"], [])
     assert system == chat[0]
     assert said["content"] == [
         {"type": "image_pil", "image_pil": "pixels of a"},
         text_part("and"),
         {"type": "image_pil", "image_pil": "pixels of b"},
+    ]
+
+
+def test_sounds_take_the_places_of_sources() -> None:
+    heard = sound_part(SoundSource("b", "AAAA"))
+    (said,) = filled([user(heard, A)], ["pixels"], ["data:audio/wav;base64,"])
+    assert said["content"] == [
+        {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,"}},
+        {"type": "image_pil", "image_pil": "pixels"},
     ]
 
 
@@ -63,8 +73,9 @@ class Place:
 
 
 def test_images_cost_the_tokens_that_stand_for_them() -> None:
-    assert image_tokens_of({"prompt_token_ids": [1, 2]}) == 0
-    assert image_tokens_of({"mm_placeholders": {"image": [Place(9), Place(4)], "audio": [Place(3)]}}) == 13
+    assert media_tokens_of({"prompt_token_ids": [1, 2]}, "image") == 0
+    engine_input = {"mm_placeholders": {"image": [Place(9), Place(4)], "audio": [Place(3)]}}
+    assert [media_tokens_of(engine_input, kind) for kind in ("image", "audio")] == [13, 3]
 
 
 def test_the_memory_of_images_is_counted() -> None:

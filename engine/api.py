@@ -203,8 +203,8 @@ class TextEngine(Watched, Protocol):
     """Tokens of prompt and answer together, at most."""
 
     @property
-    def told_at(self) -> float:
-        """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
+    def told_at(self) -> Sequence[float]:
+        """When each rank last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
 
     @property
     def kv_cache_usage(self) -> float | None:

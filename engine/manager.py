@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,10 +98,10 @@ class EngineManager(HasSupervisor[TextEngine]):
         return engine
 
     @property
-    def told_at(self) -> float:
-        """When the engine last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
+    def told_at(self) -> Sequence[float]:
+        """When each rank last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
         engine = self.supervisor.engine
-        return engine.told_at if engine is not None else 0.0
+        return engine.told_at if engine is not None else ()
 
     @property
     def sequences(self) -> int:
@@ -131,7 +131,7 @@ class EngineManager(HasSupervisor[TextEngine]):
             return None
         if not self._generations:
             return 0.0  # The last report may be from before they ended.
-        return engine.kv_cache_usage if time.monotonic() - engine.told_at < REPORT_MAX_AGE_S else None
+        return engine.kv_cache_usage if time.monotonic() - max(engine.told_at) < REPORT_MAX_AGE_S else None
 
     @property
     def active(self) -> frozenset[Generation]:

@@ -1,18 +1,20 @@
 """Merges the metrics of several API servers, so that each of them can show the metrics of all.
 
-vLLM reports the state of its queue to one API server at a time, so of its gauges only the newest are shown.
+Each of vLLM's ranks reports the state of its queue to one API server at a time, so of its gauges only the newest are
+shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from engine.sharing.meeting import Meeting, accepted
 
@@ -22,14 +24,23 @@ ANSWER_TIMEOUT_S = 2.0
 """How long another API server may take to answer. Without an answer, its metrics are missing."""
 LABEL = "api_server"
 ENGINES_OWN = "vllm:"
+RANK_LABEL = "engine"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One API server's metrics as text, and when the engine last reported to it (`time.monotonic`)."""
+    """One API server's metrics as text, and when each of the engine's ranks last reported to it (`time.monotonic`)."""
 
-    reported_at: float
+    reported_at: Sequence[float]
+    """Empty while there is no engine."""
     text: str
+
+    def reported_by(self, rank: str) -> float:
+        """When a rank reported last; whichever, where none is named."""
+        if not rank.isdecimal():
+            return max(self.reported_at, default=0.0)
+        number = int(rank)
+        return self.reported_at[number] if number < len(self.reported_at) else 0.0
 
 
 class Siblings:
@@ -47,7 +58,8 @@ class Siblings:
             try:
                 _, writer = await asyncio.open_unix_connection(sock=connection)
                 figures = self._own()
-                writer.write(f"{figures.reported_at}\n{figures.text}".encode())
+                reported_at = " ".join(map(str, figures.reported_at))
+                writer.write(f"{reported_at}\n{figures.text}".encode())
                 writer.close()
             except Exception:
                 # The next request must still be answered.
@@ -71,7 +83,7 @@ class Siblings:
                     reported_at, _, text = (await reader.read(-1)).decode().partition("\n")
                 finally:
                     writer.close()
-                return Figures(float(reported_at), text)
+                return Figures(tuple(map(float, reported_at.split())), text)
         except (OSError, ValueError, TimeoutError) as error:
             log.warning("figures_missing", of=number, error=repr(error))
             return None
@@ -79,18 +91,38 @@ class Siblings:
 
 def merged(figures: dict[int, Figures]) -> bytes:
     """The metrics of several API servers, by number, as one text."""
-    newest = max(figures, key=lambda number: figures[number].reported_at)
     families: dict[str, Metric] = {}
+    newest: dict[tuple[str, str], _Reported] = {}
     for number, one in figures.items():
         for family in text_string_to_metric_families(one.text):
-            is_engines_state = family.name.startswith(ENGINES_OWN) and family.type == "gauge"
-            if is_engines_state and number != newest:
-                continue
-            label = {} if is_engines_state else {LABEL: str(number)}
             merged_family = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            for sample in family.samples:
-                merged_family.samples.append(sample._replace(labels={**sample.labels, **label}))
+            if family.name.startswith(ENGINES_OWN) and family.type == "gauge":
+                for rank, reported in _by_rank(family, one).items():
+                    known = newest.get((family.name, rank))
+                    if known is None or reported.at > known.at:
+                        newest[family.name, rank] = reported
+            else:
+                for sample in family.samples:
+                    merged_family.samples.append(sample._replace(labels={**sample.labels, LABEL: str(number)}))
+    for (name, _), reported in newest.items():
+        families[name].samples += reported.samples
     return generate_latest(_Families(families.values()))
+
+
+@dataclass(slots=True)
+class _Reported:
+    """A rank's samples of one gauge, and when it reported them."""
+
+    at: float
+    samples: list[Sample]
+
+
+def _by_rank(family: Metric, figures: Figures) -> dict[str, _Reported]:
+    found: dict[str, _Reported] = {}
+    for sample in family.samples:
+        rank = sample.labels.get(RANK_LABEL, "")
+        found.setdefault(rank, _Reported(figures.reported_by(rank), [])).samples.append(sample)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class FakeEngine:
     """Answers every prompt with a copy of `steps`; a stream that the test drives itself is put in `streams`."""
 
     max_model_len = 2048
-    told_at = 0.0
+    told_at: Sequence[float] = (0.0,)
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
     modalities: tuple[Modality, ...] = ("text",)

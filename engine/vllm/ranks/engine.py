@@ -41,7 +41,7 @@ class RankedEngine:
             await self._connections.close()
 
     @property
-    def told_at(self) -> float:
+    def told_at(self) -> Sequence[float]:
         return self._steps.told_at
 
     @property

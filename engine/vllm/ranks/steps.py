@@ -17,7 +17,8 @@ class Steps:
     def __init__(self, core: Any, ranks: int) -> None:
         """`core` is vLLM's client; its method for outputs is replaced."""
         self.by_rank = [0] * ranks
-        self.told_at = 0.0
+        self.told_at = [0.0] * ranks
+        """When each rank last reported the state of its queue, by `time.monotonic`; 0 if it has not."""
         self._usages: list[float | None] = [None] * ranks
         get_output = core.get_output_async
 
@@ -27,7 +28,7 @@ class Steps:
             rank = outputs.engine_index if ranks > 1 else 0
             self.by_rank[rank] += 1
             if outputs.scheduler_stats is not None:
-                self.told_at = time.monotonic()
+                self.told_at[rank] = time.monotonic()
                 self._usages[rank] = outputs.scheduler_stats.kv_cache_usage
             return outputs
 

@@ -76,7 +76,7 @@ async def test_the_pace_is_that_of_all_generations_since_the_last_report() -> No
         await begin_stream(harness, peer, "a")
         await begin_stream(harness, peer, "b")
         assert "tokens_per_s" not in await subscribe(peer), "there is nothing to compare with"
-        harness.engine.kv_cache_usage, harness.engine.told_at = 0.25, float("inf")
+        harness.engine.kv_cache_usage, harness.engine.told_at = 0.25, (float("inf"),)
         harness.streams[0].feed(Delta(0, "y", 4, "stop"))
         harness.streams[0].end()
         harness.streams[1].feed(Delta(0, "y", 2))

@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,7 +140,7 @@ class PacedEngine:
     """Never dies, unless FAKE_MORTAL is set: then SIGUSR1 ends it."""
 
     max_model_len = ENDLESS
-    told_at = 0.0
+    told_at: Sequence[float] = (0.0,)
     kv_cache_usage: float | None = None
     formats = AnswerFormats()
     modalities: tuple[Modality, ...] = ("text", "image") if SEES else ("text",)

@@ -68,5 +68,7 @@ class Services:
     parser: ParserThread = field(default_factory=ParserThread)
     siblings: Siblings | None = None
     """The other API servers, where there are several."""
+    engine_digest: str | None = None
+    """What followers compare, where there are any."""
     apis: tuple[GenerationApi[Any], ...] = APIS
     """The APIs that generate."""

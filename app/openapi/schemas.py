@@ -135,6 +135,11 @@ class Health(BaseModel):
         default=None, description="How far the step in `reason` is, while the engine starts and where that is known."
     )
     engine_id: str = Field(description="Names the engine that runs or starts; every other engine has another name.")
+    engine_digest: str = Field(
+        default="",
+        description="A digest of the model's files, the options of the engine and its versions, which `twowire engine` "
+        "compares with its own. Present if the engine has followers.",
+    )
     since: float = Field(description="When it entered that state, in seconds since 1970 (UTC).")
     timestamp: float = Field(description="The server's time, in seconds since 1970 (UTC).")
     embedder: EmbedderHealth = Field(

@@ -30,6 +30,8 @@ def status_routes(services: Services) -> Blueprint:
             "since": manager.supervisor.since,
             "timestamp": time.time(),
         }
+        if services.engine_digest is not None:
+            body["engine_digest"] = services.engine_digest
         if services.embedder.models:
             body["embedder"] = {"state": services.embedder.state.value, "reason": services.embedder.reason}
         return json_response(orjson.dumps(body), 200 if manager.is_ready else 503)

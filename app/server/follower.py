@@ -9,10 +9,12 @@ import sys
 from app.config.settings import Settings
 from app.observability.logs import set_up_logs
 from app.server.process_end import skip_the_last_collection
+from app.version import installed_version
 from engine.api import EngineStartError
 from engine.config import EngineConfig
 from engine.ranks.follower import Leader, follow
 from engine.registry import check_text_model, check_vllm, start_ranks
+from engine.startup.digest import engine_digest
 
 FAILED = 1
 """The exit code when a rank died, or the leader's engine is another one: a supervisor starts the command again."""
@@ -25,7 +27,8 @@ def run(settings: Settings) -> int:
     try:
         check_text_model(settings.engine)
         check_vllm()
-        reason = asyncio.run(_follow(settings.engine, Leader(settings.ranks.leader_url)))
+        leader = Leader(settings.ranks.leader_url, engine_digest(settings.engine, installed_version()))
+        reason = asyncio.run(_follow(settings.engine, leader))
     except EngineStartError as error:
         reason = str(error)
     if reason is not None:

@@ -31,6 +31,7 @@ from app.services import Services
 from app.stores.base import Store
 from app.stores.responses.memory import MemoryResponses
 from app.stores.shared import SharedStore
+from app.version import installed_version
 from engine.adapter_registry import Adapters
 from engine.api import EngineStartError
 from engine.embeddings.api import Kind
@@ -39,6 +40,7 @@ from engine.manager import EngineManager
 from engine.processes.output import Output
 from engine.registry import bundled_embedding_model, embedder, is_installed, text_engine
 from engine.speech.models import is_speech_model
+from engine.startup.digest import engine_digest
 from engine.startup.preflight import check_sentence_model
 
 QUIET_PATHS = frozenset({"/health", "/livez", "/metrics"})
@@ -78,7 +80,7 @@ def make_services(
     one_of: ApiServer | None = None,
 ) -> Services:
     """Everything that the routes share, around an engine's manager. Without an embedder there are no embeddings."""
-    access, coalesce_ms = settings.access, settings.connections.coalesce_ms
+    access, engine, coalesce_ms = settings.access, settings.engine, settings.connections.coalesce_ms
     embedder = embedder or no_embedder("it was started without them")
     stores = open_stores(settings, one_of)
     store, responses = stores.store, stores.responses
@@ -90,7 +92,7 @@ def make_services(
     manager.on_drain += [connections.drain, embedder.begin_drain]
     rates = RateLimits(store, settings.rates)
     models = ServedModels(
-        settings.engine.names,
+        engine.names,
         embedder,
         settings.names.aliases,
         manager.adapters.by_name,
@@ -144,6 +146,7 @@ def make_services(
         traces=traces,
         apis=apis_with(settings.responses.hosted_tools),
         siblings=_siblings(one_of, manager, metrics) if one_of else None,
+        engine_digest=engine_digest(engine, installed_version()) if engine.ranks.has_followers else None,
     )
 
 

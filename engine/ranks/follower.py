@@ -20,6 +20,7 @@ from typing import Protocol
 
 import structlog
 
+from engine.api import EngineStartError
 from engine.processes.threads import in_daemon_thread
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,8 @@ class LeaderHealth:
     engine_id: str
     """Empty where it does not say."""
     state: str
+    digest: str = ""
+    """Of what it has in common with its followers (`engine.startup.digest`); empty if it has none."""
 
 
 BUSY = LeaderHealth("", "busy")
@@ -73,20 +76,35 @@ def read_health(url: str) -> LeaderHealth | None:
             and found["error"]["code"] == "too_many_connections"
         ):
             return BUSY
-        return LeaderHealth(str(found["engine_id"]), str(found["state"]))
+        return LeaderHealth(str(found["engine_id"]), str(found["state"]), str(found.get("engine_digest") or ""))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
             log.warning("leader_certificate_refused", reason=str(error))
         return None
 
 
+NO_FOLLOWERS = (
+    "the leader at {url} expects no followers, or runs another version of twowire; give it --data-parallel-size-local "
+    "or --nnodes"
+)
+DIFFERS = (
+    "the leader at {url} has a different model, engine options, or version of twowire or vLLM; start both with the same"
+)
+
+
 class Leader:
     """Watches the leader at a URL."""
 
     def __init__(
-        self, url: str, read: Callable[[str], LeaderHealth | None] = read_health, lost_after_s: float = LOST_AFTER_S
+        self,
+        url: str,
+        digest: str,
+        read: Callable[[str], LeaderHealth | None] = read_health,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
+        """`digest` is the follower's own (`engine.startup.digest`)."""
         self._url = url
+        self._digest = digest
         self._read = read
         self._lost_after_s = lost_after_s
 
@@ -94,11 +112,13 @@ class Leader:
         return await in_daemon_thread(lambda: self._read(self._url))
 
     async def wait_starting(self) -> str:
-        """Wait until the leader starts an engine; returns its name."""
+        """Wait until the leader starts an engine; returns its name. Raises `EngineStartError` if that is no match."""
         shown = ""
         while True:
             health = await self._health()
             if health is not None and health.state in STARTS:
+                if health.digest != self._digest:
+                    raise EngineStartError((DIFFERS if health.digest else NO_FOLLOWERS).format(url=self._url))
                 return health.engine_id
             # Its present engine has a rank for each that it needs, or will be found to lack one.
             state = "unreachable" if health is None else health.state
@@ -124,7 +144,8 @@ class Leader:
 async def follow(leader: Leader, start: Callable[[], Awaitable[Ranks]], stop: asyncio.Event) -> str | None:
     """Run ranks for one engine of the leader's. Returns why they ended; None if `stop` was set.
 
-    `start` may raise; its processes are ended when it is cancelled.
+    Raises `EngineStartError` if the leader has another model or other options. `start` may raise; its processes are
+    ended when it is cancelled.
     """
     stopping = asyncio.create_task(stop.wait())
     tasks: set[asyncio.Task[object]] = {stopping}

@@ -51,11 +51,12 @@ class FakeRanks:
         self.closed = True
 
 
-STARTING, READY = LeaderHealth("a-1", "starting"), LeaderHealth("a-1", "ready")
+OWN = "0d5e"
+STARTING, READY = LeaderHealth("a-1", "starting", OWN), LeaderHealth("a-1", "ready", OWN)
 
 
 async def followed(leader: FakeLeader, ranks: FakeRanks, stop: asyncio.Event | None = None) -> str | None:
-    watched = Leader("http://leader", leader.read, lost_after_s=0.1)
+    watched = Leader("http://leader", OWN, leader.read, lost_after_s=0.1)
     return await asyncio.wait_for(follow(watched, ranks.start, stop or asyncio.Event()), SOON_S)
 
 
@@ -87,6 +88,17 @@ async def test_it_ends_when_a_rank_does() -> None:
     assert ranks.closed
 
 
+@pytest.mark.parametrize(
+    ("digest", "reason"),
+    [("0d5f", "has a different model, engine options"), ("", "expects no followers, or runs another")],
+)
+async def test_a_leader_with_a_different_model_is_refused_before_anything_starts(digest: str, reason: str) -> None:
+    ranks = FakeRanks()
+    with pytest.raises(EngineStartError, match=f"the leader at http://leader {reason}"):
+        await followed(FakeLeader(None, LeaderHealth("a-1", "starting", digest)), ranks)
+    assert not ranks.started.is_set()
+
+
 async def test_a_start_that_fails_is_told() -> None:
     class Failing(FakeRanks):
         async def start(self) -> FakeRanks:
@@ -108,7 +120,7 @@ async def test_told_to_stop_it_ends_in_peace(answer: LeaderHealth | None) -> Non
 
 
 ANSWERS = {
-    "/health": b'{"status":"unavailable","state":"starting","engine_id":"b-7"}',
+    "/health": b'{"status":"unavailable","state":"starting","engine_id":"b-7","engine_digest":"0d5e"}',
     "/full/health": error_bytes(TwowireError(Fault.TOO_MANY_CONNECTIONS, "full")),
     "/limited/health": error_bytes(TwowireError(Fault.QUEUE_FULL, "full")),
 }
@@ -139,7 +151,7 @@ def server() -> Iterator[HTTPServer]:
 
 def test_a_leader_that_is_not_ready_is_read_and_anything_else_is_no_answer(server: HTTPServer) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
-    assert read_health(url) == LeaderHealth("b-7", "starting")
+    assert read_health(url) == LeaderHealth("b-7", "starting", OWN)
     assert read_health(f"{url}/full") == BUSY
     for path in ("nowhere", "limited", "not-http"):
         assert read_health(f"{url}/{path}") is None
@@ -149,4 +161,4 @@ def test_a_leader_that_is_not_ready_is_read_and_anything_else_is_no_answer(serve
 def test_a_leader_is_not_asked_through_a_proxy(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert read_health(f"http://127.0.0.1:{server.server_port}") == LeaderHealth("b-7", "starting")
+    assert read_health(f"http://127.0.0.1:{server.server_port}") == LeaderHealth("b-7", "starting", OWN)

@@ -13,6 +13,7 @@ const ALIASES = {
 const LANGUAGES = new Set(("bash c cpp csharp css diff dockerfile go ini java javascript json kotlin lua makefile "
   + "markdown php python ruby rust shell sql swift typescript xml yaml").split(" "));
 const MAX_COLOURED = 50_000;
+const NOT_COLOURED = "figure[data-language]";
 const COPIED_MS = 2000;
 
 /**
@@ -47,11 +48,13 @@ export function codeFigure(name, text, caption = name || t("code")) {
 }
 
 /**
- * Highlight the code blocks below `root` whose language is known, each once.
+ * Highlight the code blocks in `root`, or `root` itself, whose language is known, each once.
  * @param {Element} root
  */
 export async function colour(root) {
-  for (const figure of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("figure[data-language]"))) {
+  const inside = /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(NOT_COLOURED));
+  const figures = root instanceof HTMLElement && root.matches(NOT_COLOURED) ? [root, ...inside] : inside;
+  for (const figure of figures) {
     const asked = figure.dataset.language ?? "";
     const language = ALIASES[asked] ?? asked;
     const code = figure.querySelector("code");

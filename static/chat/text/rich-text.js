@@ -2,13 +2,15 @@
 
 import { colour } from "./code.js";
 import { loadMarkdown } from "./markdown.js";
+import { openBlock } from "./open-block.js";
 
 /** @typedef {import("./markdown.js").Markdown} Markdown */
-/** @typedef {import("marked").Token} Token */
 
 // A last line of only these characters may become a list, a rule, a fence or a table, or make the line before a
 // heading: it is shown once that is clear.
-const UNDECIDED = /(?:^|\n)[ \t]*[-=*_+~`#>|:]+[ \t]*$/;
+const UNDECIDED = /^[ \t]*[-=*_+~`#>|:]+[ \t]*$/;
+// In a numbered list, digits may become its next item.
+const UNDECIDED_IN_LIST = /^[ \t]*(?:[-=*_+~`#>|:]+|\d{1,9})[ \t]*$/;
 const REFERENCE = /^ {0,3}\[[^\]\n]+\]:\s/m;
 
 /** @type {Markdown | null | undefined} */
@@ -27,8 +29,8 @@ export class RichText {
   #closed = 0;
   /** The nodes of the last block. @type {ChildNode[]} */
   #open = [];
-  /** The last block, if it is code, which only grows. @type {{ node: Text, text: string, lang: string } | null} */
-  #openCode = null;
+  /** The last block, if it can grow where it stands. @type {import("./open-block.js").OpenBlock | null} */
+  #openBlock = null;
 
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -43,13 +45,12 @@ export class RichText {
    */
   show(text, isComplete) {
     if (!isComplete && this.#isSelected()) return;
-    const wanted = text.replace(/\r\n?/g, "\n");
+    const wanted = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (markdown === null || markdown === undefined) return this.#showPlain(wanted);
     if (this.#isPlain || !wanted.startsWith(this.#text)) this.#clear();
     this.#text = wanted;
     if (isComplete && REFERENCE.test(wanted)) this.#clear();
     this.#grow(markdown, isComplete);
-    if (isComplete) void colour(this.#root);
   }
 
   /** Whether the reader has selected text in the last block, which drawing it again would undo. */
@@ -73,7 +74,7 @@ export class RichText {
     this.#isPlain = false;
     this.#closed = 0;
     this.#open = [];
-    this.#openCode = null;
+    this.#openBlock = null;
   }
 
   /**
@@ -82,63 +83,58 @@ export class RichText {
    */
   #grow(renderer, isComplete) {
     let tail = this.#text.slice(this.#closed);
-    if (!isComplete) tail = tail.slice(0, UNDECIDED.exec(tail)?.index ?? tail.length);
+    if (!isComplete) {
+      tail = decided(tail, this.#openBlock?.hasNumbers ? UNDECIDED_IN_LIST : UNDECIDED);
+      if (this.#openBlock?.grow(tail)) return;
+    }
     const tokens = renderer.lex(tail);
     // The last block may continue after an empty line, as lists do.
     let last = tokens.length - 1;
     while (last > 0 && tokens[last].type === "space") last -= 1;
     if (isComplete) last = tokens.length;
-    const closed = tokens.slice(0, last);
+    this.#close(renderer, tokens.slice(0, last));
     const open = tokens.slice(last);
-    if (closed.length > 0) {
-      this.#replaceOpen(renderer.render(closed));
-      this.#open = [];
-      this.#openCode = null;
-      this.#closed += closed.reduce((length, { raw }) => length + raw.length, 0);
-      if (!isComplete) void colour(this.#root);
+    if (open.length > 0) {
+      this.#open = this.#replaceOpen(renderer.render(open));
+      this.#openBlock = openBlock(renderer, open[0], this.#open[0]);
     }
-    if (open.length > 0 && !this.#growCode(open[0])) {
-      const nodes = renderer.render(open);
-      const added = [...nodes.childNodes];
-      this.#replaceOpen(nodes);
-      this.#open = added;
-      this.#openCode = codeOf(open[0], added);
-    }
-  }
-
-  /** @param {DocumentFragment} nodes */
-  #replaceOpen(nodes) {
-    for (const node of this.#open) node.remove();
-    this.#root.append(nodes);
   }
 
   /**
-   * Append to a code block: rendering a long one again for each chunk would be slow.
-   * @param {Token} token
+   * Render blocks that will not change any more: the first takes the place of the open one.
+   * @param {Markdown} renderer
+   * @param {import("marked").Token[]} tokens
    */
-  #growCode(token) {
-    const known = this.#openCode;
-    if (known === null || token.type !== "code" || token.lang !== known.lang) return false;
-    if (!token.text.startsWith(known.text)) return false;
-    known.node.appendData(token.text.slice(known.text.length));
-    known.text = token.text;
-    return true;
+  #close(renderer, tokens) {
+    if (tokens.length === 0) return;
+    const isShown = this.#openBlock?.close(tokens[0]) ?? false;
+    const kept = isShown ? this.#open : [];
+    if (isShown) this.#open = [];
+    const added = this.#replaceOpen(renderer.render(isShown ? tokens.slice(1) : tokens));
+    this.#open = [];
+    this.#openBlock = null;
+    this.#closed += tokens.reduce((length, { raw }) => length + raw.length, 0);
+    for (const node of [...kept, ...added]) if (node instanceof Element) void colour(node);
+  }
+
+  /**
+   * Put others in the place of the open block's nodes; returns the others.
+   * @param {DocumentFragment} nodes
+   */
+  #replaceOpen(nodes) {
+    const added = [...nodes.childNodes];
+    for (const node of this.#open) node.remove();
+    this.#root.append(nodes);
+    return added;
   }
 }
 
 /**
- * @param {Token} token
- * @param {ChildNode[]} nodes
+ * The text without a last line of which it is not clear what it means.
+ * @param {string} text
+ * @param {RegExp} undecided
  */
-function codeOf(token, nodes) {
-  if (token.type !== "code" || !(nodes[0] instanceof HTMLElement)) return null;
-  // It is highlighted once it is complete.
-  const code = nodes[0].querySelector("code");
-  if (code === null) return null;
-  if (code.firstChild === null) code.append("");
-  const node = code.firstChild;
-  if (!(node instanceof Text)) return null;
-  // Without the line break that the renderer adds: more text may follow.
-  node.data = token.text;
-  return { node, text: token.text, lang: token.lang };
+function decided(text, undecided) {
+  const end = text.lastIndexOf("\n");
+  return undecided.test(text.slice(end + 1)) ? text.slice(0, Math.max(end, 0)) : text;
 }

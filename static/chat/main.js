@@ -248,10 +248,10 @@ shown.follow({
     showState();
   },
   changed: showThread,
-  answered: (message) => {
-    thread.changed(message);
+  answered: (message, isNewStage) => {
+    if (!thread.changed(message)) return;
     announcer.follow(message, library.isRunning(message.id));
-    showState();
+    if (isNewStage) showState();
   },
 });
 

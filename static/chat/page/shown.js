@@ -12,7 +12,8 @@ import { toast } from "../toast.js";
  * @property {() => void} removed
  * @property {() => void} listed The list of all conversations has changed.
  * @property {() => void} changed Its messages are others.
- * @property {(message: Message) => void} answered An answer has grown or ended.
+ * @property {(message: Message, isNewStage: boolean) => void} answered An answer has grown, by a token, or has reached a new
+ *   stage: it began, its first text came, it ended.
  */
 
 export class Shown {
@@ -20,6 +21,8 @@ export class Shown {
   #connection;
   /** Null for a new conversation. @type {string | null} */
   id = null;
+  /** Of the answer that has grown or ended last: which, whether it runs, and whether it waits for its first text. */
+  #stage = "";
 
   /**
    * @param {import("../state/conversations.js").Library} library
@@ -62,8 +65,12 @@ export class Shown {
     this.#library.addEventListener("answer", (event) => {
       const { conversation, message: id } = /** @type {CustomEvent} */ (event).detail;
       if (conversation !== this.id) return;
-      const message = this.path.find((one) => one.id === id);
-      if (message !== undefined) answered(message);
+      const message = this.#library.message(conversation, id);
+      if (message === undefined) return;
+      const stage = `${id} ${this.#library.isRunning(id)} ${message.answer?.pieces === 0}`;
+      const isNewStage = stage !== this.#stage;
+      this.#stage = stage;
+      answered(message, isNewStage);
     });
     document.addEventListener("visibilitychange", () => {
       this.mark();

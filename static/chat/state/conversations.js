@@ -99,6 +99,9 @@ export class Library extends EventTarget {
     return messages;
   }
 
+  /** Undefined before `load`. @param {string} conversation @param {string} id */
+  message(conversation, id) { return this.#loaded.get(conversation)?.get(id); }
+
   /** The shown branch; empty before `load`. @param {string} conversation */
   path(conversation) {
     const messages = this.#loaded.get(conversation);

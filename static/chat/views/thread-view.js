@@ -86,15 +86,15 @@ export class ThreadView {
   }
 
   /**
-   * Draw a changed message with the next frame.
+   * Draw a changed message with the next frame; returns whether it is shown here.
    * @param {Message} message
    */
   changed(message) {
-    if (!this.#views.has(message.id)) return;
+    if (!this.#views.has(message.id)) return false;
     this.#changed.set(message.id, message);
-    if (this.#isFrameAsked) return;
+    if (!this.#isFrameAsked) requestAnimationFrame((time) => this.#frame(time));
     this.#isFrameAsked = true;
-    requestAnimationFrame((time) => this.#frame(time));
+    return true;
   }
 
   /** Edit the last question. */

@@ -7,10 +7,17 @@ import { language, t } from "../../i18n.js";
 // A shorter time means that the text had been waiting and was read at once.
 export const SPEED_MIN_S = 0.1;
 
+/** Formats by language and digits: making one is slow, and a running answer's speed is told often. @type {Map<string, Intl.NumberFormat>} */
+const formats = new Map();
+
 /** A number with three digits. @param {number} value */
 export function decimal(value) {
   const digits = value < 10 ? 2 : value < 100 ? 1 : 0;
-  return value.toLocaleString(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const key = `${language()} ${digits}`;
+  const known = formats.get(key);
+  const format = known ?? new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  if (known === undefined) formats.set(key, format);
+  return format.format(value);
 }
 
 /** @param {number} value */

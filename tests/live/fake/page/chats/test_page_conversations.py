@@ -40,11 +40,15 @@ async def test_four_hundred_messages_are_as_few_to_the_page(browser: Browser, se
         # While an answer is streamed, nothing else is touched.
         await page.evaluate(
             """() => {
-              window.touched = 0;
+              window.touched = window.touchedElsewhere = 0;
               const isOther = (node) => node.closest?.("article") && !node.closest("article:last-of-type");
               new MutationObserver((records) => {
                 for (const { target } of records) if (isOther(target)) window.touched += 1;
               }).observe(document.querySelector("#thread"), { childList: true, subtree: true, attributes: true });
+              const isElsewhere = (node) => !(node.closest ? node : node.parentElement)?.closest("#thread, .words");
+              new MutationObserver((records) => {
+                for (const { target } of records) if (isElsewhere(target)) window.touchedElsewhere += 1;
+              }).observe(document, { childList: true, subtree: true, characterData: true });
             }"""
         )
         await chat.ask("Count from 1 to 2000")
@@ -54,6 +58,7 @@ async def test_four_hundred_messages_are_as_few_to_the_page(browser: Browser, se
         )
         assert await chat.numbers() == list(range(1, 2001))
         assert await page.evaluate("window.touched") <= 4, "but for the question, which is drawn once"
+        assert await page.evaluate("window.touchedElsewhere") < 200, "neither is the rest of the page, by each token"
         print(f"400 messages, scrolled through: {scrolling}; while an answer of 2000 tokens comes: {streaming} (ms)")
 
 

@@ -12,7 +12,7 @@ NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev-cert test check fuzz bench guide guide-eval format lock screenshots docs wheel npm-package clean
+.PHONY: help install serve dev-cert test check check-types check-style check-imports check-pages fuzz bench guide guide-eval format lock screenshots docs wheel npm-package clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +37,21 @@ dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and -
 test: install ## Install, then run the tests, two at a time; WORKERS=0 for one after another
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
+# Two at a time: the types take as long as all others.
 check: install ## Install, then check format, lint, types and import arrows, the pages' too
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 check-types check-style check-imports check-pages
+
+check-types:
+	$(BIN)/mypy
+
+check-style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+
+check-imports:
 	$(BIN)/lint-imports
+
+check-pages:
 	@$(BIN)/python requirements/pages.py check
 
 fuzz: install ## Send hostile bytes to a server for ten minutes; ARGS="--seconds 60 --seed 7" for a short, repeatable run

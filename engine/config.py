@@ -46,7 +46,7 @@ class EngineConfig:
     model: Annotated[
         str,
         Option(
-            "The model to serve: a folder, or a name on the Hugging Face hub.",
+            "The model to serve: a folder, or a name on the Hugging Face Hub.",
             shown="the bundled model",
             metavar="MODEL",
             check=_check_model,
@@ -70,20 +70,20 @@ class EngineConfig:
         ),
     ] = None
     allowed_template_kwargs: Annotated[
-        tuple[str, ...], Option("The names that a request's chat_template_kwargs may set.", metavar="NAME")
+        tuple[str, ...], Option("The names that requests may set in chat_template_kwargs.", metavar="NAME")
     ] = ("enable_thinking",)
     tool_call_parser: Annotated[
         str,
         Option(
-            "How the model writes tool calls, by vLLM's name; auto finds it in the chat template, none leaves them as "
-            "text.",
+            "The format of the model's tool calls, by the name of vLLM's parser. auto detects it from the chat "
+            "template; none leaves tool calls as text.",
             metavar="NAME",
         ),
     ] = "auto"
     tool_parser_plugin: Annotated[
         str | None,
         Option(
-            "A Python file that registers more of vLLM's parsers of tool calls, to be named by --tool-call-parser. It "
+            "A Python file that registers further tool call parsers, as vLLM's plugins do, for --tool-call-parser. It "
             "runs in the server's process.",
             shown="none",
             metavar="FILE",
@@ -92,7 +92,8 @@ class EngineConfig:
     thought_parser: Annotated[
         str,
         Option(
-            "How the model writes what it thinks before it answers, by vLLM's name; auto and none as above.",
+            "The format of the model's reasoning, by the name of vLLM's parser; auto and none as for "
+            "--tool-call-parser.",
             name="reasoning_parser",  # The field has another name: vLLM's argument means more.
             metavar="NAME",
         ),
@@ -100,8 +101,8 @@ class EngineConfig:
     thought_parser_plugin: Annotated[
         str | None,
         Option(
-            "A Python file that registers more of vLLM's parsers of thoughts, to be named by --reasoning-parser; their "
-            "tags are read. It runs in the server's process.",
+            "A Python file that registers further reasoning parsers, as vLLM's plugins do, for --reasoning-parser; "
+            "only their tags are used. It runs in the server's process.",
             name="reasoning_parser_plugin",
             shown="none",
             metavar="FILE",
@@ -109,23 +110,27 @@ class EngineConfig:
     ] = None
     max_model_len: Annotated[
         int | None,
-        Option("The longest context, prompt and output together, in tokens.", shown="the model's own limit", ge=1),
+        Option(
+            "The maximum context length in tokens, prompt and output together.", shown="the model's own limit", ge=1
+        ),
     ] = None
-    max_num_seqs: Annotated[int, Option("How many sequences each copy of the model computes at a time.", ge=1)] = 256
+    max_num_seqs: Annotated[
+        int, Option("The maximum number of sequences that each copy of the model computes at a time.", ge=1)
+    ] = 256
     gpu_memory_utilization: Annotated[
         float | None,
         Option(
-            "The share of each GPU's memory that the engine may use, above 0 and up to 1.",
+            "The fraction of each GPU's memory that the engine may use, above 0 and up to 1.",
             shown="vLLM's own",
             metavar="SHARE",
             gt=0,
             le=1,
         ),
     ] = None
-    tensor_parallel_size: Annotated[int, Option("How many GPUs to split each layer of the model over.", ge=1)] = 1
+    tensor_parallel_size: Annotated[int, Option("The number of GPUs to split each layer of the model over.", ge=1)] = 1
     dtype: Annotated[
         Literal["auto", "half", "float16", "bfloat16", "float", "float32"],
-        Option("The number format to compute in; auto uses the one the model was saved in."),
+        Option("The number format to compute in; auto uses the one in which the model was saved."),
     ] = "auto"
     enable_prefix_caching: Annotated[
         bool, Option("Keep the KV cache of prompts, and reuse it for prompts that begin the same way.")
@@ -133,17 +138,17 @@ class EngineConfig:
     enforce_eager: Annotated[
         bool | None,
         Option(
-            "Run the model without compiling it: the server starts sooner but generates more slowly.",
+            "Run the model without compiling it: the server starts faster but generates more slowly.",
             shown="true on a CPU, vLLM's own on a GPU",
         ),
     ] = None
     cpu_kv_cache_gib: Annotated[
-        int, Option("The memory for the KV cache when the model runs on a CPU, in GiB.", ge=1)
+        int, Option("The memory for the KV cache in GiB, when the model runs on a CPU.", ge=1)
     ] = 2
     limit_mm_per_prompt: Annotated[
         Mapping[str, Any] | None,
         Option(
-            'How many images and sounds a prompt may have, as a JSON object: {"image":4,"audio":1}.',
+            'The maximum number of images and sounds per prompt, as a JSON object: {"image":4,"audio":1}.',
             shown="999",
             metavar="JSON",
         ),
@@ -151,16 +156,16 @@ class EngineConfig:
     mm_processor_cache_gb: Annotated[
         float,
         Option(
-            "The memory, in GiB, for images and sounds that were made ready for the model before: so much in each API "
-            "server, and as much in the engine. 0 for none. Of a model that takes any.",
+            "The memory in GiB for caching preprocessed images and sounds, in each API server and again in the "
+            "engine; 0 for no cache. Only for models that take them.",
             ge=0,
         ),
     ] = 1.0
     extra: Annotated[
         Mapping[str, Any],
         Option(
-            'More arguments for vLLM\'s AsyncEngineArgs as a JSON object, such as {"seed":1}. The server does not '
-            "start if vLLM does not know a name.",
+            'More arguments for vLLM\'s AsyncEngineArgs, as a JSON object such as {"seed":1}. A name that vLLM does '
+            "not know stops the start.",
             name="engine_args",
             shown="none",
             metavar="JSON",
@@ -169,18 +174,21 @@ class EngineConfig:
     ] = field(default_factory=dict, repr=False)
     scheduling_policy: Annotated[
         Literal["fcfs", "priority"],
-        Option("In which order requests run: as they come, or by the priority that they ask for, lower first."),
+        Option(
+            "The order in which requests run: first come, first served (fcfs), or by each request's priority, lowest "
+            "first."
+        ),
     ] = "fcfs"
     min_priority: Annotated[
         int,
         Option(
-            "The most urgent priority that a request may ask for. Lower is more urgent; 0 is that of requests that do "
-            "not ask."
+            "The most urgent priority that a request may have. Lower is more urgent; a request without a priority has "
+            "0."
         ),
     ] = 0
     allowed_xargs: Annotated[
         tuple[str, ...],
-        Option("The names that a request's vllm_xargs may set, for logits processors.", shown="none", metavar="NAME"),
+        Option("The names that requests may set in vllm_xargs, for logits processors.", shown="none", metavar="NAME"),
     ] = ()
     allow_kv_transfer_params: Annotated[
         bool,

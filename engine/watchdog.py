@@ -34,17 +34,17 @@ class WatchdogLimits:
     heartbeat_interval_s: Annotated[
         float,
         Option(
-            "After how many idle seconds the engine has to generate one token, and the embedder to embed one letter, "
-            "to show that they still can; 0 turns this off.",
+            "After this many idle seconds, the engine must generate one token, and the embedder embed one letter, to "
+            "prove that they still work; 0 turns this off.",
             ge=0,
         ),
     ] = 30.0
     stall_timeout_s: Annotated[
         float,
         Option(
-            "How many seconds an engine or embedder with work may go without a step before it is killed and replaced. "
-            "A step computes one token for each running request, or a bounded part of a long prompt. Must be longer "
-            "than the longest step; 0 turns this off.",
+            "How long an engine or embedder with work may go without a step before it is killed and replaced. A step "
+            "computes one token for each running request, or a bounded part of a long prompt. Must exceed the longest "
+            "step; 0 turns this off.",
             ge=0,
         ),
     ] = 120.0

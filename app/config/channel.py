@@ -12,40 +12,47 @@ from engine.option import Option
 class ChannelLimits:
     """What one WebSocket may do. `connection.ready` tells the client all of it."""
 
-    max_message_bytes: Annotated[int, Option("The largest message that a WebSocket may send.", ge=1024)] = 8 << 20
+    max_message_bytes: Annotated[
+        int, Option("The maximum size of a message that a WebSocket client may send.", ge=1024)
+    ] = 8 << 20
     max_messages_per_s: Annotated[
-        int, Option("How many messages a second a WebSocket may send, and twice as many in a burst.", ge=1)
+        int,
+        Option(
+            "The maximum number of messages per second from one WebSocket; a burst may have twice as many.",
+            metavar="N",
+            ge=1,
+        ),
     ] = 200
     max_running: Annotated[
-        int, Option("How many generations of one WebSocket run at a time; further ones wait.", ge=1)
+        int, Option("The maximum number of generations running at a time on one WebSocket; further ones wait.", ge=1)
     ] = 16
     max_waiting: Annotated[
-        int, Option("How many generations of one WebSocket may wait for their turn; further ones are refused.", ge=0)
+        int, Option("The maximum number of generations waiting on one WebSocket; further ones are refused.", ge=0)
     ] = 32
-    ping_interval_s: Annotated[float, Option("How often the server sends a ping message, in seconds.", gt=0)] = 25.0
+    ping_interval_s: Annotated[float, Option("The interval at which the server sends ping messages.", gt=0)] = 25.0
     idle_timeout_s: Annotated[
-        float, Option("After how many seconds without a message from the client a WebSocket is closed.", gt=0)
+        float, Option("After this many seconds without a message from the client, a WebSocket is closed.", gt=0)
     ] = 60.0
     send_timeout_s: Annotated[
         float,
         Option(
-            "After how many seconds a client that reads nothing from its WebSocket is disconnected, and its "
+            "After this many seconds, a client that reads nothing from its WebSocket is disconnected and its "
             "generations cancelled.",
             gt=0,
         ),
     ] = 15.0
     unused_timeout_s: Annotated[
         float,
-        Option("After how many seconds without a request a WebSocket is closed; heartbeats do not count.", gt=0),
+        Option("After this many seconds without a request, a WebSocket is closed; heartbeats do not count.", gt=0),
     ] = 86_400.0
-    max_age_s: Annotated[float, Option("After how many seconds a WebSocket is closed, whatever runs on it.", gt=0)] = (
-        86_400.0
-    )
+    max_age_s: Annotated[
+        float, Option("After this many seconds, a WebSocket is closed, even if generations are running on it.", gt=0)
+    ] = 86_400.0
     max_prefills: Annotated[
         int,
         Option(
-            "How many prompts of one WebSocket are read ahead at a time, while their users still type: 1, or 0 for "
-            "none. None are read without --enable-prefix-caching.",
+            "How many prompts per WebSocket are read ahead at a time, while their users are still typing: 1, or 0 to "
+            "turn this off. Requires --enable-prefix-caching.",
             ge=0,
             le=1,
         ),
@@ -58,10 +65,10 @@ class ChannelLimits:
 class ChannelCapacity:
     """How many WebSockets the server holds."""
 
-    max_connections: Annotated[int, Option("How many WebSockets may be open at a time.", ge=1)] = 8192
+    max_connections: Annotated[int, Option("The maximum number of open WebSockets.", ge=1)] = 8192
     max_connections_per_key: Annotated[
         int,
-        Option("How many WebSockets one API key may have open; without keys, all clients together.", ge=1),
+        Option("The maximum number of open WebSockets per API key; without keys, for all clients together.", ge=1),
     ] = 4096
 
 
@@ -72,15 +79,18 @@ class ResumeLimits:
     grace_max_s: Annotated[
         float,
         Option(
-            "The longest time in seconds that a resumable generation runs without a reader, whatever its client asked "
-            "for.",
+            "The maximum time that a resumable generation runs without a reader, whatever its client asked for.",
             gt=0,
         ),
     ] = 120.0
     keep_finished_s: Annotated[
-        float, Option("How many seconds the chunks of a finished resumable generation are kept.", gt=0)
+        float, Option("How long the chunks of a finished resumable generation are kept.", gt=0)
     ] = 120.0
-    log_max_bytes: Annotated[int, Option("The memory for one resumable generation, in bytes.", ge=4096)] = 4 << 20
-    logs_max_bytes: Annotated[int, Option("The memory for all resumable generations, in bytes.", ge=4096)] = 256 << 20
+    log_max_bytes: Annotated[int, Option("The maximum memory for one resumable generation, in bytes.", ge=4096)] = (
+        4 << 20
+    )
+    logs_max_bytes: Annotated[int, Option("The maximum memory for all resumable generations, in bytes.", ge=4096)] = (
+        256 << 20
+    )
     owner_max_bytes: int | None = None
     """The memory for one API key's generations; None: as much as for all."""

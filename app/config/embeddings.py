@@ -14,13 +14,14 @@ class EmbeddingOptions:
     """What is served. How it is computed is in `engine.embeddings.api.EmbedderConfig`."""
 
     embeddings: Annotated[
-        bool, Option("Serve embeddings beside chats, in a process of their own, if they are installed.")
+        bool,
+        Option("Serve embeddings along with chats, in a separate process, if the packages for them are installed."),
     ] = True
     embedding_model: Annotated[
         tuple[str, ...],
         Option(
-            "The models for /v1/embeddings, each with the name by which clients ask for it: a folder, or a name on the "
-            "Hugging Face hub.",
+            "The models for /v1/embeddings, each with the name that clients use for it: a folder, or a name on the "
+            "Hugging Face Hub.",
             shown="all-MiniLM-L6-v2, if its package is installed",
             metavar="NAME=MODEL",
             check=check_models,
@@ -29,7 +30,7 @@ class EmbeddingOptions:
     reranker: Annotated[
         tuple[str, ...],
         Option(
-            "The cross-encoders for /v1/rerank, written the same way.",
+            "The cross-encoders for /v1/rerank, in the same form.",
             shown="none",
             metavar="NAME=MODEL",
             check=check_models,
@@ -38,15 +39,16 @@ class EmbeddingOptions:
     embedding_max_queued: Annotated[
         int,
         Option(
-            "How many texts may wait or be computed, half of them from one client; further requests are refused.",
+            "The maximum number of texts waiting or being computed, at most half of them from one client; further "
+            "requests are refused.",
             ge=2,
         ),
     ] = 20_000
     embedding_truncate: Annotated[
         tuple[str, ...],
         Option(
-            "What to do with a text that is too long for the embedding model, unless the request says: refuse it, or "
-            "cut off its end. NAME=end and NAME=refuse apply to one model.",
+            "What to do by default with a text that is too long for the embedding model: refuse it, or cut off its "
+            "end. NAME=end and NAME=refuse apply to one model.",
             shown="refuse",
             metavar="end|refuse",
             check=check_truncations,
@@ -55,8 +57,8 @@ class EmbeddingOptions:
     embedding_token_ids: Annotated[
         Literal["refuse", "allow"],
         Option(
-            "Whether to accept token ids in place of texts if nothing shows that they are the model's own. Clients "
-            "that use OpenAI's tokenizer, as LangChain does by default, would get vectors of other words."
+            "Whether to accept token ids in place of texts when it is unclear whether they are the model's own. "
+            "Clients that use OpenAI's tokenizer, as LangChain does by default, would get the vectors of other words."
         ),
     ] = "refuse"
 

@@ -20,8 +20,8 @@ class Listening:
     host: Annotated[
         str,
         Option(
-            "The address or host name to listen on. Any but a loopback address can be reached by other machines, and "
-            "so requires API keys.",
+            "The address or host name to listen on. Any address other than a loopback one can be reached by other "
+            "machines, and so requires API keys.",
             metavar="ADDRESS",
             check=check_host,
         ),
@@ -30,8 +30,8 @@ class Listening:
     api_server_count: Annotated[
         int,
         Option(
-            "How many API server processes share the port and the engine, for when one is busier than the engine. More "
-            "than one requires Linux.",
+            "The number of API server processes that share the port and the engine, for when one is busier than the "
+            "engine. More than one requires Linux.",
             ge=1,
             le=64,
         ),
@@ -39,8 +39,8 @@ class Listening:
     backlog: Annotated[
         int,
         Option(
-            "How many new connections wait until an API server accepts them. Clients beyond that retry, which takes a "
-            "second. Linux caps this at net.core.somaxconn.",
+            "How many new connections may wait until an API server accepts them. Clients beyond that retry, which "
+            "takes a second. Linux caps this at net.core.somaxconn.",
             ge=1,
             le=65535,
         ),
@@ -48,8 +48,8 @@ class Listening:
     root_path: Annotated[
         str,
         Option(
-            "The path below which a proxy that passes paths on unchanged shows this server, such as /chat. It is "
-            "removed from the paths of requests that have it. A proxy that removes it itself needs no setting.",
+            "The path under which a proxy publishes this server, such as /chat, if the proxy does not remove it. The "
+            "server then removes it from the paths of requests.",
             shown="none",
             metavar="PATH",
             check=check_root_path,
@@ -91,7 +91,7 @@ class Access:
     admin_api_key_file: Annotated[
         Path | None,
         Option(
-            "A file with the admin key, or several, one per line, as in --api-keys-file. They are added to those of "
+            "A file with one or more admin keys, one per line, as in --api-keys-file. They are added to those of "
             "TWOWIRE_ADMIN_API_KEY.",
             shown="none",
         ),
@@ -99,8 +99,8 @@ class Access:
     admin_api_key: Annotated[
         tuple[Key, ...],
         Option(
-            "The key for loading and unloading adapters while the server runs; it opens nothing else, and without it "
-            "those routes are off. There is no flag, as for api-keys.",
+            "The key for loading and unloading adapters at run time. It gives no other access; without it those "
+            "routes are off. There is no flag, as for api-keys.",
             shown="none",
             is_secret=True,
         ),
@@ -120,9 +120,9 @@ class Access:
     allowed_hosts: Annotated[
         tuple[str, ...],
         Option(
-            "More host names to answer to when no API key is set and the address is a loopback one, such as that of a "
-            "proxy. Any other name is refused, so that no web page can reach the server through a name of its own (DNS "
-            "rebinding).",
+            "Further host names to answer to when there are no API keys and the address is a loopback one, such as "
+            "the name of a proxy. All other names are refused, so that no web page can reach the server through a "
+            "name of its own (DNS rebinding).",
             shown="loopback names",
             metavar="NAME",
         ),
@@ -130,7 +130,7 @@ class Access:
     frame_ancestors: Annotated[
         tuple[Origin, ...],
         Option(
-            "The origins whose web pages may show the chat page in a frame, such as https://intranet.example.com. By "
+            "The origins whose web pages may embed the chat page in a frame, such as https://intranet.example.com. By "
             "default none may.",
             shown="none",
             metavar="ORIGIN",
@@ -139,19 +139,19 @@ class Access:
     server_stats: Annotated[
         Literal["auto", "all", "own", "off"],
         Option(
-            "What a WebSocket may learn about the server's load: all of it, only the places in the queue of its own "
-            "streams, or nothing. By default all, or own where there are several API keys."
+            "What a WebSocket may learn about the server's load: all of it, only its own streams' places in the "
+            "queue, or nothing. auto means own if there are several API keys, otherwise all."
         ),
     ] = "auto"
     cache_salt_per_key: Annotated[
         bool,
         Option(
-            "Share cached prompts only between requests of the same API key, or address if there are no keys, so that "
-            "nobody can tell from the time to the first token what others have sent."
+            "Share cached prompts only between requests with the same API key, or from the same address if there are "
+            "no keys. Otherwise, the time to the first token can reveal what others have sent."
         ),
     ] = False
     tokenizer_info: Annotated[
-        bool, Option("Show the tokenizer's configuration, the chat template included, at /tokenizer_info.")
+        bool, Option("Serve the tokenizer's configuration, including the chat template, at /tokenizer_info.")
     ] = False
     public_metrics: Annotated[bool, Option("Serve /metrics without a key even if API keys are set.")] = False
 
@@ -181,7 +181,7 @@ class TlsFiles:
     certfile: Annotated[
         Path | None,
         Option(
-            "A PEM file with the certificate and its intermediates; the server then accepts only TLS. It is read again "
+            "A PEM file with the certificate and its intermediates; the server then accepts only TLS. It is reloaded "
             "when it changes, and on SIGHUP.",
             shown="none",
         ),

@@ -30,8 +30,8 @@ class ModelNames:
     model_alias: Annotated[
         tuple[str, ...],
         Option(
-            "Further names for a served text model, for clients that ask for names of their own: 'claude-*=default'. "
-            "A * stands for any characters; default is the model's first name.",
+            "Further names for a served text model, for clients with fixed model names: 'claude-*=default'. A * "
+            "matches any characters; default is the model's first name.",
             shown="none",
             metavar="PATTERN=NAME",
             check=_check_aliases,

@@ -34,21 +34,21 @@ class RelayOptions:
     port: Annotated[
         int | None,
         Option(
-            "The TCP port on which other servers with the same --store reach this one's generations, so that a client "
-            "may resume, follow or cancel them through any of them. For a private network: what passes is "
-            "authenticated, not encrypted.",
+            "The TCP port on which other servers with the same --store reach this one's generations, so that clients "
+            "may resume, follow or cancel them through any server. Use a private network: the traffic is "
+            "authenticated but not encrypted.",
             shown="none",
             ge=1,
             le=65535,
         ),
     ] = None
-    host: Annotated[str, Option("The address to listen on for other servers.", metavar="ADDRESS", check=check_host)] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        str, Option("The address on which to listen for other servers.", metavar="ADDRESS", check=check_host)
+    ] = "127.0.0.1"
     address: Annotated[
         str | None,
         Option(
-            "Where other servers reach that port, if not at --relay-host: an address and a port. Needed when that "
+            "The address and port at which other servers reach the relay port, if not --relay-host. Required if that "
             "stands for all addresses, such as 0.0.0.0.",
             shown="relay-host:relay-port",
             metavar="ADDRESS:PORT",
@@ -58,8 +58,8 @@ class RelayOptions:
     secret: Annotated[
         SecretStr | None,
         Option(
-            "What servers prove to each other that they know: the same text on all of them. There is no flag, because "
-            "other users of a machine can read its command lines.",
+            "The secret by which servers authenticate to each other, the same on all of them. There is no flag, "
+            "because other users of a machine can read its command lines.",
             shown="none",
             is_secret=True,
             check=_check_secret,

@@ -47,10 +47,10 @@ class StoreOptions:
     store: Annotated[
         SecretStr,
         Option(
-            "Where rate limits and used tickets are counted: memory, each server for itself; or the URL of a Redis or "
-            "Valkey server that they all share, redis://HOST:6379/0, rediss://… with TLS, or "
-            "unix:///PATH. Requires the extra redis. Set a URL with a password in the environment or the file: other "
-            "users of a machine can read its command lines.",
+            "Where to count rate limits and used tickets: memory, separately in each server; or the URL of a Redis or "
+            "Valkey server that they share, redis://HOST:6379/0, rediss://… for TLS, or unix:///PATH. Requires the "
+            "extra redis. Set a URL with a password in the environment or the file: other users of a machine can read "
+            "its command lines.",
             shown="memory",
             metavar="WHERE",
             is_secret=True,
@@ -69,8 +69,8 @@ class StoreOptions:
     store_timeout_s: Annotated[
         float,
         Option(
-            "How many seconds the store may take to answer. After that, and until it answers again, each server counts "
-            "for itself.",
+            "How long the store may take to answer. After that, and until it answers again, each server counts on its "
+            "own.",
             gt=0,
         ),
     ] = 0.25

@@ -46,8 +46,7 @@ class AdapterConfig:
     lora: Annotated[
         tuple[str, ...],
         Option(
-            "LoRA adapters of the model, each with the name by which clients ask for it and its folder, in PEFT's "
-            "format.",
+            "LoRA adapters of the model, each with the name that clients use for it and its folder, in PEFT's format.",
             shown="none",
             metavar="NAME=FOLDER",
             check=_check_named,
@@ -55,16 +54,20 @@ class AdapterConfig:
     ] = ()
     lora_dir: Annotated[
         Path | None,
-        Option("A folder whose subfolders are more adapters, named like them.", shown="none", metavar="FOLDER"),
+        Option("A folder whose subfolders are further adapters, named after them.", shown="none", metavar="FOLDER"),
     ] = None
     enable_lora: Annotated[
         bool,
-        Option("Prepare the engine for adapters even if none is named: they can be loaded later with the admin key."),
+        Option(
+            "Prepare the engine for adapters even if none is given, so that they can be loaded later with the admin "
+            "key."
+        ),
     ] = False
     max_loras: Annotated[
         int,
         Option(
-            "How many adapters the engine uses at a time; requests for others wait. On a CPU it can use all of them.",
+            "The number of adapters that the engine uses at a time; requests for others wait. On a CPU it can use all "
+            "of them.",
             ge=1,
             le=1024,
         ),
@@ -72,7 +75,7 @@ class AdapterConfig:
     max_lora_rank: Annotated[
         int | None,
         Option(
-            "The largest rank of an adapter: 1, 8, 16, 32, 64, 128, 256, 320 or 512.",
+            "The maximum rank of an adapter: 1, 8, 16, 32, 64, 128, 256, 320 or 512.",
             shown="that of the adapters named at the start, at least 16",
             check=_check_rank,
         ),

@@ -24,7 +24,7 @@ class AdmissionLimits:
     queued: Annotated[
         int,
         Option(
-            "How many sequences may wait for the engine, beyond those it computes; further requests are refused.",
+            "The maximum number of sequences waiting for the engine; further requests are refused.",
             name="max_queued",
             ge=0,
         ),
@@ -32,7 +32,7 @@ class AdmissionLimits:
     running_per_client: Annotated[
         int | None,
         Option(
-            "How many sequences of one client the engine computes at a time; its further requests wait.",
+            "The maximum number of one client's sequences that the engine computes at a time; further requests wait.",
             name="max_running_per_key",
             shown="7/8 of max-num-seqs with several API keys, otherwise all",
             ge=1,

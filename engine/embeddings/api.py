@@ -36,7 +36,7 @@ class EmbedderConfig:
     device: Annotated[
         str,
         Option(
-            "Where to compute embeddings: cpu, cuda or cuda:N; auto uses a GPU if there is one.",
+            "The device for embeddings: cpu, cuda or cuda:N; auto uses a GPU if there is one.",
             metavar="DEVICE",
             check=_check_device,
         ),
@@ -44,14 +44,14 @@ class EmbedderConfig:
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
         Option(
-            "The number format to compute embeddings in. The 16-bit ones are faster where the hardware supports them, "
-            "and accurate to two or three digits."
+            "The number format for embeddings. The 16-bit formats are faster where the hardware supports them, and "
+            "accurate to two or three digits."
         ),
     ] = "float32"
     threads: Annotated[
         int | None,
         Option(
-            "How many CPU cores embeddings may use: all for a single batch, or one each for as many batches.",
+            "The number of CPU cores for embeddings: all for a single batch, or one each for as many batches.",
             shown="all cores",
             ge=1,
             le=1024,
@@ -60,7 +60,7 @@ class EmbedderConfig:
     nice: Annotated[
         int,
         Option(
-            "The niceness of embeddings when the CPU is busy: 0 competes with chats as an equal, 19 yields most.",
+            "The niceness of embeddings when the CPU is busy: 0 gives them the same priority as chats, 19 the lowest.",
             ge=0,
             le=19,
         ),
@@ -68,7 +68,7 @@ class EmbedderConfig:
     batch_tokens: Annotated[
         int | None,
         Option(
-            "How many tokens to compute in one batch, padding included.",
+            "The maximum number of tokens in one batch, including padding.",
             shown="1024 on a CPU, 16384 on a GPU",
             ge=1,
         ),
@@ -76,7 +76,7 @@ class EmbedderConfig:
     matryoshka: Annotated[
         tuple[str, ...],
         Option(
-            "The embedding models whose vectors may be shortened although their files do not say that they were "
+            "The embedding models whose vectors may be shortened even though their files do not say that they were "
             "trained for it.",
             shown="none",
             metavar="NAME",

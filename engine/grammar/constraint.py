@@ -71,14 +71,14 @@ class CompileLimits:
     cpu_s: Annotated[
         float,
         Option(
-            "How many seconds of CPU time compiling a JSON schema may take; then the request is refused.",
+            "How much CPU time compiling a JSON schema may take before the request is refused.",
             name="grammar_compile_timeout_s",
             ge=0.1,
             le=60,
         ),
     ] = 2.0
     memory_mib: Annotated[
-        int, Option("How many MiB of memory compiling a JSON schema may take; then the request is refused.", ge=16)
+        int, Option("How much memory compiling a JSON schema may take before the request is refused, in MiB.", ge=16)
     ] = 256
     wall_factor: int = 10
     """How many times `cpu_s` may pass on the clock, to allow for a busy machine."""

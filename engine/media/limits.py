@@ -38,7 +38,7 @@ class MediaLimits:
     domains: Annotated[
         tuple[str, ...],
         Option(
-            "The hosts that images are fetched from, exactly as in their URLs; one with another port than 80 or 443 "
+            "The hosts from which images may be fetched, exactly as in their URLs; with a port other than 80 or 443, "
             "as HOST:PORT.",
             shown="none: only images in the request itself (data: URLs, base64) are read",
             metavar="HOST",
@@ -48,22 +48,22 @@ class MediaLimits:
     private_networks: Annotated[
         tuple[str, ...],
         Option(
-            "Networks of private, loopback or link-local addresses that the hosts of --media-domains may be in. Other "
-            "such addresses are never connected to.",
+            "Networks with private, loopback or link-local addresses in which hosts of --media-domains may be. The "
+            "server never connects to other such addresses.",
             shown="none",
             metavar="NETWORK",
             check=_check_networks,
         ),
     ] = ()
-    timeout_s: Annotated[float, Option("How many seconds fetching all images of a request may take.", gt=0)] = 10.0
-    max_bytes: Annotated[
-        int, Option("How many bytes the files of a request's images may have, all together.", ge=1)
-    ] = 16 * 1024 * 1024
+    timeout_s: Annotated[float, Option("How long fetching all images of a request may take.", gt=0)] = 10.0
+    max_bytes: Annotated[int, Option("The maximum total size of a request's image files, in bytes.", ge=1)] = (
+        16 * 1024 * 1024
+    )
     max_pixels: Annotated[
         int,
         Option(
-            "How many pixels an image may have; all images of a request may have four times as many. Decoding takes "
-            "three or four bytes of memory for each.",
+            "The maximum number of pixels in an image; all images of a request may have four times as many. Decoding "
+            "takes three or four bytes of memory per pixel.",
             ge=1,
         ),
     ] = 25_000_000

@@ -32,16 +32,16 @@ class RankOptions:
     """
 
     data_parallel_size: Annotated[
-        int, Option("How many copies of the model to run; requests go to the one with the least to do.", ge=1)
+        int, Option("The number of copies of the model to run; requests go to the least loaded one.", ge=1)
     ] = 1
     data_parallel_size_local: Annotated[
         int | None,
-        Option("How many of those copies run on this machine.", shown="all; of a follower, the rest", ge=0),
+        Option("The number of those copies that run on this machine.", shown="all; of a follower, the rest", ge=0),
     ] = None
     data_parallel_start_rank: Annotated[
         int | None,
         Option(
-            "The number of the first copy on this machine. Only of a follower, `twowire engine`.", shown="none", ge=1
+            "The number of the first copy on this machine. Only for a follower, `twowire engine`.", shown="none", ge=1
         ),
     ] = None
     data_parallel_address: Annotated[
@@ -57,10 +57,10 @@ class RankOptions:
         int | None,
         Option("The port there on which followers report.", shown="29550", ge=1, le=MAX_PORT),
     ] = None
-    pipeline_parallel_size: Annotated[int, Option("How many parts to divide the model's layers into.", ge=1)] = 1
-    nnodes: Annotated[int, Option("How many machines one engine runs on.", ge=1)] = 1
+    pipeline_parallel_size: Annotated[int, Option("The number of stages to divide the model's layers into.", ge=1)] = 1
+    nnodes: Annotated[int, Option("The number of machines that one engine runs on.", ge=1)] = 1
     node_rank: Annotated[
-        int, Option("Which of them this one is: 0 is the leader, the others are followers, `twowire engine`.", ge=0)
+        int, Option("The number of this machine: 0 is the leader, the others are followers, `twowire engine`.", ge=0)
     ] = 0
     master_addr: Annotated[
         str | None,
@@ -71,7 +71,7 @@ class RankOptions:
         ),
     ] = None
     master_port: Annotated[
-        int | None, Option("The port there on which they meet.", shown="29501", ge=1, le=MAX_PORT)
+        int | None, Option("The port on the leader's machine where they connect.", shown="29501", ge=1, le=MAX_PORT)
     ] = None
     distributed_executor_backend: Annotated[
         Literal["mp", "ray"] | None,
@@ -83,12 +83,12 @@ class RankOptions:
     ] = None
     follower_timeout_s: Annotated[
         float,
-        Option("How many seconds a start waits for the ranks of followers to report before it fails.", gt=0),
+        Option("How long a start waits for the followers' ranks to report before it fails.", gt=0),
     ] = 600.0
     leader_url: Annotated[
         str | None,
         Option(
-            "The leader's URL, whose /health a follower watches. Only of a follower, `twowire engine`.",
+            "The leader's URL, whose /health the follower watches. Only for a follower, `twowire engine`.",
             shown="none",
             metavar="URL",
             check=_check_url,

@@ -14,30 +14,31 @@ class SpeechLimits:
 
     max_file_bytes: Annotated[
         int,
-        Option("The largest recording to transcribe, in bytes; the largest sound of a chat, all together.", ge=1024),
+        Option(
+            "The maximum size of a recording to transcribe, and of all sounds of a chat together, in bytes.", ge=1024
+        ),
     ] = 25 * 1024 * 1024
-    max_duration_s: Annotated[
-        float, Option("How many seconds a recording to transcribe may last.", ge=1, le=6 * 3600)
-    ] = 1500.0
+    max_duration_s: Annotated[float, Option("The maximum length of a recording to transcribe.", ge=1, le=6 * 3600)] = (
+        1500.0
+    )
     max_chat_duration_s: Annotated[
-        float, Option("How many seconds the sounds of a chat may last, all together.", ge=1, le=3600)
+        float, Option("The maximum length of all sounds of a chat together.", ge=1, le=3600)
     ] = 300.0
     max_requests: Annotated[
         int,
         Option(
-            "How many requests with recordings the server holds at a time, from their first byte to their end; further "
-            "ones are refused. Each takes its file's size on disk and, while it is prepared, 64 kB for each second.",
+            "The maximum number of requests with recordings that the server holds at a time, from their first byte to "
+            "their end; further ones are refused. Each takes its file's size on disk and, while it is prepared, 64 kB "
+            "of memory per second of sound.",
             ge=1,
         ),
     ] = 32
     max_decoders: Annotated[
-        int, Option("How many recordings are decoded at a time, each in a process of its own.", ge=1)
+        int, Option("The maximum number of recordings decoded at a time, each in a separate process.", ge=1)
     ] = 2
     decode_timeout_s: Annotated[
         float,
-        Option(
-            "How many seconds of CPU time decoding one recording may take; then the request is refused.", ge=1, le=600
-        ),
+        Option("How much CPU time decoding a recording may take before the request is refused.", ge=1, le=600),
     ] = 30.0
     decode_memory_mib: int = 512
     """Of memory, for decoding one recording."""

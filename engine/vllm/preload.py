@@ -77,6 +77,7 @@ def _prepare() -> None:
         executor: Any = sys.modules["vllm.v1.executor.multiproc_executor"]
         context = _WorkerContext()
         executor.get_mp_context = lambda: context
+        importlib.import_module("engine.vllm.short_spin").shorten_spin()
     except Exception:
         # The engine's processes will fail at the same import, or with a spawned worker.
         traceback.print_exc()

@@ -37,34 +37,40 @@ class ResponsesOptions:
     store: Annotated[
         str,
         Option(
-            "Where responses and conversations are kept: memory, that of the first API server where there are several; "
+            "Where to keep responses and conversations: memory (the first API server's, if there are several); "
             "sqlite:FILE, which survives a restart; or shared, in the store that --store names, for several servers.",
             metavar="WHERE",
             check=_check_store,
         ),
     ] = MEMORY
     max_bytes: Annotated[
-        int, Option("How many bytes all kept responses and conversations may take; the oldest go first.", ge=1 << 20)
+        int,
+        Option(
+            "The maximum size of all stored responses and conversations, in bytes; the least recently used are "
+            "deleted first.",
+            ge=1 << 20,
+        ),
     ] = 256 << 20
     max_per_key: Annotated[
         int,
         Option(
-            "How many responses and conversations are kept for one API key; without keys, for all clients together.",
+            "The maximum number of responses and conversations stored for one API key; without keys, for all clients "
+            "together.",
             ge=1,
         ),
     ] = 10_000
-    keep_s: Annotated[
-        int, Option("For how many seconds a response or conversation is kept after it was last continued.", ge=1)
-    ] = 2_592_000
+    keep_s: Annotated[int, Option("How long a response or conversation is kept after it was last continued.", ge=1)] = (
+        2_592_000
+    )
     hosted_tools: Annotated[
         HostedTools,
         Option(
-            "What becomes of requests with tools that this server does not run, such as web_search: refuse them, or "
-            "omit the tools. For clients that cannot send hosted_tools themselves."
+            "What to do with requests that have tools which this server does not run, such as web_search: refuse "
+            "them, or omit the tools. For clients that cannot send hosted_tools themselves."
         ),
     ] = "refuse"
     max_background: Annotated[
-        int, Option("How many background responses of one API key may run or wait at a time.", ge=1)
+        int, Option("The maximum number of background responses of one API key, running or waiting.", ge=1)
     ] = 64
 
 

@@ -46,8 +46,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def other_server(collector: Collector) -> Iterator[Server]:
     """For what the shared one is not started with: traces, and a watchdog that soon replaces an engine that hangs."""
-    # vLLM's worker spins for a second after each heartbeat: with one a second, it would take a core all the time.
-    watchdog = ("--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "5")
+    watchdog = ("--stall-timeout-s", str(STALL_S), "--heartbeat-interval-s", "2")
     server = start_server("--dtype", "float32", *watchdog, "--otlp-endpoint", collector.url)
     yield server
     assert stop_server(server) == 0, "".join(server.log[-60:])

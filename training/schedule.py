@@ -16,6 +16,9 @@ OTHER_RATE = 2e-3
 # The last two parts begin anew, each with two thirds of the rates before, and have other shares of dialogues.
 LAST_STEPS, LAST_MATRIX_RATE, LAST_OTHER_RATE = 1300, 0.006, 1.2e-3
 AGAIN_STEPS, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE = 800, 0.004, 8e-4
+# To train existing weights further.
+FURTHER_STEPS, FURTHER_MATRIX_RATE, FURTHER_OTHER_RATE = 900, 0.005, 1.5e-3
+HEAD_STEPS, HEAD_RATE = 30, 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Part:
     rise_steps: float = RISE_STEPS
     fall_steps: float = 1
 
-    def rates_at(self, step: int) -> tuple[float, float]:
+    def rates_at(self, step: float) -> tuple[float, float]:
         """Of the matrices and of the rest."""
         share = min(1.0, (step + 1) / self.rise_steps, (self.steps - step) / self.fall_steps)
         return share * self.matrix_rate, share * self.other_rate
@@ -46,3 +49,12 @@ def parts(steps: int) -> tuple[Part, Part, Part, Part]:
         Part(last, LAST_MATRIX_RATE, LAST_OTHER_RATE, 2 * RISE_STEPS, last),
         Part(again, AGAIN_MATRIX_RATE, AGAIN_OTHER_RATE, 2 * RISE_STEPS, again),
     )
+
+
+HEADS = Part(HEAD_STEPS, HEAD_RATE, HEAD_RATE, RISE_STEPS / 4, HEAD_STEPS / 2)
+"""Of the layers that help to learn, beside a model that stays as it is."""
+
+
+def further(steps: int) -> Part:
+    """Of weights that exist: a short rise, then a fall to nothing."""
+    return Part(steps, FURTHER_MATRIX_RATE, FURTHER_OTHER_RATE, 2 * RISE_STEPS, steps * FALL_SHARE)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -160,15 +161,29 @@ def dialogue_steps(student: Student, answers: Iterator[Batch], beside: Beside) -
         yield sum(batch.ids.size for batch, _ in learned), losses[0]
 
 
-def train(student: Student, learned: Learned, part: Part) -> None:
-    """Take a part's steps. Its optimizers are its own: the momentum of the part before leads elsewhere."""
+def train(
+    student: Student,
+    learned: Learned,
+    part: Part,
+    optimizers: list[Any] | None = None,
+    *,
+    minutes: float = math.inf,
+    after_step: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Take a part's steps, or as many as fit into the minutes.
+
+    Its optimizers are its own: the momentum of the part before leads elsewhere.
+    """
     import torch
 
-    optimizers = make_optimizers(student)
+    optimizers = optimizers or make_optimizers(student)
     started, seen = time.monotonic(), 0
     for step, (tokens, losses) in enumerate(itertools.islice(learned, part.steps)):
+        passed = (time.monotonic() - started) / 60 / minutes
+        if passed >= 1:
+            break
         torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0)
-        for optimizer, rate in zip(optimizers, part.rates_at(step), strict=True):
+        for optimizer, rate in zip(optimizers, part.rates_at(max(step, passed * part.steps)), strict=True):
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
             optimizer.zero_grad()
@@ -177,6 +192,7 @@ def train(student: Student, learned: Learned, part: Part) -> None:
             spent = time.monotonic() - started
             named = ", ".join(f"{name} {loss:.3f}" for name, loss in losses._asdict().items())
             print(f"step {step + 1}/{part.steps}, {named}, {seen / spent:.0f} tokens/s, {spent:.0f} s", flush=True)
+        after_step(step + 1)
 
 
 def learn_all(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, steps: int) -> None:
@@ -207,12 +223,20 @@ def first_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues:
     return practice_steps(student, practised(PRACTICE, tokenizer, dialogues, PRACTICE_SEEDS))
 
 
-def talk_steps(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues, seeds: int) -> Learned:
+def talk_steps(
+    student: Student,
+    tokenizer: PreTrainedTokenizerFast,
+    dialogues: Dialogues,
+    seeds: int,
+    *,
+    beside: Sequence[tuple[int, float]] = BESIDE,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Learned:
     """The steps of a part that learns dialogues; `seeds` is added to all of its seeds."""
     answers = batches(
-        dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=BATCH_TOKENS
+        dialogues, tokenizer, seed=BATCHES_SEED + seeds, drawn=DIALOGUES_AT_ONCE, batch_tokens=batch_tokens
     )
-    return dialogue_steps(student, answers, practised(BESIDE, tokenizer, dialogues, seeds))
+    return dialogue_steps(student, answers, practised(beside, tokenizer, dialogues, seeds))
 
 
 def practised(

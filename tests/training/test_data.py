@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from app.config.options import OPTIONS, variable_name
 from app.openapi.document import openapi_document
 from tests.test_docs import FLAG, MAKE, VARIABLE, our_flags
 from training.dialogues.topics import DATA, HELD_OUT, LANGUAGES, Topic, read_toml, read_topics
+from training.further import latest_dialogues, mix
 from training.language.spintax import normalised, pattern
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +28,7 @@ HOST = re.compile(r"\b(?:https?|wss?)://([\w.-]+)")
 
 FOREIGN_FLAGS = frozenset({"--http2", "--insecure", "--bind", "--upgrade", "--cacert", "--http2-prior-knowledge"})
 """Flags of curl, pip and hypercorn that answers use."""
-FOREIGN_ROUTES = frozenset({"/v1/responses", "/v1/assistants"})
+FOREIGN_ROUTES = frozenset({"/v1/assistants"})
 """Routes that answers name as not there."""
 
 
@@ -88,7 +91,8 @@ def test_every_answer_has_its_fact_and_every_question_is_wellformed(topic: Topic
 
 
 def held_out() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, key in (("topics", "question"), ("unknown", "question"), ("dialogues", "dialogue"), ("tools", "case")):
+    questions = [(name, "question") for name in ("topics", "newcomer", "expert", "unknown")]
+    for name, key in (*questions, ("dialogues", "dialogue"), ("tools", "case")):
         for entry in read_toml(HELD_OUT / f"{name}.toml")[key]:
             yield name, entry
 
@@ -129,3 +133,26 @@ def test_there_are_enough_held_out_questions() -> None:
     languages = [entry["lang"] for name, entry in held_out() if name == "topics"]
     assert languages.count("en") >= 150
     assert languages.count("ko") >= 75
+
+
+def test_the_latest_topics_exist_and_stand_once() -> None:
+    latest = read_toml(DATA / "latest.toml")
+    names = [*latest["new"], *latest["changed"]]
+    assert set(names) <= TOPICS.keys()
+    assert len(names) == len(set(names))
+
+
+def test_further_training_draws_the_latest_topics_more_often() -> None:
+    dialogues, rng = latest_dialogues(), random.Random(1)
+    drawn = Counter(dialogues.draw(rng).kind for _ in range(3000))
+    assert drawn["data-parallel"] > 2 * drawn["dtype"]
+    assert {"count", "repeat", "unknown"} <= drawn.keys()
+
+
+def test_a_mean_of_weights_has_both_shares() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model, source = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    model.weight.data.fill_(4.0)
+    source.weight.data.fill_(0.0)
+    mix(model, source, 0.75)
+    assert model.weight.tolist() == [[3.0, 3.0]]

@@ -31,7 +31,7 @@ from training.dialogues.tools import Tools
 from training.dialogues.topics import DATA, LANGUAGES, read_toml
 from training.encode import BUCKETS, batches, example
 from training.language.spintax import draw
-from training.schedule import STEPS, parts
+from training.schedule import FURTHER_MATRIX_RATE, STEPS, further, parts
 from training.train import NOT_LEARNED, PLACES, learned_places, marked_places
 from training.warm_up import counting_batches, role_batches
 
@@ -142,6 +142,13 @@ def test_short_counts_are_learned_to_their_end(tokenizer: Any) -> None:
 def test_the_parts_take_all_the_steps(steps: int) -> None:
     assert sum(part.steps for part in parts(steps)) == steps
     assert all(part.steps >= 0 for part in parts(steps))
+
+
+def test_further_training_rises_and_falls_to_nothing() -> None:
+    part = further(200)
+    rates = [part.rates_at(step)[0] for step in range(201)]
+    assert 0.9 * FURTHER_MATRIX_RATE < max(rates) <= FURTHER_MATRIX_RATE
+    assert rates[0] < rates[20] > rates[180] > rates[200] == 0
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from training.dialogues.roles import Definition, Marks
@@ -90,7 +91,7 @@ class Dialogue:
 class Dialogues:
     """Everything there is to learn, to be drawn from."""
 
-    def __init__(self, shares: Shares = SHARES) -> None:
+    def __init__(self, shares: Shares = SHARES, often: Mapping[str, int] = MappingProxyType(OFTEN)) -> None:
         self.shares = shares
         self.topics = read_topics()
         self._skills = Skills(shares.long_counts)
@@ -99,7 +100,7 @@ class Dialogues:
         self._unknown = {"en": unknown["en"], "ko": unknown["ko"]}
         self._lists: dict[str, list[str]] = unknown["lists"]
         self._names = list(self.topics)
-        self._weights = [OFTEN.get(name, 1) for name in self._names]
+        self._weights = [often.get(name, 1) for name in self._names]
         names = (*self.topics, *shares.exercises, *map(TOOL.format, self.tools.ids))
         self.kinds = {name: number for number, name in enumerate(names)}
 

@@ -19,6 +19,7 @@ from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Siblings
 from app.observability.traces import Traces
+from app.relay.adapters import AdapterFollower, AdapterLeader
 from app.relay.listener import RelayListener
 from app.relay.peers import Peers
 from app.security.api_keys import KeyRing
@@ -53,6 +54,8 @@ class Services:
     replays: ReplayStore
     relay: RelayListener
     peers: Peers
+    adapters: AdapterLeader | AdapterFollower
+    """What loads and unloads adapters, here or in API server 0."""
     responses: ResponseStore
     socket_responses: MemoryResponses
     """The responses that live as long as their WebSocket."""

@@ -3,6 +3,8 @@
 A request holds its adapter from its place in the queue to its end. One that is unloaded takes no new requests; when
 the last one that holds it has ended, the engine forgets it and its files are removed. Until then it counts: vLLM would
 otherwise drop another adapter in silence, read it again at its next request, and die if it could not.
+
+Of several API servers, only the first makes changes; the others mirror it (`app.relay.adapters`).
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import asyncio
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -28,6 +31,16 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+class Mirrors(Protocol):
+    """Other API servers that serve the same adapters, and have requests of their own."""
+
+    async def publish(self) -> None:
+        """Have them serve what `Adapters.by_name` has now; returns when they do."""
+
+    def uses(self, adapter: Adapter) -> bool:
+        """Whether one of them serves `adapter`, or has requests that need it."""
+
+
 class Adapters:
     """`by_name` are those that new requests may ask for."""
 
@@ -36,7 +49,15 @@ class Adapters:
         self.config = config or AdapterConfig()
         self.by_name: dict[str, Adapter] = {adapter.name: adapter for adapter in self.config.loaded}
         self._model = model
-        self._next_id = itertools.count(len(self.by_name) + 1)
+        self._next_id = itertools.count(1 + max([len(self.by_name), *_numbers_in(self.config.folder)]))
+        self.mirrors: Mirrors | None = None
+        """The others, where this is the first of several API servers."""
+        self.is_mirror = False
+        """This is one of the others."""
+        self.on_released: Callable[[], None] | None = None
+        """Called when the last request of an unloaded adapter has ended here, if this is a mirror."""
+        self._is_known = asyncio.Event()
+        """A mirror knows what to serve."""
         self._uses: Counter[int] = Counter()
         self._leaving: set[Adapter] = set()
         """Unloaded, but still in the engine."""
@@ -52,20 +73,32 @@ class Adapters:
 
         Raises `EngineStartError` at the first start. Later, one that fails is lost: the server goes on without it.
         """
+        if self.is_mirror:
+            await self._is_known.wait()
         async with self._lock:
             self._engine, self._loaded = None, set()
-            for adapter in [*self.by_name.values(), *self._leaving]:
-                try:
-                    await engine.load_adapter(adapter)
-                except AdapterError as error:
-                    if not self._has_started:
-                        raise EngineStartError(f"--lora: {adapter.name!r} cannot be loaded: {error}") from error
-                    log.error("adapter_lost", adapter=adapter.name, reason=str(error))
-                    if self.by_name.get(adapter.name) is adapter:
-                        del self.by_name[adapter.name]
-                else:
-                    self._loaded.add(adapter.id)
+            tried: set[int] = set()
+            # A mirror may be told of more meanwhile.
+            while new := [adapter for adapter in self.known if adapter.id not in tried]:
+                for adapter in new:
+                    tried.add(adapter.id)
+                    await self._load_again(engine, adapter)
             self._engine, self._has_started = engine, True
+            await self._publish()
+
+    async def _load_again(self, engine: AdapterEngine, adapter: Adapter) -> None:
+        self._uses[adapter.id] += 1  # So that the first API server does not drop a mirror's meanwhile.
+        try:
+            await engine.load_adapter(adapter)
+            self._loaded.add(adapter.id)
+        except AdapterError as error:
+            if not (self._has_started or self.is_mirror):
+                raise EngineStartError(f"--lora: {adapter.name!r} cannot be loaded: {error}") from error
+            log.error("adapter_lost", adapter=adapter.name, reason=str(error))
+            if self.by_name.get(adapter.name) is adapter:
+                del self.by_name[adapter.name]
+        finally:
+            self.release(adapter)
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -100,6 +133,49 @@ class Adapters:
             del self._uses[adapter.id]
             if adapter in self._leaving:
                 self._start(self._drop_unused(adapter))
+            elif self.on_released is not None and self.by_name.get(adapter.name) is not adapter:
+                self._loaded.discard(adapter.id)
+                self.on_released()
+
+    # -- several API servers ------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> list[Adapter]:
+        """All that the engine may have."""
+        return [*self.by_name.values(), *self._leaving]
+
+    @property
+    def used_ids(self) -> list[int]:
+        """The ids of those that requests hold here."""
+        return list(self._uses)
+
+    def mirror(self, adapters: Sequence[Adapter]) -> None:
+        """Serve these from now on, which the first API server has loaded."""
+        wanted = {adapter.name: adapter for adapter in adapters}
+        for name in [name for name, adapter in self.by_name.items() if wanted.get(name) != adapter]:
+            del self.by_name[name]
+        for name, adapter in wanted.items():
+            self.by_name.setdefault(name, adapter)
+        if self._engine is not None:
+            self._loaded = {adapter.id for adapter in adapters} | (self._loaded & self._uses.keys())
+        self._is_known.set()
+
+    def lose_mirror(self) -> None:
+        """Note that the first API server is gone, and the engine with it."""
+        self._is_known.clear()
+
+    def drop_unused(self) -> None:
+        """Drop those that have been unloaded and that no API server needs any more."""
+        for adapter in self._leaving:
+            if not self._is_used(adapter):
+                self._start(self._drop_unused(adapter))
+
+    def _is_used(self, adapter: Adapter) -> bool:
+        return bool(self._uses[adapter.id]) or (self.mirrors is not None and self.mirrors.uses(adapter))
+
+    async def _publish(self) -> None:
+        if self.mirrors is not None:
+            await self.mirrors.publish()
 
     # -- changes ------------------------------------------------------------------------------------------------
 
@@ -136,6 +212,9 @@ class Adapters:
             self.by_name[name] = adapter
             self._loaded.add(number)
             log.info("adapter_loaded", adapter=name, id=number, rank=adapter.rank)
+            if previous is not None:
+                self._leaving.add(previous)
+            await self._publish()
             if previous is not None:
                 await self._retire(previous)
             return adapter
@@ -176,17 +255,17 @@ class Adapters:
                 raise TwowireError(Fault.MODEL_NOT_FOUND, f"There is no adapter {name[:120]!r}.", param="lora_name")
             adapter = self.by_name.pop(name)
             log.info("adapter_unloaded", adapter=name, id=adapter.id, in_use=self._uses[adapter.id])
+            self._leaving.add(adapter)
+            await self._publish()
             await self._retire(adapter)
 
     async def _retire(self, adapter: Adapter) -> None:
-        self._leaving.add(adapter)
-        if not self._uses[adapter.id]:
+        if adapter in self._leaving and not self._is_used(adapter):
             await self._drop(adapter)
 
     async def _drop_unused(self, adapter: Adapter) -> None:
         async with self._lock:
-            if adapter in self._leaving:
-                await self._drop(adapter)
+            await self._retire(adapter)
 
     async def _drop(self, adapter: Adapter) -> None:
         self._loaded.discard(adapter.id)
@@ -203,6 +282,11 @@ class Adapters:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _numbers_in(folder: Path | None) -> list[int]:
+    """The ids of adapters that were loaded by an API server 0 before this one."""
+    return [] if folder is None else [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 async def _remove_files(adapter: Adapter) -> None:

@@ -86,8 +86,6 @@ def _check_adapters(settings: Settings) -> Collection[str]:
             raise FieldError(name, "the admin key must not be one of the API keys")
         if not options.is_enabled:
             raise FieldError(name, "it is for adapters; give --enable-lora, --lora or --lora-dir as well")
-        if settings.listening.api_server_count > 1:
-            raise FieldError(name, "adapters cannot be loaded while several API servers run (--api-server-count)")
     try:
         names = options.named().keys()
     except AdapterError as error:

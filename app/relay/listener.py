@@ -34,6 +34,7 @@ ALIVE_EVERY_S = 10.0
 """How often a reader is told that this server still runs. It gives up after `app.relay.remote.SILENT_FOR_S`."""
 READS = frozenset({"resume", "follow", "watch"})
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Operation = Callable[[str, str | None], Awaitable[Any]]
 """Does something to the generation of an id, on behalf of an owner, and returns JSON."""
 
@@ -44,7 +45,8 @@ class RelayListener:
     def __init__(self, replays: ReplayStore, here: Whereabouts, held: Held | None = None) -> None:
         """`held`: what this API server holds for the others of its server."""
         self.operations: dict[str, Operation] = {}
-        self._held = held
+        self.served: dict[str, Serve] = {} if held is None else {HOLD: held.serve}
+        """What other API servers of this server may connect for, by the operation that begins the connection."""
         self._replays = replays
         self._here = here
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,8 +92,8 @@ class RelayListener:
                 request = await _request(reader, writer, secret)
             if request is None:
                 return
-            if request["op"] == HOLD and self._held is not None and secret is None:
-                await self._held.serve(reader, writer)
+            if secret is None and (serve := self.served.get(request["op"])) is not None:
+                await serve(reader, writer)
                 return
             try:
                 if request["op"] in READS:

@@ -17,7 +17,6 @@ def adapter_routes(services: Services) -> Blueprint:
     """`POST /v1/load_lora_adapter` and `POST /v1/unload_lora_adapter`."""
     routes = Blueprint(BLUEPRINT, __name__)
     body_timeout_s = services.settings.requests.body_timeout_s
-    adapters, models = services.manager.adapters, services.models
 
     @routes.post("/v1/load_lora_adapter")
     async def load() -> Response:
@@ -25,9 +24,7 @@ def adapter_routes(services: Services) -> Blueprint:
         _check_enabled()
         asked = await parsed_body(LoadAdapterRequest, services.parser, body_timeout_s)
         services.manager.check_open()
-        await adapters.load(
-            asked.lora_name, asked.lora_path, replaces=asked.load_inplace, is_taken=lambda name: name in models.types
-        )
+        await services.adapters.load(asked.lora_name, asked.lora_path, replaces=asked.load_inplace)
         return _success(f"LoRA adapter '{asked.lora_name}' added successfully.")
 
     @routes.post("/v1/unload_lora_adapter")
@@ -35,7 +32,7 @@ def adapter_routes(services: Services) -> Blueprint:
         """Serve an adapter no more. vLLM's route of that name."""
         _check_enabled()
         asked = await parsed_body(UnloadAdapterRequest, services.parser, body_timeout_s)
-        await adapters.unload(asked.lora_name)
+        await services.adapters.unload(asked.lora_name)
         return _success(f"LoRA adapter '{asked.lora_name}' removed successfully.")
 
     def _check_enabled() -> None:

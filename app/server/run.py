@@ -20,6 +20,7 @@ from app.hypercorn import IncompatibleHypercorn, install
 from app.hypercorn.config import share_counts
 from app.observability.logs import set_up_logs
 from app.observability.screen import Screen
+from app.relay.adapters import AdapterFollower
 from app.security.tls import Certificate, CertificateError
 from app.server.announce import Announcer
 from app.server.hypercorn_config import hypercorn_config
@@ -165,6 +166,8 @@ async def _relay(settings: Settings, services: Services, one_of: ApiServer | Non
     relay, secret = settings.relay, settings.relay.secret
     if one_of is not None:
         tasks.append(asyncio.create_task(services.relay.serve_unix(one_of.relays[one_of.place.index])))
+    if isinstance(services.adapters, AdapterFollower):
+        tasks.append(asyncio.create_task(services.adapters.run()))
     if relay.port is not None and secret is not None:
         await services.relay.serve_tcp(
             relay.host, relay.port, secret.get_secret_value().encode(), shares_port=one_of is not None

@@ -19,6 +19,7 @@ from app.observability.load import LoadMonitor
 from app.observability.metrics import Metrics
 from app.observability.multiprocess import Figures, Siblings
 from app.observability.traces import start_traces
+from app.relay.adapters import ADAPTERS, AdapterFollower, AdapterLeader
 from app.relay.listener import RelayListener
 from app.relay.peers import Peers
 from app.security.api_keys import KeyRing
@@ -98,6 +99,8 @@ def make_services(
         manager.adapters.by_name,
         is_speech_model=lambda: manager.is_speech_model,
     )
+    relay = RelayListener(replays, here, stores.held)
+    adapters = _adapter_changes(settings, manager, models, relay, one_of)
     pace = Pace(coalesce_ms / 1000) if coalesce_ms else None
     metrics = Metrics(manager, embedder)
     metrics.gauge("websockets", "WebSocket connections.", connections.__len__)
@@ -132,8 +135,9 @@ def make_services(
             salts_keys=access.cache_salt_per_key,
         ),
         replays=replays,
-        relay=RelayListener(replays, here, stores.held),
+        relay=relay,
         peers=peers,
+        adapters=adapters,
         responses=responses,
         socket_responses=MemoryResponses(dataclasses.replace(settings.responses, max_per_key=MAX_PER_SOCKET)),
         stores=stores.used,
@@ -148,6 +152,18 @@ def make_services(
         siblings=_siblings(one_of, manager, metrics) if one_of else None,
         engine_digest=engine_digest(engine, installed_version()) if engine.ranks.has_followers else None,
     )
+
+
+def _adapter_changes(
+    settings: Settings, manager: EngineManager, models: ServedModels, relay: RelayListener, one_of: ApiServer | None
+) -> AdapterLeader | AdapterFollower:
+    """What loads and unloads adapters. Without an admin key, each API server keeps those of the start."""
+    if one_of is not None and not one_of.place.is_leader and settings.access.admin_keys():
+        return AdapterFollower(manager.adapters, one_of.relays[0].path)
+    leader = AdapterLeader(manager.adapters, lambda name: name in models.types)
+    if one_of is not None:
+        relay.served[ADAPTERS] = leader.serve
+    return leader
 
 
 def make_peers(settings: Settings, here: Whereabouts, store: Store, one_of: ApiServer | None) -> Peers:

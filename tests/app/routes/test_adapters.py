@@ -203,7 +203,6 @@ async def test_only_the_admin_key_loads_and_it_opens_nothing_else(keys: dict[str
             {"TWOWIRE_ADMIN_API_KEY": KEY, "TWOWIRE_API_KEYS": KEY},
             "must not be one of the API keys",
         ),
-        (("--enable-lora", "--api-server-count", "2"), {"TWOWIRE_ADMIN_API_KEY": ADMIN}, "several API servers"),
         (("--lora", "sql"), {}, "must be NAME=FOLDER"),
         (("--lora", "a b=x"), {}, "without spaces"),
         (("--lora", "sql=x,sql=y"), {}, "twice"),

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.engine.adapters.made import make_adapter
 from tests.live.clients.api_servers import CHAT, client_of
 from tests.live.clients.elsewhere import cancelled_elsewhere
 from tests.live.clients.raw import RawClient, answer_of, request_bytes
@@ -21,6 +22,7 @@ from tests.live.servers.server import MODEL, Server, fake_server
 
 SOON_S = 60.0
 KEYS = [f"key-number-{number}-0123456789" for number in range(5)]
+ADMIN = "admin-key-0123456789"
 PER_MINUTE = 120
 ROOM = 40
 
@@ -28,12 +30,14 @@ ROOM = 40
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     flags = ["--api-server-count", "2", "--max-connections-per-address", str(ROOM), "--ws-max-connections-per-key", "2"]
+    flags += ["--enable-lora"]
     env = {
         "FAKE_MORTAL": "1",
         "FAKE_PACE_S": "0",
         "TWOWIRE_API_KEYS": ",".join(KEYS),
         "TWOWIRE_REQUESTS_PER_MINUTE": str(PER_MINUTE),
         "TWOWIRE_PUBLIC_METRICS": "1",
+        "TWOWIRE_ADMIN_API_KEY": ADMIN,
     }
     with fake_server(*flags, env=env) as found:
         yield found
@@ -117,6 +121,27 @@ def test_responses_of_one_are_found_through_any_of_them(server: Server) -> None:
         assert len(one.get(f"/v1/conversations/{conversation}/items").json()["data"]) == 2
 
 
+def change(client: httpx.Client, do: str, **what: str) -> int:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    return client.post(f"/v1/{do}_lora_adapter", json=what, headers=headers).status_code
+
+
+def asked_of(client: httpx.Client, model: str) -> int:
+    return client.post("/v1/chat/completions", json=CHAT | {"model": model}).status_code
+
+
+def test_an_adapter_that_one_loads_is_served_by_all(server: Server, tmp_path: Path) -> None:
+    folder = str(make_adapter(tmp_path / "sql"))
+    with reached(server, 0, KEYS[1]) as one, reached(server, 1, KEYS[1]) as other:
+        for client, name in ((one, "sql"), (other, "law")):
+            assert change(client, "load", lora_name=name, lora_path=folder) == 200
+            assert [asked_of(each, name) for each in (one, other)] == [200, 200]
+        assert change(other, "load", lora_name="sql", lora_path=folder) == 400
+        assert change(other, "unload", lora_name="sql") == 200
+        assert [asked_of(each, "sql") for each in (one, other)] == [404, 404]
+        assert [asked_of(each, "law") for each in (one, other)] == [200, 200]
+
+
 def test_connections_of_an_address_are_counted_over_all_of_them(server: Server) -> None:
     with ExitStack() as stack:
 
@@ -149,6 +174,7 @@ def test_when_api_server_0_dies_the_others_go_on_and_use_the_next_one(server: Se
             return client.get(f"/v1/responses/{kept}").status_code == 404
 
         server.wait_until(is_back, SOON_S, "API server 0 was not replaced")
+        server.wait_until(lambda: asked_of(client, "law") == 404, SOON_S, "it serves an adapter that is gone")
         with reached(server, 0, KEYS[3]) as other:
             kept = other.post("/v1/responses", json=asked).json()["id"]
             assert client.get(f"/v1/responses/{kept}").status_code == 200

@@ -75,7 +75,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml \
 	--config-file requirements/uv.toml --override requirements/overrides.txt \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
-SERVE_EXTRAS = --extra cpu --extra embeddings --extra otel --extra redis --extra audio
+SERVE_EXTRAS = --extra cpu --extra embeddings --extra otel --extra redis --extra audio --extra openvino
 
 lock: install ## Remake the locks in requirements/ from pyproject.toml (UPGRADE=1: with newer versions)
 	$(COMPILE) $(SERVE_EXTRAS) --group dev --output-file requirements/cpu.txt

@@ -1,4 +1,4 @@
-"""The embedder's models: sentence-transformers' encoders and cross-encoders. Only this file imports that library.
+"""The embedder's models: sentence-transformers' encoders and cross-encoders.
 
 Written for sentence-transformers 6.2. A model gets token ids, not texts, because texts are counted long before they are
 computed; the model's own modules do the rest, so the vectors are those of `SentenceTransformer.encode`. Import it
@@ -17,11 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.base.modules import Normalize
 
-from engine.api import EngineStartError
-from engine.embeddings.api import EmbedderConfig, ModelCard
+from engine.embeddings.api import ModelCard
 
 CHARS_PER_TOKEN = 64
 """Hardly any text has so many characters per token; of a longer one, only the beginning is tokenized at first."""
@@ -63,45 +61,6 @@ class Model(Protocol):
 
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
         """The vector or score of each text, as JSON."""
-
-
-get_threads, set_threads = torch.get_num_threads, torch.set_num_threads
-"""How many processors torch uses. The setting is per thread."""
-
-
-def load_models(config: EmbedderConfig) -> tuple[dict[str, Model], str]:
-    """The models by their names, and the device they are on. Raises `EngineStartError`."""
-    if config.threads is not None:
-        set_threads(config.threads)
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    models: dict[str, Model] = {}
-    for name, path in config.models.items():
-        encoder = _loaded(SentenceTransformer, "--embedding-model", name, path, device, config.dtype)
-        models[name] = Encoder(encoder, path, shorter=name in config.matryoshka)
-    for name, path in config.rerankers.items():
-        models[name] = Ranker(_loaded(CrossEncoder, "--reranker", name, path, device, config.dtype))
-    for model in models.values():
-        model.compute(model.tokens(["warm up"], Wanted(query="warm up")), [Wanted()])
-    return models, device
-
-
-def _loaded(kind: Any, flag: str, name: str, path: str, device: str, dtype: str) -> Any:
-    try:
-        model = kind(path, device=device, model_kwargs={"torch_dtype": getattr(torch, dtype)})
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EngineStartError(f"{flag}: {name!r} cannot be loaded: {type(error).__name__}: {reason}") from error
-    first = model[0]
-    # Chat templates and routers would need the text when computing.
-    if type(first) is not Transformer or "text" not in first.modality_config or "message" in first.modality_config:
-        raise EngineStartError(f"{flag}: {name!r} is not supported: it must be a text encoder")
-    if not getattr(first.tokenizer, "is_fast", False):
-        raise EngineStartError(f"{flag}: {name!r} has no fast tokenizer (tokenizer.json)")
-    if kind is CrossEncoder and model.num_labels != 1:
-        raise EngineStartError(f"{flag}: {name!r} gives {model.num_labels} scores for each document, not one")
-    return model.eval()
 
 
 class _Tokenizer:

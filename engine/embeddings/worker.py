@@ -168,10 +168,11 @@ def main(number: int, config: EmbedderConfig) -> None:
 
     tell({"type": "stage", "stage": "importing sentence-transformers"})
     try:
-        from engine.embeddings import models as sentence_models
+        from engine.embeddings import loading
+        from engine.embeddings.models import Wanted
 
         tell({"type": "stage", "stage": "loading the models"})
-        models, device = sentence_models.load_models(config)
+        models, device = loading.load_models(config)
     except EngineStartError as error:
         tell({"type": "failed", "reason": str(error), "configured": True})
         return
@@ -180,8 +181,8 @@ def main(number: int, config: EmbedderConfig) -> None:
         tell({"type": "failed", "reason": f"{type(error).__name__}: {error}"[:300], "configured": False})
         return
     batch_tokens = config.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS["other"])
-    processors = processors_of(device, sentence_models.get_threads(), sentence_models.set_threads)
-    worker = Worker(wire, models, batch_tokens, sentence_models.Wanted, processors)
+    processors = processors_of(device, loading.get_threads(), loading.set_threads)
+    worker = Worker(wire, models, batch_tokens, Wanted, processors)
     cards = {name: dataclasses.asdict(model.card) for name, model in models.items()}
     tell({"type": "ready", "cards": cards, "device": device})
     threading.Thread(target=read_and_leave, args=(worker,), name="reader", daemon=True).start()

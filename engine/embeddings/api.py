@@ -51,8 +51,8 @@ class EmbedderConfig:
     backend: Annotated[
         Literal["auto", "torch", "openvino"],
         Option(
-            "What computes embeddings: torch, or OpenVINO, which takes a third of the time on a CPU, in float32. auto "
-            "is OpenVINO where it is installed and computes what torch does."
+            "What computes embeddings on a CPU: torch, or OpenVINO, which is faster in float32 and bfloat16. auto "
+            "takes OpenVINO if it is installed and gives the same values, otherwise torch."
         ),
     ] = "auto"
     threads: Annotated[

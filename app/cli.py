@@ -22,12 +22,12 @@ One language model over OpenAI's HTTP routes and a WebSocket, run by vLLM.
 
 Commands:
   serve     Start the server. `twowire serve --help` lists its options.
-  engine    Run a part of a server's engine on another machine. `twowire engine --help` lists its options.
+  engine    Run part of a server's engine on another machine. `twowire engine --help` lists its options.
   version   Print the version.
 
 Examples:
   twowire serve
-      Serve the bundled model on http://127.0.0.1:8000/v1, to this machine only.
+      Serve the bundled model on http://127.0.0.1:8000/v1, for this machine only.
   twowire serve --model ./my-model --host 0.0.0.0 --api-keys-file keys.txt
       Serve the model in a folder to anyone with one of the keys in keys.txt.
 """

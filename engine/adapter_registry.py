@@ -106,9 +106,7 @@ class Adapters:
         """The adapter that is served as `name`. Raises `TwowireError` (404)."""
         adapter = self.by_name.get(name)
         if adapter is None:
-            raise TwowireError(
-                Fault.MODEL_NOT_FOUND, f"The model {name[:120]!r} is not served any more.", param="model"
-            )
+            raise TwowireError(Fault.MODEL_NOT_FOUND, f"The model {name[:120]!r} is no longer served.", param="model")
         return adapter
 
     def hold(self, adapter: Adapter) -> None:

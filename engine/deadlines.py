@@ -35,7 +35,7 @@ class Deadlines:
             late = TwowireError(Fault.FIRST_TOKEN_TIMEOUT, message, retry_after_s=RETRY_AFTER_S)
             due.append((self.first_token_s - elapsed_s, late))
         if self.request_s is not None:
-            message = f"The request was not done within {self.request_s:g} s, and was ended."
+            message = f"The request took longer than {self.request_s:g} s and was ended."
             due.append((self.request_s - elapsed_s, TwowireError(Fault.DEADLINE_EXCEEDED, message)))
         return due
 

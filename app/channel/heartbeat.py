@@ -55,7 +55,9 @@ class Heartbeat:
         if now - self.heard_at >= limits.idle_timeout_s:
             return Closing(HEARTBEAT_MISSED, f"nothing was heard for {limits.idle_timeout_s:g} s")
         if now - self._opened_at >= limits.max_age_s:
-            error = TwowireError(Fault.CONNECTION_TOO_OLD, f"The connection is {limits.max_age_s:g} s old; come back.")
+            error = TwowireError(
+                Fault.CONNECTION_TOO_OLD, f"The connection is {limits.max_age_s:g} s old; connect again."
+            )
             return Goodbye(error, "the connection's age limit")
         if not has_streams and now - self.used_at >= limits.unused_timeout_s:
             message = f"Closed after {limits.unused_timeout_s:g} s without requests."

@@ -65,7 +65,7 @@ class Prefill:
     def take(self, frame: PrefillFrame, *, is_draining: bool) -> None:
         """Read the frame's prompt in place of the one before. Raises `FrameRefused`."""
         if not self._is_offered:
-            error = TwowireError(Fault.NOT_IMPLEMENTED, "This server reads no prompts ahead.", param="type")
+            error = TwowireError(Fault.NOT_IMPLEMENTED, "This server does not read prompts ahead.", param="type")
             raise FrameRefused(error, None, frame.event_id)
         if is_draining:
             error = TwowireError(Fault.DRAINING, "The server is shutting down.", retry_after_s=5)

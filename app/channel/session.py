@@ -164,9 +164,9 @@ class Channel:
         limit = self._limits.max_running + self._limits.max_waiting
         error = None
         if frame.stream_id in self._streams or frame.stream_id in self._refused:
-            error = TwowireError(Fault.INVALID_VALUE, "stream_id names a stream that still runs.", param="stream_id")
+            error = TwowireError(Fault.INVALID_VALUE, "stream_id names a running stream.", param="stream_id")
         elif len(self._streams) >= limit:
-            message = f"{limit} streams are open on this connection; no more may be."
+            message = f"{limit} streams are open on this connection, the maximum."
             error = TwowireError(Fault.TOO_MANY_STREAMS, message, retry_after_s=1)
         elif self._is_draining and isinstance(frame, CreateFrame):
             # A resume adds no work: it may save what runs already.
@@ -188,7 +188,7 @@ class Channel:
     def _cancel(self, frame: CancelFrame) -> None:
         stream = self._streams.get(frame.stream_id)
         if stream is None or stream.is_cancelled:
-            error = TwowireError(Fault.STREAM_NOT_FOUND, "No stream of that id is running.", param="stream_id")
+            error = TwowireError(Fault.STREAM_NOT_FOUND, "No stream with that id is running.", param="stream_id")
             raise FrameRefused(error, None, frame.event_id)
         stream.cancel(self._spawn)
 

@@ -94,7 +94,7 @@ def _check_adapters(settings: Settings) -> Collection[str]:
     for name in names:
         if name in others:
             is_flags = any(one.startswith(f"{name}=") for one in options.lora)
-            raise FieldError("lora" if is_flags else "lora_dir", f"the name {name!r} is another model's, too")
+            raise FieldError("lora" if is_flags else "lora_dir", f"the name {name!r} is used by another model as well")
     if options.max_cpu_loras is not None and len(names) > options.max_cpu_loras:
         raise FieldError("max_cpu_loras", f"must be at least {len(names)}, the number of adapters that are named")
     return names
@@ -106,7 +106,7 @@ def _check_engine_args(settings: Settings) -> None:
     }
     for name in settings.engine.extra:
         if name in own:
-            raise FieldError("engine_args", f"{name!r} has an option of its own, --{name.replace('_', '-')}")
+            raise FieldError("engine_args", f"{name!r} has its own option, --{name.replace('_', '-')}")
 
 
 def _with_ranks(settings: Settings, given: Collection[str], *, is_follower: bool) -> Settings:

@@ -35,10 +35,10 @@ the variable, the variable over the file, and the file over the default."""
 
 
 _DESCRIPTION_OF_FOLLOWER = """\
-Run ranks of an engine whose server, `twowire serve`, is on another machine. Give it the server's options of the model.
+Run ranks of an engine whose server, `twowire serve`, is on another machine. Give it the server's model options.
 
-It ends with an error when a rank dies, or when the server's engine is another one; let a supervisor start it again.
-Options are read as by `twowire serve`. In the environment and the file, those of the server alone are not used."""
+It exits with an error when a rank dies or the server starts another engine; let a supervisor restart it.
+Options are read as by `twowire serve`. Options for the server alone are ignored in the environment and the file."""
 
 
 def read_flags(argv: Sequence[str], *, is_follower: bool = False) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def refusal_of(status: int, problem: str, config: Config) -> TwowireError:
     match status:
         case 408:
             return TwowireError(
-                Fault.REQUEST_TIMEOUT, f"The headers did not come within {header_timeout_s(config):g} seconds."
+                Fault.REQUEST_TIMEOUT, f"The headers did not arrive within {header_timeout_s(config):g} seconds."
             )
         case 431:
             return TwowireError(

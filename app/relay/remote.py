@@ -93,7 +93,7 @@ class RemoteBuffer:
         except (OSError, ValueError, KeyError) as error:
             log.warning("relay_lost", id=self.id, error=repr(error))
             self.error = TwowireError(
-                Fault.ENGINE_DIED, "The server that generates this cannot be reached any more.", retry_after_s=5
+                Fault.ENGINE_DIED, "The server that generates this can no longer be reached.", retry_after_s=5
             )
             self._error_events = [error_bytes(self.error)]
             self.status = "failed"

@@ -37,7 +37,9 @@ def adapter_routes(services: Services) -> Blueprint:
 
     def _check_enabled() -> None:
         if not services.admin:
-            raise TwowireError(Fault.UNKNOWN_URL, "This server loads no adapters while it runs: it has no admin key.")
+            raise TwowireError(
+                Fault.UNKNOWN_URL, "This server does not load adapters at run time: it has no admin key."
+            )
 
     return routes
 

@@ -234,7 +234,7 @@ def _check_models(settings: Settings) -> None:
     ):
         for name, path in named.items():
             if name in others:
-                raise EngineStartError(f"{flag}: the name {name!r} is another model's, too")
+                raise EngineStartError(f"{flag}: the name {name!r} is used by another model as well")
             check_sentence_model(path, flag)
 
 

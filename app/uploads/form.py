@@ -122,7 +122,7 @@ class _FormReader:
             message = f"Each part of the form needs a name of 1 to {MAX_NAME_CHARS} characters."
             raise TwowireError(Fault.MALFORMED_REQUEST, message)
         if is_file != (name == self._file_field):
-            what = "must not be a file" if is_file else "must be a file: give its part a filename"
+            what = "must not be a file" if is_file else "must be a file: its part needs a filename"
             raise TwowireError(Fault.INVALID_TYPE, f"{quoted(name)} {what}.", param=name)
         if not is_file:
             self._name = name

@@ -141,7 +141,7 @@ class Embedder(HasSupervisor[EmbedderBackend]):
         if backend is None or not self.is_ready:
             raise TwowireError(
                 Fault.ENGINE_NOT_READY,
-                f"The embedder cannot compute now: {self.state.value} ({self.reason}).",
+                f"The embedder is not available: {self.state.value} ({self.reason}).",
                 retry_after_s=5,
             )
         return backend
@@ -151,7 +151,7 @@ class Embedder(HasSupervisor[EmbedderBackend]):
         if texts > share:
             raise TwowireError(
                 Fault.INVALID_VALUE,
-                f"{field} holds {texts} texts; this server takes {share} at once.",
+                f"{field} has {texts} texts; this server accepts {share} at once.",
                 param=field,
             )
         # One client may fill half of the queue, which leaves room for others.
@@ -161,7 +161,7 @@ class Embedder(HasSupervisor[EmbedderBackend]):
                 del self._by_client[client]
             raise TwowireError(
                 Fault.QUEUE_FULL,
-                f"The queue is full: {self.texts} texts wait, of {self._max_texts} that may ({share} of one client).",
+                f"The queue is full: {self.texts} of at most {self._max_texts} texts are waiting ({share} per client).",
                 retry_after_s=1,
             )
 

@@ -267,7 +267,7 @@ _WANTED = ("query", "truncate", "base64", "dimensions", "normalize", "prompt_nam
 
 def _died() -> TwowireError:
     return TwowireError(
-        Fault.ENGINE_DIED, "The embedder died while it computed; the request may be tried again.", retry_after_s=5
+        Fault.ENGINE_DIED, "The embedder died while computing; the request can be retried.", retry_after_s=5
     )
 
 

@@ -266,7 +266,7 @@ def _fail(seat: _Seat, error: TwowireError) -> None:
 
 
 def _queue_full(why: str) -> TwowireError:
-    return TwowireError(Fault.QUEUE_FULL, f"Too many JSON schemas are to be compiled: {why}.", retry_after_s=1)
+    return TwowireError(Fault.QUEUE_FULL, f"Too many JSON schemas are waiting to be compiled: {why}.", retry_after_s=1)
 
 
 def _worker_failed() -> TwowireError:

@@ -59,7 +59,7 @@ def check_logprobs(request: GenerationRequest, answer_tokens: int) -> None:
     if candidates > MAX_WHOLE_LOGPROBS:
         raise TwowireError(
             Fault.INVALID_VALUE,
-            f"The answer may hold {candidates} log probabilities; at most {MAX_WHOLE_LOGPROBS} may come in one piece."
+            f"The answer may have {candidates} log probabilities; at most {MAX_WHOLE_LOGPROBS} may come in one piece."
             " Ask for fewer, or for a stream.",
             param=request.fields.logprobs,
         )

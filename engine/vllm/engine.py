@@ -128,7 +128,7 @@ class VllmEngine(RankedEngine):
         check_extras(request.extras, self._extras, self.max_model_len)
         if isinstance(request.prompt, SpeechPrompt):
             if self._speech is None:
-                raise TwowireError(Fault.MODEL_NOT_FOUND, "The model does not write down speech.", param="model")
+                raise TwowireError(Fault.MODEL_NOT_FOUND, "This model does not transcribe speech.", param="model")
             return await self._speech.prepare(request)
         engine_inputs, echoes = await self._inputs.of(request, client)
         if request.extras.cache_salt is not None:

@@ -160,4 +160,4 @@ def item_not_found(item_id: str) -> TwowireError:
 
 def _not_found(fault: Fault, kind: str, wanted: str, param: str) -> TwowireError:
     # It comes from the client, and may be long.
-    return TwowireError(fault, f"There is no {kind} {wanted[:80]!r}, or it is not kept any more.", param=param)
+    return TwowireError(fault, f"There is no {kind} {wanted[:80]!r}, or it is no longer stored.", param=param)

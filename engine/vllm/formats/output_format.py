@@ -103,7 +103,7 @@ class OutputFormat:
             message = "This model's format of tool calls is not known; the server's --tool-call-parser can name it."
             raise TwowireError(Fault.UNSUPPORTED_FIELD, message, param="tools")
         if request.must_limit_thoughts and self.thoughts is not None and not can_limit(self.tags, self.token_ids):
-            message = "This model's thoughts cannot be limited: their tags are not tokens of their own."
+            message = "This model's reasoning cannot be limited: its tags are not single tokens."
             raise TwowireError(Fault.UNSUPPORTED_FIELD, message, param="thinking_token_budget")
 
     def answer(self, request: GenerationRequest, prompt_ids: list[int]) -> Answer:

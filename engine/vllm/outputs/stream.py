@@ -166,7 +166,7 @@ class VllmStream:
             # A grammar that passes vLLM's check can still fail to compile, or allow no token at all (`{"$ref": "#"}`).
             message = "The engine cannot follow this schema or grammar; make it simpler."
             return TwowireError(Fault.INVALID_SCHEMA, message, param=self._schema_field)
-        return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request may be tried again.")
+        return TwowireError(Fault.INTERNAL, "The engine failed to generate; the request can be retried.")
 
     def _echoed(self, echo: Echo, output: Any) -> list[Delta]:
         logprobs = None
@@ -198,5 +198,5 @@ class VllmStream:
 
 def engine_died() -> TwowireError:
     """The error of a request whose engine has died. It is safe to retry."""
-    message = "The engine died while it generated; the request may be tried again."
+    message = "The engine died while it generated; the request can be retried."
     return TwowireError(Fault.ENGINE_DIED, message, retry_after_s=5)

@@ -28,7 +28,7 @@ export default {
   resuming: "Resumed after chunk {seq}.",
   ended: "The answer has ended.",
   nothing: "Nothing came on this wire.",
-  noFollower: "The events cannot be read along: {reason}",
+  noFollower: "The events could not be followed: {reason}",
   noToken: "this answer began before the inspector was open",
   cutHere: "… {bytes} bytes in all",
 };

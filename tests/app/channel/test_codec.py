@@ -69,7 +69,7 @@ async def test_a_session_speaks_the_frames_of_its_codec() -> None:
         assert len(peer.frames) == 2, "there is no frame for the end"
         await peer.say({"stop": "a"})
         await until(lambda: len(peer.frames) == 3)
-        assert peer.frames[2] == {"lane": None, "wrong": "No stream of that id is running."}
+        assert peer.frames[2] == {"lane": None, "wrong": "No stream with that id is running."}
 
 
 async def test_a_codec_without_pings_sends_none_and_the_silence_still_ends_the_session() -> None:

@@ -48,7 +48,7 @@ def settings_of(flags: str, *, is_follower: bool = False) -> Settings:
         ),
         ("--distributed-executor-backend mpi", "--distributed-executor-backend: must be one of 'mp' or 'ray'"),
         ("--leader-url http://a:1", "--leader-url: an option of `twowire engine`; for followers"),
-        ('--engine-args {"data_parallel_size":2}', "--engine-args: 'data_parallel_size' has an option of its own"),
+        ('--engine-args {"data_parallel_size":2}', "--engine-args: 'data_parallel_size' has its own option"),
         ('--engine-args {"data_parallel_rank":1}', "--engine-args: data_parallel_rank: each rank would need a server"),
     ],
 )

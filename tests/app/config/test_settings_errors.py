@@ -68,7 +68,7 @@ WRONG_FLAGS = [
     ("--engine-args x", '--engine-args: must be a JSON object, such as {"seed":1}'),
     ("--engine-args [1]", '--engine-args: must be a JSON object, such as {"seed":1}'),
     ("--engine-args " + "[" * 100_000, '--engine-args: must be a JSON object, such as {"seed":1}'),
-    ('--engine-args {"dtype":"half"}', "--engine-args: 'dtype' has an option of its own, --dtype"),
+    ('--engine-args {"dtype":"half"}', "--engine-args: 'dtype' has its own option, --dtype"),
     (
         "--chat-template nowhere.jinja",
         "--chat-template: must be a file or the text of a Jinja template, got 'nowhere.jinja'",

@@ -78,8 +78,8 @@ def test_which_models_cut_what_is_too_long(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--embedding-model", "chat=some/a"], "another model's"),
-        (["--embedding-model", "a=some/a", "--reranker", "a=some/b"], "another model's"),
+        (["--embedding-model", "chat=some/a"], "another model as well"),
+        (["--embedding-model", "a=some/a", "--reranker", "a=some/b"], "another model as well"),
         (["--embedding-model", "a=./no-such-folder"], "there is no folder"),
         (["--reranker", "a=./no-such-folder"], "--reranker: there is no folder"),
         (["--embedding-model", "a=some/a", "--embedding-matryoshka", "b"], "there is no embedding model 'b'"),

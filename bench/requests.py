@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--vllm", action="store_true", help="measure vLLM's own server, too")
     parser.add_argument("--model", type=Path, default=GUIDE)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--wires", nargs="+", choices=NAMES, default=NAMES, help="all by default")
     parser.add_argument("--total", type=int, default=512, help="requests in one measurement")
     return parser
 
@@ -138,7 +139,7 @@ def main() -> None:
             # One after another: starting together, they would take each other's processors.
             running.append(stack.enter_context(started(one)))
             running[-1].wait_ready()
-        todo = cases(options.total, is_real=options.real)
+        todo = [case for case in cases(options.total, is_real=options.real) if case.wire in options.wires]
         found = measure(running, todo, options.rounds)
     print(table(found, [one.contender.name for one in running]))
 

@@ -5,12 +5,31 @@ hypercorn accepts any name in a configuration file, so a file can set these, too
 
 from __future__ import annotations
 
+import time
+
 from hypercorn.config import Config
 
 from app.stores.counts import Counts
 
 
-class ServerConfig(Config):
+class KeepDate(Config):
+    """hypercorn 0.18 formats the date anew for each response; here once a second.
+
+    Test: `tests/app/hypercorn/test_hypercorn.py::test_the_date_of_responses_is_formatted_once_a_second`.
+    """
+
+    _headers: tuple[int, str, list[tuple[bytes, bytes]]] = (0, "", [])
+    """The second in which they were made, the protocol, and the headers."""
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """The headers of all responses, made anew once a second: the only one that changes is the date."""
+        second = int(time.time())
+        if self._headers[:2] != (second, protocol):
+            self._headers = second, protocol, super().response_headers(protocol)
+        return self._headers[2]
+
+
+class ServerConfig(KeepDate):
     """hypercorn's configuration with these limits. For a plain `Config`, the defaults below apply."""
 
     send_timeout_s: float = 15.0

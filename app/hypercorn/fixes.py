@@ -47,6 +47,8 @@ from app.hypercorn.http2 import (
 )
 from app.hypercorn.http2_limits import BoundHeadersAndSettings, GoIdleFromPreface, LimitFrames
 from app.hypercorn.idle import NoIdleTasks
+from app.hypercorn.plain.requests import ShortenRequests
+from app.hypercorn.plain.responses import ShortenResponses
 from app.hypercorn.send_timeout import CutStuckReaders
 from app.hypercorn.shutdown import CloseListenersAtOnce, CutCancelledConnections
 from app.hypercorn.websocket import (
@@ -80,6 +82,8 @@ class Http1Protocol(
     ReadWhileResponding,
     IgnoreH2cUpgrade,
     AnnounceClose,
+    ShortenRequests,
+    ShortenResponses,
     JoinConnectionHeaders,
     CloseAfterTwoLengths,
     ExplainRefusals,
@@ -153,11 +157,12 @@ USED: dict[type, str] = {
     TCPServer: "_close _initiate_server_close _read_data config context idle_task protocol protocol_send reader "
     "run state writer",
     H11Protocol: "_check_protocol _close_stream _create_stream _handle_events _send_error_response _send_h11_event "
-    "can_read config connection handle keep_alive_requests send stream_send task_group",
+    "app can_read client config connection connection_state context handle keep_alive_requests send server ssl stream "
+    "stream_send task_group",
     H2Protocol: "_close_stream _create_stream _flush _handle_events _priority_updated _window_updated closed config "
     "connection handle idle initiate send stream_buffers stream_send streams task_group",
     StreamBuffer: "_complete buffer close complete drain pop push",
-    HTTPStream: "closed handle send state stream_id",
+    HTTPStream: "app_put closed handle send state stream_id",
     WSStream: "_handle_events _send_wsproto_event app_put app_send buffer closed connection handle handshake send "
     "state stream_id",
     Handshake: "accepted extensions is_valid subprotocols",

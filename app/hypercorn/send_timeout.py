@@ -35,7 +35,9 @@ class TimedWriter(WriterWrapper):
         self._limit_s = limit_s
 
     async def drain(self) -> None:
-        await self._timed(self._writer.drain())
+        # Mostly the socket has taken everything. The streams' own `drain` also tells of a connection that is lost.
+        if self.transport.get_write_buffer_size() or self.transport.is_closing():
+            await self._timed(self._writer.drain())
 
     async def wait_closed(self) -> None:
         await self._timed(self._writer.wait_closed())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from email.utils import formatdate
 
 import pytest
 from hypercorn.config import Config
 
 from app import hypercorn as hypercorn_fixes
+from app.hypercorn.config import ServerConfig
 from app.hypercorn.connection import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, UNACKNOWLEDGED_S
 
 
@@ -40,3 +42,21 @@ def test_a_connection_notices_a_peer_that_vanished_without_a_packet(listener: so
 def test_who_comes_before_the_server_serves_waits_and_is_not_refused(listener: socket.socket) -> None:
     with socket.create_connection(listener.getsockname(), timeout=5) as early:
         assert early.getpeername() == listener.getsockname()
+
+
+def test_the_date_of_responses_is_formatted_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, now = ServerConfig(), 1_000_000_000.0
+    formatted: list[float] = []
+
+    def format_date_time(timestamp: float) -> str:
+        formatted.append(timestamp)
+        return formatdate(timestamp, usegmt=True)
+
+    monkeypatch.setattr("app.hypercorn.config.time.time", lambda: now)
+    monkeypatch.setattr("hypercorn.config.time", lambda: now)
+    monkeypatch.setattr("hypercorn.config.format_date_time", format_date_time)
+    assert [config.response_headers("h11")[0] for _ in range(2)] == [(b"date", b"Sun, 09 Sep 2001 01:46:40 GMT")] * 2
+    assert config.response_headers("h2")[1] == (b"server", b"hypercorn-h2")
+    now += 1
+    assert config.response_headers("h2")[0] == (b"date", b"Sun, 09 Sep 2001 01:46:41 GMT")
+    assert len(formatted) == 3

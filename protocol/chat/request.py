@@ -188,11 +188,12 @@ class ChatCompletionRequest(VllmFields):
         """In which form the answer is shown."""
         if self.echo and self.continue_final_message:
             return ChatStyle(self.include_reasoning, beginning=self.messages[-1].text)
-        if self._tools is None and self.include_reasoning:
+        declared = self._tools
+        if declared is None and self.include_reasoning:
             return PLAIN
-        tools = self._tools.tools if self._tools is not None else ()
+        tools = declared.tools if declared is not None else ()
         custom = frozenset(tool.name for tool in tools if tool.is_custom)
-        return ChatStyle(self.include_reasoning, bool(self.functions), self._tools is not None, custom)
+        return ChatStyle(self.include_reasoning, bool(self.functions), declared is not None, custom)
 
     @model_validator(mode="after")
     def _check_tools(self) -> ChatCompletionRequest:
@@ -200,15 +201,16 @@ class ChatCompletionRequest(VllmFields):
             raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools; send tools alone.", ("functions",))
         if self.functions:
             declared, choice = legacy_tools(self.functions), legacy_choice(self.function_call)
-            self._tools = tools_of(declared, choice, parallel=False)
+            tools = tools_of(declared, choice, parallel=False)
         else:
             if self.function_call not in (None, "none", "auto"):
                 raise refusal(Fault.INVALID_VALUE, "needs functions.", ("function_call",))
-            self._tools = tools_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
-        if self._tools is not None and self._tools.callable and isinstance(self.constraint, TextOutput):
+            tools = tools_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
+        self._tools = tools
+        if tools is not None and tools.callable and isinstance(self.constraint, TextOutput):
             field = (self.constraint_field or "").split(".")
             raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", tuple(field))
-        if self._tools is not None and self.continue_final_message:
+        if tools is not None and self.continue_final_message:
             raise refusal(Fault.INVALID_VALUE, "cannot be combined with tools.", ("continue_final_message",))
         return self
 

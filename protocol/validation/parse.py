@@ -44,7 +44,8 @@ def request_from_object(model: type[T], body: dict[str, Any]) -> T:
         request = model.model_validate(present)
     except ValidationError as failure:
         raise refusal_of(failure, present) from None
-    request._unknown_fields = tuple(unknown)
+    if unknown:
+        request._unknown_fields = tuple(unknown)
     return request
 
 

@@ -44,7 +44,9 @@ class PlainChats:
         """`template` is compiled by transformers and uses these `variables`; `has_parts`: it reads a message's content
         as a list of parts. `tokenizer` is one of the `tokenizers` library.
         """
-        self._render = template.render
+        self._template = template
+        # jinja2 asks a chain of dicts for each of its functions, twice for each text: half of what a short chat takes.
+        self._functions = dict(template.globals)
         self._variables = variables
         self._special_tokens = dict(special_tokens)
         self._has_parts = has_parts
@@ -94,13 +96,22 @@ class PlainChats:
 
     def _text(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
         """The chat as the template writes it. Raises what the template raises."""
-        text: str = self._render(
-            messages=self._as_templates_want(messages),
-            tools=None,
-            documents=None,
-            add_generation_prompt=True,
-            **(self._special_tokens | options),
+        template = self._template
+        variables = {
+            **self._functions,
+            "messages": self._as_templates_want(messages),
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": True,
+            **self._special_tokens,
+            **options,
+        }
+        # What `template.render` does.
+        environment = template.environment
+        context = environment.context_class(
+            environment, variables, template.name, template.blocks, globals=self._functions
         )
+        text: str = environment.concat(template.root_render_func(context))
         return text
 
     def _as_templates_want(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

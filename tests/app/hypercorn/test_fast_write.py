@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
 
 from app.hypercorn import fast_writer_of
+from tests.app.channel.channels import until
+from tests.app.hypercorn.without import GET, answers, status_of
 from tests.app.served import served
 from tests.live.clients.raw import RawClient
 from tests.live.clients.raw_http2 import Http2Client
@@ -200,3 +204,19 @@ async def test_a_client_that_does_not_read_is_left_to_hypercorn(kind: str) -> No
 async def test_there_is_no_fast_path_without_the_fixes() -> None:
     assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1"}) is None
     assert fast_writer_of({"type": "http", "method": "GET", "http_version": "1.1", "state": {}}) is None
+
+
+async def test_what_belongs_to_a_request_goes_with_it_and_is_not_left_to_the_collector() -> None:
+    streams: list[weakref.ref[Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        streams.append(weakref.ref(send.__self__))
+        await answers(scope, receive, send)
+
+    gc.disable()
+    try:
+        async with served(app) as port:
+            assert await asyncio.to_thread(status_of(GET), port) == 200
+            await until(lambda: streams[0]() is None)
+    finally:
+        gc.enable()

@@ -102,6 +102,8 @@ def test_the_documents_example_runs(
     for shown, here in (("http://127.0.0.1:8000", server.url), ("qwen2-audio", MODEL)):
         assert shown in example
         example = example.replace(f'"{shown}', f'"{here}')
+    # Such a model rarely ends by itself, and may begin with its end.
+    example = example.replace("messages=[", 'max_tokens=8, extra_body={"ignore_eos": True}, messages=[')
     (tmp_path / "birds.mp3").write_bytes(LOW)
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(DOCUMENT), "exec"), {})  # noqa: S102  # our own document

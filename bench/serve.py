@@ -163,7 +163,7 @@ class Running:
             self._process.stdin.flush()
             figures = orjson.loads(self._line(b"{"))
         cpu_s = self.cpu_s() - before
-        found: dict[str, Any] = figures | {"cpu_s": cpu_s, "rss_bytes": self._rss_bytes()}
+        found: dict[str, Any] = figures | {"cpu_s": cpu_s, "rss_bytes": self.rss_bytes()}
         return found
 
     def cpu_s(self) -> float:
@@ -174,7 +174,8 @@ class Running:
         """The same of each of these processes."""
         return [_cpu_s(process) for process in self._api_server]
 
-    def _rss_bytes(self) -> int:
+    def rss_bytes(self) -> int:
+        """The memory of the API server now: of the same processes."""
         return sum(process.memory_info().rss for process in self._api_server)
 
     def _listening(self) -> list[psutil.Process]:

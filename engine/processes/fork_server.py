@@ -23,6 +23,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
 from engine.processes.children import interrupts_blocked
+from engine.processes.parent_watch import end_with_the_parent
 
 ALLOWED_PROCESSORS = "TWOWIRE_FORK_SERVER_PROCESSORS"
 """For the fork server: the CPUs its parent may use, before OpenMP binds it to one."""
@@ -130,6 +131,11 @@ class _Process(ForkServerProcess):
             del os.environ[name]
         os.environ.update(environment)
         self.__dict__.update(state)
+
+    def run(self) -> None:
+        # Unlike engine cores, vLLM's coordinator of ranks loads no plugins, and would outlive a server that is killed.
+        end_with_the_parent()
+        super().run()
 
 
 class _Context(ForkServerContext):

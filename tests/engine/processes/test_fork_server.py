@@ -17,7 +17,7 @@ import os
 ATE = os.environ["COURSE"]
 """
 PROGRAM = """
-import json, os, sys, threading
+import json, os, sys, threading, time
 from engine.processes.fork_server import *
 from engine.processes.fork_server import FORKED
 
@@ -36,7 +36,9 @@ if __name__ == "__main__":
     ours, theirs = FORKED.Pipe()
     process = FORKED.Process(target=child, args=(theirs,))
     process.start()
-    print(json.dumps(ours.recv()), flush=True)
+    lasting = FORKED.Process(target=time.sleep, args=(600,))
+    lasting.start()
+    print(json.dumps(ours.recv() | {"lasting": lasting.pid}), flush=True)
     process.join()
     if input() == "stop":
         stop_fork_server()
@@ -85,9 +87,10 @@ def test_processes_have_what_it_imported_and_the_environment_of_their_parent(tmp
     assert process.wait(30) == 0
 
 
-def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_neither_it_nor_its_processes_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     process, found = started(tmp_path)
-    fork_server = psutil.Process(found["parent"])
+    fork_server, lasting = psutil.Process(found["parent"]), psutil.Process(found["lasting"])
     process.kill()
     process.wait(30)
     fork_server.wait(30)
+    lasting.wait(30)

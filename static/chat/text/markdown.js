@@ -3,7 +3,6 @@
 
 import { element } from "../../dom.js";
 import { codeFigure } from "./code.js";
-import { typeset } from "./math.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
@@ -132,6 +131,15 @@ const mathInline = {
 
 // -- finishing touches ------------------------------------------------------------------------------------------------
 
+/** Loaded with the first formula. @type {typeof import("./math.js").typeset | undefined} */
+let typeset;
+
+/** @param {HTMLElement} formula */
+async function typesetLater(formula) {
+  ({ typeset } = await import("./math.js"));
+  typeset(formula);
+}
+
 /** @param {DocumentFragment} fragment */
 function finished(fragment) {
   for (const link of fragment.querySelectorAll("a")) {
@@ -150,7 +158,10 @@ function finished(fragment) {
     const name = /(?:^|\s)language-(\S+)/.exec(code?.className ?? "")?.[1] ?? "";
     pre.replaceWith(codeFigure(name, code?.textContent ?? ""));
   }
-  for (const formula of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".math"))) typeset(formula);
+  for (const formula of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".math"))) {
+    if (typeset !== undefined) typeset(formula);
+    else void typesetLater(formula).catch((error) => console.warn("Formulas are shown as they were written:", error));
+  }
   for (const table of fragment.querySelectorAll("table")) {
     const label = [...table.querySelectorAll("th")].map((cell) => cell.textContent).join(", ");
     // So that the keyboard can scroll a wide table.

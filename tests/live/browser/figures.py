@@ -38,10 +38,10 @@ def total(numbers: list[int]) -> int:
 ```"""
 
 
-def markdown(section: str) -> str:
-    """A text of `TOKENS` words, which the paced engine makes tokens of."""
+def markdown(section: str, tokens: int = TOKENS) -> str:
+    """A text of so many words, which the paced engine makes tokens of."""
     sections: list[str] = []
-    while len("\n\n".join(sections).split()) < TOKENS:
+    while len("\n\n".join(sections).split()) < tokens:
         sections.append(f"## Part {len(sections) + 1}\n\n{section}")
     return "\n\n".join(sections)
 

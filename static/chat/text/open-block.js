@@ -1,5 +1,5 @@
-// Grows a text's last block where it stands, if it is code, a table or a list: rendering a long one again for each
-// addition would take ever longer.
+// Grows a text's last block where it stands, if it is code, a table, a list or plain words: rendering a long one again
+// for each addition would take ever longer.
 
 /** @typedef {import("./markdown.js").Markdown} Markdown */
 /** @typedef {import("marked").Token} Token */
@@ -16,6 +16,11 @@
 /** An item can still change the looseness of the list, which is that of all items, together with the item before. */
 const OPEN_ITEMS = 2;
 
+/** What may mean something in a paragraph, or end it. */
+const MEANINGFUL = /[\n&<>[\]\\`*_~$@|#]|www\.|:\/\//i;
+/** After so many characters, a line of words stays a paragraph. */
+const SURELY_WORDS = 40;
+
 /**
  * The block that was just rendered; null for a kind that is always rendered again.
  * @param {Markdown} renderer
@@ -28,7 +33,29 @@ export function openBlock(renderer, token, root) {
   if (token.type === "code") return openCode(/** @type {import("marked").Tokens.Code} */ (token), root);
   if (token.type === "table") return openTable(renderer, token.raw, root);
   if (token.type === "list") return openList(renderer, /** @type {List} */ (token), root);
+  if (token.type === "paragraph") return openParagraph(token.raw, root);
   return null;
+}
+
+/**
+ * @param {string} raw
+ * @param {HTMLElement} root
+ * @returns {OpenBlock | null}
+ */
+function openParagraph(raw, root) {
+  const node = root.firstChild;
+  // Words are rendered as they are; else there would be other nodes, or other text.
+  if (raw.length < SURELY_WORDS || MEANINGFUL.test(raw) || !(node instanceof Text) || node.data !== raw) return null;
+  return {
+    grow(grown) {
+      const { length } = node;
+      // With the last word, the beginning of which may have been shown.
+      if (MEANINGFUL.test(grown.slice(Math.max(0, length - SURELY_WORDS)))) return false;
+      node.appendData(grown.slice(length));
+      return true;
+    },
+    close: () => false,
+  };
 }
 
 /**

@@ -1,16 +1,24 @@
-// Shows a growing text. Complete blocks are rendered once; only the last block is rendered again when text is added.
+// Shows a growing text. Complete blocks are rendered once; only the last block is rendered again when text is added. A
+// long text is in parts, so that those out of view cost nothing.
 
 import { colour } from "./code.js";
+import { element } from "../../dom.js";
 import { loadMarkdown } from "./markdown.js";
 import { openBlock } from "./open-block.js";
 
 /** @typedef {import("./markdown.js").Markdown} Markdown */
+/** @typedef {import("marked").Token} Token */
 
 // A last line of only these characters may become a list, a rule, a fence or a table, or make the line before a
 // heading: it is shown once that is clear.
 const UNDECIDED = /^[ \t]*[-=*_+~`#>|:]+[ \t]*$/;
 // In a numbered list, digits may become its next item.
 const UNDECIDED_IN_LIST = /^[ \t]*(?:[-=*_+~`#>|:]+|\d{1,9})[ \t]*$/;
+/** So many blocks are in a part, or a few more: see `WITH_MARGINS`. */
+const PART_BLOCKS = 16;
+const MOST_BLOCKS = 64;
+/** No part should begin or end with these: their margins would be added to those of the part. */
+const WITH_MARGINS = new Set(["heading", "hr"]);
 const REFERENCE = /^ {0,3}\[[^\]\n]+\]:\s/m;
 
 /** @type {Markdown | null | undefined} */
@@ -31,10 +39,15 @@ export class RichText {
   #open = [];
   /** The last block, if it can grow where it stands. @type {import("./open-block.js").OpenBlock | null} */
   #openBlock = null;
+  /** Where blocks are added: the root, later a part of it. */
+  #part;
+  /** How many are complete there. */
+  #blocks = 0;
 
   /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
+    this.#part = root;
     root.classList.add("rich");
   }
 
@@ -75,6 +88,8 @@ export class RichText {
     this.#closed = 0;
     this.#open = [];
     this.#openBlock = null;
+    this.#part = this.#root;
+    this.#blocks = 0;
   }
 
   /**
@@ -92,9 +107,11 @@ export class RichText {
     let last = tokens.length - 1;
     while (last > 0 && tokens[last].type === "space") last -= 1;
     if (isComplete) last = tokens.length;
-    this.#close(renderer, tokens.slice(0, last));
+    const closed = tokens.slice(0, last);
+    this.#close(renderer, closed);
     const open = tokens.slice(last);
     if (open.length > 0) {
+      this.#endPart(closed.findLast(({ type }) => type !== "space"), open[0]);
       this.#open = this.#replaceOpen(renderer.render(open));
       this.#openBlock = openBlock(renderer, open[0], this.#open[0]);
     }
@@ -103,7 +120,7 @@ export class RichText {
   /**
    * Render blocks that will not change any more: the first takes the place of the open one.
    * @param {Markdown} renderer
-   * @param {import("marked").Token[]} tokens
+   * @param {Token[]} tokens
    */
   #close(renderer, tokens) {
     if (tokens.length === 0) return;
@@ -113,8 +130,22 @@ export class RichText {
     const added = this.#replaceOpen(renderer.render(isShown ? tokens.slice(1) : tokens));
     this.#open = [];
     this.#openBlock = null;
+    this.#blocks += tokens.length;
     this.#closed += tokens.reduce((length, { raw }) => length + raw.length, 0);
     for (const node of [...kept, ...added]) if (node instanceof Element) void colour(node);
+  }
+
+  /**
+   * Begin another part if this one is long enough.
+   * @param {Token | undefined} before The last complete block; undefined if none has just been added.
+   * @param {Token} after The next block.
+   */
+  #endPart(before, after) {
+    if (before === undefined || this.#blocks < PART_BLOCKS) return;
+    if (this.#blocks < MOST_BLOCKS && (WITH_MARGINS.has(before.type) || WITH_MARGINS.has(after.type))) return;
+    this.#part = element("div", { class: "part" });
+    this.#blocks = 0;
+    this.#root.append(this.#part);
   }
 
   /**
@@ -124,7 +155,7 @@ export class RichText {
   #replaceOpen(nodes) {
     const added = [...nodes.childNodes];
     for (const node of this.#open) node.remove();
-    this.#root.append(nodes);
+    this.#part.append(nodes);
     return added;
   }
 }

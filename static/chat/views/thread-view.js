@@ -9,6 +9,10 @@ import { MessageView } from "./message/message-view.js";
 /** Within this distance, the view counts as at the end. */
 const NEAR_END_PX = 48;
 const MARGIN = "1500px 0px";
+/** Of the time, drawing may take so much: the rest of the page stays quick, and frames are not missed. */
+const DRAWING_SHARE = 0.25;
+/** But text comes at least so often, or takes half of the time. */
+const MAX_WAIT_MS = 250;
 
 export class ThreadView {
   #scroller;
@@ -25,6 +29,10 @@ export class ThreadView {
   #observer;
   /** The time of the next frame that draws; slow drawing postpones it. */
   #notBefore = 0;
+  /** The time of the frame that drew last. */
+  #drawnAt = 0;
+  /** Its task comes after the frame in which it was posted has been laid out and painted. */
+  #afterFrame = new MessageChannel();
 
   /**
    * @param {HTMLElement} scroller
@@ -46,6 +54,10 @@ export class ThreadView {
     // Keep the end in view when the height of the window, the box or the list changes.
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(scroller);
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(list);
+    this.#afterFrame.port1.onmessage = ({ data: began }) => {
+      const took = performance.now() - began;
+      this.#notBefore = this.#drawnAt + Math.min(took / DRAWING_SHARE, Math.max(MAX_WAIT_MS, 2 * took));
+    };
   }
 
   /**
@@ -121,9 +133,8 @@ export class ThreadView {
     for (const [id, message] of this.#changed) this.#views.get(id)?.draw(message);
     this.#changed.clear();
     if (this.#isAtEnd) this.#goToEnd();
-    // Rendering a long table or list again is slow; leave the rest of the page three times as long.
-    const took = performance.now() - began;
-    this.#notBefore = took > 4 ? time + took * 4 : 0;
+    this.#drawnAt = time;
+    this.#afterFrame.port2.postMessage(began);
   }
 
   #goToEnd() {

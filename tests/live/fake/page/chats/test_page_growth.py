@@ -28,6 +28,7 @@ TEXTS = {
     "loose list": f"{LOOSE}\n\n{TIGHT}\n\n---\nThe end.",
     "list that turns loose": f"{TURNS_LOOSE}\n\n```\ncode\n```\n- a\n- b\n# c",
     "list with code": f"1. One\n\n   ```python\n   x = 1\n   ```\n\n2. Two\n\n   {ROWS}\n3. Three\nlazy\n> - x\n",
+    "words": f"{'Only words, and more. ' * 9}www.example.org and {'so on: ' * 9}https://example.org/a\n---\n1. 1.",
     "mixed": "\n\n".join([MARKDOWN] * 3),
 }
 
@@ -36,6 +37,7 @@ LONG = {
     "table": "| Name | Value |\n|---|--:|\n" + "".join(f"| row {number} | `{number}` |\n" for number in range(200)),
     "tight list": "".join(f"- Point **{number}** of many\n" for number in range(200)),
     "loose list": "".join(f"{number + 1}. Point **{number}** of many\n\n" for number in range(200)),
+    "one paragraph": "Only words, and more. " * 2000,
     "paragraphs": "".join(f"Paragraph {number} with *some* words.\n\n" for number in range(400)),
 }
 STEPS = 80
@@ -48,13 +50,14 @@ GROW = """async ([text, cuts]) => {
     const rich = new RichText(root);
     for (const part of parts) rich.show(part, false);
     rich.show(text, true);
+    for (const part of root.querySelectorAll(".part")) part.replaceWith(...part.childNodes);
     // Between elements, white space is not shown.
     return root.outerHTML.replace(/>\\s+</g, "><");
   };
   return [shown([]), ...cuts.map((cut) => shown(cut.map((at) => text.slice(0, at))))];
 }"""
 
-# The nodes that each step adds, and how many there are in the end.
+# The nodes that each step adds, how many there are in the end, and how many blocks the largest part has.
 WORK = """async ([text, steps]) => {
   const { RichText, prepareRichText } = await import("/static/chat/text/rich-text.js");
   await prepareRichText();
@@ -69,7 +72,8 @@ WORK = """async ([text, steps]) => {
     const nodes = observer.takeRecords().flatMap(({ addedNodes }) => [...addedNodes]);
     added.push(nodes.reduce((sum, node) => sum + size(node), 0));
   }
-  return [added, size(root)];
+  const most = Math.max(...[root, ...root.querySelectorAll(".part")].map((one) => one.childElementCount));
+  return [added, size(root), most];
 }"""
 
 
@@ -84,7 +88,8 @@ async def test_a_grown_text_is_shown_as_one_that_came_at_once(chat: Chat) -> Non
 
 async def test_what_a_token_costs_does_not_grow_with_the_text(chat: Chat) -> None:
     for kind, text in LONG.items():
-        added, nodes = await chat.page.evaluate(WORK, [text, STEPS])
+        added, nodes, most = await chat.page.evaluate(WORK, [text, STEPS])
         second, _, last = (sum(added[quarter * STEPS // 4 : (quarter + 1) * STEPS // 4]) for quarter in (1, 2, 3))
         assert last <= 1.5 * second + 10, f"{kind}: {added}"
         assert sum(added) <= 4 * nodes, f"{kind}: each part of it is drawn a few times"
+        assert most < 100, f"{kind}: the browser can leave out what is not in view"

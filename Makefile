@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-# One for each core of a small machine.
-WORKERS ?= 2
+# Half of their time, many tests wait: three keep two cores busy.
+WORKERS ?= 3
 CERT_DIR ?= dev-cert
 BIN := .venv/bin
 NAME_ANOTHER := name a newer Python: make install PYTHON=python3.11
@@ -34,7 +34,7 @@ dev-cert: ## Make a certificate for localhost in dev-cert/, for --certfile and -
 		-keyout $(CERT_DIR)/key.pem -out $(CERT_DIR)/cert.pem 2>/dev/null
 	@echo "made $(CERT_DIR)/cert.pem and $(CERT_DIR)/key.pem"
 
-test: install ## Install, then run the tests, two at a time; WORKERS=0 for one after another
+test: install ## Install, then run the tests, three at a time; WORKERS=0 for one after another
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 # Two at a time: the types take as long as all others.

@@ -1,0 +1,1 @@
+"""A leader and its follower as two machines, of which each has a network namespace."""

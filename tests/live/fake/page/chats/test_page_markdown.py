@@ -195,7 +195,7 @@ async def test_what_is_complete_is_not_made_again(chat: Chat) -> None:
           window.removed = [];
           new MutationObserver((records) => {
             for (const { removedNodes, target } of records) {
-              if (target.classList?.contains("body")) window.removed.push(...removedNodes);
+              if (target.matches?.(".body, .part")) window.removed.push(...removedNodes);
             }
           }).observe(document.querySelector("#thread"), { childList: true, subtree: true });
         }"""
@@ -207,7 +207,7 @@ async def test_what_is_complete_is_not_made_again(chat: Chat) -> None:
     # A block that was complete was replaced at most once: when the next one began.
     for block in blocks:
         assert texts.count(block) <= 1, block
-    assert await page.locator(f"{LAST_ANSWER} .body > p").all_inner_texts() == blocks
+    assert await page.locator(f"{LAST_ANSWER} .body p").all_text_contents() == blocks
 
 
 async def test_the_diagrams_of_the_documents_have_no_errors(browser: Browser) -> None:

@@ -48,7 +48,11 @@ def load(source: Path) -> tuple[Any, PreTrainedTokenizerFast]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
-    return model.train(), AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    # Where it was loaded from is not to be saved with it.
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)
+    return model.train(), tokenizer
 
 
 def train_heads(student: Student, tokenizer: PreTrainedTokenizerFast, dialogues: Dialogues) -> None:

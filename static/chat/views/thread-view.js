@@ -11,8 +11,8 @@ const NEAR_END_PX = 48;
 const MARGIN = "1500px 0px";
 /** Of the time, drawing may take so much: the rest of the page stays quick, and frames are not missed. */
 const DRAWING_SHARE = 0.25;
-/** But text comes at least so often, or takes half of the time. */
-const MAX_WAIT_MS = 250;
+/** But text comes at least so often, or drawing takes half of the time: much text at once makes a frame long. */
+const MAX_WAIT_MS = 50;
 
 export class ThreadView {
   #scroller;
@@ -56,7 +56,7 @@ export class ThreadView {
     new ResizeObserver(() => { if (this.#isAtEnd) this.#goToEnd(); }).observe(list);
     this.#afterFrame.port1.onmessage = ({ data: began }) => {
       const took = performance.now() - began;
-      this.#notBefore = this.#drawnAt + Math.min(took / DRAWING_SHARE, Math.max(MAX_WAIT_MS, 2 * took));
+      this.#notBefore = this.#drawnAt + Math.min(took / DRAWING_SHARE, Math.max(MAX_WAIT_MS, took));
     };
   }
 

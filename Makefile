@@ -80,6 +80,7 @@ SERVE_EXTRAS = --extra cpu --extra embeddings --extra otel --extra redis --extra
 lock: install ## Remake the locks in requirements/ from pyproject.toml (UPGRADE=1: with newer versions)
 	$(COMPILE) $(SERVE_EXTRAS) --group dev --output-file requirements/cpu.txt
 	$(COMPILE) $(SERVE_EXTRAS) --group build --constraint requirements/cpu.txt --output-file requirements/cpu-serve.txt
+	$(COMPILE) --extra ray --constraint requirements/cpu.txt --output-file requirements/ray.txt
 
 screenshots: install ## Make the pictures of the chat in docs/ anew
 	$(BIN)/python -m tests.live.browser.screenshots

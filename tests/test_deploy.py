@@ -48,6 +48,12 @@ def tool(name: str) -> Path:
     return Path(sys.executable).with_name(name)
 
 
+def test_the_flags_for_ray_serve_are_options() -> None:
+    [application] = yaml.safe_load((DEPLOY / "ray_serve.yaml").read_text("utf-8"))["applications"]
+    flags = read_flags(application["args"]["flags"])
+    assert flags["store"] == "redis://store.internal:6379/0"
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_the_dockerfiles_pass_hadolint(kind: str) -> None:
     run(tool("hadolint"), DEPLOY / f"Dockerfile.{kind}")

@@ -38,7 +38,7 @@ MAKE = re.compile(r"(?<![\w/.-])make((?: +[\w.-]+)*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VARIABLE = re.compile(r"\bTWOWIRE_[A-Z0-9_]*[A-Z0-9]\b")
 
-FOREIGN = {"curl", "npm", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl", "vllm"}
+FOREIGN = {"curl", "npm", "pip", "hypercorn", "pytest", "openssl", "git", "uv", "docker", "systemctl", "vllm", "ray"}
 """Programs whose options are not ours to check."""
 
 NOT_OURS = {"TWOWIRE_SERVICE_HOST"}

@@ -1,0 +1,40 @@
+"""A Ray cluster of this machine alone that serves two replicas, until its standard input ends.
+
+Run as `python -m tests.live.servers.programs.ray_head ENGINE FOLDER PORT …flags…`; ENGINE is `counting` or `real`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import ray
+from ray import serve
+
+from app.server.ray import RayOptions, hosted
+from app.server.wiring import build_services
+from tests.live.servers import fake_server
+
+OBJECT_STORE_BYTES = 80 * 2**20
+READY = "replicas are ready"
+
+
+def main(engine: str, folder: str, port: str, *flags: str) -> None:
+    build = fake_server.build_services if engine == "counting" else build_services
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=folder,
+        _node_ip_address="127.0.0.1",
+    )
+    serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
+    # Of no CPU, because Ray has two, and its own actors take some.
+    serve.run(hosted(RayOptions(flags=flags, replicas=2, cpus=0), build), name="twowire")
+    print(READY, flush=True)
+    sys.stdin.read()
+    serve.shutdown()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

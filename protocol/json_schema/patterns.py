@@ -8,8 +8,9 @@ from protocol.json_schema import bounds
 from protocol.json_schema.bounds import Sums, wrong
 from protocol.validation.request import shown
 
-# A class that is not closed is one token to the end, so that the end is looked for once.
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d{1,9})(?:(,)(\d{0,9}))?\}|.", re.DOTALL)
+# A class that is not closed is one token to the end, so that the end is looked for once. The group is atomic, because
+# possessive ones are wrong in Python before 3.11.5.
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?>(?:\\.|[^\]\\])*)(?:\]|\\?\Z)|\{(\d{1,9})(?:(,)(\d{0,9}))?\}|.", re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"(?P<lookahead>\(\?[=!])|(?P<lookbehind>\(\?<[=!])|(?P<boundary>\\[bB])|(?P<backreference>\\[1-9]|\\k<|\(\?P=)"
 )

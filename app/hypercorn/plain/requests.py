@@ -15,10 +15,12 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
 # As h11 has them (`h11._abnf`), without what is deprecated: bare line feeds and values over several lines.
 NAME = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]++"
-VALUE = rb"(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?+"
+# Groups are atomic, not possessive: before Python 3.11.5, a possessive one keeps what its failed last round has read.
+VALUE = rb"(?>(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*)?)"
 _FIELD = rb"%b:[ \t]*+%b[ \t]*+\r\n"
 _HEAD = re.compile(
-    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*+) HTTP/1\.1\r\n((?:%b)++)\r\n" % (_FIELD % (NAME, VALUE))
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*+) HTTP/1\.1\r\n((?>(?:%b)+))\r\n"
+    % (_FIELD % (NAME, VALUE))
 )
 _FIELDS = re.compile(_FIELD % (b"(%b)" % NAME, b"(%b)" % VALUE))
 

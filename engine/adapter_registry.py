@@ -273,7 +273,9 @@ class Adapters:
             except Exception as error:
                 log.warning("adapter_not_dropped", adapter=adapter.name, reason=f"{type(error).__name__}: {error}")
         self._leaving.discard(adapter)
-        await _remove_files(adapter)
+        # Those that were named at the start are loaded again by a new API server 0.
+        if adapter not in self.config.loaded:
+            await _remove_files(adapter)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -58,7 +58,12 @@ class FollowerEngine(VllmEngine):
         self._follower.ready(lambda: self.own_steps)
 
     async def _load_adapters(self) -> None:
-        """Load those that were named, before the first API server says that all are ready; there can be no others."""
+        """Load those that were named, before the first API server says that all are ready.
+
+        Where they can change, this is no time to load any: `Adapters.start` does, once it knows which are served.
+        """
+        if self._config.adapters.can_change:
+            return
         for adapter in self._config.adapters.loaded:
             try:
                 await super().load_adapter(adapter)

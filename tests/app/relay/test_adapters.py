@@ -128,15 +128,16 @@ async def test_either_loads_for_both(tmp_path: Path, law: str) -> None:
 
 async def test_a_request_of_the_other_keeps_its_adapter_in_the_engine(tmp_path: Path, law: str) -> None:
     async with two(tmp_path, "sql") as made:
-        async with await made.other.run("sql") as generation:
-            await made.leader.load("sql", law, replaces=True)
-            assert made.other.names == ["sql@2"]
-            await made.leader.unload("sql")
-            assert made.first.names == made.other.names == []
-            await until(lambda: made.first.in_engine == ["sql@1"])
+        await made.leader.load("law", law, replaces=False)
+        async with await made.other.run("law") as generation:
+            await made.leader.load("law", law, replaces=True)
+            assert made.other.names == ["sql@1", "law@3"]
+            await made.leader.unload("law")
+            assert made.first.names == made.other.names == ["sql@1"]
+            await until(lambda: made.first.in_engine == ["sql@1", "law@2"])
             folder = generation.adapter.folder if generation.adapter else Path()
             assert folder.is_dir()
-        await until(lambda: made.first.in_engine == [])
+        await until(lambda: made.first.in_engine == ["sql@1"])
         await until(lambda: not folder.exists())
 
 
@@ -178,6 +179,19 @@ async def test_a_new_first_api_server_begins_again(tmp_path: Path, law: str) -> 
         await until(lambda: made.other.names == ["sql@1"])
         await made.follower.load("law", law, replaces=False)
         assert made.other.names == made.first.in_engine == ["sql@1", "law@3"], "no id comes twice"
+
+
+async def test_a_new_first_api_server_finds_the_files_of_what_was_unloaded(tmp_path: Path) -> None:
+    async with two(tmp_path, "sql") as made:
+        (named,) = made.first.adapters.config.loaded
+        await made.leader.unload("sql")
+        assert made.first.in_engine == []
+        await made.end()
+        await until(lambda: made.follower._writer is None)
+        assert (named.folder / "adapter_config.json").is_file()
+        made.begin()
+        await made.start(made.first)
+        await until(lambda: made.other.names == made.first.in_engine == ["sql@1"])
 
 
 async def test_one_that_starts_later_serves_what_was_loaded_meanwhile(tmp_path: Path, law: str) -> None:

@@ -81,6 +81,14 @@ def test_what_is_wrong_is_named(message: dict[str, Any], param: str, fault: Faul
     assert (error.param or "").removesuffix(".url") == param.removesuffix(".url")
 
 
+def test_a_calls_output_has_no_sound() -> None:
+    output = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "a"}, SOUND]}
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    with pytest.raises(TwowireError) as caught:
+        request_from_object(ResponseRequest, {"model": "m", "input": [call, output]})
+    assert (caught.value.fault, caught.value.param) == (Fault.INVALID_VALUE, "input[1].output[1]")
+
+
 def test_anthropics_messages_have_no_sound() -> None:
     body = {"model": "m", "max_tokens": 5, "messages": [user(SOUND)]}
     with pytest.raises(TwowireError) as caught:

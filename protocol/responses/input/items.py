@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from protocol.chat.content import Content, check_parts
+from protocol.chat.content import Content, check_parts, is_sound
 from protocol.chat.messages import MAX_MESSAGES, Name, arguments_object
 from protocol.errors import Fault
 from protocol.responses.input.content import ReasoningParts
@@ -88,6 +88,15 @@ class CallOutputItem(InputItem):
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Name
     output: Content = Field(description="Text, or a list of parts: text, images.")
+
+    @model_validator(mode="after")
+    def _has_no_sound(self) -> CallOutputItem:
+        for index, part in enumerate(self.output if isinstance(self.output, list) else ()):
+            if is_sound(part):
+                raise refusal(
+                    Fault.INVALID_VALUE, "is sound, which only the user's messages may hold.", ("output", index)
+                )
+        return self
 
 
 class ReasoningItem(InputItem):

@@ -32,12 +32,12 @@ def load_models(config: EmbedderConfig) -> tuple[dict[str, Model], str]:
     is_compiled = compiled.wants_compiled(config.backend, device, config.dtype)
     models: dict[str, Model] = {}
     for name, path in config.models.items():
-        encoder = _loaded(SentenceTransformer, "--embedding-model", name, path, device, config.dtype, is_compiled)
+        encoder = _loaded(SentenceTransformer, "--embedding-model", name, path, device, config.dtype)
         models[name] = Encoder(encoder, path, shorter=name in config.matryoshka)
         if is_compiled:
             _compile(encoder, name, config)
     for name, path in config.rerankers.items():
-        ranker = _loaded(CrossEncoder, "--reranker", name, path, device, config.dtype, is_compiled)
+        ranker = _loaded(CrossEncoder, "--reranker", name, path, device, config.dtype)
         models[name] = Ranker(ranker)
         if is_compiled:
             _compile(ranker, name, config)
@@ -46,8 +46,7 @@ def load_models(config: EmbedderConfig) -> tuple[dict[str, Model], str]:
     return models, device
 
 
-def _loaded(kind: Any, flag: str, name: str, path: str, device: str, dtype: str, is_compiled: bool) -> Any:
-    dtype = "float32" if is_compiled else dtype
+def _loaded(kind: Any, flag: str, name: str, path: str, device: str, dtype: str) -> Any:
     try:
         model = kind(path, device=device, model_kwargs={"torch_dtype": getattr(torch, dtype)})
     except Exception as error:
@@ -68,6 +67,10 @@ def _compile(model: Any, name: str, config: EmbedderConfig) -> None:
     """Have OpenVINO compute the model, or torch in the number format that was asked for."""
     threads = get_threads()
     lanes = processors_of("cpu", threads, set_threads).lanes
+    size = sum(one.numel() for one in model.parameters())
+    if config.backend == "auto" and size > compiled.MAX_PARAMETERS:
+        return
+    model.float()
     try:
         compiled.compile_transformer(model[0], config.dtype, threads, lanes)
     except compiled.NotCompiled as reason:

@@ -60,7 +60,7 @@ class Model(Protocol):
         """The tokens of each text, truncated if `wanted` allows it."""
 
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
-        """The vector or score of each text, as JSON."""
+        """The vector or score of each text, as JSON; nothing for one whose values are no numbers."""
 
 
 class _Tokenizer:
@@ -206,6 +206,8 @@ class Encoder:
         is_shorter = size is not None and size < len(raw)
         is_scaled = (self._normalizes or is_shorter) if wanted.normalize is None else wanted.normalize
         vector = whole if is_scaled else raw
+        if not np.isfinite(vector).all():
+            return b""
         if is_shorter:
             vector = vector[:size]
             if is_scaled:
@@ -232,7 +234,7 @@ class Ranker:
     def compute(self, tokens: Sequence[Tokens], wanted: Sequence[Wanted]) -> list[bytes]:
         scores = self._model(self._tokenizer.features(tokens, self._model.device))["scores"].float()
         scores = self._model.activation_fn(scores).reshape(len(tokens)).cpu().numpy()
-        return [orjson.dumps(float(score)) for score in scores]
+        return [orjson.dumps(float(score)) if np.isfinite(score) else b"" for score in scores]
 
 
 def trained_dimensions(config: Any, folder: Path) -> bool | tuple[int, ...]:

@@ -133,6 +133,13 @@ class Worker:
         except Exception as error:
             slices = sorted({one.slice for one in items})
             return {"type": "broken", "slices": slices, "reason": reason_of(error)}, []
+        # JSON has no NaN. A model gives it for few texts, if at all, and the others of the batch are not to blame.
+        if broken := {item.slice for item, piece in zip(items, pieces, strict=True) if not piece}:
+            self.send(
+                {"type": "broken", "slices": sorted(broken), "reason": "the model gives values that are no numbers"}
+            )
+            whole = [(item, piece) for item, piece in zip(items, pieces, strict=True) if item.slice not in broken]
+            items, pieces = [item for item, _ in whole], [piece for _, piece in whole]
         parts = [
             (item.slice, item.place, len(item.tokens.ids), len(piece))
             for item, piece in zip(items, pieces, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -98,16 +99,17 @@ def test_bfloat16_is_near(load: Load) -> None:
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("factor", [2.0, float("nan")])
 def test_a_model_whose_values_would_differ_stays_with_torch(
-    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    factor: float, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plain = BertModel.forward
 
     def branching(self: Any, input_ids: Any, **rest: Any) -> Any:
         # The tracer follows the branch that its example takes, and forgets the other.
         output = plain(self, input_ids=input_ids, **rest)
-        if input_ids.shape[1] < 10:
-            output["last_hidden_state"] = output["last_hidden_state"] * 2
+        if input_ids.shape[1] > 30:
+            output["last_hidden_state"] = output["last_hidden_state"] * factor
         return output
 
     monkeypatch.setattr(BertModel, "forward", branching)
@@ -116,6 +118,36 @@ def test_a_model_whose_values_would_differ_stays_with_torch(
     assert "computed by torch, because OpenVINO cannot: its values would be" in capfd.readouterr().err
     with pytest.raises(EngineStartError, match=r"--embedding-backend: OpenVINO cannot compute 'e'"):
         loading.load_models(replace(config, backend="openvino"))
+
+
+def test_a_batch_has_the_processors_that_its_thread_is_given(load: Load) -> None:
+    model = load()["e"]
+    inner, wanted = model._model[0].model, [Wanted()]
+    before = loading.get_threads()
+    try:
+        for count, name in ((2, "whole"), (1, "shared")):
+            inner._mine = threading.local()
+            loading.set_threads(count)
+            model.compute(model.tokens(["a"], Wanted()), wanted)
+            assert list(vars(inner._mine)) == [name]
+    finally:
+        loading.set_threads(before)
+    assert [one.get_property("NUM_STREAMS") for one in (inner._whole, inner._shared)] == [1, 2]
+
+
+def test_a_large_model_stays_with_torch(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "MAX_PARAMETERS", 1000)
+    assert not is_compiled(loading.load_models(config_of(folders))[0]["e"])
+    assert is_compiled(loading.load_models(config_of(folders, backend="openvino"))[0]["e"])
+
+
+def test_a_value_that_is_no_number_is_no_answer(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(backend="torch")["e"]
+    monkeypatch.setattr(
+        model, "_modules", [lambda features: {"sentence_embedding": torch.tensor([[1.0], [float("nan")]])}]
+    )
+    pieces = model.compute(model.tokens(["a", "b"], Wanted()), [Wanted()] * 2)
+    assert (bool(pieces[0]), pieces[1]) == (True, b"")
 
 
 def test_torch_computes_where_openvino_is_not_installed(

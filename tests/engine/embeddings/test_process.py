@@ -27,6 +27,10 @@ LANES = 2
 CARD = ModelCard("embedding", dimensions=1, max_tokens=100)
 
 
+NO_NUMBER = 97
+"""A text of so many characters has no vector."""
+
+
 @dataclass
 class Tokens:
     ids: list[int]
@@ -66,7 +70,7 @@ class CountingModel:
             self.now -= 1
             self.computed += len(tokens)
             self.batches.append(len(tokens))
-        return [str(len(one.ids)).encode() for one in tokens]
+        return [str(len(one.ids)).encode() if len(one.ids) != NO_NUMBER else b"" for one in tokens]
 
 
 @pytest.fixture
@@ -209,6 +213,22 @@ async def test_what_breaks_is_an_error_of_its_own_and_quotes_nothing(
     assert "secret" not in str(lines)
     model.failure = None
     assert (await process.run(Job("m", ["x"]), "client")).tokens == 1
+
+
+async def test_a_text_without_numbers_harms_no_other(process: EmbedderProcess, model: CountingModel) -> None:
+    model.may_compute.clear()
+    lengths = [10, NO_NUMBER, 11, NO_NUMBER, 12] * 4
+    runs = [asyncio.create_task(process.run(Job("m", ["x" * length]), "client")) for length in lengths]
+    await until(lambda: model.taken == len(lengths))
+    model.may_compute.set()
+    for length, answer in zip(lengths, await asyncio.gather(*runs, return_exceptions=True), strict=True):
+        if length == NO_NUMBER:
+            assert isinstance(answer, TwowireError)
+            assert answer.fault is Fault.INTERNAL
+        else:
+            assert not isinstance(answer, BaseException)
+            assert answer.pieces == [str(length).encode()]
+    assert max(model.batches) > 1
 
 
 async def test_a_client_that_leaves_ends_what_was_not_computed(process: EmbedderProcess, model: CountingModel) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import ray
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from quart import Quart
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
@@ -39,13 +40,20 @@ LOOK_S = 0.25
 SEQUENCES = "twowire_sequences"
 
 
+def _split(flags: Any) -> Any:
+    return shlex.split(flags) if isinstance(flags, str) else flags
+
+
 class RayOptions(BaseModel):
     """The arguments of the application, as `args` in a configuration of Serve or as `name=value` after `serve run`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    flags: tuple[str, ...] = ()
-    """Those of `twowire serve`. `TWOWIRE_…` variables count as well, as they are where a replica runs."""
+    flags: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """Those of `twowire serve`, as a list or as a shell has them.
+
+    `TWOWIRE_…` variables count as well, as they are where a replica runs.
+    """
     replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(None, ge=1)
     """With more than `replicas`, Ray adds replicas under load, and takes them away again."""
@@ -60,12 +68,15 @@ class RayOptions(BaseModel):
     """How many requests and WebSockets Ray gives to a replica at once: more than the server's own limits allow."""
 
 
-def application(options: RayOptions) -> serve.Application:
-    """The application for `serve run app.server.ray:application`. Raises `SettingsError`."""
-    return hosted(options)
+def application(args: dict[str, Any]) -> serve.Application:
+    """The application for `serve run app.server.ray:application`, of `RayOptions`. Raises `SettingsError`.
+
+    Ray would make them itself, but not of an annotation that is a string, as all are in this file.
+    """
+    return hosted(RayOptions.model_validate(args), build_services)
 
 
-def hosted(options: RayOptions, build: Build = build_services) -> serve.Application:
+def hosted(options: RayOptions, build: Build) -> serve.Application:
     """The deployment, with what builds a replica's services. Raises `SettingsError`."""
     drain_s = _settings(options).requests.drain_timeout_s
     deployment = serve.deployment(
@@ -125,6 +136,8 @@ class _Replica:
         self._settings = settings
         self._services = build(settings)
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaves_at: float | None = None
+        """When the drain's time is over, by the event loop's clock; None while Ray keeps this replica."""
 
     def __serve_build_asgi_app__(self) -> Quart:
         app = create_app(self._services)
@@ -132,6 +145,8 @@ class _Replica:
         # After those of the app itself, which start the engine and stop it.
         app.before_serving(self._start)
         app.after_serving(self._stop)
+        # Ray waits for requests, but not for what runs without one: responses in the background, chats to resume.
+        app.after_serving_funcs.insert(0, self._drain)
         return app
 
     async def _start(self) -> None:
@@ -153,9 +168,16 @@ class _Replica:
     async def _drain_once(self, is_stopping: Callable[[], bool]) -> None:
         while not is_stopping():  # noqa: ASYNC110  # Ray sets no event
             await asyncio.sleep(LOOK_S)
-        drain_s = self._settings.requests.drain_timeout_s
-        log.info("draining", drain_timeout_s=drain_s)
-        await asyncio.gather(self._services.manager.stop(drain_s), self._services.embedder.stop(drain_s))
+        await self._drain()
+
+    async def _drain(self) -> None:
+        """Wait until nothing runs any more, at most for the time that is left since this was first called."""
+        now, drain_s = asyncio.get_running_loop().time(), self._settings.requests.drain_timeout_s
+        if self._leaves_at is None:
+            self._leaves_at = now + drain_s
+            log.info("draining", drain_timeout_s=drain_s)
+        left_s = max(self._leaves_at - now, 0.0)
+        await asyncio.gather(self._services.manager.stop(left_s), self._services.embedder.stop(left_s))
 
     async def check_health(self) -> None:
         """Ray asks; a replica whose check raises several times is replaced. An engine that restarts needs no help."""

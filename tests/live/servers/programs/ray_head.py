@@ -5,13 +5,14 @@ Run as `python -m tests.live.servers.programs.ray_head ENGINE FOLDER PORT …fla
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import ray
 from ray import serve
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
-from app.server.ray import RayOptions, hosted
-from app.server.wiring import build_services
+from app.server import ray as hosting
 from tests.live.servers import fake_server
 
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -19,7 +20,6 @@ READY = "replicas are ready"
 
 
 def main(engine: str, folder: str, port: str, *flags: str) -> None:
-    build = fake_server.build_services if engine == "counting" else build_services
     ray.init(
         num_cpus=2,
         include_dashboard=False,
@@ -29,7 +29,11 @@ def main(engine: str, folder: str, port: str, *flags: str) -> None:
     )
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
     # Of no CPU, because Ray has two, and its own actors take some.
-    serve.run(hosted(RayOptions(flags=flags, replicas=2, cpus=0), build), name="twowire")
+    args = {"flags": shlex.join(flags), "replicas": 2, "cpus": 0}
+    if engine == "counting":
+        vars(hosting)["build_services"] = fake_server.build_services
+    # As `serve run` and `serve deploy` do.
+    serve.run(call_user_app_builder_with_args_if_necessary(hosting.application, args), name="twowire")
     print(READY, flush=True)
     sys.stdin.read()
     serve.shutdown()

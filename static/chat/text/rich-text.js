@@ -33,6 +33,7 @@ export class RichText {
   #root;
   #text = "";
   #isPlain = true;
+  #isComplete = false;
   /** The length of the text in blocks that will not change any more. */
   #closed = 0;
   /** The nodes of the last block. @type {ChildNode[]} */
@@ -60,8 +61,11 @@ export class RichText {
     if (!isComplete && this.#isSelected()) return;
     const wanted = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (markdown === null || markdown === undefined) return this.#showPlain(wanted);
-    if (this.#isPlain || !wanted.startsWith(this.#text)) this.#clear();
+    const isMore = wanted.length > this.#text.length;
+    // What was complete may have ended within a word or a fence, and now goes on.
+    if (this.#isPlain || !wanted.startsWith(this.#text) || (this.#isComplete && isMore)) this.#clear();
     this.#text = wanted;
+    this.#isComplete = isComplete;
     if (isComplete && REFERENCE.test(wanted)) this.#clear();
     this.#grow(markdown, isComplete);
   }

@@ -57,6 +57,18 @@ GROW = """async ([text, cuts]) => {
   return [shown([]), ...cuts.map((cut) => shown(cut.map((at) => text.slice(0, at))))];
 }"""
 
+CONTINUE = """async ([text, cut]) => {
+  const { RichText, prepareRichText } = await import("/static/chat/text/rich-text.js");
+  await prepareRichText();
+  const shown = (...ends) => {
+    const root = document.createElement("div");
+    const rich = new RichText(root);
+    for (const [end, isComplete] of ends) rich.show(text.slice(0, end), isComplete);
+    return root.outerHTML;
+  };
+  return [shown([text.length, true]), shown([cut, true], [cut + 2, false], [text.length, true])];
+}"""
+
 # The nodes that each step adds, how many there are in the end, and how many blocks the largest part has.
 WORK = """async ([text, steps]) => {
   const { RichText, prepareRichText } = await import("/static/chat/text/rich-text.js");
@@ -84,6 +96,13 @@ async def test_a_grown_text_is_shown_as_one_that_came_at_once(chat: Chat) -> Non
         whole, *grown = await chat.page.evaluate(GROW, [text, cuts])
         for way, one in zip(ways, grown, strict=True):
             assert one == whole, f"{kind}, first {way[0]} characters, then {way[1]} at a time"
+
+
+async def test_an_answer_that_was_complete_and_is_continued_is_shown_as_one_text(chat: Chat) -> None:
+    # Cut within a word, and within code.
+    for text, cut in (("A word, and more of it.\n", 4), ("```python\nprint(1)\nprint(2)\n```\n", 15)):
+        whole, continued = await chat.page.evaluate(CONTINUE, [text, cut])
+        assert continued == whole
 
 
 async def test_what_a_token_costs_does_not_grow_with_the_text(chat: Chat) -> None:

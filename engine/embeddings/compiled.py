@@ -1,4 +1,4 @@
-"""Computes the transformer of an embedding model or reranker by OpenVINO, on a CPU: a third of torch's time, or less.
+"""Computes the transformer of an embedding model or reranker by OpenVINO, on a CPU, which takes less time than torch.
 
 Only this file imports OpenVINO. It reads the loaded torch model itself, in memory, so that neither `optimum` nor a file
 in another format is needed. Written for OpenVINO 2026.4 and sentence-transformers 6.2.
@@ -20,7 +20,7 @@ from transformers.utils.generic import ModelOutput
 from engine.api import EngineStartError
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-"""OpenVINO's number formats. Weights are loaded in float32 for each."""
+"""OpenVINO's number formats. The weights that it reads are in float32 for each."""
 
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}
 """The farthest that a value may be from torch's in float32, relative to the largest of them."""

@@ -16,6 +16,7 @@ from app.config.options import NO_FLAG, OPTIONS, REMOVED, RENAMED, flag_name, va
 from app.openapi.errors import error_table
 from bench import load, requests, run
 from bench.embeddings import __main__ as embeddings
+from bench.wires import ray
 from protocol.chat.request import ChatCompletionRequest
 from protocol.completions.request import CompletionRequest
 from protocol.embeddings.embed import EmbeddingRequest
@@ -104,7 +105,7 @@ def our_flags() -> set[str]:
 
 def bench_flags() -> set[str]:
     """Every flag of the measurements, and of the fuzz job."""
-    parsers = (embeddings.parser(), load.parser(), requests.parser(), run.parser(), fuzz.parser())
+    parsers = (embeddings.parser(), load.parser(), ray.parser(), requests.parser(), run.parser(), fuzz.parser())
     return {flag for parser in parsers for flag in parser._option_string_actions}
 
 

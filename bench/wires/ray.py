@@ -145,11 +145,17 @@ def until_logged(cluster: RayCluster, outcome: str) -> float:
     return time.perf_counter() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--engine", choices=["counting", "real"], default="counting")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    options = parser().parse_args()
     if options.engine == "real":
         run_real()
     else:

@@ -20,10 +20,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import structlog
 
-from app.relay.messages import BUFFER_BYTES, MAX_LINE_BYTES, Message, decoded_error, encoded_error, receive, send
+from app.relay.messages import (
+    BUFFER_BYTES,
+    MAX_LINE_BYTES,
+    Message,
+    decoded_error,
+    encoded,
+    encoded_error,
+    receive,
+    send,
+)
 from engine.adapter_registry import Adapters
 from engine.adapters.api import Adapter
 from protocol.errors import Fault, TwowireError
@@ -107,7 +115,9 @@ class AdapterLeader:
         self._adapters.drop_unused()
 
     def _state(self) -> bytes:
-        return line({"version": self._version, "adapters": [_encoded(one) for one in self._adapters.by_name.values()]})
+        return encoded(
+            {"version": self._version, "adapters": [_encoded(one) for one in self._adapters.by_name.values()]}
+        )
 
     async def _answer(self, writer: asyncio.StreamWriter, message: Message) -> None:
         error = None
@@ -183,7 +193,7 @@ class AdapterFollower:
         if self._writer is None or self._seen < 0 or self._writer.is_closing():
             return
         serving = [adapter.id for adapter in self._adapters.by_name.values()]
-        self._writer.write(line({"seen": self._seen, "serving": serving, "held": self._adapters.used_ids}))
+        self._writer.write(encoded({"seen": self._seen, "serving": serving, "held": self._adapters.used_ids}))
 
     async def _call(self, name: str, *given: Any) -> None:
         if self._writer is None or self._writer.is_closing():
@@ -191,7 +201,7 @@ class AdapterFollower:
         number = next(self._calls)
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            self._writer.write(line({"call": number, "do": name, "with": given}))
+            self._writer.write(encoded({"call": number, "do": name, "with": given}))
             async with asyncio.timeout(CALL_S):
                 answer = await waiting
         except TimeoutError:
@@ -200,11 +210,6 @@ class AdapterFollower:
             del self._waiting[number]
         if answer["error"] is not None:
             raise decoded_error(answer["error"])
-
-
-def line(message: Message) -> bytes:
-    """A message as bytes, for where nobody waits for it to be sent."""
-    return orjson.dumps(message) + b"\n"
 
 
 def _encoded(adapter: Adapter) -> list[Any]:

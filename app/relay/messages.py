@@ -35,9 +35,14 @@ BUFFER_BYTES = 256 << 10
 Message = dict[str, Any]
 
 
+def encoded(message: Message) -> bytes:
+    """A message as it is sent."""
+    return orjson.dumps(message) + b"\n"
+
+
 async def send(writer: asyncio.StreamWriter, message: Message) -> None:
     """Send a message, and wait while the other side does not read. Raises `OSError`."""
-    writer.write(orjson.dumps(message) + b"\n")
+    writer.write(encoded(message))
     await writer.drain()
 
 

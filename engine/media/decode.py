@@ -6,9 +6,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import pybase64
 from PIL import Image
 
+from engine.media.base64_text import bytes_of
 from engine.media.fetch import Allowance
 from engine.media.limits import MediaLimits
 from protocol.errors import Fault, TwowireError
@@ -25,10 +25,7 @@ def decode_base64(source: ImageSource) -> bytes:
     """The file in a `data:` URL, or in base64 alone; line breaks are allowed. Raises `TwowireError`."""
     text = source.base64 or source.url[data_start(source.url) :]
     try:
-        try:
-            return pybase64.b64decode(text, validate=True)
-        except ValueError:
-            return pybase64.b64decode("".join(text.split()), validate=True)
+        return bytes_of(text)
     except ValueError:
         message = f"{source.param}: the image is not valid base64."
         raise TwowireError(Fault.INVALID_IMAGE, message, param=source.param) from None

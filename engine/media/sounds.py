@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeVar, cast
 import numpy as np
 import pybase64
 
+from engine.media.base64_text import bytes_of
 from engine.speech.decoder import HOW_TO_INSTALL, LIBRARY, Decoder, Samples, is_available
 from engine.speech.limits import SpeechLimits
 from protocol.errors import Fault, TwowireError
@@ -105,10 +106,7 @@ class SoundLoader:
 def write_file(source: SoundSource, file: BinaryIO) -> None:
     """Write what the base64 stands for; line breaks are allowed. Raises `TwowireError`."""
     try:
-        try:
-            content = pybase64.b64decode(source.base64, validate=True)
-        except ValueError:
-            content = pybase64.b64decode("".join(source.base64.split()), validate=True)
+        content = bytes_of(source.base64)
     except ValueError:
         message = f"{source.param}: the sound is not valid base64."
         raise TwowireError(Fault.INVALID_VALUE, message, param=source.param) from None

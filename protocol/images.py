@@ -54,12 +54,17 @@ def has_media(messages: Iterable[dict[str, Any]]) -> bool:
 
 def images_of(messages: Iterable[dict[str, Any]]) -> list[ImageSource]:
     """The images in messages for the engine, in their order."""
+    return media_of(messages, "image")
+
+
+def media_of(messages: Iterable[dict[str, Any]], kind: Literal["image", "audio"]) -> list[Any]:
+    """What the parts of one kind hold, in their order."""
     return [
-        part["image"]
+        part[kind]
         for message in messages
         if isinstance(message["content"], list)
         for part in message["content"]
-        if part["type"] == "image"
+        if part["type"] == kind
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from protocol.errors import Fault
-from protocol.images import data_start, has_data_header
+from protocol.images import data_start, has_data_header, media_of
 from protocol.validation.request import RequestPart, refusal
 
 
@@ -31,13 +31,7 @@ def sound_part(source: SoundSource) -> dict[str, Any]:
 
 def sounds_of(messages: Iterable[dict[str, Any]]) -> list[SoundSource]:
     """The sounds in messages for the engine, in their order."""
-    return [
-        part["audio"]
-        for message in messages
-        if isinstance(message["content"], list)
-        for part in message["content"]
-        if part["type"] == "audio"
-    ]
+    return media_of(messages, "audio")
 
 
 def _check_url(url: str) -> str:

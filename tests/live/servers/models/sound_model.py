@@ -6,40 +6,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    PreTrainedTokenizerFast,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     WhisperFeatureExtractor,
 )
 
+from tests.live.servers.models.chat_parts import byte_tokenizer, chat_template, text_config
+
 MEL_BINS = 80
 TOKENS_PER_S = 25
 """How many tokens stand for a second of sound."""
 
-TEMPLATE = """\
-{%- for message in messages -%}
-<|start|>{{ message['role'] }}: {% if message['content'] is string %}{{ message['content'] }}{% else %}
-{%- for part in message['content'] -%}
-{%- if part['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}{{ part['text'] }}{% endif -%}
-{%- endfor %}{% endif %}<|end|>
-{%- endfor -%}
-{%- if add_generation_prompt %}<|start|>assistant: {% endif -%}
-"""
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each byte, and those that the processor needs."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|pad|>", "<|start|>", "<|end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", model_max_length=2048
-    )
+TEMPLATE = chat_template("audio", "<|audio_bos|><|AUDIO|><|audio_eos|>")
 
 
 def _rename_weights(file: Path) -> None:
@@ -52,9 +32,8 @@ def _rename_weights(file: Path) -> None:
 def make_sound_model(folder: Path) -> Path:
     """The model, in `folder`."""
     torch.manual_seed(3)
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
     tokenizer.chat_template = TEMPLATE
-    end, pad = (tokenizer.convert_tokens_to_ids(name) for name in ("<|end|>", "<|pad|>"))
     config = Qwen2AudioConfig(
         audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
         audio_config={
@@ -64,20 +43,7 @@ def make_sound_model(folder: Path) -> Path:
             "encoder_attention_heads": 2,
             "encoder_ffn_dim": 128,
         },
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": 320,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 2048,
-            "pad_token_id": pad,
-            "bos_token_id": end,
-            "eos_token_id": end,
-            "initializer_range": 0.5,
-        },
+        text_config=text_config("qwen2", tokenizer),
         initializer_range=0.5,
     )
     Qwen2AudioForConditionalGeneration(config).save_pretrained(folder)

